@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT-0
+/*
+ * Is this frame one packet of a feed of ours? If so it goes to the AF_XDP socket of the queue it
+ * came in on; everything else, and all that is not understood, stays with the kernel (XDP_PASS).
+ *
+ *   frame
+ *     ├─ 14 bytes of Ethernet header?     no ──► short
+ *     ├─ untagged?                        no ──► vlan
+ *     ├─ EtherType of IPv4?               no ──► not_ipv4
+ *     ├─ 42 bytes, IPv4 and UDP header?   no ──► short
+ *     ├─ IP version 4?                    no ──► not_ipv4
+ *     ├─ UDP?                             no ──► not_udp
+ *     ├─ IP header without options?       no ──► ip_options
+ *     ├─ not a fragment?                  no ──► fragment
+ *     ├─ fits one buffer of ours?         no ──► multi_buffer
+ *     ├─ a feed of this queue?            no ──► other
+ *     ├─ a socket on this queue?          no ──► no_socket
+ *     ▼
+ *   redirect
+ *
+ * Every frame is counted once, by CPU and queue, under the verdict where it left this path. Unicast
+ * and multicast are treated alike. Only the 42 bytes of fixed headers are read; lengths and
+ * checksums that lie are for the receiver to refuse. A VLAN tag that the NIC has taken out of the
+ * frame is not seen here: such a frame counts as untagged.
+ *
+ * Packet pointers move by constants and are compared, nothing else: to subtract them, or to add a
+ * length to one, takes CAP_PERFMON. So a frame that the driver holds in several buffers is known by
+ * its length alone; one that is short enough for a UMEM frame is put together there by the kernel
+ * (6.6 and later; before, it arrives cut and the receiver refuses it for its length).
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/udp.h>
+#include <stdbool.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "layout.h"
+
+/* Entries of `feeds`: 16 feeds on each of QUEUES_MAX queues, or more on fewer. */
+#define FEEDS_MAX 1024
+/* iphdr.frag_off: "more fragments" and the offset. Left out: "do not fragment", a reserved bit. */
+#define IP_FRAGMENT 0x3fff
+/* iphdr.ihl of a header without options, in 32-bit words. */
+#define IP_PLAIN_WORDS 5
+/* Bytes of packet that a UMEM frame takes: the kernel keeps its headroom in each. */
+#define FRAME_ROOM_SIZE (FANTAIL_FRAME_SIZE - XDP_PACKET_HEADROOM)
+
+/*
+ * The feeds, by queue. Written by the supervisor of the launcher that serves the queue, read by
+ * classify(). The value is the verdict of a feed's frame, always VERDICT_REDIRECT: it brings enum
+ * verdict into BTF, where a test compares it with layout.h.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, FEEDS_MAX);
+	__type(key, struct feed);
+	__type(value, enum verdict);
+} feeds SEC(".maps");
+
+/*
+ * The receive socket of each queue. Written by the RX process that opened the socket, emptied by
+ * the kernel when the socket closes, read by classify() and the redirect.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, FANTAIL_QUEUES_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} xsks SEC(".maps");
+
+/*
+ * Frames seen, at queue * VERDICT_COUNT + verdict. Written by this program alone, read by
+ * supervisors as the sum over CPUs.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, FANTAIL_QUEUES_MAX * VERDICT_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} verdicts SEC(".maps");
+
+/* What the frame is; changes nothing. `frags`: frames of several buffers can come here. */
+static __always_inline enum verdict classify(struct xdp_md *ctx, const bool frags)
+{
+	void *data = (void *)(long)ctx->data;
+	void *data_end = (void *)(long)ctx->data_end;
+	struct ethhdr *ethernet = data;
+	struct iphdr *ip = (void *)(ethernet + 1);
+	struct udphdr *udp = (void *)(ip + 1);
+	struct feed key = { .queue = ctx->rx_queue_index };
+
+	if ((void *)(ethernet + 1) > data_end)
+		return VERDICT_SHORT;
+	if (ethernet->h_proto == bpf_htons(ETH_P_8021Q) ||
+	    ethernet->h_proto == bpf_htons(ETH_P_8021AD))
+		return VERDICT_VLAN;
+	if (ethernet->h_proto != bpf_htons(ETH_P_IP))
+		return VERDICT_NOT_IPV4;
+	if ((void *)(udp + 1) > data_end)
+		return VERDICT_SHORT;	/* this one check covers all that is read below */
+	if (ip->version != 4)
+		return VERDICT_NOT_IPV4;
+	if (ip->protocol != IPPROTO_UDP)
+		return VERDICT_NOT_UDP;
+	if (ip->ihl != IP_PLAIN_WORDS)
+		return VERDICT_IP_OPTIONS;
+	if (ip->frag_off & bpf_htons(IP_FRAGMENT))
+		return VERDICT_FRAGMENT;
+	/* Without frags there is one buffer; with pages of 64 KiB it may be larger than ours. */
+	if (frags ? bpf_xdp_get_buff_len(ctx) > FRAME_ROOM_SIZE : data + FRAME_ROOM_SIZE < data_end)
+		return VERDICT_MULTI_BUFFER;
+	key.daddr = ip->daddr;
+	key.dport = udp->dest;
+	if (!bpf_map_lookup_elem(&feeds, &key))
+		return VERDICT_OTHER;
+	if (!bpf_map_lookup_elem(&xsks, &key.queue))
+		return VERDICT_NO_SOCKET;
+	return VERDICT_REDIRECT;
+}
+
+/* Adds one to the verdict of the queue. Queues past the last row are counted in the last row. */
+static __always_inline void count(__u32 queue, enum verdict verdict)
+{
+	__u32 row = queue < FANTAIL_QUEUES_MAX ? queue : FANTAIL_QUEUES_MAX - 1;
+	__u32 index = row * VERDICT_COUNT + verdict;
+	__u64 *frames = bpf_map_lookup_elem(&verdicts, &index);
+
+	if (frames)
+		*frames += 1;
+}
+
+/* Verdict to action. The fallback is for a socket that closes after classify() has seen it. */
+static __always_inline int replicate(struct xdp_md *ctx, const bool frags)
+{
+	enum verdict verdict = classify(ctx, frags);
+
+	count(ctx->rx_queue_index, verdict);
+	if (verdict != VERDICT_REDIRECT)
+		return XDP_PASS;
+	return bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_PASS);
+}
+
+SEC("xdp.frags")
+int fantail(struct xdp_md *ctx)
+{
+	return replicate(ctx, true);
+}
+
+/*
+ * For kernels before 5.18, which know neither frames of several buffers nor the helper that sees
+ * them. The loader takes it when the kernel refuses the other.
+ */
+SEC("xdp")
+int fantail_whole(struct xdp_md *ctx)
+{
+	return replicate(ctx, false);
+}
+
+char LICENSE[] SEC("license") = "MIT-0";

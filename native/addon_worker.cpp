@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: MIT-0
+//
+// The data path's half of the addon: what a TX worker calls. One worker a process, attached once; it stays attached
+// until the process ends.
+//
+// step() is raw N-API without argument objects: it is called once a burst (9 ns against 21 through node-addon-api).
+#include <fcntl.h>
+#include <napi.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+#include <cinttypes>
+
+#include "arguments.hpp"
+#include "loops.hpp"
+#include "privileges.hpp"
+
+namespace fantail {
+namespace {
+
+constexpr std::size_t page_size = 4096;
+
+/// The one worker of this process.
+struct Attached {
+  Arena arena;
+  WorkerLoop loop;
+  u32 index;
+  Attached(int arena_fd, u32 worker, const Inherited& fds)
+      : arena(Arena::attach(arena_fd)), loop(arena, worker, fds), index(worker) {}
+};
+std::unique_ptr<Attached> attached;
+
+[[noreturn]] void throw_js(Napi::Env env, const std::exception& error) { throw Napi::Error::New(env, error.what()); }
+
+Attached& worker_of(Napi::Env env) {
+  if (!attached) throw Napi::Error::New(env, "no worker is attached");
+  return *attached;
+}
+
+std::vector<int> fd_list(Napi::Value value, const char* name) {
+  if (!value.IsArray()) throw Napi::TypeError::New(value.Env(), std::string(name) + " must be a list of descriptors");
+  const Napi::Array list = value.As<Napi::Array>();
+  std::vector<int> fds;
+  for (u32 i = 0; i < list.Length(); ++i) {
+    const Napi::Value item = list[i];
+    const double fd = item.IsNumber() ? item.As<Napi::Number>().DoubleValue() : -1;
+    if (!(fd >= 0 && fd <= INT32_MAX && fd == static_cast<int>(fd)))
+      throw Napi::TypeError::New(value.Env(), std::string(name) + " must be a list of descriptors");
+    fds.push_back(static_cast<int>(fd));
+  }
+  return fds;
+}
+
+/// attachWorker({arena, worker, rx, tx, wake, workerWakes, kernelSockets}) → bytes that the filter's memory must have.
+Napi::Value attach_worker(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Arguments arguments(info);
+  if (!info[0].IsObject()) throw Napi::TypeError::New(env, "attachWorker takes an object");
+  if (attached) throw Napi::Error::New(env, "this process is a worker already");
+  const Napi::Object options = info[0].As<Napi::Object>();
+  const auto fd = [&](const char* name) {
+    return static_cast<int>(arguments.integer_in(options.Get(name), name, 0, INT32_MAX));
+  };
+  Inherited fds;
+  fds.tx = fd("tx");
+  fds.wake = fd("wake");
+  fds.rx = fd_list(options.Get("rx"), "rx");
+  fds.worker_wakes = fd_list(options.Get("workerWakes"), "workerWakes");
+  fds.kernel_sockets = fd_list(options.Get("kernelSockets"), "kernelSockets");
+  const u32 worker =
+      static_cast<u32>(arguments.integer_in(options.Get("worker"), "worker", 0, FANTAIL_WORKERS_MAX - 1));
+  try {
+    attached = std::make_unique<Attached>(fd("arena"), worker, fds);
+  } catch (const Error& error) {
+    throw_js(env, error);
+  }
+  const arena_header& header = attached->arena.header();
+  return Napi::Number::New(env, FANTAIL_WINDOW_FRAMES + static_cast<double>(header.rx_frames) * FANTAIL_FRAME_SIZE);
+}
+
+void map_over(char* memory, u64 window, const Arena& arena, u64 offset, u64 size, int protection) {
+  void* at = mmap(memory + window, size, protection, MAP_SHARED | MAP_FIXED, arena.fd(), static_cast<off_t>(offset));
+  if (at == MAP_FAILED) throw error_of(errno, "mapping the arena into the filter's memory");
+}
+
+/// overlayWindow(buffer): lays the arena over the pages of a WebAssembly.Memory from WINDOW_JOBS on. Jobs and slots
+/// are writable; subscribers and RX frames are not, so that a filter's store there traps.
+Napi::Value overlay_window(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Attached& worker = worker_of(env);
+  if (!info[0].IsArrayBuffer()) throw Napi::TypeError::New(env, "overlayWindow takes the buffer of a WebAssembly.Memory");
+  Napi::ArrayBuffer buffer = info[0].As<Napi::ArrayBuffer>();
+  const Arena& arena = worker.arena;
+  const arena_header& h = arena.header();
+  const u64 frames = u64{h.rx_frames} * FANTAIL_FRAME_SIZE;
+  char* memory = static_cast<char*>(buffer.Data());
+  if (buffer.ByteLength() < FANTAIL_WINDOW_FRAMES + frames || reinterpret_cast<std::uintptr_t>(memory) % page_size != 0)
+    throw Napi::Error::New(env, "the filter's memory is too small or not on a page");
+  const u64 jobs = static_cast<u64>(reinterpret_cast<char*>(arena.jobs(worker.index)) - arena.base());
+  const u64 slots = static_cast<u64>(arena.slots(worker.index) - arena.base());
+  try {
+    map_over(memory, FANTAIL_WINDOW_JOBS, arena, jobs, FANTAIL_JOBS_MAX * sizeof(job), PROT_READ | PROT_WRITE);
+    map_over(memory, FANTAIL_WINDOW_SLOTS, arena, slots, FANTAIL_JOBS_MAX * FANTAIL_SLOT_SIZE, PROT_READ | PROT_WRITE);
+    map_over(memory, FANTAIL_WINDOW_SUBSCRIBERS, arena, h.table, 2 * sizeof(table), PROT_READ);
+    map_over(memory, FANTAIL_WINDOW_FRAMES, arena, h.umem, frames, PROT_READ);
+  } catch (const Error& error) {
+    throw_js(env, error);
+  }
+  return env.Undefined();
+}
+
+/// dropPrivileges(): user nobody, no capabilities, no_new_privs. Code must be loaded before.
+Napi::Value drop_privileges(const Napi::CallbackInfo& info) {
+  try {
+    become_nobody();
+  } catch (const Error& error) {
+    throw_js(info.Env(), error);
+  }
+  return info.Env().Undefined();
+}
+
+Napi::Value pin(const Napi::CallbackInfo& info) {
+  const Arguments arguments(info);
+  try {
+    pin_to_cpu(static_cast<int>(arguments.integer(0, "cpu", 0, CPU_SETSIZE - 1)));
+  } catch (const Error& error) {
+    throw_js(info.Env(), error);
+  }
+  return info.Env().Undefined();
+}
+
+/// step(): jobs of the next burst, or -1 when the worker is to end. See WorkerLoop::step().
+napi_value step(napi_env env, napi_callback_info) {
+  napi_value result = nullptr;
+  napi_create_int32(env, attached ? attached->loop.step() : -1, &result);
+  return result;
+}
+
+/// trapped(): the first job that the filter has not answered after a trap; trapped jobs stay unanswered.
+Napi::Value trapped(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), worker_of(info.Env()).loop.trapped());
+}
+
+Napi::Value jobs(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), worker_of(info.Env()).loop.jobs());
+}
+
+/// readConsistent(arena, state, source, words): copies u64 words that one stage writes, none of its commits between
+/// them. `state`, `source`: offsets in the arena. False if it never stood still.
+Napi::Value read_words(const Napi::CallbackInfo& info) {
+  const Arguments arguments(info);
+  struct Row {
+    u64 word[sizeof(counters) / sizeof(u64)];
+  };
+  if (!info[0].IsArrayBuffer() || !info[3].IsTypedArray()) throw Napi::TypeError::New(info.Env(), "readConsistent takes buffers");
+  Napi::ArrayBuffer arena = info[0].As<Napi::ArrayBuffer>();
+  Napi::BigUint64Array target = info[3].As<Napi::BigUint64Array>();
+  const double end = static_cast<double>(arena.ByteLength() - sizeof(Row));
+  const u64 state = static_cast<u64>(arguments.integer(1, "state", 0, end));
+  const u64 source = static_cast<u64>(arguments.integer(2, "source", 0, end));
+  if (target.ElementLength() != std::size(Row{}.word) || state % 8 != 0 || source % 8 != 0)
+    throw Napi::TypeError::New(info.Env(), "readConsistent takes aligned offsets and room for one row");
+  const char* base = static_cast<const char*>(arena.Data());
+  constexpr u32 tries = 100'000; // a burst takes microseconds: this many looks never fail but for a frozen machine
+  const bool whole = read_consistent(*reinterpret_cast<const u64*>(base + state), *reinterpret_cast<const Row*>(base + source),
+                                     *reinterpret_cast<Row*>(target.Data()), tries);
+  return Napi::Boolean::New(info.Env(), whole);
+}
+
+/// layout(): offsets and sizes as this compiler sees them, to be held against src/layout.ts.
+Napi::Value layout_version(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), FANTAIL_LAYOUT_VERSION); }
+
+} // namespace
+} // namespace fantail
+
+Napi::Object init_worker(Napi::Env env, Napi::Object exports) {
+  using namespace fantail;
+  exports.Set("attachWorker", Napi::Function::New(env, attach_worker));
+  exports.Set("overlayWindow", Napi::Function::New(env, overlay_window));
+  exports.Set("dropPrivileges", Napi::Function::New(env, drop_privileges));
+  exports.Set("pinToCpu", Napi::Function::New(env, pin));
+  exports.Set("trapped", Napi::Function::New(env, trapped));
+  exports.Set("jobs", Napi::Function::New(env, jobs));
+  exports.Set("readConsistent", Napi::Function::New(env, read_words));
+  exports.Set("layoutVersion", Napi::Function::New(env, layout_version));
+  napi_value function = nullptr;
+  if (napi_create_function(env, "step", NAPI_AUTO_LENGTH, step, nullptr, &function) != napi_ok)
+    throw Napi::Error::New(env, "step cannot be exported");
+  exports.Set("step", Napi::Function(env, function));
+  return exports;
+}

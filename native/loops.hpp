@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT-0
+//
+// The two loops of the data path. A layout only says which stages a loop calls:
+//     split:   ReceiverLoop (fantail-rx) calls rx_stage of all queues;   WorkerLoop calls tx_stage
+//     inline:  WorkerLoop calls rx_stage of its queues, then tx_stage;   fantail-rx keeps everything open
+#pragma once
+
+#include "idle.hpp"
+#include "links.hpp"
+
+namespace fantail {
+
+/// File descriptors that a loop inherits; it closes none of them.
+struct Inherited {
+  std::vector<int> rx;             // per queue that this process receives on, in order of queue
+  int tx = -1;                     // workers: the socket of their own queue
+  int wake = -1;                   // own eventfd
+  std::vector<int> worker_wakes;   // eventfd of each worker
+  std::vector<int> kernel_sockets; // workers: pool for subscribers in kernel state
+};
+
+class WorkerLoop {
+public:
+  WorkerLoop(Arena& arena, u32 worker, const Inherited& fds);
+
+  /// Finishes the last burst and waits for the next. Returns its jobs (1 or more), or -1 when told to halt.
+  int step();
+  /// See TxStage::trapped().
+  u32 trapped() { return tx_.trapped(); }
+  u32 jobs() const { return tx_.jobs(); }
+
+private:
+  bool look();
+  void sleep();
+  void drain();
+
+  Arena& arena_;
+  worker& self_;
+  std::vector<RxLinkOwner> rx_links_;
+  TxLinkOwner tx_link_;
+  std::vector<RxStage> rx_;
+  TxStage tx_;
+  Idle idle_;
+  bool asked_ = false;
+};
+
+class ReceiverLoop {
+public:
+  ReceiverLoop(Arena& arena, const Inherited& fds);
+  /// Returns when told to halt.
+  void run();
+
+private:
+  void sleep();
+
+  Arena& arena_;
+  receiver& self_;
+  std::vector<RxLinkOwner> links_;
+  RxStage rx_;
+  Idle idle_;
+};
+
+/// Pins the calling thread; -1: leave it as it is.
+void pin_to_cpu(int cpu);
+
+} // namespace fantail

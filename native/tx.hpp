@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT-0
+//
+// tx_stage: the rings of the receivers → jobs → (filter) → frames → TX ring; and completion ring → free frames.
+//
+// A TX worker alone calls it, in one loop:  gather() → the filter answers the jobs → finish().
+// gather() only looks: slots stay on the rings until finish() commits everything of the burst at once (frames, cursors,
+// every subscriber's account), so a worker killed anywhere leaves either the whole burst or none of it done.
+//
+// A TX frame is in exactly one of these places:
+//     free ring → (finish) → TX ring or kernel → completion ring → (reap) → free ring
+// An RX frame that is sent in place goes: forward ring → TX ring or kernel → completion ring → giveback ring.
+// System calls that it may make: sendto (kick), sendmsg (subscribers in kernel state), sendmmsg (socket mode).
+#pragma once
+
+#include <vector>
+
+#include "arena.hpp"
+#include "kernel_ring.hpp"
+#include "soft_link.hpp"
+
+namespace fantail {
+
+/// The transmitting side of a worker's queue. `soft` is set in socket mode, `xsk_fd` otherwise; -1 in tests.
+struct TxLink {
+  KernelRing tx;
+  KernelRing completion;
+  SoftLink* soft = nullptr;
+  int xsk_fd = -1;
+};
+
+class TxStage {
+public:
+  /// `kernel_sockets`: the pool of connected sockets of subscribers in kernel state.
+  TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_sockets);
+
+  /// Reaps completions, takes packets, writes jobs for the filter. Returns how many jobs; 0: nothing to filter (packets
+  /// that need no filter are done already, and completions are committed).
+  u32 gather();
+  /// Believes the filter's answers as far as they are lawful, builds the frames, commits, kicks.
+  void finish();
+  /// Takes completions and nothing else: the way out of a worker that is to halt.
+  void reap_only();
+  /// Makes the kernel transmit what is on the TX ring. True when nothing is left there.
+  bool kick();
+
+  /// After a trap: charges the job that trapped, returns the first job that still has no answer (= jobs() if none).
+  u32 trapped();
+  u32 jobs() const { return static_cast<u32>(asked_.size()); }
+  /// Copies on the TX ring or on their way to completion.
+  u32 in_flight() const { return submitted_ - completed_; }
+  /// Racy look for the way to sleep: was there nothing to do just now?
+  bool was_idle() const;
+  /// Packets taken by the last gather(), with or without jobs.
+  u32 packets() const { return static_cast<u32>(burst_.size()); }
+
+private:
+  /// What gather() asked, kept where a filter cannot reach it.
+  struct Asked {
+    u32 packet; // index into burst_
+    u16 row;
+  };
+  struct Packet {
+    u32 address; // in the UMEM
+    u32 length;
+    u64 stamp_ns;
+    bool alone; // one worker, one subscriber: the frame itself may be sent
+    bool kept;  // it was: the receiver gets it back when it completes
+  };
+  /// A datagram on its way through a kernel socket; private, since its RX frame is given back before it is sent.
+  struct KernelCopy {
+    u16 row;
+    u32 length;
+    char bytes[FANTAIL_FRAME_SIZE];
+  };
+
+  void adopt_table();
+  void restart_account(u16 row, u64 epoch);
+  void charge_backlog();
+  u32 reap();
+  void complete(u64 entry);
+  u32 room() const;
+  void make_room();
+  u32 take_packets();
+  void ask(u32 packet);
+  u32 payload_sum(const Packet& packet) const;
+  void answer(u32 index);
+  u32 refusal(const job& answer, const Packet& packet) const;
+  bool send_in_place(u32 index, const job& answer);
+  void send_copy(u32 index, const job& answer);
+  void submit(u64 address, u32 length, tag& tag, u16 row);
+  void drop(u16 row, u32 why, u64 count = 1);
+  void mark(u16 row, u32 change);
+  void give_back(u32 frame);
+  tag* tag_of(u32 frame) const;
+  void commit();
+  void commit_accounts();
+  void note_inside(u64 now_ns);
+  void keep_for_kernel(u32 index, const job& answer);
+  void send_kernel_copies();
+  u32 send_one(const KernelCopy& copy) const;
+  void recover_kernel_copies();
+  void mark_lost();
+
+  Arena& arena_;
+  worker& self_;
+  u32 index_;
+  TxLink link_;
+  std::vector<int> kernel_sockets_;
+  u32* kernel_words_[2]; // TX producer, completion consumer
+  Journal journal_;
+  job* jobs_;
+  char* slots_;
+  bool checksum_full_;
+  u32 length_max_; // Ethernet frame, bytes
+  bool rotate_;
+
+  std::vector<Consumer<forward_slot>> forward_; // from each receiver
+  std::vector<Producer<u32>> giveback_;         // to each receiver
+  u32 next_receiver_ = 0;
+  u32 submitted_, completed_; // TX producer and completion consumer, ahead of what is committed
+  u64 free_head_, free_tail_;
+  std::vector<u64> backlog_seen_;
+  u64 packets_;
+  u64 kernel_pending_ = 0;
+  u64 in_place_;
+
+  std::vector<counters> account_; // mirror of the rows, ahead of what is committed
+  std::vector<u32> changes_;      // per row: bits of what differs from the committed row
+  std::vector<u16> changed_;      // rows with any bit set
+
+  u64 generation_ = 0;
+  const table* table_ = nullptr;
+  std::vector<u16> rows_; // live rows of this worker, in order of adding
+  u32 rotation_ = 0;
+  u32 resume_ = 0; // first job that a trap may be charged to
+  u32 room_ = 0;   // copies that still fit into this burst
+
+  std::vector<Asked> asked_;
+  std::vector<Packet> burst_;
+  std::vector<KernelCopy> kernel_copies_; // capacity KERNEL_COPIES_MAX from the start
+};
+
+} // namespace fantail

@@ -1,0 +1,102 @@
+/**
+ * A filter from its bytes to the call that a worker makes once per burst.
+ *
+ * `checkModule` runs before a module goes live: it must keep the rules (rules.ts), and then answer sample packets
+ * lawfully (samples.ts) in a memory that is thrown away. `loadFilter` runs in the worker, on the memory that pages of
+ * the arena are mapped over, and takes a module that has been checked.
+ */
+import { runInNewContext } from 'node:vm';
+import { FantailError, messageOf } from './errors.js';
+import { limits } from './layout.js';
+import { ABI_EXPORT, BURST_EXPORT, checkRules, refuse } from './rules.js';
+import { Samples } from './samples.js';
+
+/** A control message that carries a module has at most this many bytes, and so has a file. */
+export const MODULE_SIZE_MAX = 1 << 20;
+/** What a run on the samples may take, compiling included: a filter that does not return must not stop its caller. */
+const SAMPLES_MS_MAX = 1000;
+
+/** Answers jobs [first, first + count) of those at `jobs`, an address in the filter's memory. */
+export type Burst = (jobs: number, first: number, count: number) => void;
+
+export interface Filter {
+  readonly abi: number;
+  /** The export itself: nothing stands between the worker's loop and the module. */
+  readonly burst: Burst;
+}
+
+/** Refuses (FILTER_REJECTED) a module that breaks a rule or does not answer sample packets as it must. */
+export async function checkModule(bytes: Uint8Array): Promise<void> {
+  if (bytes.length > MODULE_SIZE_MAX) {
+    refuse(`the module has ${bytes.length} bytes; at most ${MODULE_SIZE_MAX} are taken`);
+  }
+  const module = await compile(bytes);
+  await checkRules(module, bytes);
+  runOnSamples(module);
+}
+
+/** A checked module over `memory`, ready for the first burst. */
+export function loadFilter(bytes: Uint8Array, memory: WebAssembly.Memory): Filter {
+  return instantiate(new WebAssembly.Module(bytes), memory);
+}
+
+/** The engine's own opinion; its message names the byte. */
+async function compile(bytes: Uint8Array): Promise<WebAssembly.Module> {
+  try {
+    return await WebAssembly.compile(bytes);
+  } catch (error) {
+    return refuse(`not a WebAssembly module that this engine takes: ${messageOf(error)}`);
+  }
+}
+
+function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Filter {
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  const abi = exports[ABI_EXPORT];
+  const burst = exports[BURST_EXPORT];
+  if (typeof abi !== 'function' || typeof burst !== 'function') {
+    return refuse(`a filter exports the functions ${ABI_EXPORT} and ${BURST_EXPORT}`);
+  }
+  const version = Number(abi());
+  if (version !== limits.FILTER_ABI) {
+    refuse(`${ABI_EXPORT}() answers ${version}; this fantail speaks version ${limits.FILTER_ABI} of the ABI`);
+  }
+  return { abi: version, burst: burst as Burst }; // the rules fix its signature
+}
+
+/** All samples in one burst, then a few in the middle, whose neighbours must stay as they are, then none. */
+function runOnSamples(module: WebAssembly.Module): void {
+  const samples = new Samples();
+  const filter = limited(
+    () => 'its instantiation',
+    () => instantiate(module, samples.memory),
+  );
+  for (const [first, count] of [
+    [0, samples.count],
+    [3, 5],
+    [samples.count, 0],
+  ] as const) {
+    samples.restore();
+    limited(
+      () => samples.describeUnanswered(first, count),
+      () => filter.burst(limits.WINDOW_JOBS, first, count),
+    );
+    const fault = samples.fault(first, count);
+    if (fault !== null) refuse(`${BURST_EXPORT}(jobs, ${first}, ${count}): ${fault}`);
+  }
+}
+
+/** Calls into the module for at most SAMPLES_MS_MAX: node:vm interrupts what it has called, Wasm too. */
+function limited<T>(place: () => string, call: () => T): T {
+  try {
+    return runInNewContext('call()', { call }, { timeout: SAMPLES_MS_MAX }) as T; // what call() returned
+  } catch (error) {
+    if (error instanceof FantailError) throw error;
+    const { code, stack } = error as { code?: unknown; stack?: unknown }; // a trap, or what node:vm throws at the end
+    if (code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') {
+      return refuse(`${place()}: it does not return within ${SAMPLES_MS_MAX} ms`);
+    }
+    const frame = /wasm-function\[(\d+)\]:(0x[0-9a-f]+)/.exec(String(stack));
+    const where = frame === null ? '' : `function ${frame[1]}, byte ${frame[2]}, fails in `;
+    return refuse(`${where}${place()}: ${messageOf(error)}`);
+  }
+}

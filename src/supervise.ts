@@ -1,0 +1,420 @@
+/**
+ * The supervisor: opens everything in order, serves the control channel, keeps the subscriber table and the neighbours
+ * in step with the kernel, and closes in reverse. It is never on the data path.
+ *
+ *   interface → deployment → side sockets → launchers → data plane → neighbours → control → `ready`
+ */
+import { closeSync, readFileSync } from 'node:fs';
+import { availableParallelism, networkInterfaces } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import ipaddr from 'ipaddr.js';
+import { addon, type Interface } from './addon.js';
+import type { Config } from './config.js';
+import { type Control, startControl } from './control.js';
+import { DataPlane } from './data-plane.js';
+import { type Deployment, deploymentOf } from './deployment.js';
+import { FantailError, Failure, messageOf, never } from './errors.js';
+import { checkModule } from './filter.js';
+import { Launchers, type SharedXdp } from './launchers.js';
+import { limits } from './layout.js';
+import { log } from './log.js';
+import { type InterfaceEvent, Neighbours } from './neighbours.js';
+import type { Counts, Replicator, Stats, SubscriberRow } from './protocol.js';
+import { Reach, type Slot } from './reach.js';
+import { statsOf, verdictsOf } from './stats.js';
+import { keyOf, type Route, type Subscriber, SubscriberTable } from './subscribers.js';
+
+const FILTER_DEFAULT = fileURLToPath(new URL('../../build/filter.wasm', import.meta.url));
+const FILTER_NAME = 'rewrite';
+/** `add` and `remove` are answered once every worker follows the table, or BUSY after this time. */
+const APPLY_MS_MAX = 100;
+const PUMP_MS = 1;
+const HEARTBEAT_MS = 100;
+const CONTROL_PORTS_TRIED_MAX = 100;
+/** Socket mode: the kernel finds the neighbours. */
+const SOCKET_ROUTE: Route = { state: 'live', mac: null, kernelSocket: null };
+
+interface Waiter {
+  readonly generation: bigint;
+  readonly deadline_ms: number;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class Supervisor implements Replicator {
+  private readonly startedAt_ms = Date.now();
+  private closers: (() => Promise<void> | void)[] = [];
+  private deployment!: Deployment; // set first thing in start(), before anything reads it
+  private plane!: DataPlane;
+  private table!: SubscriberTable;
+  private reach: Reach | null = null;
+  private link: Interface | null = null;
+  private allow: [ipaddr.IPv4, number][] = [];
+  private before: Counts[] = [];
+  private waiters: Waiter[] = [];
+  private pumpTimer: NodeJS.Timeout | null = null;
+  /** Sockets given up by a subscriber, free once every worker follows that generation. */
+  private releases: { readonly slot: Slot; readonly generation: bigint }[] = [];
+  control: Control | null = null;
+
+  constructor(
+    private readonly config: Config,
+    private readonly onFatal: (failure: Failure) => void,
+  ) {}
+
+  // -- opening and closing -------------------------------------------------------------------------------------------
+
+  /** Opens everything. On failure what was opened is closed again, and the reason thrown. */
+  async start(): Promise<void> {
+    try {
+      await this.open();
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+  }
+
+  private async open(): Promise<void> {
+    const { config } = this;
+    addon.noNewPrivileges(); // ours and everybody's whom we start
+    const filter = await readFilter(config.filter ?? FILTER_DEFAULT);
+    this.link = describe(config);
+    const observed = { link: this.link, capabilities: addon.capabilities(), cores: availableParallelism() };
+    this.deployment = deploymentOf(config, observed);
+    for (const warning of this.deployment.warnings) log.warn(warning);
+    this.allow = allowedSubnets(config, this.link).map((each) => ipaddr.IPv4.parseCIDR(each));
+    const withXdp = this.deployment.modes[0] !== 'socket';
+    if (withXdp) await this.openWithLink(filter);
+    else await this.openPlane(filter, null, []);
+    if (this.plane.mode === 'socket') this.reach = null;
+    this.logFallbacks();
+    this.table = new SubscriberTable(this.plane.arena, this.source());
+    if (this.plane.mode !== 'socket') this.openReach();
+    const beat = setInterval(() => this.plane.arena.beat(), HEARTBEAT_MS);
+    this.closers.push(() => clearInterval(beat));
+    await this.openControl();
+  }
+
+  private kernelSockets: number[][] = [];
+
+  private async openWithLink(filter: Uint8Array): Promise<void> {
+    const { config, deployment, link } = this;
+    if (link === null) throw new Error('an XDP mode needs an interface'); // deploymentOf has seen to it
+    const source = this.source();
+    const udp = (ip: string) => this.openUdp(ip);
+    // Keeps the listen port, so that packets which pass the XDP program draw no ICMP errors.
+    if (link.addresses.some(({ ip }) => ip === config.listenIp)) udp(config.listenIp);
+    this.kernelSockets = Array.from({ length: deployment.workers }, () =>
+      Array.from({ length: limits.KERNEL_SOCKETS_MAX }, () => udp(source.ip)),
+    );
+    const launchers = new Launchers(config.netns, link.index);
+    this.closers.push(() => launchers.close());
+    const shared = await launchers.join();
+    if (shared !== null) for (const fd of [shared.link, shared.xsks, shared.feeds, shared.verdicts]) this.closeLater(fd);
+    await this.openPlane(filter, shared, this.kernelSockets);
+    const program = shared ?? this.plane.xdp;
+    if (program !== null) launchers.share(program);
+    else launchers.close(); // fell back to socket mode: nothing to share
+  }
+
+  private async openPlane(filter: Uint8Array, shared: SharedXdp | null, kernelSockets: readonly (readonly number[])[]) {
+    const { config, deployment, onFatal } = this;
+    this.plane = new DataPlane({ config, deployment, filter, shared, kernelSockets, onFatal });
+    this.closers.push(() => this.plane.stop());
+    if (shared !== null) this.before = deployment.queues.map((queue) => verdictsOf(shared.verdicts, queue));
+    await this.plane.start();
+  }
+
+  private openUdp(ip: string): number {
+    const { interfaceName, listenPort, netns } = this.config;
+    try {
+      const fd = addon.openUdp(netns, { ip, port: listenPort, device: interfaceName, drop: true, reuse: true });
+      this.closeLater(fd);
+      return fd;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+      throw new Failure(
+        `UDP port ${listenPort} of ${ip} is in use by another program; see: ss -lunp 'sport = :${listenPort}'`,
+      );
+    }
+  }
+
+  private closeLater(fd: number): void {
+    this.closers.push(() => closeSync(fd));
+  }
+
+  private logFallbacks(): void {
+    const { fallbacks, mode } = this.plane;
+    const reasons = new Map<string, string[]>();
+    for (const each of fallbacks) reasons.set(each.reason, [...(reasons.get(each.reason) ?? []), each.mode]);
+    for (const [reason, modes] of reasons) log.warn(`no ${modes.join(', ')} mode: ${reason}`);
+    if (fallbacks.length > 0) log.warn(`running in ${mode} mode`);
+  }
+
+  /** Our side of every frame: the listen address if it is the interface's, else its first. */
+  private source() {
+    const { config, link } = this;
+    const own = link?.addresses ?? [];
+    const ip = own.find((each) => each.ip === config.listenIp)?.ip ?? own[0]?.ip ?? config.listenIp;
+    const mac = Uint8Array.from((link?.mac || '00:00:00:00:00:00').split(':').map((byte) => Number.parseInt(byte, 16)));
+    return { ip, port: config.listenPort, mac };
+  }
+
+  private openReach(): void {
+    const { config } = this;
+    const neighbours = new Neighbours({
+      netns: config.netns,
+      interfaceName: config.interfaceName,
+      source: this.source().ip,
+      onChange: (ip) => this.reach?.neighbourChanged(ip),
+      onInterface: (event) => this.interfaceChanged(event),
+      onProblem: (sentence) => log.warn(sentence),
+    });
+    this.closers.push(() => neighbours.close());
+    const reach = new Reach({
+      neighbours,
+      sockets: this.kernelSockets,
+      connect: addon.connectUdp,
+      disconnect: addon.disconnectUdp,
+      queued: addon.udpQueued,
+      onChange: (key) => this.reachChanged(key),
+    });
+    this.closers.push(() => reach.close());
+    this.reach = reach;
+  }
+
+  private async openControl(): Promise<void> {
+    const { address, port: first, explicit } = this.config.control;
+    for (let port = first; ; port++) {
+      try {
+        const { token } = this.config;
+        const onError = (error: unknown) => log.error(error, 'control channel');
+        this.control = await startControl({ address, port, token, replicator: this, onError });
+        break;
+      } catch (error) {
+        const taken = error instanceof Failure && error.systemCode === 'EADDRINUSE';
+        if (!taken || explicit || port - first === CONTROL_PORTS_TRIED_MAX) throw error;
+      }
+    }
+    if (this.control.port !== first)
+      log.warn(`control port ${first} is taken; this launcher answers on ${address}:${this.control.port}`);
+    this.closers.push(() => this.control?.close());
+  }
+
+  /** Closes in reverse order of opening; a second call finds nothing left to close. */
+  async stop(): Promise<void> {
+    if (this.pumpTimer !== null) clearTimeout(this.pumpTimer);
+    this.pumpTimer = null;
+    for (const waiter of this.waiters.splice(0)) waiter.reject(new FantailError('BUSY', 'fantail is stopping'));
+    for (const close of this.closers.splice(0).reverse()) {
+      try {
+        await close();
+      } catch (error) {
+        log.error(error, 'while stopping'); // the rest must be closed all the same
+      }
+    }
+  }
+
+  readyLine(): string {
+    const { interfaceName, listenIp, listenPort } = this.config;
+    const { queues, workers, layout } = this.deployment;
+    const control = `${this.config.control.address}:${this.control?.port}`;
+    return (
+      `ready ${interfaceName} ${listenIp}:${listenPort} mode=${this.plane.mode} layout=${layout} ` +
+      `queues=${queues.join(',')} workers=${workers} control=ws://${control}`
+    );
+  }
+
+  // -- subscribers ---------------------------------------------------------------------------------------------------
+
+  async add(ip: string, port: number): Promise<{ existing: boolean }> {
+    this.checkDestination(ip, port);
+    if (this.table.find(ip, port) !== undefined) {
+      await this.applied();
+      return { existing: true };
+    }
+    const worker = this.table.leastLoadedWorker();
+    const added = this.table.add(ip, port, worker, SOCKET_ROUTE);
+    if (this.reach !== null) added.route = routeOf(this.reach.track({ ip, port, worker }));
+    await this.applied();
+    return { existing: false };
+  }
+
+  async remove(ip: string, port: number): Promise<{ removed: boolean }> {
+    const removed = this.table.remove(ip, port);
+    if (removed) this.reach?.untrack({ ip, port });
+    await this.applied();
+    return { removed };
+  }
+
+  list(): SubscriberRow[] {
+    return [...this.table.all()].map(({ ip, port, worker, route }) => ({
+      ip,
+      port,
+      state: route.state === 'no_route' ? 'unresolved' : route.state,
+      mac: route.mac === null ? null : Buffer.from(route.mac).toString('hex').replace(/(..)(?=.)/g, '$1:'),
+      worker,
+      filter: this.config.filter ?? FILTER_NAME,
+    }));
+  }
+
+  stats(): Stats {
+    const { config, plane, deployment } = this;
+    const program = plane.xdp;
+    return statsOf(plane.arena, this.table, {
+      interfaceName: config.interfaceName,
+      queues: deployment.queues,
+      mode: plane.mode,
+      fallbacks: plane.fallbacks,
+      layout: deployment.layout,
+      feed: { ip: config.listenIp, port: config.listenPort },
+      startedAt_ms: this.startedAt_ms,
+      verdicts: program === null ? null : { fd: program.verdicts, before: this.before },
+      rxSockets: plane.mode === 'socket' ? [] : plane.rxSockets,
+      txSockets: plane.mode === 'socket' ? [] : plane.txSockets,
+      workers: plane.processes,
+    });
+  }
+
+  /** A replicator is an amplifier: it aims only where it was told that it may. */
+  private checkDestination(ip: string, port: number): void {
+    const address = ipaddr.IPv4.parse(ip);
+    const refuse = (why: string) => {
+      throw new FantailError('NOT_ALLOWED', `${ip}:${port} ${why}`);
+    };
+    const { listenIp, listenPort } = this.config;
+    if (ip === listenIp && port === listenPort) refuse('is the feed itself');
+    const range = address.range();
+    if (range === 'broadcast' || range === 'multicast' || range === 'unspecified' || range === 'reserved')
+      refuse(`is a ${range} address; subscribers are single hosts`);
+    const own = this.link?.loopback === true ? [] : (this.link?.addresses ?? []);
+    for (const { ip: mine, prefix } of own) {
+      if (ip === mine) refuse("is fantail's own address");
+      if (prefix < 31 && ip === ipaddr.IPv4.broadcastAddressFromCIDR(`${mine}/${prefix}`).toString())
+        refuse('is the broadcast address of the subnet');
+      if (prefix < 31 && ip === ipaddr.IPv4.networkAddressFromCIDR(`${mine}/${prefix}`).toString())
+        refuse('is the address of the subnet itself');
+    }
+    if (!this.allow.some((subnet) => address.match(subnet)))
+      refuse(`is outside what is allowed (${this.allow.map(([a, p]) => `${a}/${p}`).join(', ')}); see --allow`);
+  }
+
+  // -- publishing ----------------------------------------------------------------------------------------------------
+
+  /** Resolves once every worker follows all changes made so far; BUSY after 100 ms, applied later all the same. */
+  private applied(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const deadline_ms = performance.now() + APPLY_MS_MAX;
+      this.waiters.push({ generation: this.table.wanted, deadline_ms, resolve, reject });
+      this.pump();
+    });
+  }
+
+  /** Publishes if there is something to publish and everybody follows the last table; asks again until they do. */
+  private pump(): void {
+    if (this.pumpTimer !== null) clearTimeout(this.pumpTimer);
+    this.pumpTimer = null;
+    const retiring = this.reach?.retiring() ?? [];
+    if (this.table.publish()) {
+      this.plane.wake();
+      const generation = this.table.wanted;
+      for (const slot of retiring)
+        if (!this.releases.some((each) => each.slot.worker === slot.worker && each.slot.slot === slot.slot))
+          this.releases.push({ slot, generation });
+    }
+    const followed = this.table.followed();
+    this.releases = this.releases.filter(({ slot, generation }) => {
+      if (generation > followed) return true;
+      this.reach?.release(slot);
+      return false;
+    });
+    const now = performance.now();
+    this.waiters = this.waiters.filter((waiter) => {
+      if (waiter.generation <= followed) waiter.resolve();
+      else if (now > waiter.deadline_ms)
+        waiter.reject(new FantailError('BUSY', 'a worker is slow to follow; the change is applied as soon as it does'));
+      else return true;
+      return false;
+    });
+    if (this.table.wanted > followed || this.waiters.length > 0 || this.releases.length > 0)
+      this.pumpTimer = setTimeout(() => this.pump(), PUMP_MS);
+  }
+
+  private reachChanged(key: string): void {
+    const subscriber = this.byKey(key);
+    if (subscriber === undefined || this.reach === null) return;
+    this.table.reroute(subscriber, routeOf(this.reach.of(subscriber)));
+    this.pump();
+  }
+
+  private byKey(key: string): Subscriber | undefined {
+    for (const subscriber of this.table.all())
+      if (keyOf(subscriber.ip, subscriber.port) === key) return subscriber;
+    return undefined;
+  }
+
+  // -- the interface -------------------------------------------------------------------------------------------------
+
+  private interfaceChanged(event: InterfaceEvent): void {
+    const { interfaceName } = this.config;
+    switch (event.kind) {
+      case 'state':
+        log.warn(`${interfaceName} is ${event.up ? 'up again' : 'down; nothing is sent until it is up'}`);
+        return;
+      case 'mtu':
+        log.warn(`the MTU of ${interfaceName} is ${event.mtu} now; start fantail again to use it`);
+        return;
+      case 'mac':
+      case 'address':
+        this.link = describe(this.config);
+        this.table.source = this.source();
+        this.table.touch();
+        log.warn(`${interfaceName} has changed its ${event.kind}; copies leave from ${this.table.source.ip} now`);
+        this.pump();
+        return;
+      case 'gone':
+        this.onFatal(new Failure(`the interface ${interfaceName} is gone`));
+        return;
+      default:
+        never(event);
+    }
+  }
+}
+
+function routeOf(way: { state: Route['state']; mac: Uint8Array | null; kernelSocket: number | null }): Route {
+  return { state: way.state, mac: way.mac, kernelSocket: way.kernelSocket };
+}
+
+async function readFilter(file: string): Promise<Uint8Array> {
+  let bytes: Uint8Array;
+  try {
+    bytes = readFileSync(file);
+  } catch (error) {
+    throw new Failure(`cannot read the filter: ${messageOf(error)}`);
+  }
+  await checkModule(bytes);
+  return bytes;
+}
+
+function describe({ interfaceName, netns }: Config): Interface | null {
+  if (interfaceName === '-') return null;
+  try {
+    return addon.describeInterface(netns, interfaceName);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENODEV')
+      throw new Failure(`there is no interface ${interfaceName}; see: ip link`);
+    throw new Failure(messageOf(error));
+  }
+}
+
+/** --allow, or the subnets of the interface; for `-` those of the interface that has the listen address. */
+function allowedSubnets({ allow, listenIp }: Config, link: Interface | null): string[] {
+  if (allow !== null) return [...allow];
+  if (link?.loopback === true) return ['127.0.0.0/8'];
+  if (link !== null) return link.addresses.map(({ ip, prefix }) => `${ip}/${prefix}`);
+  const all = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
+  const found = all.filter((each) => each.family === 'IPv4' && each.address === listenIp).map((each) => each.cidr);
+  return found.some((cidr) => cidr !== null && !cidr.startsWith('127.'))
+    ? found.filter((cidr) => cidr !== null)
+    : ['127.0.0.0/8'];
+}

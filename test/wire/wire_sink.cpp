@@ -1,0 +1,426 @@
+// SPDX-License-Identifier: MIT-0
+// wire-sink: receives the copies that a replicator puts on a link, checks every byte of them, and
+// prints one line of JSON when each subscriber has all it expects, or on SIGTERM. `ready` on stdout
+// says that it is listening.
+//
+// It reads frames from an AF_PACKET ring, beside the kernel's own stack. For each subscriber that
+// is an address of this machine it also binds a UDP socket whose filter drops everything, so that
+// the kernel draws no ICMP error.
+//
+// A frame to a subscriber counts in `received` if its payload is that of a sequence not seen
+// before, else in `duplicated` or `corrupt`; `reordered` are those that came after a later one.
+// Independently of that, its headers may be wrong: `bad_header` (MACs, source, TTL, DF, lengths,
+// fragments, options) and `bad_checksum` (IPv4 or UDP). `unexpected` are frames from the
+// replicator's source address and port to anybody who is not a subscriber.
+
+#include <array>
+#include <atomic>
+#include <cmath>
+#include <csignal>
+#include <memory>
+
+#include <linux/filter.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <netinet/in.h>
+#include <netinet/ip_icmp.h>
+#include <poll.h>
+#include <sys/mman.h>
+
+#include "frame.hpp"
+
+using fantail::check;
+using fantail::Fd;
+using namespace wire;
+
+namespace {
+
+// 64 MiB: over half a second of 320,000 frames of 242 bytes while this process is not scheduled.
+constexpr unsigned BLOCK_SIZE = 1 << 18;
+constexpr unsigned BLOCK_COUNT = 256;
+constexpr unsigned BLOCK_RETIRE_MS = 4;
+// A sequence from here on is a broken number, not a late packet; bounds the bitmaps (8 MiB each).
+constexpr uint64_t SEQUENCE_MAX = 1 << 26;
+constexpr unsigned BUCKETS_PER_OCTAVE = 32;
+
+struct Settings {
+  std::string interface;
+  Endpoint source;
+  std::optional<Mac> source_mac;
+  std::vector<std::string> subscribers, extras;
+  std::vector<size_t> sizes;
+  uint64_t seed = 0, expect = 0, flows = 1, linger_ms = 0;
+};
+
+volatile std::sig_atomic_t stopped = 0;  // set by the signal handler only
+
+Settings parse(int argc, char** argv) {
+  const Flags flags(argc, argv,
+                    "--interface --source-ip --source-port --source-mac --subscriber --extra --size "
+                    "--sizes --seed --expect --flows --linger-ms",
+                    "");
+  Settings settings;
+  settings.interface = flags.text("--interface");
+  settings.source = {parse_ip(flags.text("--source-ip")), parse_port(flags.text("--source-port"))};
+  if (flags.has("--source-mac")) settings.source_mac = parse_mac(flags.text("--source-mac"));
+  settings.subscribers = flags.all("--subscriber");
+  settings.extras = flags.all("--extra");
+  if (settings.subscribers.empty() && settings.extras.empty())
+    throw Usage("--subscriber is missing");
+  settings.sizes = parse_sizes(flags.text(flags.has("--sizes") ? "--sizes" : "--size"));
+  settings.seed = flags.number("--seed", 1, UINT64_MAX);
+  settings.expect = flags.number("--expect", 0, SEQUENCE_MAX);
+  settings.flows = flags.number("--flows", 1, 256);
+  if (settings.flows == 0) throw Usage("--flows 0 expects nothing");
+  settings.linger_ms = flags.number("--linger-ms", 200, 60'000);
+  return settings;
+}
+
+// Latencies in log-linear buckets: at most 1/32 too high.
+class Histogram {
+ public:
+  void add(uint64_t ns) {
+    max_ = std::max(max_, ns);
+    const double octaves = std::log2(static_cast<double>(std::max<uint64_t>(ns, 1)));
+    ++buckets_[std::min(static_cast<size_t>(octaves * BUCKETS_PER_OCTAVE), buckets_.size() - 1)];
+    ++count_;
+  }
+
+  uint64_t max() const { return max_; }
+
+  // Nearest rank: the upper edge of the bucket that holds it.
+  uint64_t percentile(double share) const {
+    const auto rank = static_cast<uint64_t>(std::ceil(share * static_cast<double>(count_)));
+    uint64_t seen = 0;
+    for (size_t i = 0; i < buckets_.size() && count_ > 0; ++i) {
+      seen += buckets_[i];
+      const double edge = std::exp2(static_cast<double>(i + 1) / BUCKETS_PER_OCTAVE);
+      if (seen >= rank) return std::min(max_, static_cast<uint64_t>(edge));
+    }
+    return 0;
+  }
+
+ private:
+  std::array<uint64_t, 40 * BUCKETS_PER_OCTAVE> buckets_{};  // to 2^40 ns = 18 minutes
+  uint64_t count_ = 0, max_ = 0;
+};
+
+// What one subscriber has seen of one flow.
+struct Flow {
+  uint64_t next = 0;    // one past the highest sequence seen
+  uint64_t first = 0;   // lowest sequence seen
+  uint64_t unique = 0;
+  std::vector<bool> seen;
+};
+
+struct Subscriber {
+  std::string text;   // as on the command line
+  Mac mac{};          // destination MAC that its copies must carry
+  bool extra = false; // comes and goes: not waited for, and owed only from its first to its last
+  uint64_t received = 0, duplicated = 0, reordered = 0, corrupt = 0;
+  uint64_t bad_checksum = 0, bad_header = 0;
+  uint64_t unsummed = 0;  // with a UDP checksum of 0
+  uint64_t first = 0;     // of all copies of a packet, this subscriber's came first
+  Histogram latency;
+  std::vector<Flow> flows;
+};
+
+// One frame as the ring shows it.
+struct Seen {
+  const uint8_t* bytes;
+  size_t size;       // on the wire
+  size_t captured;   // here
+  uint64_t time_ns;  // CLOCK_MONOTONIC
+  bool unfilled;     // its UDP checksum was left to hardware: sent by a local stack
+};
+
+// ---- Checks ----
+
+class Checker {
+ public:
+  explicit Checker(const Settings& settings)
+      : settings_(settings), own_mac_(mac_of(settings.interface)), arrived_(settings.flows) {
+    for (const auto& text : settings.subscribers) add(text, false);
+    for (const auto& text : settings.extras) add(text, true);
+  }
+
+  void take(const Seen& frame) {
+    if (frame.captured < PAYLOAD_AT || load_u16_be(frame.bytes + 12) != ETHERTYPE_IP) return;
+    const uint8_t* ip = frame.bytes + IP_AT;
+    const uint8_t* udp = frame.bytes + UDP_AT;
+    const Endpoint source{load<uint32_t>(ip + 12), load<uint16_t>(udp)};
+    const Endpoint target{load<uint32_t>(ip + 16), load<uint16_t>(udp + 2)};
+    const uint8_t protocol = ip[9];
+    if (protocol == IPPROTO_ICMP && source.ip == settings_.source.ip) {
+      icmp_errors_ += udp[0] == ICMP_DEST_UNREACH ? 1u : 0u;
+      return;
+    }
+    if (protocol != IPPROTO_UDP) return;
+    const auto found = by_endpoint_.find(target);
+    if (found != by_endpoint_.end()) check_copy(frame, *found->second, source);
+    else if (source == settings_.source) ++unexpected_;
+  }
+
+  // True once every subscriber that is waited for has what it expects of every flow.
+  bool complete() const {
+    return settings_.expect > 0 && !settings_.subscribers.empty() && waiting_ == 0;
+  }
+
+  void report(uint64_t ring_drops) const {
+    std::printf("{\"ring_drops\":%lu,\"unexpected\":%lu,\"icmp_errors\":%lu,\"subscribers\":[",
+                ring_drops, unexpected_, icmp_errors_);
+    for (const auto& one : subscribers_) {
+      const size_t colon = one->text.find(':');
+      std::printf("%s{\"ip\":\"%s\",\"port\":%s,", one == subscribers_.front() ? "" : ",",
+                  one->text.substr(0, colon).c_str(), one->text.substr(colon + 1).c_str());
+      std::printf("\"received\":%lu,\"duplicated\":%lu,\"reordered\":%lu,\"lost\":%lu,\"corrupt\":%lu,",
+                  one->received, one->duplicated, one->reordered, lost(*one), one->corrupt);
+      std::printf("\"bad_checksum\":%lu,\"bad_header\":%lu,\"unsummed\":%lu,\"first\":%lu,",
+                  one->bad_checksum, one->bad_header, one->unsummed, one->first);
+      std::printf("\"latency_ns\":{\"p50\":%lu,\"p99\":%lu,\"max\":%lu}}", one->latency.percentile(0.5),
+                  one->latency.percentile(0.99), one->latency.max());
+    }
+    std::printf("]}\n");
+  }
+
+  std::vector<Endpoint> endpoints() const {
+    std::vector<Endpoint> all;
+    for (const auto& [endpoint, subscriber] : by_endpoint_) all.push_back(endpoint);
+    return all;
+  }
+
+ private:
+  // `text` is ip:port, or ip:port/mac for a subscriber behind another MAC than this interface's own.
+  void add(const std::string& text, bool extra) {
+    const size_t slash = std::min(text.find('/'), text.size());
+    auto subscriber = std::make_unique<Subscriber>();
+    subscriber->text = text.substr(0, slash);
+    subscriber->mac = slash < text.size() ? parse_mac(text.substr(slash + 1)) : own_mac_;
+    subscriber->extra = extra;
+    subscriber->flows.resize(settings_.flows);
+    for (auto& flow : subscriber->flows) flow.seen.reserve(settings_.expect);
+    if (!by_endpoint_.emplace(parse_endpoint(subscriber->text), subscriber.get()).second)
+      throw Usage(subscriber->text + " is given twice");
+    if (!extra) waiting_ += settings_.flows;
+    subscribers_.push_back(std::move(subscriber));
+  }
+
+  void check_copy(const Seen& frame, Subscriber& subscriber, Endpoint source) {
+    const uint8_t* ip = frame.bytes + IP_AT;
+    const size_t ip_size = load_u16_be(ip + 2);
+    const size_t udp_size = load_u16_be(frame.bytes + UDP_AT + 4);
+    const bool whole = ip[0] == 0x45 && frame.captured == frame.size &&
+                       ip_size + ETHERNET_SIZE == frame.size && udp_size + IP_SIZE == ip_size &&
+                       udp_size >= UDP_SIZE;
+    const bool from_mac = !settings_.source_mac ||
+                          std::memcmp(frame.bytes + 6, settings_.source_mac->data(), 6) == 0;
+    const bool to_mac = std::memcmp(frame.bytes, subscriber.mac.data(), 6) == 0;
+    const bool usual = load_u16_be(ip + 6) == 0x4000 && ip[8] == 64;
+    if (!whole || !from_mac || !to_mac || !usual || source != settings_.source)
+      ++subscriber.bad_header;
+    if (!whole) {
+      ++subscriber.corrupt;
+      return;
+    }
+    const bool summed = load<uint16_t>(frame.bytes + UDP_AT + 6) != 0;
+    const bool udp_right =
+        !summed || frame.unfilled || udp_sum(frame.bytes, udp_size) == 0xffff;
+    if (!summed) ++subscriber.unsummed;
+    if (fold(sum(ip, IP_SIZE)) != 0xffff || !udp_right) ++subscriber.bad_checksum;
+    check_payload(frame, subscriber, udp_size - UDP_SIZE);
+  }
+
+  void check_payload(const Seen& frame, Subscriber& subscriber, size_t size) {
+    const uint8_t* payload = frame.bytes + PAYLOAD_AT;
+    uint64_t number = subscriber.flows[0].next;  // too short to say: the next one of the only flow
+    std::memcpy(&number, payload, std::min(size, sizeof number));
+    uint64_t send_ns = 0;
+    if (size > STAMP_AT)
+      std::memcpy(&send_ns, payload + STAMP_AT, std::min(size - STAMP_AT, sizeof send_ns));
+    const uint64_t sequence = number & ((1ull << FLOW_SHIFT) - 1);
+    const uint64_t flow = number >> FLOW_SHIFT;
+    const bool known = flow < settings_.flows && sequence < SEQUENCE_MAX;
+    if (!known || size != settings_.sizes[sequence % settings_.sizes.size()]) {
+      ++subscriber.corrupt;
+      return;
+    }
+    std::array<uint8_t, FRAME_MAX> wanted;
+    fill_payload(wanted.data(), size, settings_.seed, number, send_ns);
+    if (std::memcmp(wanted.data(), payload, size) != 0) {
+      ++subscriber.corrupt;
+      return;
+    }
+    if (size >= PATTERN_AT)
+      subscriber.latency.add(frame.time_ns > send_ns ? frame.time_ns - send_ns : 0);
+    account(subscriber, subscriber.flows[flow], sequence);
+    if (mark(arrived_[flow], sequence)) ++subscriber.first;
+  }
+
+  // Sets the bit of `sequence`; false if it was set before.
+  static bool mark(std::vector<bool>& bits, uint64_t sequence) {
+    if (sequence >= bits.size()) bits.resize(std::max(sequence + 1, bits.size() * 2));
+    if (bits[sequence]) return false;
+    bits[sequence] = true;
+    return true;
+  }
+
+  void account(Subscriber& subscriber, Flow& flow, uint64_t sequence) {
+    if (!mark(flow.seen, sequence)) {
+      ++subscriber.duplicated;
+      return;
+    }
+    if (sequence < flow.next) ++subscriber.reordered;
+    flow.first = flow.unique == 0 ? sequence : std::min(flow.first, sequence);
+    flow.next = std::max(flow.next, sequence + 1);
+    ++flow.unique;
+    ++subscriber.received;
+    if (!subscriber.extra && flow.unique == settings_.expect) --waiting_;
+  }
+
+  uint64_t lost(const Subscriber& subscriber) const {
+    uint64_t total = 0;
+    for (const auto& flow : subscriber.flows) {
+      const bool all = settings_.expect > 0 && !subscriber.extra;
+      const uint64_t owed = all ? std::max(settings_.expect, flow.unique) : flow.next - flow.first;
+      total += owed - flow.unique;
+    }
+    return total;
+  }
+
+  Settings settings_;
+  Mac own_mac_;
+  std::vector<std::vector<bool>> arrived_;  // per flow: sequences of which a copy has been seen
+  std::vector<std::unique_ptr<Subscriber>> subscribers_;
+  std::map<Endpoint, Subscriber*> by_endpoint_;
+  uint64_t waiting_ = 0;  // flows of subscribers that have not all they expect
+  uint64_t unexpected_ = 0, icmp_errors_ = 0;
+};
+
+// ---- Ring ----
+
+// The AF_PACKET ring of one interface, incoming frames only.
+class Ring {
+ public:
+  explicit Ring(const std::string& interface) {
+    socket_.reset(check(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), "open a packet socket"));
+    const int version = TPACKET_V3;
+    set_option(socket_, SOL_PACKET, PACKET_VERSION, version, "choose TPACKET_V3");
+    const int ignore = 1;
+    set_option(socket_, SOL_PACKET, PACKET_IGNORE_OUTGOING, ignore, "leave out what this machine sends");
+    tpacket_req3 request{};
+    request.tp_block_size = BLOCK_SIZE;
+    request.tp_block_nr = BLOCK_COUNT;
+    request.tp_frame_size = TPACKET_ALIGNMENT << 7;
+    request.tp_frame_nr = BLOCK_SIZE / request.tp_frame_size * BLOCK_COUNT;
+    request.tp_retire_blk_tov = BLOCK_RETIRE_MS;
+    set_option(socket_, SOL_PACKET, PACKET_RX_RING, request, "make the ring");
+    void* memory = mmap(nullptr, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, socket_.get(), 0);
+    if (memory == MAP_FAILED) throw fantail::error_of(errno, "map the ring");
+    memory_ = static_cast<uint8_t*>(memory);
+    sockaddr_ll address{};
+    address.sll_family = AF_PACKET;
+    address.sll_protocol = htons(ETH_P_ALL);
+    address.sll_ifindex = index_of(interface);
+    check(bind(socket_.get(), plain(address), sizeof address), "bind to the interface");
+  }
+
+  ~Ring() { munmap(memory_, SIZE); }
+  Ring(const Ring&) = delete;
+  Ring& operator=(const Ring&) = delete;
+
+  // Shows every frame of the blocks that the kernel has closed; waits for one at most `wait_ms`.
+  void read(Checker& checker, int wait_ms) {
+    if (!closed(block())) {
+      pollfd ready{socket_.get(), POLLIN | POLLERR, 0};
+      poll(&ready, 1, wait_ms);
+    }
+    while (closed(block())) {
+      read_block(checker);
+      std::atomic_ref<uint32_t> status(block()->hdr.bh1.block_status);
+      status.store(TP_STATUS_KERNEL, std::memory_order_release);
+      next_ = (next_ + 1) % BLOCK_COUNT;
+    }
+  }
+
+  uint64_t drops() const {
+    tpacket_stats_v3 statistics{};
+    socklen_t size = sizeof statistics;
+    check(getsockopt(socket_.get(), SOL_PACKET, PACKET_STATISTICS, &statistics, &size),
+          "read the ring's counters");
+    return statistics.tp_drops;
+  }
+
+ private:
+  static constexpr size_t SIZE = size_t{BLOCK_SIZE} * BLOCK_COUNT;
+
+  tpacket_block_desc* block() const {
+    return reinterpret_cast<tpacket_block_desc*>(memory_ + size_t{BLOCK_SIZE} * next_);
+  }
+
+  // Pairs with the kernel's barrier before it hands the block over.
+  static bool closed(tpacket_block_desc* block) {
+    std::atomic_ref<uint32_t> status(block->hdr.bh1.block_status);
+    return (status.load(std::memory_order_acquire) & TP_STATUS_USER) != 0;
+  }
+
+  void read_block(Checker& checker) {
+    // The ring stamps wall time; what the feed wrote is monotonic. A step of the former costs one block.
+    const uint64_t ahead_ns = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);
+    const uint32_t offset = block()->hdr.bh1.offset_to_first_pkt;
+    const uint8_t* at = reinterpret_cast<const uint8_t*>(block()) + offset;
+    for (uint32_t left = block()->hdr.bh1.num_pkts; left > 0; --left) {
+      const auto* header = reinterpret_cast<const tpacket3_hdr*>(at);
+      const uint64_t time_ns = uint64_t{header->tp_sec} * NS_PER_S + header->tp_nsec - ahead_ns;
+      checker.take({at + header->tp_mac, header->tp_len, header->tp_snaplen, time_ns,
+                    (header->tp_status & TP_STATUS_CSUMNOTREADY) != 0});
+      at += header->tp_next_offset;
+    }
+  }
+
+  Fd socket_;
+  uint8_t* memory_ = nullptr;
+  unsigned next_ = 0;
+};
+
+// A socket on `endpoint` that drops all it gets; none if the address is not of this machine.
+Fd drop_at(Endpoint endpoint) {
+  Fd socket(check(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "open a UDP socket"));
+  sock_filter drop_all = BPF_STMT(BPF_RET | BPF_K, 0);
+  const sock_fprog program{1, &drop_all};
+  set_option(socket, SOL_SOCKET, SO_ATTACH_FILTER, program, "drop by filter");
+  const sockaddr_in address = socket_address(endpoint);
+  if (bind(socket.get(), plain(address), sizeof address) == 0) return socket;
+  if (errno == EADDRNOTAVAIL) return Fd();
+  const std::string port = std::to_string(ntohs(endpoint.port));
+  throw fantail::error_of(errno, "bind " + ip_text(endpoint.ip) + ":" + port);
+}
+
+void run(const Settings& settings) {
+  Checker checker(settings);
+  Ring ring(settings.interface);
+  std::vector<Fd> drops;
+  for (const Endpoint endpoint : checker.endpoints()) drops.push_back(drop_at(endpoint));
+  std::printf("ready\n");
+  std::fflush(stdout);
+  while (stopped == 0 && !checker.complete()) ring.read(checker, 100);
+  // What comes twice, comes late: listen on for a while; after a signal only empty the ring.
+  const uint64_t rest_ms = stopped == 0 ? settings.linger_ms : 2 * BLOCK_RETIRE_MS;
+  const uint64_t until = clock_ns(CLOCK_MONOTONIC) + rest_ms * 1'000'000;
+  while (clock_ns(CLOCK_MONOTONIC) < until) ring.read(checker, BLOCK_RETIRE_MS);
+  checker.report(ring.drops());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  const Settings settings = parse(argc, argv);
+  for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int) { stopped = 1; });
+  run(settings);
+  return 0;
+} catch (const Usage& error) {
+  std::fprintf(stderr, "wire-sink: %s\n", error.what());
+  return 2;
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "wire-sink: %s\n", error.what());
+  return 1;
+}

@@ -1,0 +1,168 @@
+/**
+ * `npm run build`: everything that a fresh clone lacks, and nothing that it has.
+ *
+ *   setup → npm install → tsc → gen → filter (asc) → native (make) → addon (node-gyp)
+ *
+ * Runs before node_modules exists, so it may use nothing but Node itself. Each step says so when it works; a step
+ * whose inputs have not changed since it last succeeded (by content, not by date) is passed over in silence.
+ * In CI the generated files are only checked, never rewritten.
+ */
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
+const STAMPS = join(ROOT, 'build', 'stamps');
+const isCi = Boolean(process.env.CI);
+
+class BuildFailure extends Error {}
+
+function say(line) {
+  // stdout stays free: `npm start -- --json` must print JSON there and nothing else.
+  process.stderr.write(`build: ${line}\n`);
+}
+
+/** Runs one program of a step, its output passed on; with `quiet` the output is shown only if it fails. */
+function run(program, args, quiet = false) {
+  const { status, signal, error, stdout, stderr } = spawnSync(program, args, {
+    cwd: ROOT,
+    stdio: quiet ? 'pipe' : ['ignore', process.stderr, process.stderr],
+    maxBuffer: 64 * 1024 * 1024,
+  });
+  if (status === 0) return;
+  if (quiet) process.stderr.write(`${stdout ?? ''}${stderr ?? ''}`);
+  const how = error?.message ?? (signal === null ? `status ${status}` : signal);
+  throw new BuildFailure(`${program} ${args.join(' ')} failed (${how})`);
+}
+
+/** A program of node_modules, by its name there. */
+const tool = (name) => join(ROOT, 'node_modules', '.bin', name);
+
+/** Every file below `folder` whose name ends in one of `endings`, in a fixed order. */
+function filesOf(folder, endings) {
+  const found = [];
+  for (const entry of readdirSync(join(ROOT, folder), { withFileTypes: true }).sort((a, b) =>
+    a.name < b.name ? -1 : 1,
+  )) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) {
+      if (entry.name !== 'build' && entry.name !== 'node_modules') found.push(...filesOf(path, endings));
+    } else if (endings.some((ending) => entry.name.endsWith(ending))) found.push(path);
+  }
+  return found;
+}
+
+function digest(files) {
+  const hash = createHash('sha256').update(`${process.version} ${process.arch}\0`);
+  for (const file of files) {
+    hash.update(`${file}\0`);
+    if (existsSync(join(ROOT, file))) hash.update(readFileSync(join(ROOT, file)));
+  }
+  return hash.digest('hex');
+}
+
+/** Runs `work` unless it has succeeded on exactly these inputs and its outputs are still there. */
+function unlessFresh({ name, why, inputs, outputs, work }) {
+  const stamp = join(STAMPS, name);
+  const wanted = digest(inputs);
+  const isThere = outputs.every((output) => existsSync(join(ROOT, output)));
+  if (isThere && existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  say(why);
+  rmSync(stamp, { force: true });
+  work();
+  mkdirSync(STAMPS, { recursive: true });
+  writeFileSync(stamp, wanted);
+}
+
+/** Whether node_modules holds what package-lock.json asks for: npm leaves there a lock file of what it installed. */
+function modulesAreFresh() {
+  const installedPath = join(ROOT, 'node_modules', '.package-lock.json');
+  if (!existsSync(installedPath)) return false;
+  const wanted = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8')).packages;
+  const installed = JSON.parse(readFileSync(installedPath, 'utf8')).packages;
+  return Object.entries(wanted).every(([path, entry]) => {
+    // The root itself is not installed, and optional packages are often for another machine.
+    if (path === '' || entry.optional === true || entry.devOptional === true) return true;
+    return installed[path]?.version === entry.version;
+  });
+}
+
+function installModules() {
+  if (modulesAreFresh()) return;
+  say('installing Node packages');
+  // Not `npm ci`: it refuses a lock file without the optional packages of other platforms, which not every registry
+  // has. --no-save takes the versions of package-lock.json all the same, checks their hashes, and leaves it alone.
+  run('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error']);
+}
+
+function compileTypeScript() {
+  // Its own check of what is fresh would cost as much as it does: it takes about a second.
+  run(tool('tsc'), [], true);
+}
+
+function generate() {
+  run(process.execPath, ['dist/tools/gen-layout.js', ...(isCi ? ['--check'] : [])]);
+}
+
+function compileFilter() {
+  unlessFresh({
+    name: 'filter',
+    why: 'compiling the filter to WebAssembly',
+    inputs: [...filesOf('assembly', ['.ts']), 'asconfig.json', 'package-lock.json'],
+    outputs: ['build/filter.wasm', 'build/filter.debug.wasm'],
+    work: () => {
+      for (const target of ['debug', 'release']) {
+        run(tool('asc'), ['assembly/filter.ts', '--config', 'asconfig.json', '--target', target], true);
+      }
+    },
+  });
+}
+
+const NATIVE = ['.cpp', '.hpp', '.c', '.h', 'Makefile', 'binding.gyp'];
+
+function compileNative() {
+  unlessFresh({
+    name: 'native',
+    why: 'compiling the XDP program and the native programs (half a minute the first time)',
+    inputs: [...filesOf('native', NATIVE), ...filesOf('bpf', NATIVE), ...filesOf('test', NATIVE)],
+    outputs: ['native/build/fantail-rx', 'native/build/replicate.bpf.o'],
+    work: () => run('make', ['--no-print-directory', '-C', 'native', '-j2']),
+  });
+}
+
+function compileAddon() {
+  unlessFresh({
+    name: 'addon',
+    why: 'compiling the Node addon (half a minute the first time)',
+    inputs: [...filesOf('native', NATIVE), 'package-lock.json'],
+    outputs: ['native/build/Release/fantail.node'],
+    // Through npm, which knows where Node's headers are.
+    work: () => run('npm', ['run', 'addon'], true),
+  });
+}
+
+/** Builds what is missing or stale; throws BuildFailure with the step that failed. */
+export function build() {
+  run(process.execPath, ['tools/setup.mjs']);
+  installModules();
+  compileTypeScript();
+  generate();
+  compileFilter();
+  compileNative();
+  compileAddon();
+}
+
+/** The same, for a program's start: says what failed and ends the process with status 1. */
+export function buildOrExit() {
+  try {
+    build();
+  } catch (thrown) {
+    if (!(thrown instanceof BuildFailure)) throw thrown;
+    say(thrown.message);
+    process.exit(1);
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) buildOrExit();
