@@ -1,7 +1,8 @@
 /**
  * The default filter: every subscriber gets every packet under a plain new header. It has no state.
  *
- * The ordinary path goes through here like any other filter's: the worker calls `fantail_burst` once per burst.
+ * The ordinary path goes through here like any other: the worker calls `fantail_burst` once per
+ * burst.
  */
 import { HEADER_SIZE, SLOT_HEADROOM } from './layout';
 import { fits, rewrite } from './rewrite';

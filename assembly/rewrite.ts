@@ -1,12 +1,14 @@
 /**
  * The plain rewrite: a whole new Ethernet, IPv4 and UDP header for one copy.
  *
- * It takes from the packet only how long it is: every other byte of the new header comes from the subscriber's record
- * or is fixed, so the packet is never read and the checksum is summed afresh (RFC 1071) rather than patched (RFC 1624):
- * five words that vary are cheaper to add than to fetch the packet's line for, and an incoming checksum may be unfilled.
+ * It takes from the packet only how long it is: every other byte of the new header comes from the
+ * subscriber's record or is fixed. So the packet is never read, and the checksum is summed afresh
+ * (RFC 1071) rather than patched (RFC 1624): to add the five words that vary is cheaper than to
+ * fetch the packet's line, and right where the incoming checksum was never filled in.
  *
- * Values keep network order throughout. The ones' complement sum does not mind: summed in either byte order it is the
- * same sum (RFC 1071, 2 (B)), so only lengths and the payload's sum are swapped, by the function that is named for it.
+ * Values keep network order throughout. The ones' complement sum does not mind: in either byte
+ * order it is the same sum (RFC 1071, 2 (B)), so only lengths and the payload's sum are swapped, by
+ * the function named for it.
  *
  *   0           6           12    14
  *   │target MAC │source MAC │ 0800│                                Ethernet (RFC 894)
@@ -38,7 +40,10 @@ const IP_TARGET: usize = IP_SOURCE + 4;
 const UDP: usize = IP_TARGET + 4;
 const UDP_LENGTH: usize = UDP + 4; // both ports before it
 
-/** Bytes 12–15 as one u32: EtherType 0x0800 (RFC 894); version 4, 5 words of header, TOS 0 (RFC 791, 3.1). */
+/**
+ * Bytes 12–15 as one u32: EtherType 0x0800 (RFC 894); version 4, 5 words of header, TOS 0 (RFC 791,
+ * 3.1).
+ */
 const TYPE_VERSION_TOS: u32 = 0x00450008;
 /** Bytes 20–23 as one u32: don't fragment, TTL 64, protocol 17 UDP (RFC 791, 3.1; RFC 768). */
 const FRAGMENT_TTL_PROTOCOL: u32 = 0x11400040;
@@ -50,15 +55,18 @@ const PROTOCOL_SUM: u32 = 0x1100;
 /** The longest packet whose IPv4 total length fits its 16 bits. */
 const LENGTH_MAX: u32 = <u32>IP + 0xffff;
 
-/** Whether a packet of `length` bytes has the three headers, and the new ones can state its length. Ask this first. */
+/**
+ * Whether a packet of that length has the three headers, and new ones can state it. Ask this first.
+ */
 @inline
 export function fits(length: u32): bool {
   return length - HEADER_SIZE <= LENGTH_MAX - HEADER_SIZE; // unsigned: a shorter one wraps to far above
 }
 
 /**
- * Writes the HEADER_SIZE bytes of the new header at `header`, for a packet of a `length` that fits. `subscriber` is
- * read-only. It does not refuse by a result: a caller that branches once is 15 % faster than one that branches twice.
+ * Writes the HEADER_SIZE bytes of the new header at `header`, for a packet of a `length` that fits.
+ * `subscriber` is read-only. It gives no result, since a caller that branches on `fits` alone was
+ * measured to be 15 % faster.
  */
 @inline
 export function rewrite(length: u32, payload_sum: u32, header: usize, subscriber: usize): void {
@@ -72,7 +80,8 @@ export function rewrite(length: u32, payload_sum: u32, header: usize, subscriber
   const addresses = pair(source) + pair(target);
 
   write_ethernet(header, subscriber);
-  store<u64>(header, <u64>total_length | (<u64>FRAGMENT_TTL_PROTOCOL << 32), IP_TOTAL_LENGTH); // the id between is 0
+  const length_to_protocol = <u64>total_length | (<u64>FRAGMENT_TTL_PROTOCOL << 32); // the id between is 0
+  store<u64>(header, length_to_protocol, IP_TOTAL_LENGTH);
   store<u16>(header, <u16>~fold(FIXED_SUM + total_length + addresses), IP_CHECKSUM);
   store<u32>(header, source, IP_SOURCE);
   store<u32>(header, target, IP_TARGET);
@@ -84,7 +93,9 @@ export function rewrite(length: u32, payload_sum: u32, header: usize, subscriber
   store<u32>(header, udp_length | (checksum << 16), UDP_LENGTH);
 }
 
-/** Both MACs as they stand side by side in the record, then the rest of the header's first 16 bytes. */
+/**
+ * Both MACs as they stand side by side in the record, then the rest of the header's first 16 bytes.
+ */
 @inline
 function write_ethernet(header: usize, subscriber: usize): void {
   store<u64>(header, load<u64>(subscriber, SUBSCRIBER_TARGET_MAC), ETHERNET_TARGET);
@@ -105,7 +116,10 @@ function pair(words: u32): u32 {
   return (words & 0xffff) + (words >>> 16);
 }
 
-/** A sum of 16-bit words with its carries added back in (RFC 1071, 1): twice, since the first may carry again. */
+/**
+ * A sum of words with its carries added back in (RFC 1071, 1): twice, since the first time may
+ * carry again.
+ */
 @inline
 function fold(sum: u32): u32 {
   return pair(pair(sum));

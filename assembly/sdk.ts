@@ -1,9 +1,9 @@
 /**
  * What a filter is written against: one packet, one subscriber, and the answer.
  *
- * A filter is a class that extends Job with one method, `filter()`; `burst` calls it for each job. A Job is nothing but
- * the address of a `struct job` (layout.ts) with names for its fields: no object exists and nothing is allocated. The
- * whole of a filter's entry file:
+ * A filter is a class that extends Job with one method, `filter()`; `burst` calls it for each job.
+ * A Job is nothing but the address of a `struct job` (layout.ts) with names for its fields: no
+ * object exists and nothing is allocated. The whole of a filter's entry file:
  *
  *   import { Job, burst } from './sdk';
  *   export { fantail_abi } from './sdk';
@@ -14,8 +14,8 @@
  *     burst<Mine>(jobs, first, count);
  *   }
  *
- * The worker owns the job, the packet and the subscriber record; only the slot and the answer may be written. A store to
- * anything else traps, or makes the module be refused before it is used.
+ * The worker owns the job, the packet and the subscriber record; only the slot and the answer may
+ * be written. A store to anything else traps, or makes the module be refused before it is used.
  */
 import {
   DROP_COPY,
@@ -35,7 +35,7 @@ import {
   SLOT_SIZE,
 } from './layout';
 
-/** Bits by which a field of the answer stands above the verdict, when verdict, start and length are one u64. */
+/** Bits by which start and length stand above the verdict, so that the three are one u64. */
 const START_SHIFT: u64 = 8 * <u64>(JOB_HEADER_START - JOB_VERDICT);
 const LENGTH_SHIFT: u64 = 8 * <u64>(JOB_HEADER_LENGTH - JOB_VERDICT);
 
@@ -96,5 +96,7 @@ export function fantail_abi(): i32 {
 export function burst<T>(jobs: usize, first: u32, count: u32): void {
   assert(first <= JOBS_MAX && count <= JOBS_MAX - first); // the job array holds no more
   const end = jobs + <usize>((first + count) * JOB_SIZE);
-  for (let job = jobs + <usize>(first * JOB_SIZE); job < end; job += <usize>JOB_SIZE) changetype<T>(job).filter();
+  for (let job = jobs + <usize>(first * JOB_SIZE); job < end; job += <usize>JOB_SIZE) {
+    changetype<T>(job).filter();
+  }
 }

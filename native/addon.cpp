@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT-0
-// The supervisor's face of the addon: each function here checks its arguments, calls plain C++, and turns the result
-// into JavaScript. src/addon.ts says what they do; it is their only caller. Read from the end, where they are listed.
-// addon_worker.cpp adds the data path's functions.
+// The supervisor's face of the addon: each function here checks its arguments, calls plain C++, and
+// turns the result into JavaScript. src/addon.ts says what they do; it is their only caller. Read
+// from the end, where they are listed. addon_worker.cpp adds the data path's functions.
 #include <functional>
 #include <memory>
 #include <string>
@@ -119,7 +119,8 @@ struct EventObject {
     return marked(object, "link", event.link.index, event.deleted);
   }
   Napi::Object operator()(const AddressEvent& event) const {
-    return marked(address_object(env, event.address), "address", event.address.index, event.deleted);
+    return marked(address_object(env, event.address), "address", event.address.index,
+                  event.deleted);
   }
   Napi::Object operator()(const RouteEvent&) const { return named("route"); }
   Napi::Object operator()(const OverrunEvent&) const { return named("overrun"); }
@@ -227,7 +228,8 @@ Napi::Value receive_message_js(const Arguments& arguments) {
   if (received.what == Received::What::nothing) return env.Null();
   if (received.what == Received::What::closed) return Napi::String::New(env, "closed");
   auto fds = Napi::Array::New(env, received.fds.size());
-  for (u32 i = 0; i < received.fds.size(); i++) fds.Set(i, fd_value(env, std::move(received.fds[i])));
+  for (u32 i = 0; i < received.fds.size(); i++)
+    fds.Set(i, fd_value(env, std::move(received.fds[i])));
   auto object = Napi::Object::New(env);
   object.Set("text", received.text);
   object.Set("fds", fds);
@@ -272,13 +274,16 @@ class Watcher {
   Watcher(Napi::Env env, int fd, const Napi::Function& callback)
       : callback_(Napi::Persistent(callback)), context_(env, "fantail.watchFd") {
     uv_loop_t* loop = nullptr;
-    if (napi_get_uv_event_loop(env, &loop) != napi_ok) throw Error(0, "this Node has no event loop");
+    if (napi_get_uv_event_loop(env, &loop) != napi_ok)
+      throw Error(0, "this Node has no event loop");
     fail_if(uv_poll_init(loop, &poll_, fd), "watch a descriptor");
     poll_.data = this;
   }
 
   // A handle that has been initialised must be closed, whatever happens after.
-  void start() { fail_if(uv_poll_start(&poll_, UV_READABLE | UV_DISCONNECT, on_event), "watch a descriptor"); }
+  void start() {
+    fail_if(uv_poll_start(&poll_, UV_READABLE | UV_DISCONNECT, on_event), "watch a descriptor");
+  }
 
   void close() {
     uv_close(reinterpret_cast<uv_handle_t*>(&poll_),
@@ -320,9 +325,10 @@ Napi::Value watch_fd_js(const Arguments& arguments) {
   auto object = Napi::Object::New(env);
   // Whoever calls close() again finds nothing left to close.
   const auto open = std::make_shared<Watcher*>(watcher);
-  object.Set("close", Napi::Function::New(env, [open](const Napi::CallbackInfo&) {
-               if (Watcher* last = std::exchange(*open, nullptr)) last->close();
-             }, "close"));
+  const auto close = [open](const Napi::CallbackInfo&) {
+    if (Watcher* last = std::exchange(*open, nullptr)) last->close();
+  };
+  object.Set("close", Napi::Function::New(env, close, "close"));
   return object;
 }
 
@@ -342,7 +348,8 @@ Napi::Value signal_js(const Arguments& arguments) {
 // ---- the process ----
 
 Napi::Value capabilities_js(const Arguments& arguments) {
-  if (capng_get_caps_process() != 0) throw Error(0, "the capabilities of this process cannot be read");
+  if (capng_get_caps_process() != 0)
+    throw Error(0, "the capabilities of this process cannot be read");
   auto names = Napi::Array::New(arguments.env());
   for (unsigned number = 0; number <= CAP_LAST_CAP; number++) {
     if (capng_have_capability(CAPNG_EFFECTIVE, number) == 0) continue;
@@ -362,7 +369,7 @@ Napi::Value no_new_privileges_js(const Arguments& arguments) {
 
 Napi::Value map_arena_js(const Arguments& arguments) {
   const int fd = arguments.fd(0);
-  struct stat about {};
+  struct stat about{};
   check(::fstat(fd, &about), "read the size of the arena");
   const auto size = static_cast<std::size_t>(about.st_size);
   if (size == 0) throw Error(EINVAL, "the arena is empty: its creator has not finished");

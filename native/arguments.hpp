@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT-0
-// Guard lines of the addon's functions: each takes one argument, checks its type and range, and throws a TypeError
-// with a sentence. Wrong arguments are errors of our own TypeScript, so the sentence is for its author.
-// Included by addon*.cpp only, the files that know of N-API.
+// Guard lines of the addon's functions: each takes one argument, checks its type and range, and
+// throws a TypeError with a sentence. Wrong arguments are errors of our own TypeScript, so the
+// sentence is for its author. Included by addon*.cpp only, the files that know of N-API.
 #pragma once
 
 #include <cmath>
@@ -48,7 +48,9 @@ class Arguments {
     return htons(static_cast<u16>(integer_in(value, "port", 0, UINT16_MAX)));
   }
 
-  std::string text(std::size_t index, const char* name) const { return text_in(info_[index], name); }
+  std::string text(std::size_t index, const char* name) const {
+    return text_in(info_[index], name);
+  }
 
   std::string text_in(Napi::Value value, const char* name) const {
     if (!value.IsString()) refuse(name, "a string");
@@ -67,7 +69,8 @@ class Arguments {
   u32 ip_in(Napi::Value value, const char* name) const {
     u32 address = 0;
     const std::string written = text_in(value, name);
-    if (written.find('\0') != std::string::npos || ::inet_pton(AF_INET, written.c_str(), &address) != 1) {
+    if (written.find('\0') != std::string::npos ||
+        ::inet_pton(AF_INET, written.c_str(), &address) != 1) {
       refuse(name, "an IPv4 address");
     }
     return address;
@@ -86,7 +89,8 @@ class Arguments {
   Napi::Array array(std::size_t index, const char* name, u32 length_max) const {
     if (!info_[index].IsArray()) refuse(name, "an array");
     const auto array = info_[index].As<Napi::Array>();
-    if (array.Length() > length_max) refuse(name, "an array of at most " + std::to_string(length_max));
+    if (array.Length() > length_max)
+      refuse(name, "an array of at most " + std::to_string(length_max));
     return array;
   }
 
@@ -100,14 +104,13 @@ class Arguments {
   }
 
  private:
-  static std::string plain(double number) {
-    return std::to_string(static_cast<long long>(number));
-  }
+  static std::string plain(double number) { return std::to_string(static_cast<long long>(number)); }
 
   const Napi::CallbackInfo& info_;
 };
 
-// Runs one exported function; an Error of the plain C++ below becomes a JavaScript Error whose `code` names its errno.
+// Runs one exported function; an Error of the plain C++ below becomes a JavaScript Error whose
+// `code` names its errno.
 template <Napi::Value (*work)(const Arguments&)>
 Napi::Value guarded(const Napi::CallbackInfo& info) {
   try {
@@ -116,7 +119,8 @@ Napi::Value guarded(const Napi::CallbackInfo& info) {
     throw;
   } catch (const Error& error) {
     Napi::Error thrown = Napi::Error::New(info.Env(), error.what());
-    if (error.number > 0) thrown.Set("code", Napi::String::New(info.Env(), uv_err_name(-error.number)));
+    if (error.number > 0)
+      thrown.Set("code", Napi::String::New(info.Env(), uv_err_name(-error.number)));
     throw thrown;
   } catch (const std::exception& error) {
     throw Napi::Error::New(info.Env(), error.what());

@@ -22,7 +22,8 @@ Fd open_namespace(const std::string& name) {
   const std::string cure = "make it with `ip netns add " + name + "`, or see `ip netns list`";
   if (!is_plain_name(name)) throw Error(ENOENT, "'" + name + "' cannot name a network namespace");
   Fd fd{::open(("/run/netns/" + name).c_str(), O_RDONLY | O_CLOEXEC)};
-  if (!fd && errno == ENOENT) throw Error(ENOENT, "there is no network namespace '" + name + "': " + cure);
+  if (!fd && errno == ENOENT)
+    throw Error(ENOENT, "there is no network namespace '" + name + "': " + cure);
   check(fd.get(), ("open the network namespace " + name).c_str());
   return fd;
 }
@@ -30,9 +31,11 @@ Fd open_namespace(const std::string& name) {
 void enter(const Fd& fd, const std::string& name) {
   if (::setns(fd.get(), CLONE_NEWNET) == 0) return;
   if (errno == EPERM) {
-    throw Error(EPERM, "entering the network namespace '" + name + "' takes CAP_SYS_ADMIN: run as root");
+    throw Error(EPERM,
+                "entering the network namespace '" + name + "' takes CAP_SYS_ADMIN: run as root");
   }
-  if (errno == EINVAL) throw Error(EINVAL, "/run/netns/" + name + " is not a network namespace: delete that file");
+  if (errno == EINVAL)
+    throw Error(EINVAL, "/run/netns/" + name + " is not a network namespace: delete that file");
   throw error_of(errno, "enter the network namespace " + name);
 }
 

@@ -16,11 +16,11 @@
 namespace fantail {
 namespace {
 
-constexpr std::size_t BUFFER_SIZE = 65536;       // the kernel fills at most 32 KiB of a dump at once
-constexpr int EVENT_BUFFER_SIZE = 4 << 20;       // bytes of events that may wait, about 10,000
-constexpr int DUMP_TRIES_MAX = 8;                // a dump that changed while it was read is read again
-constexpr std::size_t ATTRIBUTES_MAX = 64;       // above the largest attribute that we read (IFLA_XDP, 43)
-constexpr timeval ANSWER_TIMEOUT{.tv_sec = 2, .tv_usec = 0};  // it is there already; longer means never
+constexpr std::size_t BUFFER_SIZE = 65536;  // the kernel fills at most 32 KiB of a dump at once
+constexpr int EVENT_BUFFER_SIZE = 4 << 20;  // bytes of events that may wait, about 10,000
+constexpr int DUMP_TRIES_MAX = 8;           // a dump that changed while it was read is read again
+constexpr std::size_t ATTRIBUTES_MAX = 64;  // above every type that we read (IFLA_XDP is 43)
+constexpr timeval ANSWER_TIMEOUT{.tv_sec = 2, .tv_usec = 0};  // answers do not take time at all
 
 struct Buffer {
   alignas(nlmsghdr) std::array<char, BUFFER_SIZE> bytes;
@@ -40,7 +40,8 @@ struct Attributes {
 
   // A MAC has six bytes; a longer hardware address (Infiniband) is none to us.
   std::optional<Mac> mac(std::size_t type) const {
-    if (at[type] == nullptr || mnl_attr_get_payload_len(at[type]) != sizeof(Mac)) return std::nullopt;
+    if (at[type] == nullptr || mnl_attr_get_payload_len(at[type]) != sizeof(Mac))
+      return std::nullopt;
     return read<Mac>(type);
   }
 };
@@ -75,7 +76,8 @@ void read_xdp(const Attributes& attributes, Link& link) {
   mnl_attr_parse_nested(attributes.at[IFLA_XDP], keep_attribute, &xdp);
   const u8 attached = xdp.read<u8>(IFLA_XDP_ATTACHED).value_or(XDP_ATTACHED_NONE);
   if (attached == XDP_ATTACHED_NONE) return;
-  // With several programs at once (XDP_ATTACHED_MULTI) the driver's is the one that sees a frame first.
+  // With several programs at once (XDP_ATTACHED_MULTI) the driver's is the one that sees a frame
+  // first.
   const auto choose = [&](std::size_t type, XdpMode mode) {
     const u32 id = xdp.read<u32>(type).value_or(0);
     if (id == 0 || link.xdp_id != 0) return;
@@ -89,7 +91,8 @@ void read_xdp(const Attributes& attributes, Link& link) {
 
 std::optional<Link> link_of(const nlmsghdr* message) {
   const auto* fixed = fixed_part<ifinfomsg>(message);
-  if (fixed == nullptr || fixed->ifi_family != AF_UNSPEC) return std::nullopt;  // AF_BRIDGE: a bridge's view of a port
+  if (fixed == nullptr || fixed->ifi_family != AF_UNSPEC)
+    return std::nullopt;  // AF_BRIDGE: a bridge's view of a port
   const Attributes attributes = attributes_of<ifinfomsg>(message);
   Link link{};
   link.index = fixed->ifi_index;
@@ -112,7 +115,8 @@ std::optional<Address> address_of(const nlmsghdr* message) {
 
 std::optional<Neighbour> neighbour_of(const nlmsghdr* message) {
   const auto* fixed = fixed_part<ndmsg>(message);
-  if (fixed == nullptr || fixed->ndm_family != AF_INET || (fixed->ndm_flags & NTF_PROXY) != 0) return std::nullopt;
+  if (fixed == nullptr || fixed->ndm_family != AF_INET || (fixed->ndm_flags & NTF_PROXY) != 0)
+    return std::nullopt;
   const Attributes attributes = attributes_of<ndmsg>(message);
   const auto ip = attributes.read<u32>(NDA_DST);
   if (!ip) return std::nullopt;
@@ -157,7 +161,8 @@ std::size_t receive_some(int fd, Buffer& buffer) {
   do length = ::recvmsg(fd, &message, 0);
   while (length < 0 && errno == EINTR);
   check(static_cast<int>(length), "read from rtnetlink");
-  if ((message.msg_flags & MSG_TRUNC) != 0) throw Error(EMSGSIZE, "an rtnetlink message is longer than 64 KiB");
+  if ((message.msg_flags & MSG_TRUNC) != 0)
+    throw Error(EMSGSIZE, "an rtnetlink message is longer than 64 KiB");
   return from.nl_pid == 0 ? static_cast<std::size_t>(length) : 0;  // only the kernel is believed
 }
 
@@ -188,7 +193,8 @@ Outcome exchange(int fd, const Request& request, const OnMessage& on_message) {
   Buffer buffer;
   for (bool finished = false; !finished;) {
     each_message(buffer, receive_some(fd, buffer), [&](const nlmsghdr* message) {
-      if (message->nlmsg_seq != request.header->nlmsg_seq) return true;  // rest of an answer that failed half-way
+      if (message->nlmsg_seq != request.header->nlmsg_seq)
+        return true;  // rest of an answer that failed half-way
       if ((message->nlmsg_flags & NLM_F_DUMP_INTR) != 0) outcome.interrupted = true;
       if (message->nlmsg_type == NLMSG_ERROR || message->nlmsg_type == NLMSG_DONE) {
         outcome.error = error_in(message);
@@ -202,9 +208,11 @@ Outcome exchange(int fd, const Request& request, const OnMessage& on_message) {
   return outcome;
 }
 
-// Reads a whole table, again if it changed meanwhile. `Fixed` is the message's fixed part, `parse` makes a row of it.
+// Reads a whole table, again if it changed meanwhile. `Fixed` is the message's fixed part, `parse`
+// makes a row of it.
 template <typename Fixed, typename Row>
-std::vector<Row> dump(int fd, u16 type, int index, std::optional<Row> (*parse)(const nlmsghdr*), const char* doing) {
+std::vector<Row> dump(int fd, u16 type, int index, std::optional<Row> (*parse)(const nlmsghdr*),
+                      const char* doing) {
   for (int tries = 0; tries < DUMP_TRIES_MAX; tries++) {
     Request request;
     auto* fixed = request.begin<Fixed>(type, NLM_F_DUMP);
@@ -240,26 +248,29 @@ RouteAnswer ask_route(int fd, int index, u32 ip, u32 source, u32 flags) {
     mnl_attr_put_u32(request.header, RTA_SRC, source);
   }
   RouteAnswer answer{0, false, std::nullopt, false};
-  answer.error = exchange(fd, request, [&](const nlmsghdr* message) {
+  const Outcome outcome = exchange(fd, request, [&](const nlmsghdr* message) {
     const auto* route = fixed_part<rtmsg>(message);
     if (route == nullptr) return;
     const Attributes attributes = attributes_of<rtmsg>(message);
     answer.unicast = route->rtm_type == RTN_UNICAST;
     answer.gateway = attributes.read<u32>(RTA_GATEWAY);
     answer.foreign_gateway = attributes.at[RTA_VIA] != nullptr;
-  }).error;
+  });
+  answer.error = outcome.error;
   return answer;
 }
 
-// Errors that say "this way leads nowhere": no route, a prohibited or blackholed one, a source that is not (or not
-// any more) an address of ours, an interface that is gone. Anything else is a failure of the asking.
+// Errors that say "this way leads nowhere": no route, a prohibited or blackholed one, a source that
+// is not (or not any more) an address of ours, an interface that is gone. Anything else is a
+// failure of the asking.
 bool means_no_route(int error) {
   constexpr std::array errors{ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL, ENODEV, ENXIO, ENETDOWN};
   return std::find(errors.begin(), errors.end(), error) != errors.end();
 }
 
 void subscribe(int fd, int group) {
-  check(::setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)), "subscribe to rtnetlink events");
+  check(::setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)),
+        "subscribe to rtnetlink events");
 }
 
 struct Arrival {
@@ -288,7 +299,9 @@ void append_event(const nlmsghdr* message, std::vector<Event>& events) {
       return;
     case RTM_NEWLINK:
     case RTM_DELLINK:
-      if (const auto link = link_of(message)) events.push_back(LinkEvent{*link, message->nlmsg_type == RTM_DELLINK});
+      if (const auto link = link_of(message)) {
+        events.push_back(LinkEvent{*link, message->nlmsg_type == RTM_DELLINK});
+      }
       return;
     case RTM_NEWADDR:
     case RTM_DELADDR:
@@ -303,10 +316,10 @@ void append_event(const nlmsghdr* message, std::vector<Event>& events) {
     case RTM_NEWNEXTHOP:
     case RTM_DELNEXTHOP:
       // A flood of routes is one piece of news.
-      if (events.empty() || !std::holds_alternative<RouteEvent>(events.back())) events.push_back(RouteEvent{});
+      if (events.empty() || !std::holds_alternative<RouteEvent>(events.back()))
+        events.push_back(RouteEvent{});
       return;
-    default:
-      return;
+    default: return;
   }
 }
 
@@ -314,22 +327,27 @@ void append_event(const nlmsghdr* message, std::vector<Event>& events) {
 
 Fd open_netlink() {
   Fd fd{check(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), "open rtnetlink")};
-  check(::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &ANSWER_TIMEOUT, sizeof(ANSWER_TIMEOUT)), "limit rtnetlink");
+  check(::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &ANSWER_TIMEOUT, sizeof(ANSWER_TIMEOUT)),
+        "limit rtnetlink");
   return fd;
 }
 
 Fd open_netlink_events() {
-  Fd fd{check(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE), "open rtnetlink")};
+  Fd fd{check(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE),
+              "open rtnetlink")};
   // The kernel sends no news to a socket without a number of its own.
   sockaddr_nl any{};
   any.nl_family = AF_NETLINK;
-  check(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&any), sizeof(any)), "bind an rtnetlink socket");
-  // Without CAP_NET_ADMIN the first is refused and the second gives what net.core.rmem_max allows: still correct,
-  // since an overrun is told of and everything is read again.
-  if (::setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUFFORCE, &EVENT_BUFFER_SIZE, sizeof(EVENT_BUFFER_SIZE)) < 0) {
+  check(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&any), sizeof(any)),
+        "bind an rtnetlink socket");
+  // Without CAP_NET_ADMIN the first is refused and the second gives what net.core.rmem_max allows:
+  // still correct, since an overrun is told of and everything is read again.
+  if (::setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUFFORCE, &EVENT_BUFFER_SIZE,
+                   sizeof(EVENT_BUFFER_SIZE)) < 0) {
     ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &EVENT_BUFFER_SIZE, sizeof(EVENT_BUFFER_SIZE));
   }
-  for (const int group : {RTNLGRP_NEIGH, RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE}) {
+  for (const int group :
+       {RTNLGRP_NEIGH, RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE}) {
     subscribe(fd.get(), group);
   }
   try {
@@ -346,14 +364,16 @@ std::optional<Link> read_link(int fd, const std::string& name) {
   request.begin<ifinfomsg>(RTM_GETLINK, NLM_F_ACK)->ifi_family = AF_UNSPEC;
   mnl_attr_put_strz(request.header, IFLA_IFNAME, name.c_str());
   std::optional<Link> link;
-  const Outcome outcome = exchange(fd, request, [&](const nlmsghdr* message) { link = link_of(message); });
+  const Outcome outcome =
+      exchange(fd, request, [&](const nlmsghdr* message) { link = link_of(message); });
   if (outcome.error == ENODEV) return std::nullopt;
   if (outcome.error != 0) throw error_of(outcome.error, "read the interface " + name);
   return link;
 }
 
 std::vector<Address> list_addresses(int fd, int index) {
-  return dump<ifaddrmsg, Address>(fd, RTM_GETADDR, index, address_of, "read the interface's addresses");
+  return dump<ifaddrmsg, Address>(fd, RTM_GETADDR, index, address_of,
+                                  "read the interface's addresses");
 }
 
 std::vector<Neighbour> list_neighbours(int fd, int index) {
@@ -361,13 +381,15 @@ std::vector<Neighbour> list_neighbours(int fd, int index) {
 }
 
 std::optional<u32> look_up_route(int fd, int index, u32 ip, u32 source) {
-  // Asked for an interface, the kernel takes a destination without a route to be on its link. Only the look-up of the
-  // matching table entry says that there is none; only the plain one says which gateway of several it takes.
+  // Asked for an interface, the kernel takes a destination without a route to be on its link. Only
+  // the look-up of the matching table entry says that there is none; only the plain one says which
+  // gateway of several it takes.
   for (const u32 flags : {static_cast<u32>(RTM_F_FIB_MATCH), 0u}) {
     const RouteAnswer answer = ask_route(fd, index, ip, source, flags);
     if (means_no_route(answer.error)) return std::nullopt;
     if (answer.error != 0) throw error_of(answer.error, "look a route up");
-    // Local, broadcast and multicast destinations have no neighbour. Nor have we one where IPv6 carries IPv4.
+    // Local, broadcast and multicast destinations have no neighbour. Nor have we one where IPv6
+    // carries IPv4.
     if (!answer.unicast || answer.foreign_gateway) return std::nullopt;
     if (flags == 0) return answer.gateway.value_or(ip);
   }
@@ -394,8 +416,9 @@ std::vector<Event> read_events(int fd) {
     const Arrival arrival = receive_event(fd, buffer);
     if (arrival.what == Arrival::What::nothing) break;
     if (arrival.what == Arrival::What::lost) overrun = true;
-    // The kernel drops what is newest and keeps what is oldest, and sends nothing more until all of that is taken.
-    // None of it may be believed: whoever reads everything again must not then hear of older things.
+    // The kernel drops what is newest and keeps what is oldest, and sends nothing more until all of
+    // that is taken. None of it may be believed: whoever reads everything again must not then hear
+    // of older things.
     if (overrun) continue;
     each_message(buffer, arrival.length, [&](const nlmsghdr* message) {
       append_event(message, events);

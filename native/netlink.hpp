@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT-0
-// rtnetlink through libmnl: what the interface is, which way a destination lies, who the neighbours are, and news of
-// all of them. A request and its answer pass within one call: the kernel answers before send() returns, so nothing
-// here waits for anybody. Addresses are in network order.
+// rtnetlink through libmnl: what the interface is, which way a destination lies, who the neighbours
+// are, and news of all of them. A request and its answer pass within one call: the kernel answers
+// before send() returns, so nothing here waits for anybody. Addresses are in network order.
 #pragma once
 
 #include <array>
@@ -41,7 +41,7 @@ struct Link {
   std::optional<Mac> mac;  // none on a device without a link layer
   bool up;                 // switched on, and its carrier is there
   bool loopback;
-  u32 xdp_id;              // 0: no XDP program
+  u32 xdp_id;  // 0: no XDP program
   XdpMode xdp_mode;
 };
 
@@ -62,7 +62,8 @@ struct RouteEvent {};    // some route, rule or next hop changed
 struct OverrunEvent {};  // the kernel had to throw events away: read everything again
 using Event = std::variant<NeighbourEvent, LinkEvent, AddressEvent, RouteEvent, OverrunEvent>;
 
-constexpr std::size_t EVENTS_MAX = 1024;  // of one read_events(), so that a flood does not hold its caller
+constexpr std::size_t EVENTS_MAX =
+    1024;  // of one read_events(), so that a flood does not hold its caller
 
 // Sockets of the calling thread's network namespace.
 Fd open_netlink();
@@ -73,8 +74,8 @@ std::optional<Link> read_link(int fd, const std::string& name);
 std::vector<Address> list_addresses(int fd, int index);
 std::vector<Neighbour> list_neighbours(int fd, int index);
 
-// The address to ask for the MAC of: the gateway's, or `ip` itself; none without a route out of that interface.
-// `source` (0: any) is for machines where rules choose a routing table by it.
+// The address to ask for the MAC of: the gateway's, or `ip` itself; none without a route out of
+// that interface. `source` (0: any) is for machines where rules choose a routing table by it.
 std::optional<u32> look_up_route(int fd, int index, u32 ip, u32 source);
 
 // Makes the kernel use the neighbour, that is, ask for it or confirm it. Takes CAP_NET_ADMIN.

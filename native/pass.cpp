@@ -20,7 +20,8 @@ struct AbstractAddress {
 
 AbstractAddress abstract_address(std::string_view name) {
   if (name.empty() || name.size() > ABSTRACT_NAME_MAX) {
-    throw Error(EINVAL, "an abstract socket name has 1 to " + std::to_string(ABSTRACT_NAME_MAX) + " bytes");
+    throw Error(EINVAL,
+                "an abstract socket name has 1 to " + std::to_string(ABSTRACT_NAME_MAX) + " bytes");
   }
   AbstractAddress result{};
   result.address.sun_family = AF_UNIX;
@@ -37,7 +38,8 @@ struct Control {
 // Takes ownership of every descriptor that came with `message`.
 std::vector<Fd> take_fds(msghdr& message) {
   std::vector<Fd> fds;
-  for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr; part = CMSG_NXTHDR(&message, part)) {
+  for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr;
+       part = CMSG_NXTHDR(&message, part)) {
     if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
     const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (std::size_t i = 0; i < count; i++) {
@@ -59,8 +61,10 @@ std::pair<Fd, Fd> socket_pair() {
 
 void send_message(int fd, std::string_view text, std::span<const int> fds) {
   // An empty message would look like the end of the connection to its reader.
-  if (text.empty() || text.size() > MESSAGE_SIZE_MAX) throw Error(EMSGSIZE, "a message has 1 to 65536 bytes");
-  if (fds.size() > MESSAGE_FDS_MAX) throw Error(EMSGSIZE, "a message carries at most 250 descriptors");
+  if (text.empty() || text.size() > MESSAGE_SIZE_MAX)
+    throw Error(EMSGSIZE, "a message has 1 to 65536 bytes");
+  if (fds.size() > MESSAGE_FDS_MAX)
+    throw Error(EMSGSIZE, "a message carries at most 250 descriptors");
   iovec part{const_cast<char*>(text.data()), text.size()};  // sendmsg does not write to it
   Control control{};
   msghdr message{};
@@ -94,7 +98,8 @@ Received receive_message(int fd) {
   do length = ::recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   while (length < 0 && errno == EINTR);
   if (length < 0 && errno == EAGAIN) return {Received::What::nothing, {}, {}};
-  // A peer that was killed with our messages unread resets the connection: it is as gone as one that closed.
+  // A peer that was killed with our messages unread resets the connection: it is as gone as one
+  // that closed.
   if (length < 0 && errno == ECONNRESET) return {Received::What::closed, {}, {}};
   check(static_cast<int>(length), "receive a message from another process of fantail");
   std::vector<Fd> fds = take_fds(message);
@@ -107,7 +112,8 @@ Received receive_message(int fd) {
 }
 
 Fd open_abstract() {
-  return Fd{check(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "open a Unix socket")};
+  return Fd{check(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
+                  "open a Unix socket")};
 }
 
 bool bind_abstract(int fd, std::string_view name) {
@@ -143,7 +149,8 @@ std::optional<Peer> accept_peer(int fd) {
   }
   ucred who{};
   socklen_t size = sizeof(who);
-  check(::getsockopt(peer.get(), SOL_SOCKET, SO_PEERCRED, &who, &size), "ask who another launcher is");
+  check(::getsockopt(peer.get(), SOL_SOCKET, SO_PEERCRED, &who, &size),
+        "ask who another launcher is");
   return Peer{std::move(peer), who.uid, who.pid};
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT-0
-// Messages with file descriptors over SOCK_SEQPACKET Unix sockets: between supervisor and RX process over a socket
-// pair, and between launchers over an abstract name (which lives in a network namespace and leaves nothing behind).
-// None of these functions blocks.
+// Messages with file descriptors over SOCK_SEQPACKET Unix sockets: between supervisor and RX
+// process over a socket pair, and between launchers over an abstract name (which lives in a network
+// namespace and leaves nothing behind). None of these functions blocks.
 #pragma once
 
 #include <cstddef>
@@ -35,7 +35,8 @@ struct Received {
   std::vector<Fd> fds;  // close-on-exec
 };
 
-// One message if there is one. A message cut short for want of room is Error EMSGSIZE, its descriptors closed.
+// One message if there is one. A message cut short for want of room is Error EMSGSIZE, its
+// descriptors closed.
 Received receive_message(int fd);
 
 // A socket that is neither bound nor connected, of the calling thread's network namespace.
@@ -50,7 +51,8 @@ struct Peer {
   uid_t uid;
   pid_t pid;
 };
-// User that the other end of a connected socket belonged to when it listened or connected (SO_PEERCRED).
+// User that the other end of a connected socket belonged to when it listened or connected
+// (SO_PEERCRED).
 uid_t peer_uid(int fd);
 // The next connection and who made it, or none.
 std::optional<Peer> accept_peer(int fd);

@@ -21,7 +21,8 @@ void drop_capabilities() {
 }
 
 void become_nobody() {
-  if (geteuid() == 0) {
+  // Root of a container may lack CAP_SETUID: then it is as unprivileged as it can be, and stays who it is.
+  if (geteuid() == 0 && capng_have_capability(CAPNG_EFFECTIVE, CAP_SETUID) != 0) {
     check(setgroups(0, nullptr), "dropping groups");
     check(setresgid(nobody, nobody, nobody), "changing group");
     check(setresuid(nobody, nobody, nobody), "changing user");

@@ -259,7 +259,11 @@ std::vector<Fallback> open_plane(Options& o, Plane& plane) {
       return fallbacks;
     } catch (const Error& error) {
       // EBUSY: somebody else's XDP program, or a queue in use. No other mode is a way round that.
-      if (i + 1 == o.modes.size() || error.number == EBUSY) throw;
+      if (error.number == EBUSY) throw;
+      if (o.modes.size() == 1)
+        throw Error(error.number, std::string(mode_names[o.modes[i]]) + " mode is not possible on " + o.interface +
+                                      ": " + error.what() + "; --mode auto takes the best one that is");
+      if (i + 1 == o.modes.size()) throw;
       fallbacks.push_back({o.modes[i], error.what()});
     }
   }

@@ -40,7 +40,8 @@ std::string text_of(u32 ip, u16 port) {
 void refuse_everything(int fd) {
   sock_filter instruction{BPF_RET | BPF_K, 0, 0, 0};
   const sock_fprog program{1, &instruction};
-  check(::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)), "attach a filter to a UDP socket");
+  check(::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)),
+        "attach a filter to a UDP socket");
 }
 
 void bind_udp(int fd, u32 ip, u16 port) {
@@ -49,18 +50,19 @@ void bind_udp(int fd, u32 ip, u16 port) {
   const std::string where = text_of(ip, port);
   switch (errno) {
     case EADDRINUSE:
-      throw Error(EADDRINUSE, "UDP " + where + " is in use: see `ss -lunp`, or choose another port");
+      throw Error(EADDRINUSE,
+                  "UDP " + where + " is in use: see `ss -lunp`, or choose another port");
     case EADDRNOTAVAIL:
       throw Error(EADDRNOTAVAIL, where + " is not an address of this machine: see `ip address`");
-    default:
-      throw error_of(errno, "bind to UDP " + where);
+    default: throw error_of(errno, "bind to UDP " + where);
   }
 }
 
 }  // namespace
 
 Fd open_udp(const UdpOptions& options) {
-  Fd fd{check(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "open a UDP socket")};
+  Fd fd{
+      check(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "open a UDP socket")};
   // Before the bind, or a datagram could slip in between.
   if (options.drop) refuse_everything(fd.get());
   if (options.reuse) set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1, "share a UDP port");
@@ -84,13 +86,15 @@ void connect_udp(int fd, u32 ip, u16 port) {
 void disconnect_udp(int fd) {
   int device = 0;
   socklen_t size = sizeof(device);
-  check(::getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &device, &size), "ask for the device of a UDP socket");
+  check(::getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &device, &size),
+        "ask for the device of a UDP socket");
   sockaddr nobody{};
   nobody.sa_family = AF_UNSPEC;
   check(::connect(fd, &nobody, sizeof(nobody)), "disconnect a UDP socket");
   if (device == 0) return;
   const int result = ::setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &device, sizeof(device));
-  if (result < 0 && errno == ENODEV) return;  // the interface is gone: there is nothing to send through any more
+  if (result < 0 && errno == ENODEV)
+    return;  // the interface is gone: there is nothing to send through any more
   check(result, "bind a UDP socket to its device again");
 }
 
@@ -103,7 +107,8 @@ int udp_queued(int fd) {
 XskStatistics xsk_statistics(int fd) {
   xdp_statistics now{};
   socklen_t size = sizeof(now);
-  check(::getsockopt(fd, SOL_XDP, XDP_STATISTICS, &now, &size), "read the statistics of an AF_XDP socket");
+  check(::getsockopt(fd, SOL_XDP, XDP_STATISTICS, &now, &size),
+        "read the statistics of an AF_XDP socket");
   return {now.rx_dropped,   now.rx_invalid_descs,         now.tx_invalid_descs,
           now.rx_ring_full, now.rx_fill_ring_empty_descs, now.tx_ring_empty_descs};
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT-0
-// UDP sockets of the side path (the guard on the listen port, and those that carry copies while a neighbour is
-// unresolved), and the statistics of an AF_XDP socket. Addresses and ports are in network order.
+// UDP sockets of the side path (the guard on the listen port, and those that carry copies while a
+// neighbour is unresolved), and the statistics of an AF_XDP socket. Addresses and ports are in
+// network order.
 #pragma once
 
 #include <string>
@@ -18,14 +19,15 @@ struct UdpOptions {
   bool reuse;          // SO_REUSEPORT
 };
 
-// A socket of the calling thread's network namespace. It sends with TTL 64 and DF, as the direct path does, never
-// blocks, and is not bound by what path MTU discovery has learnt.
+// A socket of the calling thread's network namespace. It sends with TTL 64 and DF, as the direct
+// path does, never blocks, and is not bound by what path MTU discovery has learnt.
 Fd open_udp(const UdpOptions& options);
 
 void connect_udp(int fd, u32 ip, u16 port);
 // Dissolves the destination. The kernel forgets the device with it, so that is bound again here.
 void disconnect_udp(int fd);
-// Bytes (with the kernel's own overhead) not yet handed to the device, those that wait for a neighbour among them.
+// Bytes (with the kernel's own overhead) not yet handed to the device, those that wait for a
+// neighbour among them.
 int udp_queued(int fd);
 
 struct XskStatistics {

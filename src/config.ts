@@ -97,7 +97,12 @@ function subnetOf(text: string): string {
   }
 }
 
-export function configOf(interfaceName: string, listenIp: string, listenPort: string, flags: UpFlags): Config {
+export function configOf(
+  interfaceName: string,
+  listenIp: string,
+  listenPort: string,
+  flags: UpFlags,
+): Config {
   if (!INTERFACE_NAME.test(interfaceName))
     throw new UsageError(`'${interfaceName}' cannot name a network interface; see: ip link`);
   const workers =

@@ -195,7 +195,9 @@ export class DataPlane {
       restarts: before === undefined ? 0 : before.restarts + 1,
       quickDeaths: before?.quickDeaths ?? 0,
     };
-    child.on('error', (error) => this.options.onFatal(new Failure(`cannot start a process: ${error.message}`)));
+    child.on('error', (error) =>
+      this.options.onFatal(new Failure(`cannot start a process: ${error.message}`)),
+    );
     child.on('exit', (code, signal) => this.exited(which, running, signal ?? `status ${code}`));
     return running;
   }
@@ -244,11 +246,15 @@ export class DataPlane {
   }
 
   /** The next message of fantail-rx, which must be that event. */
-  private async awaitMessage(fd: number, event: RxMessage['event']): Promise<{ text: string; fds: number[] }> {
+  private async awaitMessage(
+    fd: number,
+    event: RxMessage['event'],
+  ): Promise<{ text: string; fds: number[] }> {
     const deadline = Date.now() + OPEN_MS_MAX;
     for (;;) {
       const message = addon.receiveMessage(fd);
-      if (message === 'closed') throw new Failure('fantail-rx ended while it was starting; see the lines above');
+      if (message === 'closed')
+        throw new Failure('fantail-rx ended while it was starting; see the lines above');
       if (message !== null) {
         const said = JSON.parse(message.text) as RxMessage; // our own program, built with this one
         if (said.event === 'failed') throw new Failure(said.message);

@@ -67,12 +67,18 @@ function modesOf({ mode, interfaceName }: Config, { link, capabilities }: Observ
   return { modes: [mode], fallbacks: [] };
 }
 
-function queuesOf({ queues, interfaceName }: Config, link: Interface | null, modes: readonly Mode[]): number[] {
+function queuesOf(
+  { queues, interfaceName }: Config,
+  link: Interface | null,
+  modes: readonly Mode[],
+): number[] {
   const active = link === null ? 1 : Math.min(link.rx_queues, link.tx_queues);
   if (queues === 'all') {
     const count = modes[0] === 'socket' ? 1 : active;
     if (count > limits.QUEUES_MAX)
-      throw new Failure(`${interfaceName} has ${active} queues; choose up to ${limits.QUEUES_MAX} with --queues`);
+      throw new Failure(
+        `${interfaceName} has ${active} queues; choose up to ${limits.QUEUES_MAX} with --queues`,
+      );
     return Array.from({ length: count }, (_, i) => i);
   }
   const beyond = queues.find((queue) => queue >= active);
@@ -100,7 +106,9 @@ export function deploymentOf(config: Config, observed: Observed): Deployment {
   const mtu = checkMtu(config, observed.link, modes);
   const cores = config.cpus?.length ?? observed.cores;
   if (config.workers !== null && config.workers > queues.length)
-    throw new Failure(`--workers ${config.workers} is more than the ${queues.length} queues served; each worker owns one`);
+    throw new Failure(
+      `--workers ${config.workers} is more than the ${queues.length} queues served; each worker owns one`,
+    );
   const workers = config.workers ?? Math.max(1, Math.min(queues.length, cores - 1, WORKERS_DEFAULT_MAX));
   const spare = cores - (workers + 1);
   const layout = config.layout === 'auto' ? (spare >= 1 ? 'split' : 'inline') : config.layout;

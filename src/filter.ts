@@ -1,9 +1,10 @@
 /**
  * A filter from its bytes to the call that a worker makes once per burst.
  *
- * `checkModule` runs before a module goes live: it must keep the rules (rules.ts), and then answer sample packets
- * lawfully (samples.ts) in a memory that is thrown away. `loadFilter` runs in the worker, on the memory that pages of
- * the arena are mapped over, and takes a module that has been checked.
+ * `checkModule` runs before a module goes live: it must keep the rules (rules.ts), and then answer
+ * sample packets lawfully (samples.ts) in a memory that is thrown away. `loadFilter` runs in the
+ * worker, on the memory that pages of the arena are mapped over, and takes a module that has been
+ * checked.
  */
 import { runInNewContext } from 'node:vm';
 import { FantailError, messageOf } from './errors.js';
@@ -13,7 +14,10 @@ import { Samples } from './samples.js';
 
 /** A control message that carries a module has at most this many bytes, and so has a file. */
 export const MODULE_SIZE_MAX = 1 << 20;
-/** What a run on the samples may take, compiling included: a filter that does not return must not stop its caller. */
+/**
+ * What a run on the samples may take, compiling included: a filter that does not return must not
+ * stop its caller.
+ */
 const SAMPLES_MS_MAX = 1000;
 
 /** Answers jobs [first, first + count) of those at `jobs`, an address in the filter's memory. */
@@ -25,7 +29,10 @@ export interface Filter {
   readonly burst: Burst;
 }
 
-/** Refuses (FILTER_REJECTED) a module that breaks a rule or does not answer sample packets as it must. */
+/**
+ * Refuses (FILTER_REJECTED) a module that breaks a rule or does not answer sample packets as it
+ * must.
+ */
 export async function checkModule(bytes: Uint8Array): Promise<void> {
   if (bytes.length > MODULE_SIZE_MAX) {
     refuse(`the module has ${bytes.length} bytes; at most ${MODULE_SIZE_MAX} are taken`);
@@ -63,7 +70,10 @@ function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Fi
   return { abi: version, burst: burst as Burst }; // the rules fix its signature
 }
 
-/** All samples in one burst, then a few in the middle, whose neighbours must stay as they are, then none. */
+/**
+ * All samples in one burst, then a few in the middle, whose neighbours must stay as they are, then
+ * none.
+ */
 function runOnSamples(module: WebAssembly.Module): void {
   const samples = new Samples();
   const filter = limited(
@@ -85,13 +95,17 @@ function runOnSamples(module: WebAssembly.Module): void {
   }
 }
 
-/** Calls into the module for at most SAMPLES_MS_MAX: node:vm interrupts what it has called, Wasm too. */
+/**
+ * Calls into the module for at most SAMPLES_MS_MAX: node:vm interrupts what it has called, Wasm
+ * too.
+ */
 function limited<T>(place: () => string, call: () => T): T {
   try {
     return runInNewContext('call()', { call }, { timeout: SAMPLES_MS_MAX }) as T; // what call() returned
   } catch (error) {
     if (error instanceof FantailError) throw error;
-    const { code, stack } = error as { code?: unknown; stack?: unknown }; // a trap, or what node:vm throws at the end
+    // A trap, or what node:vm throws when the time is over; it comes from another realm, so no instanceof.
+    const { code, stack } = error as { code?: unknown; stack?: unknown };
     if (code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') {
       return refuse(`${place()}: it does not return within ${SAMPLES_MS_MAX} ms`);
     }

@@ -67,7 +67,9 @@ export class Launchers {
     try {
       if (!addon.connectAbstract(fd, this.name)) return null;
       if (addon.peerUid(fd) !== 0)
-        throw new Failure(`the abstract socket @${this.name} is held by a user who is not root; end that process`);
+        throw new Failure(
+          `the abstract socket @${this.name} is held by a user who is not root; end that process`,
+        );
       for (let waited = 0; waited < JOIN_MS_MAX; waited += ASK_AGAIN_MS) {
         const message = addon.receiveMessage(fd);
         if (message === 'closed') return null;
@@ -77,7 +79,8 @@ export class Launchers {
         }
         const [link, xsks, feeds, verdicts] = message.fds;
         const { attach } = JSON.parse(message.text) as { attach: SharedXdp['attach'] }; // root's, of this program
-        if (link === undefined || xsks === undefined || feeds === undefined || verdicts === undefined) return null;
+        if (link === undefined || xsks === undefined || feeds === undefined || verdicts === undefined)
+          return null;
         return { attach, link, xsks, feeds, verdicts };
       }
       return null;

@@ -4,5 +4,10 @@ import pretty from 'pino-pretty';
 
 export const log = pino(
   { base: null, level: process.env.FANTAIL_LOG ?? 'info' },
-  pretty({ colorize: process.stderr.isTTY === true, translateTime: 'SYS:HH:MM:ss.l', destination: 2, sync: true }),
+  pretty({
+    colorize: process.stderr.isTTY === true,
+    translateTime: 'SYS:HH:MM:ss.l',
+    destination: 2,
+    sync: true,
+  }),
 );

@@ -310,10 +310,13 @@ export class Reach {
 
   private turn(): void {
     const now = this.now_ms();
-    const changed = [...this.due].filter((entry) => this.advance(entry, now));
+    for (const entry of [...this.due]) {
+      if (this.tracked.get(entry.key) !== entry) continue; // untracked by who was told of another
+      // Told one by one: a socket must not be retiring while its subscriber is still published with it.
+      if (this.advance(entry, now)) this.options.onChange(entry.key);
+    }
     this.probeDue(now);
     this.schedule();
-    for (const entry of changed) this.options.onChange(entry.key);
   }
 
   /** Looks, decides and carries out for one subscriber; true if its way is another now. */

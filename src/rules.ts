@@ -1,37 +1,83 @@
 /**
- * What a filter's module may contain, as far as reading it can tell; each refusal names the rule and the place.
+ * What a filter's module may contain, as far as reading it can tell; each refusal names the rule
+ * and the place.
  *
- * Why the rules are what they are: packets and subscriber records lie in the filter's memory as read-only pages, and
- * an ordinary store there becomes a trap that costs one job. Bulk memory and atomic instructions, stores to constant
- * addresses below the declared minimum of the memory, and data segments are not guarded so: they end the process.
- * Hence the list of instructions, the small minimum, and data in the declared pages only.
+ * Why the rules are what they are: packets and subscriber records lie in the filter's memory as
+ * read-only pages, and an ordinary store there becomes a trap that costs one job. Bulk memory and
+ * atomic instructions, stores to constant addresses below the declared minimum of the memory, and
+ * data segments are not guarded so: they end the process. Hence the list of instructions, the small
+ * minimum, and data in the declared pages only.
  */
 import type Binaryen from 'binaryen';
 import { FantailError } from './errors.js';
 import { limits } from './layout.js';
 
-/** Entries of a table: room for a compiler's function pointers; the engine allocates as many as are declared. */
+/**
+ * Entries of a table: room for a compiler's function pointers; the engine allocates as many as are
+ * declared.
+ */
 export const TABLE_ENTRIES_MAX = 1024;
 export const ABI_EXPORT = 'fantail_abi';
 export const BURST_EXPORT = 'fantail_burst';
+
+/** Its id (WebAssembly core specification, 5.5.8). */
+const MEMORY_SECTION = 5;
 
 const PAGE_SIZE = 0x10000;
 /** The private pages end where the job array starts. */
 const PRIVATE_PAGES = limits.WINDOW_JOBS / PAGE_SIZE;
 
-/** Instructions that run under the guard or touch no memory. What is not here is refused, so new ones are too. */
-const ALLOWED = new RegExp(
-  '^(block|loop|if|then|else|br|br_if|br_table|return|call|call_indirect|unreachable|nop|drop|select' +
-    '|type|param|result|local\\.(get|set|tee)|global\\.(get|set)|memory\\.size' +
-    '|(i32|i64|f32|f64|v128|i8x16|i16x8|i32x4|i64x2|f32x4|f64x2)\\.(?!atomic)[a-z0-9_]+)$',
-);
+/**
+ * Expressions, by binaryen's names, that run under the guard or touch no memory, and where each
+ * holds others. What is not here is refused, so whatever comes new is too.
+ */
+const ALLOWED: Readonly<Record<string, readonly string[]>> = {
+  Nop: [],
+  Unreachable: [],
+  Block: ['children'],
+  Loop: ['body'],
+  If: ['condition', 'ifTrue', 'ifFalse'],
+  Break: ['condition', 'value'],
+  Switch: ['condition', 'value'],
+  Return: ['value'],
+  Call: ['operands'],
+  CallIndirect: ['target', 'operands'],
+  Drop: ['value'],
+  Select: ['ifTrue', 'ifFalse', 'condition'],
+  LocalGet: [],
+  LocalSet: ['value'],
+  GlobalGet: [],
+  GlobalSet: ['value'],
+  MemorySize: [],
+  Load: ['ptr'], // isAtomic is looked at
+  Store: ['ptr', 'value'], // the same
+  Const: [],
+  Unary: ['value'],
+  Binary: ['left', 'right'],
+  SIMDExtract: ['vec'],
+  SIMDReplace: ['vec', 'value'],
+  SIMDShuffle: ['left', 'right'],
+  SIMDTernary: ['a', 'b', 'c'],
+  SIMDShift: ['vec', 'shift'],
+  SIMDLoad: ['ptr'],
+  SIMDLoadStoreLane: ['ptr', 'vec'],
+};
 
-/** Why an instruction is not allowed, for those that a compiler is likely to have put there. */
-const REASONS: readonly (readonly [RegExp, string])[] = [
-  [/atomic|^pause$/, 'atomic instructions are not guarded against stores to packets (asc: no threads)'],
-  [/^memory\.grow$/, 'growing detaches the memory that the packets are mapped over'],
-  [/^(memory|data)\./, 'bulk memory is not guarded against stores to packets (asc: --disable bulk-memory)'],
-];
+const BULK = 'bulk memory is not guarded against stores to packets (asc: --disable bulk-memory)';
+const ATOMIC = 'atomic instructions are not guarded against stores to packets (asc: no threads)';
+/** What compilers are likely to have put there, as their users know it. */
+const REFUSED: Readonly<Record<string, string>> = {
+  MemoryFill: `memory.fill: ${BULK}`,
+  MemoryCopy: `memory.copy: ${BULK}`,
+  MemoryInit: `memory.init: ${BULK}`,
+  DataDrop: `data.drop: ${BULK}`,
+  MemoryGrow: 'memory.grow: growing detaches the memory that the packets are mapped over',
+  AtomicRMW: `an atomic read-modify-write: ${ATOMIC}`,
+  AtomicCmpxchg: `an atomic compare-exchange: ${ATOMIC}`,
+  AtomicWait: `memory.atomic.wait: ${ATOMIC}`,
+  AtomicNotify: `memory.atomic.notify: ${ATOMIC}`,
+  AtomicFence: `atomic.fence: ${ATOMIC}`,
+};
 
 export function refuse(sentence: string): never {
   throw new FantailError('FILTER_REJECTED', sentence);
@@ -40,7 +86,8 @@ export function refuse(sentence: string): never {
 /** Refuses a module, given as the engine compiled it and as bytes, that breaks a rule. */
 export async function checkRules(module: WebAssembly.Module, bytes: Uint8Array): Promise<void> {
   checkImports(module);
-  const { default: binaryen } = await import('binaryen'); // 14 MB: loaded when a module is checked, not before
+  if (ownsMemory(bytes)) refuse('it has a memory of its own beside env.memory: a filter has that one only');
+  const { default: binaryen } = await import('binaryen'); // 14 MB: not before a module is checked
   try {
     new Reader(binaryen, bytes).check();
   } catch (error) {
@@ -62,6 +109,27 @@ function checkImports(module: WebAssembly.Module): void {
   if (imports.length > 1) refuse(`it imports ${imports.length} memories: a filter has one, env.memory`);
 }
 
+/**
+ * Whether a module that the engine has accepted has a memory section that is not empty; binaryen
+ * tells of one memory only. Sections are an id, a LEB128 size and that many bytes; a memory section
+ * starts with how many it defines.
+ */
+function ownsMemory(bytes: Uint8Array): boolean {
+  let at = 8; // past magic and version
+  while (at < bytes.length) {
+    const id = bytes[at++];
+    let size = 0;
+    for (let shift = 0; ; shift += 7) {
+      const byte = bytes[at++] ?? 0; // the engine has seen to it that it is there
+      size |= (byte & 0x7f) << shift;
+      if (byte < 0x80) break;
+    }
+    if (id === MEMORY_SECTION && bytes[at] !== 0) return true;
+    at += size;
+  }
+  return false;
+}
+
 /** What binaryen's build has; the types that it comes with describe another one here. */
 interface Parsed extends Binaryen.Module {
   getNumDataSegments(): number;
@@ -71,6 +139,13 @@ interface Parsed extends Binaryen.Module {
     data: ArrayBuffer;
     passive: boolean;
   };
+}
+
+/** An expression's kind, its fields that hold expressions, and the name of its function. */
+interface Part {
+  readonly kind: string;
+  readonly fields: readonly string[];
+  readonly name: string;
 }
 
 /** One module as binaryen reads it. */
@@ -99,10 +174,6 @@ class Reader {
   }
 
   #checkMemory(): void {
-    // A definition starts a line of its own, one blank in; nothing that a module can name or hold does.
-    if (/^ \(memory /m.test(this.#module.emitText())) {
-      refuse('it has a memory of its own beside env.memory: a filter has that one only');
-    }
     const { initial, max, shared, is64 } = this.#module.getMemoryInfo();
     if (shared) refuse('env.memory is declared shared: that of a filter is not (asc: no --sharedMemory)');
     if (is64) refuse('env.memory is declared with 64-bit addresses: that of a filter has 32-bit ones');
@@ -173,22 +244,51 @@ class Reader {
   }
 
   #checkInstructions(): void {
+    const names = namesOf(this.#binaryen);
     for (let index = 0; index < this.#module.getNumFunctions(); index++) {
       const { name, body } = this.#binaryen.getFunctionInfo(this.#module.getFunctionByIndex(index));
-      const text = this.#binaryen.emitText(body).replaceAll(/"(?:[^"\\]|\\.)*"/g, ''); // names may hold anything
-      for (const [, instruction = ''] of text.matchAll(/\(([^\s()]+)/g)) {
-        if (ALLOWED.test(instruction)) continue;
-        const reason =
-          REASONS.find(([pattern]) => pattern.test(instruction))?.[1] ?? 'it is not known to be guarded';
-        refuse(`${this.#placeOf(name)} uses ${instruction}: ${reason}`);
+      const open = [body]; // no recursion: a module may be nested deeper than a stack
+      for (let next = open.pop(); next !== undefined; next = open.pop()) {
+        const kind = names.get(this.#binaryen.getExpressionId(next)) ?? 'an unknown expression';
+        const fields = ALLOWED[kind];
+        if (fields === undefined) {
+          refuse(
+            `${this.#placeOf(name)} uses ${REFUSED[kind] ?? `${kind}, which is not known to be guarded`}`,
+          );
+        }
+        if (fields.length > 0) open.push(...this.#partsOf(next, { kind, fields, name }));
       }
     }
   }
 
-  /** "function 3 (name)": the index as engines and disassemblers count; the name if the module has names. */
+  /** The expressions within one, by the fields that hold them; the types know no fields by name, hence the cast. */
+  #partsOf(expression: number, { kind, fields, name }: Part): number[] {
+    const info = this.#binaryen.getExpressionInfo(expression) as unknown as Record<string, unknown>;
+    if ((kind === 'Load' || kind === 'Store') && info.isAtomic !== false) {
+      refuse(`${this.#placeOf(name)} uses an atomic ${kind.toLowerCase()}: ${ATOMIC}`);
+    }
+    return fields.flatMap((field) => {
+      const held = info[field];
+      if (Array.isArray(held)) return held;
+      // A field that was not there would hide what it holds.
+      if (typeof held !== 'number') throw new Error(`binaryen gives no ${field} of ${kind}`);
+      return held === 0 ? [] : [held];
+    });
+  }
+
+  /**
+   * "function 3 (name)": the index as engines and disassemblers count; the name if the module has
+   * names.
+   */
   #placeOf(name: string): string {
     let index = 0;
     while (this.#binaryen.getFunctionInfo(this.#module.getFunctionByIndex(index)).name !== name) index++;
     return name === String(index) ? `function ${index}` : `function ${index} (${name})`;
   }
+}
+
+/** binaryen's names of its kinds of expression, from its constants: `LoadId` is that of Load. */
+function namesOf(binaryen: typeof Binaryen): Map<unknown, string> {
+  const ids = Object.entries(binaryen).filter(([name]) => /^[A-Z]\w+Id$/.test(name));
+  return new Map(ids.map(([name, id]) => [id, name.slice(0, -2)]));
 }

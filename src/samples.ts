@@ -1,22 +1,33 @@
 /**
- * A throw-away window with sample packets, on which a filter is tried before it may touch a real one.
+ * A throw-away window with sample packets, on which a filter is tried before it may touch a real
+ * one.
  *
- * The memory is plain, and laid out as a worker's is (WINDOW_* in layout.ts): jobs, slots, subscribers, frames. Nothing
- * in it is write-protected; instead every byte is compared afterwards. Each packet is a lawful one, since the receiver
- * hands over no other, for each subscriber, once with the sum of its payload and once without.
+ * The memory is plain, and laid out as a worker's is (WINDOW_* in layout.ts): jobs, slots,
+ * subscribers, frames. Nothing in it is write-protected; instead every byte is compared afterwards.
+ * Each packet is a lawful one, since the receiver hands over no other, for each subscriber, once
+ * with the sum of its payload and once without.
  */
 import { limits, membersOf, offsetOf } from './layout.js';
 
 const { FRAME_SIZE, HEADER_SIZE, JOB_SIZE, SLOT_SIZE, SUBSCRIBER_SIZE, VERDICT_UNSET } = limits;
 const { WINDOW_JOBS, WINDOW_SLOTS, WINDOW_SUBSCRIBERS, WINDOW_FRAMES } = limits;
 
-/** UDP payloads: none, odd, padded on Ethernet, usual, all that an MTU of 1500 takes, and of 3498, the largest. */
+/**
+ * UDP payloads: none, odd, padded on Ethernet, usual, all that an MTU of 1500 takes, and of 3498,
+ * the largest.
+ */
 const PAYLOAD_SIZES = [0, 1, 17, 200, 1472 - 14, 1472, 3470];
 const SUBSCRIBERS = 3;
 const PAGE_SIZE = 0x10000;
-/** What jobs and slots hold where nothing was written, so that writing zeros shows, and leaving a field unwritten. */
+/**
+ * What jobs and slots hold where nothing was written, so that writing zeros shows, and leaving a
+ * field unwritten.
+ */
 const POISON = 0xa5;
-/** Where a packet starts in its frame: the kernel keeps this much free before it (XDP_PACKET_HEADROOM). */
+/**
+ * Where a packet starts in its frame: the kernel keeps this much free before it
+ * (XDP_PACKET_HEADROOM).
+ */
 const PACKET_HEADROOM = 256;
 
 /** Regions of the window, from last to first, and what a filter may do there. */
@@ -72,7 +83,10 @@ export class Samples {
     this.#bytes.set(this.#before, WINDOW_JOBS);
   }
 
-  /** What is unlawful in the answers to jobs [first, first + count), as a sentence; null if nothing is. */
+  /**
+   * What is unlawful in the answers to jobs [first, first + count), as a sentence; null if nothing
+   * is.
+   */
   fault(first: number, count: number): string | null {
     for (let index = first; index < first + count; index++) {
       const wrong = this.#wrongAnswer(index);
@@ -154,7 +168,9 @@ export class Samples {
   }
 }
 
-/** A lawful packet: Ethernet, IPv4 with its checksum, UDP without, and a payload of that many bytes. */
+/**
+ * A lawful packet: Ethernet, IPv4 with its checksum, UDP without, and a payload of that many bytes.
+ */
 export function samplePacket(payloadSize: number): Uint8Array {
   const packet = new Uint8Array(HEADER_SIZE + payloadSize);
   const view = new DataView(packet.buffer);
@@ -172,7 +188,10 @@ export function samplePacket(payloadSize: number): Uint8Array {
   return packet;
 }
 
-/** Ones' complement sum of the bytes as 16-bit words in network order, the last one padded (RFC 1071). */
+/**
+ * Ones' complement sum of the bytes as 16-bit words in network order, the last one padded (RFC
+ * 1071).
+ */
 function wordSum(bytes: Uint8Array): number {
   let sum = 0;
   for (const [index, byte] of bytes.entries()) sum += index % 2 === 0 ? byte << 8 : byte;

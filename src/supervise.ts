@@ -9,11 +9,12 @@ import { availableParallelism, networkInterfaces } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import ipaddr from 'ipaddr.js';
 import { addon, type Interface } from './addon.js';
+import { isFantail } from './client.js';
 import type { Config } from './config.js';
 import { type Control, startControl } from './control.js';
 import { DataPlane } from './data-plane.js';
 import { type Deployment, deploymentOf } from './deployment.js';
-import { FantailError, Failure, messageOf, never } from './errors.js';
+import { Failure, FantailError, messageOf, never } from './errors.js';
 import { checkModule } from './filter.js';
 import { Launchers, type SharedXdp } from './launchers.js';
 import { limits } from './layout.js';
@@ -110,14 +111,19 @@ export class Supervisor implements Replicator {
     const launchers = new Launchers(config.netns, link.index);
     this.closers.push(() => launchers.close());
     const shared = await launchers.join();
-    if (shared !== null) for (const fd of [shared.link, shared.xsks, shared.feeds, shared.verdicts]) this.closeLater(fd);
+    if (shared !== null)
+      for (const fd of [shared.link, shared.xsks, shared.feeds, shared.verdicts]) this.closeLater(fd);
     await this.openPlane(filter, shared, this.kernelSockets);
     const program = shared ?? this.plane.xdp;
     if (program !== null) launchers.share(program);
     else launchers.close(); // fell back to socket mode: nothing to share
   }
 
-  private async openPlane(filter: Uint8Array, shared: SharedXdp | null, kernelSockets: readonly (readonly number[])[]) {
+  private async openPlane(
+    filter: Uint8Array,
+    shared: SharedXdp | null,
+    kernelSockets: readonly (readonly number[])[],
+  ) {
     const { config, deployment, onFatal } = this;
     this.plane = new DataPlane({ config, deployment, filter, shared, kernelSockets, onFatal });
     this.closers.push(() => this.plane.stop());
@@ -128,7 +134,13 @@ export class Supervisor implements Replicator {
   private openUdp(ip: string): number {
     const { interfaceName, listenPort, netns } = this.config;
     try {
-      const fd = addon.openUdp(netns, { ip, port: listenPort, device: interfaceName, drop: true, reuse: true });
+      const fd = addon.openUdp(netns, {
+        ip,
+        port: listenPort,
+        device: interfaceName,
+        drop: true,
+        reuse: true,
+      });
       this.closeLater(fd);
       return fd;
     } catch (error) {
@@ -156,7 +168,9 @@ export class Supervisor implements Replicator {
     const { config, link } = this;
     const own = link?.addresses ?? [];
     const ip = own.find((each) => each.ip === config.listenIp)?.ip ?? own[0]?.ip ?? config.listenIp;
-    const mac = Uint8Array.from((link?.mac || '00:00:00:00:00:00').split(':').map((byte) => Number.parseInt(byte, 16)));
+    const mac = Uint8Array.from(
+      (link?.mac || '00:00:00:00:00:00').split(':').map((byte) => Number.parseInt(byte, 16)),
+    );
     return { ip, port: config.listenPort, mac };
   }
 
@@ -194,6 +208,7 @@ export class Supervisor implements Replicator {
       } catch (error) {
         const taken = error instanceof Failure && error.systemCode === 'EADDRINUSE';
         if (!taken || explicit || port - first === CONTROL_PORTS_TRIED_MAX) throw error;
+        if (!(await isFantail(address, port))) throw error; // a stranger's: the user should know
       }
     }
     if (this.control.port !== first)
@@ -205,7 +220,8 @@ export class Supervisor implements Replicator {
   async stop(): Promise<void> {
     if (this.pumpTimer !== null) clearTimeout(this.pumpTimer);
     this.pumpTimer = null;
-    for (const waiter of this.waiters.splice(0)) waiter.reject(new FantailError('BUSY', 'fantail is stopping'));
+    for (const waiter of this.waiters.splice(0))
+      waiter.reject(new FantailError('BUSY', 'fantail is stopping'));
     for (const close of this.closers.splice(0).reverse()) {
       try {
         await close();
@@ -252,7 +268,12 @@ export class Supervisor implements Replicator {
       ip,
       port,
       state: route.state === 'no_route' ? 'unresolved' : route.state,
-      mac: route.mac === null ? null : Buffer.from(route.mac).toString('hex').replace(/(..)(?=.)/g, '$1:'),
+      mac:
+        route.mac === null
+          ? null
+          : Buffer.from(route.mac)
+              .toString('hex')
+              .replace(/(..)(?=.)/g, '$1:'),
       worker,
       filter: this.config.filter ?? FILTER_NAME,
     }));
@@ -296,7 +317,9 @@ export class Supervisor implements Replicator {
         refuse('is the address of the subnet itself');
     }
     if (!this.allow.some((subnet) => address.match(subnet)))
-      refuse(`is outside what is allowed (${this.allow.map(([a, p]) => `${a}/${p}`).join(', ')}); see --allow`);
+      refuse(
+        `is outside what is allowed (${this.allow.map(([a, p]) => `${a}/${p}`).join(', ')}); see --allow`,
+      );
   }
 
   // -- publishing ----------------------------------------------------------------------------------------------------
@@ -332,7 +355,9 @@ export class Supervisor implements Replicator {
     this.waiters = this.waiters.filter((waiter) => {
       if (waiter.generation <= followed) waiter.resolve();
       else if (now > waiter.deadline_ms)
-        waiter.reject(new FantailError('BUSY', 'a worker is slow to follow; the change is applied as soon as it does'));
+        waiter.reject(
+          new FantailError('BUSY', 'a worker is slow to follow; the change is applied as soon as it does'),
+        );
       else return true;
       return false;
     });
@@ -369,7 +394,9 @@ export class Supervisor implements Replicator {
         this.link = describe(this.config);
         this.table.source = this.source();
         this.table.touch();
-        log.warn(`${interfaceName} has changed its ${event.kind}; copies leave from ${this.table.source.ip} now`);
+        log.warn(
+          `${interfaceName} has changed its ${event.kind}; copies leave from ${this.table.source.ip} now`,
+        );
         this.pump();
         return;
       case 'gone':
@@ -413,7 +440,9 @@ function allowedSubnets({ allow, listenIp }: Config, link: Interface | null): st
   if (link?.loopback === true) return ['127.0.0.0/8'];
   if (link !== null) return link.addresses.map(({ ip, prefix }) => `${ip}/${prefix}`);
   const all = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
-  const found = all.filter((each) => each.family === 'IPv4' && each.address === listenIp).map((each) => each.cidr);
+  const found = all
+    .filter((each) => each.family === 'IPv4' && each.address === listenIp)
+    .map((each) => each.cidr);
   return found.some((cidr) => cidr !== null && !cidr.startsWith('127.'))
     ? found.filter((cidr) => cidr !== null)
     : ['127.0.0.0/8'];

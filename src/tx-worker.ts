@@ -25,7 +25,8 @@ interface Order {
 
 /** The optimising compiler at once: a filter that is compiled while packets wait costs milliseconds. */
 function chooseCompiler(): void {
-  for (const flag of ['--no-liftoff', '--no-wasm-tier-up', '--no-wasm-lazy-compilation']) setFlagsFromString(flag);
+  for (const flag of ['--no-liftoff', '--no-wasm-tier-up', '--no-wasm-lazy-compilation'])
+    setFlagsFromString(flag);
 }
 
 /** Runs the filter on sample packets in a memory of its own. */

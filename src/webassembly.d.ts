@@ -1,6 +1,7 @@
 /**
- * The part of the WebAssembly JavaScript API (W3C, "WebAssembly JavaScript Interface") that fantail uses. Node has it
- * and its type package does not; TypeScript's own copy comes only with all of a browser's globals.
+ * The part of the WebAssembly JavaScript API (W3C, "WebAssembly JavaScript Interface") that fantail
+ * uses. Node has it and its type package does not; TypeScript's own copy comes only with all of a
+ * browser's globals.
  */
 declare namespace WebAssembly {
   class Module {

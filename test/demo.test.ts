@@ -1,4 +1,6 @@
 /**
+ * time limit: 180 s
+ *
  * The demo, from its parts (the account of a subscriber, the views, the scene) to the whole thing as a stranger runs
  * it: three subscribers with equal, lossless counts, and nothing left behind.
  */
@@ -233,24 +235,20 @@ interface Run {
   readonly pid: number | undefined;
 }
 
-/** Runs `fantail demo --json` with those flags, `during` while it runs, until it ends. */
-async function runDemo(
-  flags: string[],
-  during: (pid: number) => Promise<void>,
-  prefix: string[] = [],
-): Promise<Run> {
+/** Runs `fantail demo --json` with those flags until it ends; `during` is called when it has shown its first view. */
+async function runDemo(flags: string[], during: (pid: number) => void, prefix: string[] = []): Promise<Run> {
   const command = [...prefix, process.execPath, MAIN, 'demo', '--json', ...flags];
   const child = spawn(command[0] ?? '', command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   let said = '';
   child.stdout.on('data', (chunk: Buffer) => {
+    if (output === '') during(child.pid ?? 0);
     output += chunk.toString();
   });
   child.stderr.on('data', (chunk: Buffer) => {
     said += chunk.toString();
   });
   const ended = once(child, 'close');
-  await during(child.pid ?? 0);
   const [status] = (await ended) as [number | null];
   const lines = output
     .split('\n')
@@ -275,7 +273,7 @@ function assertEqualAndLossless({ status, lines, said, pid }: Run): Line {
 for (const layout of ['inline', 'split']) {
   whole(`three subscribers receive all of the feed, layout ${layout}`, async () => {
     const last = assertEqualAndLossless(
-      await runDemo(['--layout', layout, '--seconds', '4'], async () => {}),
+      await runDemo(['--layout', layout, '--seconds', '4'], () => undefined),
     );
     assert.ok(last.feed.sent > 3000, `${last.feed.sent} packets in 4 s`);
     assert.is(last.layout, layout);
@@ -287,7 +285,7 @@ for (const layout of ['inline', 'split']) {
 whole('without privileges it says so and does the same over loopback', async () => {
   // All capabilities dropped, but not the user: a clone in a folder of root's alone must stay readable.
   const bare = isRoot ? ['setpriv', '--bounding-set=-all', '--inh-caps=-all', '--ambient-caps=-all'] : [];
-  const run = await runDemo(['--seconds', '4'], async () => {}, bare);
+  const run = await runDemo(['--seconds', '4'], () => undefined, bare);
   const last = assertEqualAndLossless(run);
   assert.equal([last.scene, last.mode], ['loopback', 'socket']);
   assert.match(run.said, /loopback/);
@@ -295,8 +293,7 @@ whole('without privileges it says so and does the same over loopback', async () 
 
 whole('a signal ends it with status 0, everything sent accounted for, nothing left', async () => {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    const run = await runDemo([], async (pid) => {
-      await sleep(3000);
+    const run = await runDemo([], (pid) => {
       process.kill(pid, signal);
       process.kill(pid, signal); // npm and the terminal both send it
     });
@@ -306,9 +303,13 @@ whole('a signal ends it with status 0, everything sent accounted for, nothing le
 
 whole('a replicator that cannot start ends it with status 1 and the reason', async () => {
   // A veth pair has no zero copy, loopback no AF_XDP at all: this mode is refused in either scene.
-  const run = await runDemo(['--mode', 'zerocopy', '--seconds', '2'], async () => {});
+  const run = await runDemo(['--mode', 'zerocopy', '--seconds', '2'], () => undefined);
   assert.is(run.status, 1);
-  assert.match(run.said, /^fantail demo: .*zero/m);
+  assert.match(
+    run.said,
+    /^fantail demo: the replicator ended \(status 1\) before it was ready: .+/m,
+    run.said,
+  );
   assert.not.ok(existsSync(`/run/netns/fantail-demo-${run.pid}-near`));
 });
 whole.run();

@@ -21,12 +21,13 @@ function assertOneLine(program: Program, status: number, pattern: RegExp): void 
   assert.is(program.stdout, '', program.told());
   const lines = program.stderr.trimEnd().split('\n');
   assert.is(lines.length, 1, `one line: ${program.told()}`);
-  assert.match(lines[0] ?? '', pattern);
+  assert.ok(pattern.test(lines[0] ?? ''), `does not match ${pattern}: ${program.told()}`);
 }
 
 // ---- Status 2: bad usage ----
 
-const UP = ['up', 'lo', '127.0.0.1', '9000'];
+/** An interface that is not there: what is accepted by mistake ends with status 1 instead of running. */
+const UP = ['up', 'eth77', '10.77.0.1', '9000'];
 const MISUSES: readonly [args: string[], says: RegExp][] = [
   [['up'], /interface/],
   [['up', 'lo', '127.0.0.1'], /listen_port/],
@@ -41,7 +42,6 @@ const MISUSES: readonly [args: string[], says: RegExp][] = [
   [[...UP, '--layout', 'sideways'], /sideways.*split/],
   [[...UP, '--queues', 'many'], /--queues.*many/],
   [[...UP, '--queues', '3-1'], /--queues.*3-1/],
-  [[...UP, '--queues', '0,0'], /--queues/],
   [[...UP, '--queues', '-1'], /--queues|-1/],
   [[...UP, '--workers', '0'], /--workers/],
   [[...UP, '--workers', '17'], /--workers/],
@@ -93,8 +93,6 @@ const FAILURES: Readonly<Record<string, Case>> = {
     assertFails({ link, flags: copyMode('--queues', '0-4') }, /queue/i),
   'more workers than queues': (link) =>
     assertFails({ link, flags: copyMode('--workers', '3') }, /worker.*queue/i),
-  'a listen address that the interface has not': (link) =>
-    assertFails({ link, listenIp: '10.77.0.99', flags: copyMode() }, /10\.77\.0\.99/),
   'a token file that is not there': (link) =>
     assertFails({ link, flags: copyMode('--token-file', '/nowhere/token') }, /\/nowhere\/token/),
   'a filter file that is not there': (link) =>

@@ -1,11 +1,12 @@
 /**
  * The default filter against the oracle, and its compiled text against the golden one.
  *
- * The filter is compiled here, in memory, from assembly/ as it stands, for both targets. `SEED=n` repeats a random
- * test; `UPDATE_GOLDEN=1` rewrites test/golden/ after a change of the filter or of the compiler has been read.
+ * The filter is compiled here, in memory, from assembly/ as it stands, for both targets. `SEED=n`
+ * repeats a random test; `UPDATE_GOLDEN=1` rewrites test/golden/ after a change of the filter or of
+ * the compiler has been read.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import asc from 'assemblyscript/asc';
 import { suite } from 'uvu';
@@ -34,11 +35,15 @@ function compile(target: Target): Promise<Compiled> {
   return found;
 }
 
-async function compileNow(target: Target): Promise<Compiled> {
+async function compileNow(target: Target, source?: string): Promise<Compiled> {
   const files = new Map<string, string | Uint8Array>();
+  const entry = source === undefined ? 'assembly/filter.ts' : 'assembly/user.ts';
   const { error, stderr } = await asc.main(
-    ['assembly/filter.ts', '--config', 'asconfig.json', '--target', target, '--baseDir', ROOT],
-    { writeFile: (name: string, contents: string | Uint8Array) => void files.set(name, contents) },
+    [entry, '--config', 'asconfig.json', '--target', target, '--baseDir', ROOT],
+    {
+      readFile: (name: string) => (name === entry && source !== undefined ? source : readOrNull(name)),
+      writeFile: (name: string, contents: string | Uint8Array) => void files.set(name, contents),
+    },
   );
   assert.is(error, null, `${error?.message} ${stderr.toString()}`);
   const named = (end: string) => [...files].find(([name]) => name.endsWith(end))?.[1];
@@ -68,8 +73,9 @@ function seedOf(what: string): number {
 }
 
 /**
- * The window of a filter beside a mirror of what it must become. Inputs are written to both; the oracle answers in the
- * mirror; then all of both must be equal, so that a store to anywhere else is seen.
+ * The window of a filter beside a mirror of what it must become. Inputs are written to both; the
+ * oracle answers in the mirror; then all of both must be equal, so that a store to anywhere else is
+ * seen.
  */
 class Window {
   readonly memory: WebAssembly.Memory;
@@ -102,6 +108,12 @@ class Window {
   bytes(address: number, length: number): Uint8Array {
     return new Uint8Array(this.mirror.buffer, address, length);
   }
+}
+
+/** As asc wants it: null for one of the places it looks in where there is no file. */
+function readOrNull(name: string): string | null {
+  const path = isAbsolute(name) ? name : join(ROOT, name);
+  return existsSync(path) ? readFileSync(path, 'utf8') : null;
 }
 
 interface Job {
@@ -137,7 +149,9 @@ function writeJob(window: Window, index: number, next: () => number): Job {
   return { record, length, payload, checksum };
 }
 
-/** Mostly small packets, some up to what an MTU of 3498 takes, some too short for the three headers. */
+/**
+ * Mostly small packets, some up to what an MTU of 3498 takes, some too short for the three headers.
+ */
 function lengthOf(next: () => number): number {
   const kind = next() % 20;
   if (kind === 0) return next() % 42;
@@ -193,7 +207,9 @@ for (const target of TARGETS) {
         });
         window.send();
         burst(limits.WINDOW_JOBS, first, count);
-        for (let index = first; index < first + count; index++) answer(window, index, all[index] as Job); // was written
+        for (let index = first; index < first + count; index++) {
+          answer(window, index, all[index] as Job); // each of these was written
+        }
         assert.is(window.difference(), null, `jobs [${first}, ${first + count}) after ${done}`);
         done += count;
       }
@@ -206,7 +222,8 @@ for (const target of TARGETS) {
     const job = writeJob(window, 0, random(2));
     const subscriber = readSubscriber(window, job.record);
     const before = rewrittenHeader(subscriber, new Uint8Array(2), 'full');
-    const payload = Uint8Array.from(before.slice(40)); // what the sum lacks to all ones, whose complement is zero
+    // What the sum lacks to all ones, whose complement is zero.
+    const payload = Uint8Array.from(before.slice(40));
     const field = (name: string) => limits.WINDOW_JOBS + offsetOf('job', name);
     window.mirror.setUint32(field('length'), 44, true);
     window.mirror.setUint32(field('payload_sum'), foldedSum([...payload]), true);
@@ -222,6 +239,46 @@ for (const target of TARGETS) {
     await checkModule(wasm);
     const imports = WebAssembly.Module.imports(new WebAssembly.Module(wasm));
     assert.equal(imports, [{ module: 'env', name: 'memory', kind: 'memory' }]);
+  });
+}
+
+/**
+ * The parameter's first byte replaces that of the target MAC; packets above 1000 bytes are not
+ * sent.
+ */
+const USER_FILTER = `
+  import { HEADER_SIZE, SLOT_HEADROOM, SUBSCRIBER_PARAM } from './layout';
+  import { fits, rewrite } from './rewrite';
+  import { Job, burst } from './sdk';
+  export { fantail_abi } from './sdk';
+
+  @unmanaged
+  class Mine extends Job {
+    filter(): void {
+      if (!fits(this.length) || this.length > 1000) return this.drop();
+      const header = this.slot + <usize>SLOT_HEADROOM;
+      rewrite(this.length, this.payload_sum, header, this.subscriber);
+      store<u8>(header, load<u8>(this.subscriber, SUBSCRIBER_PARAM));
+      this.send(SLOT_HEADROOM, HEADER_SIZE, HEADER_SIZE);
+    }
+  }
+
+  export function fantail_burst(jobs: usize, first: u32, count: u32): void {
+    burst<Mine>(jobs, first, count);
+  }`;
+
+for (const target of TARGETS) {
+  filter(`${target}: a user's filter is one function over the SDK, and passes the checker`, async () => {
+    const { wasm } = await compileNow(target, USER_FILTER);
+    await checkModule(wasm);
+    const next = random(3);
+    const window = new Window(next);
+    const job = writeJob(window, 0, next);
+    window.mirror.setUint32(limits.WINDOW_JOBS + offsetOf('job', 'length'), 200, true);
+    window.mirror.setUint8(job.record + offsetOf('subscriber', 'param'), 0x06);
+    window.send();
+    loadFilter(wasm, window.memory).burst(limits.WINDOW_JOBS, 0, 1);
+    assert.is(new Uint8Array(window.memory.buffer)[limits.WINDOW_SLOTS + 64], 0x06);
   });
 }
 

@@ -178,7 +178,7 @@ class Pretended implements NextHops {
   refuse = false;
   readonly reach: Reach;
 
-  constructor(sockets: readonly (readonly number[])[]) {
+  constructor(sockets: readonly (readonly number[])[], onChange: (key: string) => void = () => {}) {
     this.reach = new Reach({
       neighbours: this,
       sockets,
@@ -189,7 +189,10 @@ class Pretended implements NextHops {
       },
       disconnect: (fd) => this.connected.delete(fd),
       queued: (fd) => this.queues.get(fd) ?? 0,
-      onChange: (key) => this.changes.push(key),
+      onChange: (key) => {
+        this.changes.push(key);
+        onChange(key);
+      },
       now_ms: () => this.now_ms,
     });
   }
@@ -281,6 +284,28 @@ test('who is found is live once the socket is empty, at once when asked and told
     assert.equal(changes, ['10.0.0.1:0']);
     assert.equal(reach.retiring(), [{ worker: 0, slot: 0 }]);
   }));
+
+test('when one is told of, no socket is retiring whose subscriber has not been', async () => {
+  const told = new Set<string>();
+  const seen: number[] = [];
+  const world = new Pretended([[50, 51, 52]], (key) => {
+    told.add(key);
+    seen.push(world.reach.retiring().length);
+    assert.ok(world.reach.retiring().every(({ slot }) => told.has(`10.0.0.1:${slot}`)));
+  });
+  for (let port = 0; port < 3; port++) assert.is(world.reach.track(target(port)).kernelSocket, port);
+  await world.set('10.0.0.1', found('10.0.0.1'));
+  assert.equal(seen, [1, 2, 3]);
+  world.reach.close();
+});
+
+test('who is told may let another go in the same turn', async () => {
+  const world: Pretended = new Pretended([[]], () => world.reach.untrack(target(1)));
+  for (let port = 0; port < 2; port++) world.reach.track(target(port));
+  await world.set('10.0.0.1', found('10.0.0.1'));
+  assert.equal(world.changes, ['10.0.0.1:0']);
+  world.reach.close();
+});
 
 test('the socket that was given up counts until it is released', () =>
   pretend([[50]], async (world) => {

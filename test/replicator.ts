@@ -57,7 +57,11 @@ export async function fantail(args: readonly string[], namespace?: string): Prom
     [MAIN, ...args],
     namespace === undefined ? {} : { namespace },
   );
-  await program.wait();
+  try {
+    await program.wait();
+  } finally {
+    program.close();
+  }
   return program;
 }
 

@@ -1,6 +1,7 @@
 /**
- * The plain rewrite as slowly and obviously as it can be said: byte by byte, in the order of the RFCs' pictures, every
- * checksum over every byte that it covers. It shares no code and no constant with the filter, on purpose.
+ * The plain rewrite as slowly and obviously as it can be said: byte by byte, in the order of the
+ * RFCs' pictures, every checksum over every byte that it covers. It shares no code and no constant
+ * with the filter, on purpose.
  */
 
 export interface Subscriber {
@@ -13,8 +14,8 @@ export interface Subscriber {
 }
 
 /**
- * The 42 bytes that must come before `payload` on the wire. With `checksum` 'full' the UDP checksum is right for the
- * payload, with 'zero' it is absent.
+ * The 42 bytes that must come before `payload` on the wire. With `checksum` 'full' the UDP checksum
+ * is right for the payload, with 'zero' it is absent.
  */
 export function rewrittenHeader(
   subscriber: Subscriber,
@@ -45,7 +46,10 @@ export function rewrittenHeader(
   return [...subscriber.targetMac, ...subscriber.sourceMac, 0x08, 0x00, ...ip, ...udp];
 }
 
-/** RFC 1071: the complement of the ones' complement sum of the 16-bit words; a last odd byte is padded with zero. */
+/**
+ * RFC 1071: the complement of the ones' complement sum of the 16-bit words; a last odd byte is
+ * padded with zero.
+ */
 export function internetChecksum(bytes: readonly number[]): number {
   return 0xffff - foldedSum(bytes);
 }

@@ -38,7 +38,8 @@ export function faults(struct: Struct): string[] {
       writers.set(line, field.writer);
     }
   }
-  if (reached > struct.size) found.push(`${struct.name} is ${struct.size} bytes but its fields need ${reached}`);
+  if (reached > struct.size)
+    found.push(`${struct.name} is ${struct.size} bytes but its fields need ${reached}`);
   return found;
 }
 
@@ -60,7 +61,9 @@ function cStruct(struct: Struct): string {
   }
   pad(struct.size);
   lines.push('};');
-  lines.push(`FANTAIL_ASSERT(sizeof(struct ${struct.name}) == ${struct.size}, "${struct.name} changed size");`);
+  lines.push(
+    `FANTAIL_ASSERT(sizeof(struct ${struct.name}) == ${struct.size}, "${struct.name} changed size");`,
+  );
   for (const field of struct.fields) {
     const where = `__builtin_offsetof(struct ${struct.name}, ${field.name})`;
     lines.push(`FANTAIL_ASSERT(${where} == ${field.offset}, "${struct.name}.${field.name} moved");`);
@@ -86,9 +89,9 @@ function cEnum(item: Enum): string {
 
 /** The header for C++ and BPF C. */
 export function cHeader(): string {
-  const defines = Object.entries(limits).map(([name, value]) => `#define FANTAIL_${name} ${hex(value)}${
-    typeof value === 'bigint' ? 'ull' : 'u'
-  }`);
+  const defines = Object.entries(limits).map(
+    ([name, value]) => `#define FANTAIL_${name} ${hex(value)}${typeof value === 'bigint' ? 'ull' : 'u'}`,
+  );
   return [
     `/* SPDX-License-Identifier: MIT-0 */`,
     `/* ${NOTE} */`,
@@ -144,7 +147,9 @@ export function assemblyConstants(): string {
     for (const field of item.fields) {
       const array = field.count > 1 ? `[${field.count}]` : '';
       lines.push(`/** ${field.type}${array}: ${field.why} */`);
-      lines.push(`export const ${item.name.toUpperCase()}_${field.name.toUpperCase()}: usize = ${field.offset};`);
+      lines.push(
+        `export const ${item.name.toUpperCase()}_${field.name.toUpperCase()}: usize = ${field.offset};`,
+      );
     }
   }
   return `${lines.join('\n')}\n`;

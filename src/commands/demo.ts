@@ -41,6 +41,7 @@ const RATE_MAX = 50_000;
 const SECONDS_MAX = 86_400;
 const CONTROL_PORT_FIRST = 12345;
 const CONTROL_PORTS_TRIED_MAX = 100;
+const STARTS_MAX = 5;
 /** Listeners that the demo subscribes by itself; the one after them is left to the user. */
 const SUBSCRIBED_COUNT = 3;
 const VIEW_MS = 1000;
@@ -67,16 +68,18 @@ export function demoOptions(flags: DemoFlags): DemoOptions {
   };
 }
 
+function isFreePort(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
+}
+
 /** The first TCP port of the loopback that is free, from the default control port on. */
 async function freeControlPort(): Promise<number> {
-  for (let port = CONTROL_PORT_FIRST; port < CONTROL_PORT_FIRST + CONTROL_PORTS_TRIED_MAX; port++) {
-    const isFree = await new Promise<boolean>((resolve) => {
-      const server = createServer();
-      server.once('error', () => resolve(false));
-      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
-    });
-    if (isFree) return port;
-  }
+  for (let port = CONTROL_PORT_FIRST; port < CONTROL_PORT_FIRST + CONTROL_PORTS_TRIED_MAX; port++)
+    if (await isFreePort(port)) return port;
   throw new Failure(`no TCP port from ${CONTROL_PORT_FIRST} on is free on 127.0.0.1; end what holds them`);
 }
 
@@ -230,14 +233,22 @@ function onSignal(): { readonly signalled: Promise<Ending>; close(): void } {
   return { signalled, close };
 }
 
-async function startReplicator(options: DemoOptions, scene: Scene, controlPort: number, screen: Screen) {
-  return await ReplicatorProcess.start({
-    scene,
-    controlPort,
-    mode: options.mode,
-    layout: options.layout,
-    onLine: (line) => screen.note(`replicator: ${line}`),
-  });
+/** Starts it on the first free control port; another demo may take that first, and then the next one is tried. */
+async function startReplicator(
+  options: DemoOptions,
+  scene: Scene,
+  screen: Screen,
+): Promise<ReplicatorProcess> {
+  const { mode, layout } = options;
+  const onLine = (line: string) => screen.note(`replicator: ${line}`);
+  for (let tries = 1; ; tries++) {
+    const controlPort = await freeControlPort();
+    try {
+      return await ReplicatorProcess.start({ scene, controlPort, mode, layout, onLine });
+    } catch (thrown) {
+      if (tries === STARTS_MAX || (await isFreePort(controlPort))) throw thrown;
+    }
+  }
 }
 
 /** Opens everything in order; what was opened is in `opened` even if the next thing fails. */
@@ -252,9 +263,8 @@ async function open(
   if (scene.kind === 'loopback') {
     screen.note(`no virtual link (${scene.reason}): showing socket mode over loopback; AF_XDP needs root`);
   }
-  const controlPort = await freeControlPort();
   const starting = [
-    startReplicator(options, scene, controlPort, screen).then((replicator) => opened.add(replicator)),
+    startReplicator(options, scene, screen).then((replicator) => opened.add(replicator)),
     Feed.start(scene, options.rate).then((feed) => opened.add(feed)),
     whole(scene.listeners.map((place) => Listener.start(scene, place).then((one) => opened.add(one)))),
   ] as const;
@@ -266,7 +276,7 @@ async function open(
   if (isEarly) return null;
   process.once('exit', () => replicator.closeNow());
   ending.push(replicator.ended.then((how) => ({ failure: `the replicator ended by itself (${how})` })));
-  const control = `ws://127.0.0.1:${controlPort}`;
+  const control = `ws://127.0.0.1:${replicator.controlPort}`;
   const client = opened.add(await connect({ control }));
   const subscribed = listeners.slice(0, SUBSCRIBED_COUNT);
   await subscribe(client, subscribed);

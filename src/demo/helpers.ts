@@ -27,8 +27,6 @@ const SNAPSHOT_MS_MAX = 600;
 /** Between SIGTERM and SIGKILL. */
 const STOP_MS_MAX = 5000;
 const LAST_WORDS_MS = 50;
-/** As pino numbers it. */
-const WARNING_LEVEL = 40;
 
 const scriptPath = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
@@ -199,7 +197,10 @@ export class ReplicatorProcess {
   /** Resolves with a sentence when it ends, whatever the reason. */
   readonly ended: Promise<string>;
 
-  private constructor(private readonly child: ChildProcess) {
+  private constructor(
+    readonly controlPort: number,
+    private readonly child: ChildProcess,
+  ) {
     this.ended = new Promise((resolve) => {
       child.once('error', (error) => resolve(error.message));
       child.once('exit', (status, signal) =>
@@ -214,7 +215,7 @@ export class ReplicatorProcess {
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     });
-    const replicator = new ReplicatorProcess(child);
+    const replicator = new ReplicatorProcess(options.controlPort, child);
     let lastLine = '';
     const hear = (line: string) => {
       const said = saidBy(line);
@@ -252,15 +253,11 @@ export class ReplicatorProcess {
   }
 }
 
-/** What a line of its log says; null for one that is below a warning. Logs are JSON, with the level as a number. */
+/** A line of its log without the time; null for one below a warning. As log.ts prints it: `[time] WARN: sentence`. */
 function saidBy(line: string): string | null {
-  if (!line.startsWith('{')) return line;
-  try {
-    const { level, msg } = JSON.parse(line) as { level?: unknown; msg?: unknown }; // any object will do
-    return typeof level === 'number' && level < WARNING_LEVEL ? null : String(msg ?? line);
-  } catch {
-    return line;
-  }
+  const [, level, said] = /^\[[^\]]*\] ([A-Z]+): (.*)$/.exec(line) ?? [];
+  if (said === undefined) return line;
+  return level === 'INFO' || level === 'DEBUG' || level === 'TRACE' ? null : said;
 }
 
 function replicatorCommand({ scene, controlPort, mode, layout }: ReplicatorOptions): string[] {

@@ -82,7 +82,8 @@ private:
 /// The transmitting half of a queue.
 class FakeTx {
 public:
-  FakeTx(char* umem, u64 umem_size, QueueMemory& memory) : umem_(umem), umem_size_(umem_size), memory_(&memory) {}
+  FakeTx(char* umem, u64 umem_size, QueueMemory& memory)
+      : umem_(umem), umem_size_(umem_size), memory_(&memory), has_(umem_size / FANTAIL_FRAME_SIZE) {}
 
   /// Sends at most `count` descriptors; their frames stay with the kernel until complete().
   void transmit(u32 count) {
@@ -101,6 +102,7 @@ public:
     for (; count != 0 && skip < held_.size(); --count) {
       const Held held = held_[skip];
       held_.erase(held_.begin() + skip);
+      has_[held.address / FANTAIL_FRAME_SIZE] = false;
       if (std::memcmp(umem_ + held.address, held.bytes.data(), held.bytes.size()) != 0)
         complain("a frame changed while the kernel had it");
       const u32 at = peek(*done.producer);
@@ -130,9 +132,8 @@ private:
     if (descriptor.addr >= umem_size_ || descriptor.len == 0 || in_frame + descriptor.len > FANTAIL_FRAME_SIZE ||
         descriptor.options != 0)
       return complain("a TX descriptor is invalid");
-    for (const Held& other : held_)
-      if (other.address / FANTAIL_FRAME_SIZE == descriptor.addr / FANTAIL_FRAME_SIZE)
-        return complain("a frame was submitted while the kernel had it");
+    if (has_[descriptor.addr / FANTAIL_FRAME_SIZE]) return complain("a frame was submitted while the kernel had it");
+    has_[descriptor.addr / FANTAIL_FRAME_SIZE] = true;
     const u8* from = reinterpret_cast<const u8*>(umem_ + descriptor.addr);
     held_.push_back({descriptor.addr, Bytes(from, from + descriptor.len)});
     sent_.push_back(held_.back().bytes);
@@ -146,6 +147,7 @@ private:
   u64 umem_size_;
   QueueMemory* memory_;
   std::deque<Held> held_;
+  std::vector<bool> has_; // per frame: it is among those held
   std::vector<Bytes> sent_;
   std::string complaint_;
 };

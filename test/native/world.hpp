@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: MIT-0
+//
+// A whole data path in one thread, without network: an arena, fake kernel rings behind it, a supervisor that publishes
+// tables, and the processes of a layout, each of which can be killed between any two of its stores.
+//
+// save() makes what is there the starting point; reset() goes back to it (the memory is a private, copy-on-write view
+// of a memfd), so that the same scenario can run once for each store at which a stage can be killed.
+#pragma once
+
+#include <sys/mman.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "fake_kernel.hpp"
+#include "rx.hpp"
+#include "tx.hpp"
+
+namespace fantail::testing {
+
+struct Shape {
+  layout kind = LAYOUT_SPLIT;
+  u32 queues = 1, workers = 1, subscribers = 1;
+  Rewrite rewrite = Rewrite::plain;
+  u32 kernel_start = 0; // where the cursors of the kernel's rings begin
+  u64 ring_start = 0;   // where the cursors of the arena's rings begin; a multiple of the free ring's size and more
+};
+
+// -- kills --------------------------------------------------------------------------------------------------------------
+
+/// What a stage is left by when it is killed. Not a std::exception, so that nobody catches it by mistake.
+struct Kill {};
+
+constexpr u64 never = ~0ull;
+
+/// Counts the stores of the process that runs, kills it before store number `kill_at`, and may let others run between.
+struct Stores {
+  u64 made = 0;
+  u64 kill_at = never;
+  std::function<void()> between;
+
+  void next() {
+    if (made == kill_at) throw Kill{};
+    ++made;
+    if (between) between();
+  }
+};
+
+inline thread_local Stores* counted = nullptr;
+
+/// While it lives, stores of this thread are counted by `stores`.
+class Counting {
+public:
+  explicit Counting(Stores& stores) {
+    counted = &stores;
+    on_store = [] { counted->next(); };
+  }
+  ~Counting() {
+    on_store = nullptr;
+    counted = nullptr;
+  }
+  Counting(const Counting&) = delete;
+};
+
+// -- the supervisor -----------------------------------------------------------------------------------------------------
+
+/// Publishes subscriber tables as the real supervisor does: a buffer or a row is used again only after everybody who
+/// follows the old one has passed it.
+class Supervisor {
+public:
+  explicit Supervisor(const Arena& arena) : arena_(&arena) {}
+
+  /// Adds subscriber `number` (its address) for `worker`; takes effect with the next publish(). Returns its row.
+  u16 add(u32 number, u32 worker) {
+    u16 row = 0;
+    while (desired_.contains(row) || retired_.contains(row)) ++row;
+    desired_[row] = subscriber_of(number, worker, ++epoch_);
+    order_.push_back(row);
+    return row;
+  }
+  void remove(u16 row) {
+    retired_[row] = generation_ + 1;
+    desired_.erase(row);
+    std::erase(order_, row);
+  }
+  subscriber& record(u16 row) { return desired_.at(row); }
+
+  /// True if everybody has finished with every generation but the newest.
+  bool is_followed() const {
+    for (u32 w = 0; w < arena_->header().workers; ++w)
+      if (acquire(arena_->worker(w).generation_done) != generation_) return false;
+    for (u32 r = 0; r < arena_->header().receivers; ++r)
+      if (acquire(arena_->receiver(r).generation_done) != generation_) return false;
+    return true;
+  }
+
+  /// False: not yet, somebody follows the table whose buffer is next.
+  bool publish() {
+    if (!is_followed()) return false;
+    std::erase_if(retired_, [&](const auto& entry) {
+      return entry.second <= generation_ && acquire(arena_->counters(entry.first).in_flight) == 0;
+    });
+    write(generation_ + 1);
+    ++generation_;
+    std::atomic_ref<u64>(arena_->control().generation).store(generation_, std::memory_order_release);
+    return true;
+  }
+  u64 generation() const { return generation_; }
+
+private:
+  void write(u64 generation) {
+    table& buffer = const_cast<table&>(arena_->table(generation)); // we are its one writer
+    for (u32 w = 0; w < FANTAIL_WORKERS_MAX; ++w) buffer.count[w] = 0;
+    for (const u16 row : order_) {
+      const subscriber& record = desired_.at(row);
+      buffer.list[record.worker * FANTAIL_SUBSCRIBERS_MAX + buffer.count[record.worker]++] = row;
+      std::memcpy(buffer.rows + row * sizeof record, &record, sizeof record);
+    }
+    buffer.generation = generation;
+  }
+
+  const Arena* arena_;
+  std::map<u16, subscriber> desired_;
+  std::map<u16, u64> retired_; // row → the first generation without it
+  std::vector<u16> order_;
+  u64 generation_ = 0, epoch_ = 0;
+};
+
+// -- the filter ---------------------------------------------------------------------------------------------------------
+
+/// One job as a filter sees it, with the offsets in its memory turned into ours.
+struct Question {
+  const u8* packet;
+  u8* slot;
+  const subscriber* to;
+};
+
+inline Question question_of(const Arena& arena, u32 worker, const job& asked) {
+  const u64 tables = arena.header().table;
+  return {reinterpret_cast<const u8*>(arena.umem()) + (asked.packet - FANTAIL_WINDOW_FRAMES),
+          reinterpret_cast<u8*>(arena.slots(worker)) + (asked.slot - FANTAIL_WINDOW_SLOTS),
+          reinterpret_cast<const subscriber*>(arena.base() + tables + (asked.subscriber - FANTAIL_WINDOW_SUBSCRIBERS))};
+}
+
+/// Answers one job lawfully. Its stores are fault points too: a worker may be killed inside its filter.
+inline void answer_lawfully(const Arena& arena, u32 worker, job& asked, Rewrite how) {
+  const Question question = question_of(arena, worker, asked);
+  const u32 payload = static_cast<u32>(question.packet[38] << 8 | question.packet[39]) - 8;
+  u32 daddr;
+  std::memcpy(&daddr, question.packet + 30, sizeof daddr);
+  if (daddr != feed_ip) fail("the filter was asked about a frame whose header is already rewritten");
+  const Bytes header = new_header(*question.to, payload, how);
+  put_bytes(question.slot + FANTAIL_SLOT_HEADROOM, header.data(), header.size());
+  put(asked.header_start, static_cast<u16>(FANTAIL_SLOT_HEADROOM));
+  put(asked.header_length, static_cast<u16>(header.size()));
+  put(asked.replaced, replaced_by(how));
+  put(asked.verdict, u32{FILTER_VERDICT_SEND});
+}
+
+using Filter = std::function<void(const Arena&, u32 worker, job&)>;
+
+// -- processes ----------------------------------------------------------------------------------------------------------
+
+/// The stages that live and die together: fantail-rx (split), or a worker (with its receivers, inline).
+class Process {
+public:
+  Process(Arena& arena, std::vector<QueueMemory*> queues, std::vector<u32> receivers, int worker)
+      : arena_(&arena), queues_(std::move(queues)), receivers_(std::move(receivers)), worker_(worker) {}
+
+  bool runs() const { return started_; }
+
+  void start() {
+    stop();
+    const Counting counting(stores);
+    for (const u32 r : receivers_) rx_.push_back(std::make_unique<RxStage>(*arena_, r, links_of(r), wakes()));
+    if (worker_ >= 0) {
+      QueueMemory& own = *queues_[static_cast<u32>(worker_)];
+      tx_ = std::make_unique<TxStage>(*arena_, static_cast<u32>(worker_),
+                                      TxLink{own.tx_ring(), own.completion_ring(), nullptr, -1}, kernel_sockets);
+    }
+    started_ = true;
+  }
+  /// Forgets all that is private, as a killed process does.
+  void stop() {
+    started_ = false;
+    rx_.clear();
+    tx_.reset();
+  }
+  /// One turn of its loop (see WorkerLoop::look and ReceiverLoop::run).
+  void turn(const Filter& filter) {
+    const Counting counting(stores);
+    for (const auto& stage : rx_) stage->turn();
+    if (!tx_) return;
+    const u32 jobs = tx_->gather(), worker = static_cast<u32>(worker_);
+    for (u32 i = 0; i < jobs; ++i) filter(*arena_, worker, arena_->jobs(worker)[i]);
+    if (jobs != 0) tx_->finish();
+  }
+  bool is_idle() const {
+    for (const auto& stage : rx_)
+      if (!stage->was_idle()) return false;
+    return !tx_ || tx_->was_idle();
+  }
+  TxStage& tx() { return *tx_; }
+  RxStage& rx(u32 index = 0) { return *rx_[index]; }
+
+  Stores stores;
+  std::vector<int> kernel_sockets;
+  std::vector<int> wake_fds; // empty: nobody sleeps
+
+private:
+  std::vector<RxLink> links_of(u32 receiver) const {
+    std::vector<RxLink> links;
+    for (u32 q = 0; q < queues_.size(); ++q)
+      if (arena_->header().layout == LAYOUT_SPLIT || q == receiver)
+        links.push_back({q, queues_[q]->rx_ring(), queues_[q]->fill_ring(), nullptr, -1});
+    return links;
+  }
+  std::vector<int> wakes() const {
+    return wake_fds.empty() ? std::vector<int>(arena_->header().workers, -1) : wake_fds;
+  }
+
+  Arena* arena_;
+  std::vector<QueueMemory*> queues_;
+  std::vector<u32> receivers_;
+  int worker_;
+  bool started_ = false;
+  std::vector<std::unique_ptr<RxStage>> rx_;
+  std::unique_ptr<TxStage> tx_;
+};
+
+// -- the world ----------------------------------------------------------------------------------------------------------
+
+class World {
+public:
+  explicit World(const Shape& shape)
+      : shape_(shape), geometry_(geometry_of(shape)), arena_size_(Arena::size_of(geometry_)),
+        size_(arena_size_ + shape.queues * sizeof(QueueMemory)), memory_(new_memory(size_)), base_(map(MAP_SHARED, nullptr)),
+        arena_(Arena::in_memory(geometry_, base_)), supervisor(arena_) {
+    for (u32 q = 0; q < shape.queues; ++q) {
+      queue(q).begin(q, shape.kernel_start);
+      rx.emplace_back(arena_.umem(), queue(q));
+      tx.emplace_back(arena_.umem(), arena_.header().umem_size, queue(q));
+    }
+    move_rings(shape.ring_start);
+    for (u32 i = 0; i < shape.subscribers; ++i) supervisor.add(i, i % shape.workers);
+    if (shape.subscribers != 0) supervisor.publish();
+    delivered.resize(shape.queues);
+    filter = [how = shape.rewrite](const Arena& arena, u32 worker, job& asked) {
+      answer_lawfully(arena, worker, asked, how);
+    };
+    make_processes();
+  }
+  ~World() {
+    processes.clear();
+    munmap(base_, size_);
+  }
+  World(const World&) = delete;
+
+  Arena& arena() { return arena_; }
+  const Shape& shape() const { return shape_; }
+  QueueMemory& queue(u32 q) { return reinterpret_cast<QueueMemory*>(base_ + arena_size_)[q]; }
+
+  void save() { saved_.emplace(Saved{rx, tx, supervisor, delivered}); }
+  void reset() {
+    for (Process& process : processes) process.stop();
+    map(MAP_PRIVATE | MAP_FIXED, base_);
+    rx = saved_->rx;
+    tx = saved_->tx;
+    supervisor = saved_->supervisor;
+    delivered = saved_->delivered;
+    for (Process& process : processes) process.stores = {};
+  }
+
+  void start() {
+    for (Process& process : processes)
+      if (!process.runs()) process.start();
+  }
+  /// The feed's next `count` packets on a queue.
+  void deliver(u32 q, u32 count) {
+    for (; count != 0; --count) {
+      if (!rx[q].deliver(feed_frame(payload_of(q, delivered[q])))) fail("the kernel had no room for a packet");
+      ++delivered[q];
+    }
+  }
+  void turn() {
+    for (Process& process : processes)
+      if (process.runs()) process.turn(filter);
+  }
+  void run_kernel(u32 transmit, u32 complete) {
+    for (FakeTx& link : tx) {
+      link.transmit(transmit);
+      link.complete(complete);
+    }
+  }
+  bool is_quiet() const {
+    for (const Process& process : processes)
+      if (!process.is_idle()) return false;
+    for (const FakeTx& link : tx)
+      if (!link.is_idle()) return false;
+    return true;
+  }
+  /// Lets everybody run until nothing moves any more.
+  void settle() {
+    constexpr u32 turns_max = 10'000;
+    for (u32 i = 0; i < turns_max; ++i) {
+      turn();
+      run_kernel(FANTAIL_TX_FRAMES, FANTAIL_TX_FRAMES);
+      if (is_quiet()) return;
+    }
+    fail("it does not come to rest");
+  }
+
+  /// True if no process was killed in the middle of applying a commit, so that all sums must be right just now.
+  bool is_between_commits() const {
+    for (u32 r = 0; r < arena_.header().receivers; ++r)
+      if (static_cast<u32>(peek(arena_.receiver(r).journal)) != 0) return false;
+    for (u32 w = 0; w < arena_.header().workers; ++w)
+      if (static_cast<u32>(peek(arena_.worker(w).journal)) != 0) return false;
+    return true;
+  }
+  ring_header& forward(u32 r, u32 w) {
+    return ring(arena_.header().forward, arena_.header().forward_size, r, w);
+  }
+  ring_header& giveback(u32 r, u32 w) {
+    return ring(arena_.header().giveback, arena_.header().giveback_size, r, w);
+  }
+
+private:
+  struct Saved {
+    std::vector<FakeRx> rx;
+    std::vector<FakeTx> tx;
+    Supervisor supervisor;
+    std::vector<u64> delivered;
+  };
+
+  static Geometry geometry_of(const Shape& shape) {
+    static constexpr u32 ids[] = {0, 1, 2, 3};
+    Geometry geometry;
+    geometry.kind = shape.kind;
+    geometry.granted = MODE_COPY;
+    geometry.queue_ids = std::span(ids).first(shape.queues);
+    geometry.workers = shape.workers;
+    geometry.listen_ip = feed_ip;
+    geometry.listen_port = feed_port;
+    return geometry;
+  }
+  static Fd new_memory(u64 size) {
+    Fd fd(check(memfd_create("fantail-test", MFD_CLOEXEC), "memfd_create"));
+    check(ftruncate(fd.get(), static_cast<off_t>(size)), "sizing the test's memory");
+    return fd;
+  }
+  char* map(int flags, char* at) const {
+    void* mapped = mmap(at, size_, PROT_READ | PROT_WRITE, flags, memory_.get(), 0);
+    if (mapped == MAP_FAILED) throw error_of(errno, "mapping the test's memory");
+    return static_cast<char*>(mapped);
+  }
+
+  ring_header& ring(u64 first, u64 size, u32 r, u32 w) {
+    return *reinterpret_cast<ring_header*>(base_ + first + size * (r * arena_.header().workers + w));
+  }
+  /// Puts the cursors of all rings in the arena at `start`.
+  void move_rings(u64 start) {
+    for (u32 w = 0; w < shape_.workers; ++w) {
+      for (u32 r = 0; r < arena_.header().receivers; ++r)
+        for (ring_header* header : {&forward(r, w), &giveback(r, w)}) header->head = header->tail = start;
+      arena_.worker(w).free_head = start;
+      arena_.worker(w).free_tail = start + FANTAIL_TX_FRAMES;
+    }
+  }
+  void make_processes() {
+    std::vector<QueueMemory*> queues;
+    for (u32 q = 0; q < shape_.queues; ++q) queues.push_back(&queue(q));
+    if (shape_.kind == LAYOUT_SPLIT) processes.emplace_back(arena_, queues, std::vector<u32>{0}, -1);
+    for (u32 w = 0; w < shape_.workers; ++w) {
+      std::vector<u32> receivers;
+      for (u32 q = 0; shape_.kind == LAYOUT_INLINE && q < shape_.queues; ++q)
+        if (arena_.worker_of(q) == w) receivers.push_back(q);
+      processes.emplace_back(arena_, queues, receivers, static_cast<int>(w));
+    }
+  }
+
+  Shape shape_;
+  Geometry geometry_;
+  u64 arena_size_, size_;
+  Fd memory_;
+  char* base_;
+  Arena arena_;
+  std::optional<Saved> saved_;
+
+public:
+  std::vector<FakeRx> rx; // per queue
+  std::vector<FakeTx> tx; // per queue; worker w transmits on queue w
+  Supervisor supervisor;
+  std::vector<u64> delivered; // per queue: packets of the feed so far
+  Filter filter;
+  std::vector<Process> processes; // split: fantail-rx, then the workers
+};
+
+} // namespace fantail::testing
