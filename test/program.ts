@@ -82,7 +82,8 @@ export class Program {
     this.child = spawn(file, rest, {
       cwd: ROOT,
       detached: options.group ?? false,
-      stdio: ['ignore', 'pipe', 'pipe'],
+      // Open and silent: some programs end when their input does.
+      stdio: ['pipe', 'pipe', 'pipe'],
       env: { ...process.env, ...options.environment },
     });
     this.kill = atEnd(() => this.signal('SIGKILL'));
