@@ -46,6 +46,11 @@ function run(burst: Burst): void {
   }
 }
 
+/** What a filter can throw: a trap, or recursion past the stack, which V8 reports as a RangeError. */
+function isTrap(error: unknown): boolean {
+  return error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
+}
+
 /** After a trap: the rest of the burst, past each job that traps; those stay unanswered and drop as filter_trap. */
 function answerRest(burst: Burst): void {
   const count = addon.jobs();
@@ -54,7 +59,7 @@ function answerRest(burst: Burst): void {
       burst(limits.WINDOW_JOBS, first, count - first);
       return;
     } catch (error) {
-      if (!(error instanceof WebAssembly.RuntimeError)) throw error;
+      if (!isTrap(error)) throw error;
     }
   }
 }
@@ -77,7 +82,7 @@ function main(): void {
       run(burst);
       return;
     } catch (error) {
-      if (!(error instanceof WebAssembly.RuntimeError)) throw error;
+      if (!isTrap(error)) throw error;
       answerRest(burst);
     }
   }
