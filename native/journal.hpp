@@ -44,8 +44,7 @@ public:
     if (count_ == 0) return;
     const u64 sequence = peek(state_) >> 32;
     publish(state_, sequence << 32 | count_);
-    std::atomic_thread_fence(std::memory_order_seq_cst); // readers see the count before any changed word
-    apply(count_);
+    apply(count_); // each word is stored with release: who sees a new one sees the count before it
     publish(state_, (sequence + 1) << 32);
     count_ = 0;
   }

@@ -45,7 +45,8 @@ RxStage::RxStage(Arena& arena, u32 receiver, std::vector<RxLink> links, std::vec
       links_(std::move(links)), wake_fds_(std::move(wake_fds)), kernel_words_(words_of(links_)),
       journal_(arena.base(), self_.journal, arena.journal(receiver), kernel_words_),
       handed_(arena.header().rx_frames), wanted_(workers_),
-      backlog_max_(u64{FANTAIL_BACKLOG_MAX} * links_.size()) {
+      backlog_max_(u64{FANTAIL_BACKLOG_MAX} * links_.size()),
+      wakes_others_(std::any_of(wake_fds_.begin(), wake_fds_.end(), [](int fd) { return fd >= 0; })) {
   journal_.recover();
   for (u32 w = 0; w < workers_; ++w) {
     forward_.push_back(arena_.forward_producer(index_, w));
@@ -203,8 +204,10 @@ void RxStage::commit() {
   journal_.commit();
 }
 
-/// Pairs with the worker's asleep, fence, look again: one of the two sees the other.
+/// Pairs with the worker's asleep, fence, look again: one of the two sees the other. It is left out
+/// where the only worker is this very process.
 void RxStage::wake() {
+  if (!wakes_others_) return;
   std::atomic_thread_fence(std::memory_order_seq_cst);
   for (u32 w = 0; w < workers_; ++w) {
     if (wake_fds_[w] < 0 || peek(arena_.worker(w).asleep) == 0) continue;

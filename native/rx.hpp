@@ -71,6 +71,7 @@ private:
   receiver mirror_;                              // counters ahead of what is committed
   u64 generation_ = 0;
   u64 backlog_max_;
+  bool wakes_others_;
 };
 
 } // namespace fantail

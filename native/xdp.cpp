@@ -63,7 +63,8 @@ std::string say_taken(int ifindex) {
   if (id == 0) return "another XDP program was attached and has just gone; try again";
   const std::string who = describe_program(id) + " is attached to it";
   const std::optional<bool> held = is_held_by_link(id);
-  if (held == true) return who + " by a running process; stop that process";
+  if (held == true) // a fantail whose supervisor was killed goes on replicating: data never stops with control
+    return who + " by a running process; stop that process (if it is fantail's: pgrep -af fantail-rx)";
   const std::string line = "`ip link set dev " + interface_name(ifindex) + " " + keyword + " off`";
   if (held == false) return who + "; " + line + " removes it";
   return who + "; " + line + " removes it, unless a running process holds it: then stop that";

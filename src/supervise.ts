@@ -7,13 +7,13 @@
 import { closeSync, readFileSync } from 'node:fs';
 import { availableParallelism, networkInterfaces } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import ipaddr from 'ipaddr.js';
 import { addon, type Interface } from './addon.js';
 import { isFantail } from './client.js';
 import type { Config } from './config.js';
 import { type Control, startControl } from './control.js';
 import { DataPlane } from './data-plane.js';
 import { type Deployment, deploymentOf } from './deployment.js';
+import { Destinations, defaultAllow, defaultAllowOf } from './destinations.js';
 import { Failure, FantailError, messageOf, never } from './errors.js';
 import { checkModule } from './filter.js';
 import { Launchers, type SharedXdp } from './launchers.js';
@@ -50,7 +50,7 @@ export class Supervisor implements Replicator {
   private table!: SubscriberTable;
   private reach: Reach | null = null;
   private link: Interface | null = null;
-  private allow: [ipaddr.IPv4, number][] = [];
+  private destinations!: Destinations; // set in open() and whenever the interface's addresses change
   private before: Counts[] = [];
   private waiters: Waiter[] = [];
   private pumpTimer: NodeJS.Timeout | null = null;
@@ -83,7 +83,7 @@ export class Supervisor implements Replicator {
     const observed = { link: this.link, capabilities: addon.capabilities(), cores: availableParallelism() };
     this.deployment = deploymentOf(config, observed);
     for (const warning of this.deployment.warnings) log.warn(warning);
-    this.allow = allowedSubnets(config, this.link).map((each) => ipaddr.IPv4.parseCIDR(each));
+    this.destinations = destinationsOf(config, this.link);
     const withXdp = this.deployment.modes[0] !== 'socket';
     if (withXdp) await this.openWithLink(filter);
     else await this.openPlane(filter, null, []);
@@ -244,7 +244,7 @@ export class Supervisor implements Replicator {
   // -- subscribers ---------------------------------------------------------------------------------------------------
 
   async add(ip: string, port: number): Promise<{ existing: boolean }> {
-    this.checkDestination(ip, port);
+    this.destinations.check(ip, port);
     if (this.table.find(ip, port) !== undefined) {
       await this.applied();
       return { existing: true };
@@ -295,31 +295,6 @@ export class Supervisor implements Replicator {
       txSockets: plane.mode === 'socket' ? [] : plane.txSockets,
       workers: plane.processes,
     });
-  }
-
-  /** A replicator is an amplifier: it aims only where it was told that it may. */
-  private checkDestination(ip: string, port: number): void {
-    const address = ipaddr.IPv4.parse(ip);
-    const refuse = (why: string) => {
-      throw new FantailError('NOT_ALLOWED', `${ip}:${port} ${why}`);
-    };
-    const { listenIp, listenPort } = this.config;
-    if (ip === listenIp && port === listenPort) refuse('is the feed itself');
-    const range = address.range();
-    if (range === 'broadcast' || range === 'multicast' || range === 'unspecified' || range === 'reserved')
-      refuse(`is a ${range} address; subscribers are single hosts`);
-    const own = this.link?.loopback === true ? [] : (this.link?.addresses ?? []);
-    for (const { ip: mine, prefix } of own) {
-      if (ip === mine) refuse("is fantail's own address");
-      if (prefix < 31 && ip === ipaddr.IPv4.broadcastAddressFromCIDR(`${mine}/${prefix}`).toString())
-        refuse('is the broadcast address of the subnet');
-      if (prefix < 31 && ip === ipaddr.IPv4.networkAddressFromCIDR(`${mine}/${prefix}`).toString())
-        refuse('is the address of the subnet itself');
-    }
-    if (!this.allow.some((subnet) => address.match(subnet)))
-      refuse(
-        `is outside what is allowed (${this.allow.map(([a, p]) => `${a}/${p}`).join(', ')}); see --allow`,
-      );
   }
 
   // -- publishing ----------------------------------------------------------------------------------------------------
@@ -392,6 +367,7 @@ export class Supervisor implements Replicator {
       case 'mac':
       case 'address':
         this.link = describe(this.config);
+        this.destinations = destinationsOf(this.config, this.link);
         this.table.source = this.source();
         this.table.touch();
         log.warn(
@@ -434,16 +410,10 @@ function describe({ interfaceName, netns }: Config): Interface | null {
   }
 }
 
-/** --allow, or the subnets of the interface; for `-` those of the interface that has the listen address. */
-function allowedSubnets({ allow, listenIp }: Config, link: Interface | null): string[] {
-  if (allow !== null) return [...allow];
-  if (link?.loopback === true) return ['127.0.0.0/8'];
-  if (link !== null) return link.addresses.map(({ ip, prefix }) => `${ip}/${prefix}`);
-  const all = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
-  const found = all
-    .filter((each) => each.family === 'IPv4' && each.address === listenIp)
-    .map((each) => each.cidr);
-  return found.some((cidr) => cidr !== null && !cidr.startsWith('127.'))
-    ? found.filter((cidr) => cidr !== null)
-    : ['127.0.0.0/8'];
+function destinationsOf(config: Config, link: Interface | null): Destinations {
+  const { listenIp, listenPort } = config;
+  const local = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
+  const allow = config.allow ?? (link === null ? defaultAllowOf(listenIp, local) : defaultAllow(link));
+  const own = link === null || link.loopback ? [] : link.addresses;
+  return new Destinations({ feed: { ip: listenIp, port: listenPort }, own, allow });
 }
