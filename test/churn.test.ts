@@ -14,12 +14,14 @@ import { type Destination, faultsOf, replicatedRoute, type Seen, startFeed, star
 
 const test = suite('churn');
 const RATE = 20_000;
-const SECONDS = 6;
+const SECONDS = 4;
 /** Additions a second, and as many removals. */
 const CHURN_RATE = 100;
-/** How many of those that come and go are there at a time, about. */
-const PRESENT = 20;
+/** How many of those that come and go are there at a time, about; with the stable ones, 160,000 copies a second. */
+const PRESENT = 5;
 const FIRST_PORT = 20_000;
+/** Between two samples; odd, so that it falls into every phase of adding and removing. */
+const SAMPLE_MS = 13;
 
 /** Each of these comes once; every fourth is one of a few that come again and again. */
 function comer(turn: number): Destination & { again: boolean } {
@@ -53,7 +55,7 @@ async function sample(replicator: Replicator, stopped: () => boolean): Promise<n
     const stats = await replicator.stats();
     assert.equal(accountFaults(stats), [], 'received = sent + in_flight + drops');
     if (stats.subscribers.length > 3) samples++;
-    await sleep(7);
+    await sleep(SAMPLE_MS);
   }
   return samples;
 }

@@ -16,8 +16,13 @@ export const REPLICATOR_IP = '10.77.0.1';
 export const FEED_IP = '10.77.0.2';
 /** Hosts that answer ARP, all with net0's MAC. */
 export const HOSTS = Array.from({ length: 8 }, (_, index) => `10.77.0.${101 + index}`);
+export interface Neighbour {
+  readonly ip: string;
+  readonly mac: string;
+}
+
 /** Hosts that are entries in rep0's neighbour table only. */
-export const NEIGHBOURS = Array.from({ length: 8 }, (_, index) => ({
+export const NEIGHBOURS: readonly Neighbour[] = Array.from({ length: 8 }, (_, index) => ({
   ip: `10.77.0.${111 + index}`,
   mac: `02:77:00:00:00:${(0x6f + index).toString(16)}`,
 }));

@@ -129,6 +129,22 @@ export class Program {
     return match;
   }
 
+  /** Writes a line to its stdin. */
+  write(line: string): void {
+    this.child.stdin?.write(`${line}\n`);
+  }
+
+  /** Calls back for each whole line of stdout from now on. */
+  onLine(take: (line: string) => void): void {
+    let taken = this.stdout.lastIndexOf('\n') + 1;
+    this.watchers.add(() => {
+      for (let end = this.stdout.indexOf('\n', taken); end >= 0; end = this.stdout.indexOf('\n', taken)) {
+        take(this.stdout.slice(taken, end));
+        taken = end + 1;
+      }
+    });
+  }
+
   /** Waits for its end. */
   async wait(waitMs = WAIT_MS): Promise<End> {
     const timer = new Promise<null>((resolve) => setTimeout(resolve, waitMs, null).unref());

@@ -7,13 +7,14 @@ import { readdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Client, connect } from '../src/client.js';
-import type { Stats, SubscriberRow } from '../src/protocol.js';
+import { connect, type Reply } from '../src/client.js';
+import type { Request, Stats, SubscriberRow } from '../src/protocol.js';
 import { type Link, REPLICATOR_IP } from './link.js';
 import { atEnd, type End, eventually, type Process, Program, processesOf, ROOT } from './program.js';
 import { type Destination, LISTEN_PORT } from './wire.js';
 
 export const MAIN = join(ROOT, 'dist', 'src', 'main.js');
+const AGENT = join(ROOT, 'dist', 'test', 'agent.js');
 /** From the start to `ready`: opening, attaching and several Nodes on a machine that is busy. */
 const READY_MS = 20_000;
 /** From SIGTERM to the end. */
@@ -108,9 +109,29 @@ export async function startUp(
   return { program, control, marker };
 }
 
-export class Replicator {
-  private client: Client | null = null;
+/** Asks over the control channel, from where it can be reached. */
+interface Asker {
+  ask(request: Request): Promise<Reply>;
+  close(): void;
+}
 
+/** An Asker inside a namespace: see agent.ts. */
+async function startAgent(namespace: string, control: string): Promise<Asker> {
+  const program = new Program(process.execPath, [AGENT, `ws://${control}`], { namespace });
+  await program.line(/^ready$/m);
+  const asked: ((reply: Reply) => void)[] = [];
+  program.onLine((text) => asked.shift()?.({ text, body: JSON.parse(text) as Reply['body'] })); // as it came
+  return {
+    ask: (request) =>
+      new Promise((resolve) => {
+        asked.push(resolve);
+        program.write(JSON.stringify(request));
+      }),
+    close: () => program.close(),
+  };
+}
+
+export class Replicator {
   private constructor(
     readonly link: Link,
     readonly program: Program,
@@ -118,6 +139,7 @@ export class Replicator {
     readonly control: string,
     private readonly marker: string,
     private readonly namespace: string | undefined,
+    private readonly asker: Asker,
   ) {}
 
   static async start(options: UpOptions): Promise<Replicator> {
@@ -125,10 +147,10 @@ export class Replicator {
     const [line] = await program.line(/^ready .*$/m, READY_MS);
     const namespace = options.inside || options.unprivileged ? options.link.replicator : undefined;
     // The next free port is used, and told, where the default one is taken.
-    const told = /127\.0\.0\.1:\d+/.exec(line)?.[0] ?? control;
-    const replicator = new Replicator(options.link, program, told, marker, namespace);
-    if (namespace === undefined) replicator.client = await connect({ control: `ws://${control}` });
-    return replicator;
+    const told = /control=ws:\/\/(\S+)/.exec(line)?.[1] ?? control;
+    const url = { control: `ws://${told}` };
+    const asker = namespace === undefined ? await connect(url) : await startAgent(namespace, told);
+    return new Replicator(options.link, program, told, marker, namespace, asker);
   }
 
   /** Its processes, the supervisor's included. */
@@ -154,24 +176,19 @@ export class Replicator {
   }
 
   async add({ ip, port }: Destination): Promise<void> {
-    if (this.client === null) await this.cli('add', ip, String(port));
-    else await this.ask({ op: 'add', ip, port });
+    await this.ask({ op: 'add', ip, port });
   }
 
   async remove({ ip, port }: Destination): Promise<void> {
-    if (this.client === null) await this.cli('remove', ip, String(port));
-    else await this.ask({ op: 'remove', ip, port });
+    await this.ask({ op: 'remove', ip, port });
   }
 
   async stats(): Promise<Stats> {
-    if (this.client === null) return JSON.parse(await this.cli('stats', '--json')) as Stats; // the server's own type
-    return (await this.ask({ op: 'stats' })) as unknown as Stats; // likewise
+    return (await this.ask({ op: 'stats' })) as unknown as Stats; // the server's own type
   }
 
   async list(): Promise<SubscriberRow[]> {
-    const reply =
-      this.client === null ? JSON.parse(await this.cli('list', '--json')) : await this.ask({ op: 'list' });
-    return reply.subscribers as SubscriberRow[]; // the server's own type
+    return (await this.ask({ op: 'list' })).subscribers as SubscriberRow[]; // likewise
   }
 
   /** Adds them all, and waits until each is sent to directly. */
@@ -190,14 +207,14 @@ export class Replicator {
 
   /** Signals the supervisor alone; resolves when it has ended. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<End> {
-    this.client?.close();
+    this.asker.close();
     process.kill(this.program.pid, signal);
     return this.program.wait(STOP_MS);
   }
 
   /** As Ctrl-C does in a terminal: every process of the group gets the signal. */
   async interrupt(): Promise<End> {
-    this.client?.close();
+    this.asker.close();
     this.program.signal('SIGINT');
     return this.program.wait(STOP_MS);
   }
@@ -215,7 +232,7 @@ export class Replicator {
 
   /** Ends it whatever its state. */
   close(): void {
-    this.client?.close();
+    this.asker.close();
     for (const { pid } of this.processes()) process.kill(pid, 'SIGKILL');
     this.program.close();
   }
@@ -224,12 +241,10 @@ export class Replicator {
     return this.program.told();
   }
 
-  private async ask(request: Parameters<Client['ask']>[0]): Promise<Record<string, unknown>> {
-    if (this.client === null) throw new Error('there is no client inside a namespace');
-    const { body } = await this.client.ask(request);
-    if (!body.ok)
-      throw new Error(`${JSON.stringify(request)}: ${body.error.code} ${body.error.message}\n${this.told()}`);
-    return body;
+  private async ask(request: Request): Promise<Record<string, unknown>> {
+    const { body } = await this.asker.ask(request);
+    if (body.ok) return body;
+    throw new Error(`${JSON.stringify(request)}: ${body.error.code} ${body.error.message}\n${this.told()}`);
   }
 }
 

@@ -72,17 +72,23 @@ export async function withReplicator(
   }
 }
 
-/** `count` subscribers: three on one host, one behind a MAC of its own, and so on. */
+/**
+ * `count` subscribers: two on one host, one on a neighbour with a MAC of its own, one on another host, the rest on such
+ * neighbours, three on each. Most are on no interface, so that the far kernel's own UDP costs the machine little.
+ */
 export function subscribersOf(count: number): Destination[] {
-  return Array.from({ length: count }, (_, index) => {
-    const four = Math.floor(index / 4);
-    const neighbour = NEIGHBOURS[four % NEIGHBOURS.length];
-    const host = HOSTS[four % HOSTS.length];
-    if (neighbour === undefined || host === undefined) throw new Error('no such host');
-    return index % 4 === 2
-      ? { ...neighbour, port: FIRST_PORT }
-      : { ip: host, port: FIRST_PORT + (index % 4) };
-  });
+  const [first = '', second = ''] = HOSTS;
+  const ports = [0, 1, 2].map((index) => FIRST_PORT + index);
+  const behind = NEIGHBOURS.flatMap((host) => ports.map((port) => ({ ...host, port })));
+  const all: Destination[] = [
+    { ip: first, port: FIRST_PORT },
+    { ip: first, port: FIRST_PORT + 1 },
+    ...behind.slice(0, 1),
+    { ip: second, port: FIRST_PORT },
+    ...behind.slice(1),
+  ];
+  if (count > all.length) throw new Error(`there are ${all.length} subscribers, not ${count}`);
+  return all.slice(0, count);
 }
 
 export interface Transfer {
