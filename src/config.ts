@@ -48,7 +48,8 @@ const CONTROL_ADDRESS = '127.0.0.1';
 const CONTROL_PORT = 12345;
 /** Interface names are at most 15 bytes (IFNAMSIZ); `-` is none. */
 const INTERFACE_NAME = /^(-|[^\s/:]{1,15})$/;
-const CPU_MAX = 1023;
+/** CPU_SETSIZE of the C library, less one. */
+export const CPU_MAX = 1023;
 
 function oneOf<T extends string>(flag: string, text: string | undefined, allowed: readonly T[]): T {
   const first = allowed[0];
@@ -97,6 +98,12 @@ function subnetOf(text: string): string {
   }
 }
 
+/** Anybody who reaches the port could aim the feed: beyond loopback a token is a must. */
+function checkControl({ address }: Config['control'], token: string | null): void {
+  if (token === null && !address.startsWith('127.'))
+    throw new UsageError(`--control ${address} is reached from outside; it needs --token-file`);
+}
+
 export function configOf(
   interfaceName: string,
   listenIp: string,
@@ -109,6 +116,9 @@ export function configOf(
     flags.workers === undefined
       ? null
       : integerOf('--workers', flags.workers, { min: 1, max: limits.WORKERS_MAX });
+  const control = controlOf(flags.control);
+  const token = flags.tokenFile === undefined ? null : readToken(flags.tokenFile);
+  checkControl(control, token);
   return {
     interfaceName,
     listenIp: addressOf('listen_ip', listenIp),
@@ -121,8 +131,8 @@ export function configOf(
     busyPoll: flags.busyPoll === true,
     order: oneOf('--order', flags.order, ['rotate', 'fixed']),
     checksumFull: oneOf('--udp-checksum', flags.udpChecksum, ['zero', 'full']) === 'full',
-    control: controlOf(flags.control),
-    token: flags.tokenFile === undefined ? null : readToken(flags.tokenFile),
+    control,
+    token,
     allow: flags.allow?.map(subnetOf) ?? null,
     filter: flags.filter ?? null,
     netns: flags.netns ?? null,

@@ -13,8 +13,8 @@ export interface Observed {
   readonly link: Interface | null;
   /** Effective capabilities of this process. */
   readonly capabilities: readonly string[];
-  /** Cores that this process may run on. */
-  readonly cores: number;
+  /** Numbers of the cores that this process may run on. */
+  readonly cores: readonly number[];
 }
 
 export interface Deployment {
@@ -100,11 +100,20 @@ function checkMtu({ interfaceName }: Config, link: Interface | null, modes: read
   return Math.min(link.mtu, MTU_MAX);
 }
 
+function checkCpus({ cpus }: Config, cores: readonly number[]): void {
+  const beyond = cpus?.find((cpu) => !cores.includes(cpu));
+  if (beyond !== undefined)
+    throw new Failure(
+      `core ${beyond} of --cpus is not to be had: this process may run on ${cores.join(', ')}`,
+    );
+}
+
 export function deploymentOf(config: Config, observed: Observed): Deployment {
   const { modes, fallbacks } = modesOf(config, observed);
   const queues = queuesOf(config, observed.link, modes);
   const mtu = checkMtu(config, observed.link, modes);
-  const cores = config.cpus?.length ?? observed.cores;
+  checkCpus(config, observed.cores);
+  const cores = config.cpus?.length ?? observed.cores.length;
   if (config.workers !== null && config.workers > queues.length)
     throw new Failure(
       `--workers ${config.workers} is more than the ${queues.length} queues served; each worker owns one`,

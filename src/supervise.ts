@@ -5,11 +5,11 @@
  *   interface → deployment → side sockets → launchers → data plane → neighbours → control → `ready`
  */
 import { closeSync, readFileSync } from 'node:fs';
-import { availableParallelism, networkInterfaces } from 'node:os';
+import { networkInterfaces } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { addon, type Interface } from './addon.js';
 import { isFantail } from './client.js';
-import type { Config } from './config.js';
+import { type Config, CPU_MAX, numberListOf } from './config.js';
 import { type Control, startControl } from './control.js';
 import { DataPlane } from './data-plane.js';
 import { type Deployment, deploymentOf } from './deployment.js';
@@ -78,9 +78,9 @@ export class Supervisor implements Replicator {
   private async open(): Promise<void> {
     const { config } = this;
     addon.noNewPrivileges(); // ours and everybody's whom we start
-    const filter = await readFilter(config.filter ?? FILTER_DEFAULT);
+    const filter = await readFilter(config.filter);
     this.link = describe(config);
-    const observed = { link: this.link, capabilities: addon.capabilities(), cores: availableParallelism() };
+    const observed = { link: this.link, capabilities: addon.capabilities(), cores: allowedCores() };
     this.deployment = deploymentOf(config, observed);
     for (const warning of this.deployment.warnings) log.warn(warning);
     this.destinations = destinationsOf(config, this.link);
@@ -155,12 +155,15 @@ export class Supervisor implements Replicator {
     this.closers.push(() => closeSync(fd));
   }
 
+  /** One warning: what it runs in, and why nothing better. */
   private logFallbacks(): void {
     const { fallbacks, mode } = this.plane;
-    const reasons = new Map<string, string[]>();
-    for (const each of fallbacks) reasons.set(each.reason, [...(reasons.get(each.reason) ?? []), each.mode]);
-    for (const [reason, modes] of reasons) log.warn(`no ${modes.join(', ')} mode: ${reason}`);
-    if (fallbacks.length > 0) log.warn(`running in ${mode} mode`);
+    if (fallbacks.length === 0) return;
+    const reasons = [...new Set(fallbacks.map(({ reason }) => reason))].map((reason) => {
+      const modes = fallbacks.filter((each) => each.reason === reason).map((each) => each.mode);
+      return `${modes.join(', ')}: ${reason}`;
+    });
+    log.warn(`running in ${mode} mode, since it cannot be ${reasons.join('; ')}`);
   }
 
   /** Our side of every frame: the listen address if it is the interface's, else its first. */
@@ -388,15 +391,22 @@ function routeOf(way: { state: Route['state']; mac: Uint8Array | null; kernelSoc
   return { state: way.state, mac: way.mac, kernelSocket: way.kernelSocket };
 }
 
-async function readFilter(file: string): Promise<Uint8Array> {
-  let bytes: Uint8Array;
+/** The user's filter, checked; or the built-in one, which a test of this build has checked. */
+async function readFilter(file: string | null): Promise<Uint8Array> {
   try {
-    bytes = readFileSync(file);
+    const bytes = readFileSync(file ?? FILTER_DEFAULT);
+    if (file !== null) await checkModule(bytes);
+    return bytes;
   } catch (error) {
+    if (error instanceof FantailError) throw error;
     throw new Failure(`cannot read the filter: ${messageOf(error)}`);
   }
-  await checkModule(bytes);
-  return bytes;
+}
+
+/** The cores that this process, and so everything that it starts, may run on. */
+function allowedCores(): number[] {
+  const list = /^Cpus_allowed_list:\s*(\S+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
+  return numberListOf('Cpus_allowed_list', list, CPU_MAX);
 }
 
 function describe({ interfaceName, netns }: Config): Interface | null {

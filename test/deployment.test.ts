@@ -34,7 +34,7 @@ interface Given {
 
 function deploy({ flags = {}, link = card(1), capabilities = ALL, cores = 8 }: Given = {}) {
   const config = configOf(link === null ? '-' : 'eth0', '10.0.0.1', '5000', flags);
-  return deploymentOf(config, { link, capabilities, cores });
+  return deploymentOf(config, { link, capabilities, cores: Array.from({ length: cores }, (_, i) => i) });
 }
 
 function fails(work: () => unknown, pattern: RegExp): void {
@@ -123,6 +123,10 @@ test('--cpus: in split first RX, then workers; in inline one per worker; too few
   assert.equal([inline.rxCpu, inline.workerCpus], [null, [3, 4, 3]]);
 });
 
+test('a core of --cpus that this process may not use is refused with those that it may', () => {
+  fails(() => deploy({ flags: { cpus: '0,1000' }, cores: 2 }), /core 1000 of --cpus.*0, 1$/);
+});
+
 test('an MTU beyond a frame is refused with the line that mends it, in socket mode it is cut', () => {
   fails(() => deploy({ link: card(1, { mtu: 9000 }) }), /MTU 9000.*ip link set dev eth0 mtu 3498/);
   assert.is(deploy({ flags: { mode: 'socket' }, link: card(1, { mtu: 9000 }) }).mtu, MTU_MAX);
@@ -150,6 +154,7 @@ test('flags that are no such thing are bad usage and are quoted', () => {
     [{ control: '127.0.0.1:0' }, /port of --control/],
     [{ allow: ['10.0.0.0/33'] }, /--allow must be a subnet/],
     [{ cpus: '1,x' }, /--cpus/],
+    [{ control: '10.0.0.1:12345' }, /needs --token-file/],
   ];
   for (const [flags, pattern] of bad) {
     try {
