@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <bit>
+#include <cstdio>
 #include <string>
 
 namespace fantail {
@@ -82,6 +83,12 @@ arena_header lay_out(const Geometry& g) {
   return h;
 }
 
+std::string hexadecimal(u64 value) {
+  char text[19]; // 0x, 16 digits, end
+  std::snprintf(text, sizeof text, "0x%016llx", static_cast<unsigned long long>(value));
+  return text;
+}
+
 void check_geometry(const Geometry& g) {
   const std::size_t queues = g.queue_ids.size();
   if (queues < 1 || queues > FANTAIL_QUEUES_MAX) throw Error(EINVAL, "1 to 64 queues can be served");
@@ -126,7 +133,9 @@ Arena Arena::attach(int fd) {
   if (base == MAP_FAILED) throw error_of(errno, "mapping the arena");
   Arena arena(Fd(fcntl(fd, F_DUPFD_CLOEXEC, 0)), static_cast<char*>(base), size);
   const arena_header& h = arena.header();
-  if (acquire(h.magic) != FANTAIL_MAGIC) throw Error(EINVAL, "this is no fantail arena, or it is not finished");
+  if (acquire(h.magic) != FANTAIL_MAGIC)
+    throw Error(EINVAL, "this is no fantail arena, or it is not finished: it starts with " + hexadecimal(h.magic) +
+                            ", not " + hexadecimal(FANTAIL_MAGIC));
   if (h.layout_version != FANTAIL_LAYOUT_VERSION || h.size != size)
     throw Error(EPROTO, "the arena has layout " + std::to_string(h.layout_version) + " and " + std::to_string(h.size) +
                     " bytes, this program layout " + std::to_string(FANTAIL_LAYOUT_VERSION) + " and " +

@@ -61,6 +61,7 @@ RxStage::RxStage(Arena& arena, u32 receiver, std::vector<RxLink> links, std::vec
   put(self_.asleep, 0u);
   put(self_.pid, static_cast<u32>(getpid()));
   adopt_table();
+  wake(); // our predecessor may have died between its commit and its wake-up
 }
 
 u32 RxStage::turn() {

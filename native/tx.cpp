@@ -65,6 +65,7 @@ TxStage::TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_
   put(self_.asleep, 0u);
   put(self_.pid, static_cast<u32>(getpid()));
   put(self_.starts, peek(self_.starts) + 1);
+  follow(peek(self_.generation_done)); // frames refused while nobody ran are owed to those that our predecessor served
   adopt_table();
 }
 
@@ -106,6 +107,14 @@ void TxStage::finish() {
 void TxStage::adopt_table() {
   charge_backlog();
   const u64 generation = acquire(arena_.control().generation);
+  follow(generation);
+  commit();
+  publish(self_.generation_done, generation);
+}
+
+/// Serves the rows that a table lists for this worker; those that are new in it count from zero.
+void TxStage::follow(u64 generation) {
+  generation_ = generation;
   table_ = &arena_.table(generation);
   const u16* list = table_->list + std::size_t{index_} * FANTAIL_SUBSCRIBERS_MAX;
   const u32 count = std::min(peek(table_->count[index_]), FANTAIL_SUBSCRIBERS_MAX);
@@ -117,9 +126,6 @@ void TxStage::adopt_table() {
     if (record.epoch != account_[row].epoch) restart_account(row, record.epoch);
     rows_.push_back(row);
   }
-  commit();
-  generation_ = generation;
-  publish(self_.generation_done, generation);
 }
 
 /// A row that serves a new subscriber counts from zero. Its predecessor has nothing in flight: the supervisor saw to it.

@@ -74,6 +74,7 @@ private:
   };
 
   void adopt_table();
+  void follow(u64 generation);
   void restart_account(u16 row, u64 epoch);
   void charge_backlog();
   u32 reap();

@@ -44,6 +44,8 @@ public:
   }
   bool killed() const { return kills_ > 0; }
   bool killed_twice() const { return kills_ > 1; }
+  /// True if the victim left a commit half applied.
+  bool left_commit() const { return left_commit_; }
 
 private:
   Process& victim() { return world_.processes[plan_.victim]; }
@@ -58,7 +60,9 @@ private:
   void replace(Process& process) {
     ++kills_;
     process.stop();
-    if (world_.is_between_commits()) check_sums(world_);
+    const bool between_commits = world_.is_between_commits();
+    left_commit_ = left_commit_ || !between_commits;
+    if (between_commits) check_sums(world_);
     if (plan_.meanwhile != Meanwhile::nothing) world_.run_kernel(FANTAIL_TX_FRAMES, FANTAIL_TX_FRAMES);
     if (plan_.meanwhile == Meanwhile::all_others_run) {
       world_.turn();
@@ -68,12 +72,13 @@ private:
     process.stores = {0, kills_ == 1 ? plan_.second : never, {}};
     guard(process, [&] { process.start(); });
     process.stores.kill_at = never;
-    check_sums(world_);
+    if (!between_commits) check_sums(world_);
   }
 
   World& world_;
   Plan plan_;
   int kills_ = 0;
+  bool left_commit_ = false;
 };
 
 std::string describe(const Plan& plan) {
@@ -98,23 +103,29 @@ bool survives(World& world, const Plan& plan, std::span<const u32> rounds, Check
 
 constexpr u32 stores_max = 100'000; // of one process in one scenario; more means that it never ends
 
-void kill_at_every_store(World& world, std::span<const u32> rounds, Check check) {
+/// Every process at every store. `thorough`: each with everything that may happen meanwhile; else these take turns.
+void kill_at_every_store(World& world, std::span<const u32> rounds, Check check, bool thorough) {
+  const u32 ways = thorough ? static_cast<u32>(std::size(meanwhiles)) : 1;
   for (std::size_t victim = 0; victim < world.processes.size(); ++victim)
-    for (const Meanwhile meanwhile : meanwhiles) {
+    for (u32 way = 0; way < ways; ++way) {
       u64 k = 0;
-      while (survives(world, {victim, k, never, meanwhile}, rounds, check, false)) ++k;
+      while (survives(world, {victim, k, never, meanwhiles[(k + way) % std::size(meanwhiles)]}, rounds, check, false)) ++k;
       expect(k > 20 && k < stores_max, "the scenario has a sensible number of stores");
     }
 }
 
+/// Every process at every store, and its successor at every store of its start.
 void kill_successors_too(World& world, std::span<const u32> rounds, Check check) {
   for (std::size_t victim = 0; victim < world.processes.size(); ++victim)
     for (u64 k = 0;; ++k) {
-      const Meanwhile meanwhile = meanwhiles[k % std::size(meanwhiles)];
-      u64 j = 0;
-      while (survives(world, {victim, k, j, meanwhile}, rounds, check, true)) ++j;
-      if (j == 0) break; // a successor makes stores when it starts, so nobody was killed at all
       expect(k < stores_max, "the scenario ends");
+      Run first(world, {victim, k, never, Meanwhile::nothing});
+      first.play(rounds);
+      if (!first.killed()) break;
+      if (!first.left_commit() && k % 16 != 0) continue; // the start has nothing to finish: now and then will do
+      u64 j = 0;
+      while (survives(world, {victim, k, j, meanwhiles[(k + j) % std::size(meanwhiles)]}, rounds, check, true)) ++j;
+      expect(j != 0, "a successor makes stores when it starts");
     }
 }
 
@@ -136,7 +147,7 @@ void fill_tx_ring(World& world, u32 room) {
   expect_equal(world.tx[0].waiting(), copies, "descriptors on the TX ring");
 }
 
-/// Every copy was sent once and in order, or dropped as tx_full.
+/// Every copy was sent once and in order, or dropped as tx_full (or as backlog: in place, that limit is as near).
 void check_sent_or_full(World& world) {
   check_sums(world);
   check_feed(world);
@@ -145,19 +156,21 @@ void check_sent_or_full(World& world) {
     const counters& account = world.arena().counters(row);
     expect_equal(account.received, world.delivered[0], "received");
     expect_equal(account.sent, got.count, "sent");
-    expect_equal(account.drop[DROP_TX_FULL], world.delivered[0] - got.count, "dropped as tx_full");
+    const u64 dropped = account.drop[DROP_TX_FULL] + account.drop[DROP_BACKLOG];
+    expect_equal(dropped, world.delivered[0] - got.count, "dropped as tx_full or backlog");
     expect_equal(account.bytes, got.bytes, "bytes");
   }
 }
 
 // -- a random run with many kills ---------------------------------------------------------------------------------------
 
-/// A subscriber that comes and goes: it is owed at least the packets [from, until) of each queue.
+/// A subscriber that comes and goes: of each queue it is owed every packet from `from` on, and none after `until`.
 struct Guest {
   subscriber record;
   u16 row;
-  bool published = false;
-  std::vector<u64> from, until; // per queue; empty: not yet
+  bool published = false, leaves = false;
+  u64 received_before = 0;      // its count when it was told to leave
+  std::vector<u64> from, until; // per queue: packets delivered when all had followed; empty: not yet
 };
 
 class Storm {
@@ -184,7 +197,7 @@ public:
     note_followed();
     check_all_delivered(world_);
     for (const Guest& guest : guests_) check_guest(guest);
-    expect(kills_ > actions / 100, "there were kills");
+    expect(kills_ > actions / 50, "there were many kills");
   }
 
 private:
@@ -201,8 +214,8 @@ private:
   }
   void take_turn(Process& process) {
     if (random_.once_in(10)) process.stores.kill_at = process.stores.made + random_.below(1500);
-    for (const FakeTx& link : world_.tx)
-      while (link.waiting() > FANTAIL_TX_FRAMES / 2) kernel_works(1000); // a full ring is another case's subject
+    for (const FakeTx& link : world_.tx) // a full ring is another case's subject
+      while (link.waiting() + link.held() > FANTAIL_TX_FRAMES / 4) kernel_works(1000);
     try {
       if (process.runs()) process.turn(world_.filter);
       else if (random_.once_in(3)) process.start();
@@ -223,18 +236,18 @@ private:
     link.complete(random_.below(most + 1), random_.once_in(2) ? 0 : random_.below(4));
   }
 
-  u32 present() const {
-    return static_cast<u32>(std::ranges::count_if(guests_, [](const Guest& guest) { return guest.until.empty(); }));
-  }
   void come_or_go() {
-    if (present() < guests_max && random_.once_in(2)) {
+    const auto present = std::ranges::count_if(guests_, [](const Guest& guest) { return !guest.leaves; });
+    if (present < guests_max && random_.once_in(2)) {
       const u32 number = 100 + static_cast<u32>(guests_.size());
       const u16 row = world_.supervisor.add(number, random_.below(world_.shape().workers));
-      guests_.push_back({world_.supervisor.record(row), row, false, {}, {}});
+      guests_.push_back({world_.supervisor.record(row), row, false, false, 0, {}, {}});
     } else if (!guests_.empty()) {
       Guest& guest = guests_[random_.below(static_cast<u32>(guests_.size()))];
-      if (guest.from.empty() || !guest.until.empty()) return;
-      guest.until = world_.delivered;
+      if (guest.from.empty() || guest.leaves) return;
+      guest.leaves = true;
+      guest.published = false;
+      guest.received_before = world_.arena().counters(guest.row).received;
       world_.supervisor.remove(guest.row);
     }
   }
@@ -242,20 +255,25 @@ private:
     if (!world_.supervisor.publish()) return;
     for (Guest& guest : guests_) guest.published = true;
   }
-  /// Once everybody follows the table, a guest in it is owed every later packet.
+  /// Once everybody follows a table, whoever is new in it is owed every later packet, and whoever left it none.
   void note_followed() {
     if (!world_.supervisor.is_followed()) return;
-    for (Guest& guest : guests_)
-      if (guest.published && guest.from.empty()) guest.from = world_.delivered;
+    for (Guest& guest : guests_) {
+      if (!guest.published) continue;
+      if (guest.from.empty()) guest.from = world_.delivered;
+      if (guest.leaves && guest.until.empty()) guest.until = world_.delivered;
+    }
   }
   void check_guest(const Guest& guest) {
     const Received got = read_datagrams(world_, guest.record);
     if (guest.from.empty()) return;
+    expect(got.count >= guest.received_before, "a guest got all that it was owed when it left");
     for (u32 q = 0; q < world_.shape().queues; ++q) {
-      const u64 until = guest.until.empty() ? world_.delivered[q] : guest.until[q];
-      if (guest.from[q] < until && (got.first[q] > guest.from[q] || got.end[q] < until))
-        fail("a guest was owed packets " + std::to_string(guest.from[q]) + " to " + std::to_string(until) + ", got " +
-             std::to_string(got.first[q]) + " to " + std::to_string(got.end[q]));
+      const bool any = got.first[q] != never;
+      if (any && got.first[q] > guest.from[q]) fail("a guest missed packets after it was added");
+      if (any && !guest.until.empty() && got.end[q] > guest.until[q]) fail("a guest got packets after it was removed");
+      if (guest.leaves || guest.from[q] == world_.delivered[q]) continue;
+      if (!any || got.end[q] != world_.delivered[q]) fail("a guest that stayed missed the last packets");
     }
   }
 
@@ -270,12 +288,12 @@ private:
 constexpr u32 wrap_kernel = 0xffffffffu - 2; // three slots before cursors of kernel rings wrap
 constexpr u64 wrap_ring = ~0ull - 1;         // two slots before cursors of arena rings wrap
 constexpr u32 rounds[] = {2, 3, 1};
-constexpr u32 short_rounds[] = {2};
+constexpr u32 short_rounds[] = {1};
 
 void every_store(const Shape& shape) {
   World world(shape);
   world.save();
-  kill_at_every_store(world, rounds, check_all_delivered);
+  kill_at_every_store(world, rounds, check_all_delivered, shape.queues == 1 && shape.kind == LAYOUT_SPLIT);
 }
 
 void every_second_kill(const Shape& shape) {
@@ -313,7 +331,7 @@ void double_kills(Suite& suite) {
     every_second_kill({LAYOUT_SPLIT, 1, 1, 1, Rewrite::longer, wrap_kernel, wrap_ring});
   });
   suite.run("a successor that is killed while it starts loses nothing: copied", [] {
-    every_second_kill({LAYOUT_INLINE, 1, 1, 3, Rewrite::plain, wrap_kernel, wrap_ring});
+    every_second_kill({LAYOUT_SPLIT, 1, 1, 2, Rewrite::plain, wrap_kernel, wrap_ring});
   });
 }
 
@@ -326,12 +344,7 @@ void full_ring(Suite& suite) {
                 fill_tx_ring(world, subscribers == 1 ? 2 : 7);
                 world.save();
                 constexpr u32 one_round[] = {4};
-                const std::size_t worker = 1;
-                u64 k = 0;
-                for (u32 i = 0; survives(world, {worker, k, never, meanwhiles[i % 3]}, one_round, check_sent_or_full, false);
-                     ++i)
-                  k += i % 3 == 2; // each store once in each way
-                expect(k > 20, "the scenario has a sensible number of stores");
+                kill_at_every_store(world, one_round, check_sent_or_full, false);
               });
 }
 

@@ -122,7 +122,7 @@ inline Received read_datagrams(World& world, const subscriber& to, bool gaps_all
     std::memcpy(&sequence, &datagram[FANTAIL_HEADER_SIZE + from], sizeof sequence);
     std::memcpy(&queue, &datagram[FANTAIL_HEADER_SIZE + from + 8], sizeof queue);
     if (queue >= world.shape().queues || sequence >= world.delivered[queue]) fail("a datagram was never sent to us");
-    if (datagram != expected_datagram(to, payload_of(queue, sequence), world.shape().rewrite))
+    if (datagram != world.expected(to, queue, sequence))
       fail("packet " + std::to_string(sequence) + " reached port " + std::to_string(ntohs(to.port)) + " changed");
     if (got.first[queue] == never) got.first[queue] = got.end[queue] = sequence;
     if (gaps_allowed ? sequence < got.end[queue] : sequence != got.end[queue])
@@ -154,7 +154,7 @@ inline void check_feed(World& world) {
   }
   for (u32 q = 0; q < world.shape().queues; ++q)
     for (u64 sequence = 0; sequence < world.delivered[q]; ++sequence, ++packets)
-      payload += payload_of(q, sequence).size();
+      payload += world.payload(q, sequence).size();
   expect_equal(received, packets, "feed received");
   expect_equal(bytes, payload, "feed bytes");
 }

@@ -246,6 +246,7 @@ public:
     for (u32 i = 0; i < shape.subscribers; ++i) supervisor.add(i, i % shape.workers);
     if (shape.subscribers != 0) supervisor.publish();
     delivered.resize(shape.queues);
+    payloads_.resize(shape.queues);
     filter = [how = shape.rewrite](const Arena& arena, u32 worker, job& asked) {
       answer_lawfully(arena, worker, asked, how);
     };
@@ -276,10 +277,22 @@ public:
     for (Process& process : processes)
       if (!process.runs()) process.start();
   }
+  /// payload_of(), remembered: the same scenario runs very often.
+  const Bytes& payload(u32 q, u64 sequence) {
+    while (payloads_[q].size() <= sequence) payloads_[q].push_back(payload_of(q, payloads_[q].size()));
+    return payloads_[q][sequence];
+  }
+  /// The datagram that `to` must get for a packet.
+  const Bytes& expected(const subscriber& to, u32 q, u64 sequence) {
+    std::vector<Bytes>& known = expected_[{to.port, q}];
+    if (known.size() <= sequence) known.resize(sequence + 1);
+    if (known[sequence].empty()) known[sequence] = expected_datagram(to, payload(q, sequence), shape_.rewrite);
+    return known[sequence];
+  }
   /// The feed's next `count` packets on a queue.
   void deliver(u32 q, u32 count) {
     for (; count != 0; --count) {
-      if (!rx[q].deliver(feed_frame(payload_of(q, delivered[q])))) fail("the kernel had no room for a packet");
+      if (!rx[q].deliver(feed_frame(payload(q, delivered[q])))) fail("the kernel had no room for a packet");
       ++delivered[q];
     }
   }
@@ -387,6 +400,8 @@ private:
   char* base_;
   Arena arena_;
   std::optional<Saved> saved_;
+  std::vector<std::vector<Bytes>> payloads_;                        // per queue, by sequence
+  std::map<std::pair<u16, u32>, std::vector<Bytes>> expected_; // per port and queue, by sequence
 
 public:
   std::vector<FakeRx> rx; // per queue
