@@ -7,7 +7,7 @@
 // With --adopt it opens nothing: it is the successor of one that died, on the descriptors that the supervisor kept.
 // It says over --supervisor, one JSON message each:
 //   {"event":"opened","mode":…,"attach":…,"fallbacks":[…]} with the descriptors arena, rx…, tx…, link, xsks, feeds, verdicts
-//   {"event":"running"}          {"event":"failed","message":…}
+//   {"event":"running"}          {"event":"failed","message":…,"tried":[…]}
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -250,32 +250,42 @@ void open_in_mode(Options& o, Plane& plane, mode wanted) {
   open_xdp_sockets(o, plane, interface_index, wanted == MODE_ZEROCOPY);
 }
 
-/// Tries the modes in the order asked for; the last one's failure is everybody's.
+/// None of several modes was possible; the supervisor may know another way.
+struct NoMode : Error {
+  explicit NoMode(std::vector<Fallback> tried) : Error(0, "no mode is possible"), tried(std::move(tried)) {}
+  std::vector<Fallback> tried;
+};
+
+/// Tries the modes in the order asked for. Where one was named, its failure is final.
 std::vector<Fallback> open_plane(Options& o, Plane& plane) {
   std::vector<Fallback> fallbacks;
-  for (std::size_t i = 0;; ++i) {
+  for (const mode wanted : o.modes) {
     try {
-      open_in_mode(o, plane, o.modes[i]);
+      open_in_mode(o, plane, wanted);
       return fallbacks;
     } catch (const Error& error) {
-      // EBUSY: somebody else's XDP program, or a queue in use. No other mode is a way round that.
-      if (error.number == EBUSY) throw;
+      if (error.number == EBUSY) throw; // somebody else's XDP program, or a queue in use: no mode is a way round that
       if (o.modes.size() == 1)
-        throw Error(error.number, std::string(mode_names[o.modes[i]]) + " mode is not possible on " + o.interface +
-                                      ": " + error.what() + "; --mode auto takes the best one that is");
-      if (i + 1 == o.modes.size()) throw;
-      fallbacks.push_back({o.modes[i], error.what()});
+        throw Error(error.number, std::string(mode_names[wanted]) + " mode is not possible on " + o.interface + ": " +
+                                      error.what() + "; --mode auto takes the best one that is");
+      fallbacks.push_back({wanted, error.what()});
     }
   }
+  throw NoMode(std::move(fallbacks));
+}
+
+std::string json_of(const std::vector<Fallback>& fallbacks) {
+  std::string text;
+  for (const Fallback& each : fallbacks)
+    text += std::string(text.empty() ? "" : ",") + R"({"mode":")" + mode_names[each.from] + R"(","reason":)" +
+            quoted(each.reason) + "}";
+  return "[" + text + "]";
 }
 
 void tell_opened(const Options& o, const Plane& plane, const std::vector<Fallback>& fallbacks) {
   std::string text = std::string(R"({"event":"opened","mode":")") + mode_names[o.geometry.granted] + R"(","attach":")" +
-                     (plane.attach == Attach::native ? "native" : "generic") + R"(","fallbacks":[)";
-  for (std::size_t i = 0; i < fallbacks.size(); ++i)
-    text += std::string(i == 0 ? "" : ",") + R"({"mode":")" + mode_names[fallbacks[i].from] + R"(","reason":)" +
-            quoted(fallbacks[i].reason) + "}";
-  text += "]}";
+                     (plane.attach == Attach::native ? "native" : "generic") + R"(","fallbacks":)" +
+                     json_of(fallbacks) + "}";
   std::vector<int> fds{plane.arena->fd()};
   for (const Fd& fd : plane.rx) fds.push_back(fd.get());
   for (const Fd& fd : plane.tx) fds.push_back(fd.get());
@@ -297,6 +307,16 @@ void keep(const Arena& arena, int wake) {
     u64 count;
     if (waited.revents != 0) [[maybe_unused]] const ssize_t drained = read(wake, &count, sizeof count);
   }
+}
+
+/// The last word to the supervisor, or to stderr if there is none.
+int fail(const Options& o, const char* message, const std::string& more) {
+  try {
+    send_message(o.supervisor, R"({"event":"failed","message":)" + quoted(message) + more + "}", {});
+  } catch (const std::exception&) {
+    std::fprintf(stderr, "fantail-rx: %s\n", message);
+  }
+  return 1;
 }
 
 int run(int argc, char** argv) {
@@ -328,13 +348,10 @@ int run(int argc, char** argv) {
       keep(*plane.arena, o.wake);
     }
     return 0;
+  } catch (const NoMode& error) {
+    return fail(o, error.what(), R"(,"tried":)" + json_of(error.tried));
   } catch (const std::exception& error) {
-    try {
-      send_message(o.supervisor, std::string(R"({"event":"failed","message":)") + quoted(error.what()) + "}", {});
-    } catch (const std::exception&) {
-      std::fprintf(stderr, "fantail-rx: %s\n", error.what());
-    }
-    return 1;
+    return fail(o, error.what(), "");
   }
 }
 

@@ -33,7 +33,15 @@ const QUICK_DEATH_MS = 1000;
 type RxMessage =
   | { event: 'opened'; mode: Mode; attach: SharedXdp['attach']; fallbacks: Stats['fallbacks'] }
   | { event: 'running' }
-  | { event: 'failed'; message: string };
+  | { event: 'failed'; message: string; tried?: Stats['fallbacks'] };
+
+/** None of several modes was possible; another kind of data path may be. */
+export class NoMode extends Failure {
+  constructor(readonly tried: Stats['fallbacks']) {
+    super(tried.map(({ mode, reason }) => `${mode}: ${reason}`).join('; '));
+    this.name = 'NoMode';
+  }
+}
 
 export interface DataPlaneOptions {
   readonly config: Config;
@@ -257,7 +265,8 @@ export class DataPlane {
         throw new Failure('fantail-rx ended while it was starting; see the lines above');
       if (message !== null) {
         const said = JSON.parse(message.text) as RxMessage; // our own program, built with this one
-        if (said.event === 'failed') throw new Failure(said.message);
+        if (said.event === 'failed')
+          throw said.tried === undefined ? new Failure(said.message) : new NoMode(said.tried);
         if (said.event === event) return message;
       } else if (Date.now() > deadline) {
         throw new Failure(`fantail-rx did not say '${event}' within ${OPEN_MS_MAX / 1000} s`);

@@ -90,6 +90,24 @@ function queuesOf(
   return [...queues];
 }
 
+/** AF_XDP builds whole frames: it needs an address to send from. */
+function checkAddress(
+  { interfaceName, listenIp }: Config,
+  link: Interface | null,
+  modes: readonly Mode[],
+): void {
+  if (link === null || modes[0] === 'socket' || link.addresses.length > 0) return;
+  throw new Failure(
+    `${interfaceName} has no IPv4 address to send from; give it one with: ` +
+      `ip addr add ${listenIp}/24 dev ${interfaceName}`,
+  );
+}
+
+function warningsOf({ interfaceName }: Config, link: Interface | null, share: string | null): string[] {
+  const down = `${interfaceName} is down or has no carrier; packets flow after: ip link set dev ${interfaceName} up`;
+  return [...(share === null ? [] : [share]), ...(link === null || link.up ? [] : [down])];
+}
+
 function checkMtu({ interfaceName }: Config, link: Interface | null, modes: readonly Mode[]): number {
   if (link === null) return MTU_MAX;
   if (link.mtu > MTU_MAX && modes[0] !== 'socket')
@@ -112,6 +130,7 @@ export function deploymentOf(config: Config, observed: Observed): Deployment {
   const { modes, fallbacks } = modesOf(config, observed);
   const queues = queuesOf(config, observed.link, modes);
   const mtu = checkMtu(config, observed.link, modes);
+  checkAddress(config, observed.link, modes);
   checkCpus(config, observed.cores);
   const cores = config.cpus?.length ?? observed.cores.length;
   if (config.workers !== null && config.workers > queues.length)
@@ -123,12 +142,10 @@ export function deploymentOf(config: Config, observed: Observed): Deployment {
   const layout = config.layout === 'auto' ? (spare >= 1 ? 'split' : 'inline') : config.layout;
   const processes = layout === 'split' ? workers + 1 : workers;
   const yields = processes >= cores && !(layout === 'inline' && workers === 1);
-  const warnings = yields
-    ? [
-        `${processes} busy processes share ${cores} cores and hand them over with sched_yield: ` +
-          'latency grows to milliseconds as soon as anything else wants a core',
-      ]
-    : [];
+  const share = yields
+    ? `${processes} busy processes share ${cores} cores and hand them over with sched_yield: ` +
+      'latency grows to milliseconds as soon as anything else wants a core'
+    : null;
   const cpuOf = (turn: number) => config.cpus?.[turn % config.cpus.length] ?? null;
   const first = layout === 'split' ? 1 : 0;
   return {
@@ -141,6 +158,6 @@ export function deploymentOf(config: Config, observed: Observed): Deployment {
     mtu,
     rxCpu: layout === 'split' ? cpuOf(0) : null,
     workerCpus: Array.from({ length: workers }, (_, i) => cpuOf(first + i)),
-    warnings,
+    warnings: warningsOf(config, observed.link, share),
   };
 }

@@ -11,7 +11,7 @@ import { addon, type Interface } from './addon.js';
 import { isFantail } from './client.js';
 import { type Config, CPU_MAX, numberListOf } from './config.js';
 import { type Control, startControl } from './control.js';
-import { DataPlane } from './data-plane.js';
+import { DataPlane, NoMode } from './data-plane.js';
 import { type Deployment, deploymentOf } from './deployment.js';
 import { Destinations, defaultAllow, defaultAllowOf } from './destinations.js';
 import { Failure, FantailError, messageOf, never } from './errors.js';
@@ -84,16 +84,31 @@ export class Supervisor implements Replicator {
     this.deployment = deploymentOf(config, observed);
     for (const warning of this.deployment.warnings) log.warn(warning);
     this.destinations = destinationsOf(config, this.link);
-    const withXdp = this.deployment.modes[0] !== 'socket';
-    if (withXdp) await this.openWithLink(filter);
-    else await this.openPlane(filter, null, []);
-    if (this.plane.mode === 'socket') this.reach = null;
+    await this.openBestPlane(filter);
     this.logFallbacks();
     this.table = new SubscriberTable(this.plane.arena, this.source());
     if (this.plane.mode !== 'socket') this.openReach();
     const beat = setInterval(() => this.plane.arena.beat(), HEARTBEAT_MS);
     this.closers.push(() => clearInterval(beat));
     await this.openControl();
+  }
+
+  /** AF_XDP with its side sockets; if no such mode is possible and socket mode is allowed, that, and none of those. */
+  private async openBestPlane(filter: Uint8Array): Promise<void> {
+    const { deployment } = this;
+    const xdpModes = deployment.modes.filter((mode) => mode !== 'socket');
+    if (xdpModes.length > 0) {
+      const opened = this.closers.length;
+      this.deployment = { ...deployment, modes: xdpModes };
+      try {
+        return await this.openWithLink(filter);
+      } catch (error) {
+        if (!(error instanceof NoMode) || xdpModes.length === deployment.modes.length) throw error;
+        await this.close(opened);
+        this.deployment = { ...deployment, modes: ['socket'], fallbacks: error.tried };
+      }
+    }
+    await this.openPlane(filter, null, []);
   }
 
   private kernelSockets: number[][] = [];
@@ -116,7 +131,6 @@ export class Supervisor implements Replicator {
     await this.openPlane(filter, shared, this.kernelSockets);
     const program = shared ?? this.plane.xdp;
     if (program !== null) launchers.share(program);
-    else launchers.close(); // fell back to socket mode: nothing to share
   }
 
   private async openPlane(
@@ -225,7 +239,12 @@ export class Supervisor implements Replicator {
     this.pumpTimer = null;
     for (const waiter of this.waiters.splice(0))
       waiter.reject(new FantailError('BUSY', 'fantail is stopping'));
-    for (const close of this.closers.splice(0).reverse()) {
+    await this.close(0);
+  }
+
+  /** Closes, in reverse, everything that was opened after the first `kept` things. */
+  private async close(kept: number): Promise<void> {
+    for (const close of this.closers.splice(kept).reverse()) {
       try {
         await close();
       } catch (error) {

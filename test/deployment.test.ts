@@ -133,6 +133,16 @@ test('an MTU beyond a frame is refused with the line that mends it, in socket mo
   assert.is(deploy({ link: card(1, { mtu: MTU_MAX }) }).mtu, MTU_MAX);
 });
 
+test('AF_XDP on an interface without an address fails with the line that gives it one; socket mode does not need it', () => {
+  fails(() => deploy({ link: card(1, { addresses: [] }) }), /ip addr add 10\.0\.0\.1\/24 dev eth0/);
+  assert.equal(deploy({ flags: { mode: 'socket' }, link: card(1, { addresses: [] }) }).modes, ['socket']);
+});
+
+test('an interface that is down is a warning with the line that mends it', () => {
+  assert.match(deploy({ link: card(1, { up: false }) }).warnings.join(), /ip link set dev eth0 up/);
+  assert.equal(deploy().warnings, []);
+});
+
 test('lists of numbers take single ones and ranges, and refuse the rest', () => {
   assert.equal(numberListOf('--queues', '0-3,7', 63), [0, 1, 2, 3, 7]);
   for (const text of ['', ',', '1-', '3-1', 'a', '64', '-1', '1.5', '0,,1'])

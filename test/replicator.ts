@@ -34,6 +34,7 @@ export interface UpOptions {
   readonly listenPort?: string;
   /** Run inside the replicator's namespace, control and all, instead of reaching into it with --netns. */
   readonly inside?: boolean;
+  readonly environment?: Readonly<Record<string, string>>;
   /** Without any privilege; implies `inside`. */
   readonly unprivileged?: boolean;
 }
@@ -100,7 +101,7 @@ export async function startUp(
   const [variable = '', value = ''] = marker.split('=');
   const program = new Program(command, args, {
     group: true,
-    environment: { [variable]: value },
+    environment: { ...options.environment, [variable]: value },
     ...(inside || options.unprivileged ? { namespace: link.replicator } : {}),
   });
   atEnd(() => {

@@ -4,10 +4,11 @@
  */
 // time limit: 180 s
 
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Link, NOBODY_IP } from './link.js';
-import { eventually, sleep } from './program.js';
+import { eventually, ROOT, sleep } from './program.js';
 import { Replicator } from './replicator.js';
 import { assertLossless, LAYOUTS, networkTest, subscribersOf, transfer, withReplicator } from './scenario.js';
 import { type Destination, faultsOf, LISTEN_PORT, type Route, replicatedRoute, startFeed } from './wire.js';
@@ -162,6 +163,29 @@ networkTest(
       const warnings = replicator.program.stderr.split('\n').filter((line) => /\bwarn/i.test(line));
       assert.is(warnings.length, 1, replicator.told());
       assert.match(warnings[0] ?? '', /CAP_|root|sudo/);
+    });
+  },
+);
+
+networkTest(
+  test,
+  '--mode auto on a kernel without AF_XDP runs in socket mode, says why, and replicates',
+  { queues: 1 },
+  async (link) => {
+    const environment = { LD_PRELOAD: join(ROOT, 'native', 'build', 'no-af-xdp.so') };
+    await withReplicator({ link, environment }, async (replicator) => {
+      const { mode, fallbacks } = await replicator.stats();
+      assert.is(mode, 'socket');
+      assert.equal(
+        fallbacks.map((each) => each.mode),
+        ['zerocopy', 'copy', 'skb'],
+      );
+      for (const { reason } of fallbacks) assert.match(reason, /AF_XDP socket: .*not supported/);
+      const subscribers = subscribersOf(3);
+      await replicator.subscribe(subscribers);
+      const sunk = await transfer(replicator, { subscribers, rate: 5000, count: 5000 });
+      assert.equal(faultsOf(sunk, 5000), []);
+      await replicator.cli('stats', '--check');
     });
   },
 );

@@ -173,9 +173,13 @@ struct Guest {
   std::vector<u64> from, until; // per queue: packets delivered when all had followed; empty: not yet
 };
 
+/// `paced`: the feed waits while a worker is far behind, so that nothing may drop. `overload`: it does not, and what
+/// drops as backlog must be what the receivers refused.
+enum class Feed { paced, overload };
+
 class Storm {
 public:
-  Storm(const Shape& shape, u64 seed) : world_(shape), random_(seed) {
+  Storm(const Shape& shape, u64 seed, Feed feed) : world_(shape), random_(seed), feed_(feed) {
     world_.save();
     world_.reset();
     for (Process& process : world_.processes)
@@ -195,7 +199,8 @@ public:
     }
     world_.settle();
     note_followed();
-    check_all_delivered(world_);
+    if (feed_ == Feed::overload) check_overload();
+    else check_all_delivered(world_);
     for (const Guest& guest : guests_) check_guest(guest);
     expect(kills_ > actions / 50, "there were many kills");
   }
@@ -206,7 +211,7 @@ private:
   void act() {
     const u32 choice = random_.below(100);
     Process& process = world_.processes[random_.below(static_cast<u32>(world_.processes.size()))];
-    if (choice < 25) world_.deliver(random_.below(world_.shape().queues), random_.below(20));
+    if (choice < 25) feed(random_.below(feed_ == Feed::paced ? 20 : 80));
     else if (choice < 80) take_turn(process);
     else if (choice < 90) kernel_works(200);
     else if (choice < 95) come_or_go();
@@ -228,7 +233,17 @@ private:
   void between_stores() {
     const u32 chance = random_.below(200);
     if (chance < 4) kernel_works(5);
-    if (chance == 4) world_.deliver(random_.below(world_.shape().queues), 1);
+    if (chance == 4) feed(1);
+  }
+  void feed(u32 packets) {
+    const u32 q = random_.below(world_.shape().queues);
+    const KernelRing fill = world_.queue(q).fill_ring();
+    if (peek(*fill.producer) - peek(*fill.consumer) < packets) return; // the kernel would drop, which is its affair
+    u64 furthest = 0;
+    for (u32 r = 0; r < world_.arena().header().receivers; ++r)
+      for (u32 w = 0; w < world_.shape().workers; ++w)
+        furthest = std::max(furthest, world_.forward(r, w).tail - world_.giveback(r, w).head);
+    if (feed_ == Feed::overload || furthest < FANTAIL_BACKLOG_MAX / 2) world_.deliver(q, packets);
   }
   void kernel_works(u32 most) {
     FakeTx& link = world_.tx[random_.below(static_cast<u32>(world_.tx.size()))];
@@ -237,6 +252,7 @@ private:
   }
 
   void come_or_go() {
+    if (feed_ == Feed::overload) return; // a guest's packets could not be told from those that drop
     const auto present = std::ranges::count_if(guests_, [](const Guest& guest) { return !guest.leaves; });
     if (present < guests_max && random_.once_in(2)) {
       const u32 number = 100 + static_cast<u32>(guests_.size());
@@ -264,6 +280,25 @@ private:
       if (guest.leaves && guest.until.empty()) guest.until = world_.delivered;
     }
   }
+  /// Each packet was sent once and in order, or refused by a receiver and charged as backlog, and both counts are exact.
+  void check_overload() {
+    check_sums(world_);
+    check_feed(world_);
+    u64 packets = 0, dropped = 0;
+    for (const u64 count : world_.delivered) packets += count;
+    for (u16 row = 0; row < world_.shape().subscribers; ++row) {
+      const subscriber& to = world_.supervisor.record(row);
+      u64 refused = 0;
+      for (u32 r = 0; r < world_.arena().header().receivers; ++r) refused += world_.arena().receiver(r).backlog[to.worker];
+      const counters& account = world_.arena().counters(row);
+      expect_equal(account.received, packets, "received");
+      expect_equal(account.drop[DROP_BACKLOG], refused, "dropped as backlog");
+      expect_equal(account.sent, packets - refused, "sent");
+      expect_equal(read_datagrams(world_, to, true).count, account.sent, "datagrams");
+      dropped += refused;
+    }
+    expect(dropped > 0, "it was an overload");
+  }
   void check_guest(const Guest& guest) {
     const Received got = read_datagrams(world_, guest.record);
     if (guest.from.empty()) return;
@@ -279,6 +314,7 @@ private:
 
   World world_;
   Random random_;
+  Feed feed_;
   std::vector<Guest> guests_;
   u32 kills_ = 0;
 };
@@ -363,7 +399,10 @@ void storms(Suite& suite) {
       {"any number of kills at random loses nothing while subscribers come and go: inline, two queues and workers",
        {LAYOUT_INLINE, 2, 2, 2, Rewrite::shorter, wrap_kernel, wrap_ring}},
   };
-  for (const auto& one : cases) suite.run(one.requirement, [&] { Storm(one.shape, seed).blow(2500); });
+  for (const auto& one : cases) suite.run(one.requirement, [&] { Storm(one.shape, seed, Feed::paced).blow(2500); });
+  suite.run("any number of kills at random under overload: what drops as backlog is what was refused, exactly", [&] {
+    Storm({LAYOUT_SPLIT, 2, 2, 3, Rewrite::plain, wrap_kernel, wrap_ring}, seed, Feed::overload).blow(2500);
+  });
 }
 
 } // namespace
