@@ -1,35 +1,18 @@
 #!/usr/bin/env node
 /**
- * The command line: declares every command with its flags, and turns what goes wrong into one line and a
- * status.
+ * The command line: declares every command with its flags.
  *
- * 0 done, also after Ctrl-C · 1 failed · 2 misused. Each command is in commands/ and is loaded when it is
- * called, so that `fantail add` starts without the data plane. Flags of `up` go on as they were typed:
- * config.ts checks them.
+ * Each command is in commands/ and is loaded when it is called, so that `fantail add` starts without the data
+ * plane. Flags of `up` go on as they were typed: config.ts checks them.
  */
 
-import { readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
+import type { Command } from 'commander';
+import { command, interruption, runProgram, STOP_WAIT_MS, untilInterrupted, version } from './cli.js';
 import { CONTROL_DEFAULT } from './client.js';
 import type { UpFlags } from './config.js';
-import { Failure, FantailError, UsageError } from './errors.js';
-
-const USAGE_STATUS = 2;
-const FAILURE_STATUS = 1;
-/** Columns of help. */
-const HELP_WIDTH = 100;
-/** Time that a command which stops by itself has to do so. */
-const STOP_WAIT_MS = 1000;
-
-const manifest = new URL('../../package.json', import.meta.url); // seen from dist/src/
-// npm requires the field
-const { version } = JSON.parse(readFileSync(manifest, 'utf8')) as { version: string };
-
-/** Aborted by the first Ctrl-C or SIGTERM of a client command; the second one kills. */
-const interrupted = new AbortController();
 
 function program(): Command {
-  const fantail = command(new Command('fantail'))
+  const fantail = command('fantail')
     .description('One UDP feed in, many subscribers out, at the speed of the link.')
     .usage('<command> [arguments]')
     .configureHelp({ subcommandTerm: (each) => each.name() })
@@ -48,21 +31,8 @@ function program(): Command {
   return fantail;
 }
 
-/** What every command has: --help, errors that are thrown, and no surprise arguments. */
-function command(made: Command): Command {
-  return made
-    .helpOption('--help', 'print this help')
-    .allowExcessArguments(false)
-    .exitOverride()
-    .configureOutput({
-      writeErr: () => {},
-      getOutHelpWidth: () => HELP_WIDTH,
-      getErrHelpWidth: () => HELP_WIDTH,
-    });
-}
-
 function declare(parent: Command, name: string, description: string): Command {
-  const made = command(new Command(name)).description(description);
+  const made = command(name).description(description);
   parent.addCommand(made);
   return made;
 }
@@ -124,7 +94,7 @@ function declareStats(fantail: Command): void {
     .option('--check', 'exit 1 with the difference unless all packets are accounted for; takes up to 1 s');
   client(stats).action(async (flags) => {
     const run = await import('./commands/stats.js');
-    await untilInterrupted(run.stats(flags, interrupted.signal), 'it stops by itself');
+    await untilInterrupted(run.stats(flags, interruption), STOP_WAIT_MS);
   });
 }
 
@@ -140,10 +110,7 @@ function declareSend(fantail: Command): void {
     .action(
       async (ip: string, port: string, count: string | undefined, message: string | undefined, flags) => {
         const { send } = await import('./commands/send.js');
-        await untilInterrupted(
-          send({ ip, port, count, message }, flags, interrupted.signal),
-          'it stops by itself',
-        );
+        await untilInterrupted(send({ ip, port, count, message }, flags, interruption), STOP_WAIT_MS);
       },
     );
 }
@@ -173,88 +140,4 @@ function append(value: string, values: string[] | undefined): string[] {
   return [...(values ?? []), value];
 }
 
-/**
- * Ctrl-C and SIGTERM end a client command with status 0; one that stops by itself has time for a last
- * word.
- */
-async function untilInterrupted(work: Promise<void>, stops?: 'it stops by itself'): Promise<void> {
-  for (const name of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(name, () => {
-      interrupted.abort();
-      setTimeout(() => process.exit(0), stops === undefined ? 0 : STOP_WAIT_MS).unref();
-    });
-  }
-  await work;
-}
-
-// ---- what went wrong ----------------------------------------------------------------------------------
-
-/** Prints the one line and gives the status. */
-function report(thrown: unknown, name: string): number {
-  if (thrown instanceof CommanderError) {
-    if (thrown.exitCode === 0) return 0; // --help, --version
-    return complain(name, withHelp(usageSentence(thrown.message), name), USAGE_STATUS);
-  }
-  if (thrown instanceof UsageError) return complain(name, withHelp(thrown.message, name), USAGE_STATUS);
-  if (thrown instanceof Failure || thrown instanceof FantailError) {
-    return complain(name, thrown.message, FAILURE_STATUS);
-  }
-  const error = thrown as NodeJS.ErrnoException;
-  if (error.code === 'ERR_MODULE_NOT_FOUND') {
-    return complain(name, `${error.message}; build it with: npm run build`, FAILURE_STATUS);
-  }
-  console.error(`${name}: a fault of its own:`, thrown); // a stack, since it is ours to mend
-  return FAILURE_STATUS;
-}
-
-function complain(name: string, sentence: string, status: number): number {
-  process.stderr.write(`${name}: ${sentence.replace(/\s*\n\s*/g, ' ')}\n`);
-  return status;
-}
-
-function withHelp(sentence: string, name: string): string {
-  return `${sentence}${sentence.endsWith('?') ? '' : ';'} see: ${name} --help`;
-}
-
-/** Commander says `error: unknown option '--quues'\n(Did you mean --queues?)`. */
-function usageSentence(message: string): string {
-  if (message === '(outputHelp)') return 'help: there is no such command'; // its word for it
-  return message
-    .replace(/^error: /, '')
-    .replace(/\. Expected (\d+) arguments? but got (\d+)\.$/, ': it takes $1, not $2')
-    .replace(
-      /\s*\n?\(Did you mean (one of )?([^)]*)\?\)$/,
-      (_, several: string | undefined, names: string) => {
-        return several === undefined ? `; did you mean ${names}?` : `; did you mean one of ${names}?`;
-      },
-    );
-}
-
-/** `fantail stats` if that is the command, so that the line names the help that answers it. */
-function commandName(fantail: Command, words: readonly string[]): string {
-  const [first = ''] = words;
-  const known = fantail.commands.some((each) => each.name() === first);
-  return known ? `fantail ${first}` : 'fantail';
-}
-
-async function main(words: readonly string[]): Promise<number> {
-  const fantail = program();
-  try {
-    if (words.length === 0) {
-      throw new UsageError(`which command? one of ${fantail.commands.map((each) => each.name()).join(', ')}`);
-    }
-    await fantail.parseAsync(words, { from: 'user' });
-    return 0;
-  } catch (thrown) {
-    return report(thrown, commandName(fantail, words));
-  }
-}
-
-// `fantail stats --watch | head`: the reader has what it wanted
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on('error', (error: NodeJS.ErrnoException) =>
-    process.exit(error.code === 'EPIPE' ? 0 : FAILURE_STATUS),
-  );
-}
-const status = await main(process.argv.slice(2));
-if (status !== 0) process.exitCode = status;
+await runProgram(program(), process.argv.slice(2));
