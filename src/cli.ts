@@ -15,6 +15,8 @@ const FAILURE_STATUS = 1;
 const HELP_WIDTH = 100;
 /** Time that a command which stops by itself has to do so. */
 export const STOP_WAIT_MS = 1000;
+/** The same for a measurement: it takes its subscription back, reports, and may have a long file to write. */
+export const MEASURE_STOP_WAIT_MS = 30_000;
 
 const manifest = new URL('../../package.json', import.meta.url); // seen from dist/src/
 // npm requires the field

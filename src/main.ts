@@ -7,9 +7,18 @@
  */
 
 import type { Command } from 'commander';
-import { command, interruption, runProgram, STOP_WAIT_MS, untilInterrupted, version } from './cli.js';
+import {
+  command,
+  interruption,
+  MEASURE_STOP_WAIT_MS,
+  runProgram,
+  STOP_WAIT_MS,
+  untilInterrupted,
+  version,
+} from './cli.js';
 import { CONTROL_DEFAULT } from './client.js';
 import type { UpFlags } from './config.js';
+import { declareMeasure, declareReplicator, declareSender } from './declarations.js';
 
 function program(): Command {
   const fantail = command('fantail')
@@ -25,6 +34,7 @@ function program(): Command {
   declareSubscribers(fantail);
   declareStats(fantail);
   declareSend(fantail);
+  declareBench(fantail);
   declareDemo(fantail);
   // last, so that help shows a command's own flags first
   for (const each of [fantail, ...fantail.commands]) each.version(version, '--version', 'print the version');
@@ -38,31 +48,12 @@ function declare(parent: Command, name: string, description: string): Command {
 }
 
 function declareUp(fantail: Command): void {
-  declare(fantail, 'up', 'Run the replicator: take a feed off an interface, send it to every subscriber.')
-    .argument('<interface>', 'network interface, such as eth0; lo or - in socket mode')
-    .argument('<listen_ip>', 'destination address of the feed')
-    .argument('<listen_port>', 'destination port of the feed, 1 to 65535')
-    .option('--mode <mode>', 'auto, or exactly: zerocopy, copy, skb, socket (default: auto)')
-    .option('--layout <layout>', 'auto, inline (RX inside the workers), split (a core each) (default: auto)')
-    .option('--queues <list>', 'NIC queues: all, 0, 0-3 or 0,2; up to 64 (default: all)')
-    .option('--workers <n>', 'TX workers, 1 to 16, up to one a queue (default: at most 8, and cores - 1)')
-    .option('--cpus <list>', 'cores, such as 1,2: split: RX, then workers; inline: one per worker')
-    .option('--busy-poll', 'never sleep: lowest latency, a core each (default: off)')
-    .option('--order <order>', 'rotate (subscribers take turns at being first) or fixed (default: rotate)')
-    .option('--udp-checksum <how>', 'zero, or full: over the payload (default: zero)')
-    .option('--control <ip:port>', 'control port (default: 127.0.0.1:12345, or the next free one)')
-    .option('--token-file <file>', 'ask clients for the token in it; needed to serve more than loopback')
-    .option(
-      '--allow <cidr>',
-      'who may subscribe; may be repeated (default: the subnets of the interface)',
-      append,
-    )
-    .option('--filter <file.wasm>', 'filter for all subscribers (default: built in, rewrites the headers)')
-    .option('--netns <name>', 'run the data plane in that network namespace')
-    .action(async (interfaceName: string, listenIp: string, listenPort: string, flags: UpFlags) => {
-      const { up } = await import('./commands/up.js');
-      await up(interfaceName, listenIp, listenPort, flags);
-    });
+  declareReplicator(
+    declare(fantail, 'up', 'Run the replicator: take a feed off an interface, send it to every subscriber.'),
+  ).action(async (interfaceName: string, listenIp: string, listenPort: string, flags: UpFlags) => {
+    const { up } = await import('./commands/up.js');
+    await up(interfaceName, listenIp, listenPort, flags);
+  });
 }
 
 function declareSubscribers(fantail: Command): void {
@@ -99,18 +90,38 @@ function declareStats(fantail: Command): void {
 }
 
 function declareSend(fantail: Command): void {
-  declare(fantail, 'send', 'Send test traffic: UDP packets that carry "<message> #<n>", n from 1.')
-    .argument('<target_ip>', 'IPv4 address')
-    .argument('<target_port>', 'port, 1 to 65535')
-    .argument('[count]', 'packets, 1 to 1000000000 (default: 10)')
-    .argument('[message]', 'text (default: "fantail test")')
-    .option('--rate <n>', 'packets a second, up to 1000000 (default: 1000)')
-    .option('--interval-ms <n>', 'milliseconds between packets, in place of --rate, up to 3600000')
-    .option('--json', 'print one JSON object')
+  declareSender(
+    declare(fantail, 'send', 'Send test traffic: UDP packets that carry "<message> #<n>", n from 1.'),
+  ).action(
+    async (ip: string, port: string, count: string | undefined, message: string | undefined, flags) => {
+      const { send } = await import('./commands/send.js');
+      await untilInterrupted(send({ ip, port, count, message }, flags, interruption), STOP_WAIT_MS);
+    },
+  );
+}
+
+function declareBench(fantail: Command): void {
+  const bench = declare(
+    fantail,
+    'bench',
+    'Measure round trips: subscribe, send trade messages, time their copies.',
+  );
+  declareMeasure(bench)
+    .option('--control <url>', `control port of the replicator (default: ${CONTROL_DEFAULT})`)
+    .option('--token-file <file>', 'file with the token, where the replicator wants one')
     .action(
-      async (ip: string, port: string, count: string | undefined, message: string | undefined, flags) => {
-        const { send } = await import('./commands/send.js');
-        await untilInterrupted(send({ ip, port, count, message }, flags, interruption), STOP_WAIT_MS);
+      async (
+        ip: string,
+        port: string,
+        localIp: string,
+        localPort: string,
+        count: string,
+        rate: string,
+        flags,
+      ) => {
+        const { bench: run } = await import('./commands/bench.js');
+        const work = run({ ip, port, localIp, localPort, count, rate }, flags, interruption);
+        await untilInterrupted(work, MEASURE_STOP_WAIT_MS);
       },
     );
 }
@@ -134,10 +145,6 @@ function client(made: Command): Command {
     .option('--control <url>', `control port of the replicator (default: ${CONTROL_DEFAULT})`)
     .option('--token-file <file>', 'file with the token, where the replicator wants one')
     .option('--json', 'print the reply as it came');
-}
-
-function append(value: string, values: string[] | undefined): string[] {
-  return [...(values ?? []), value];
 }
 
 await runProgram(program(), process.argv.slice(2));
