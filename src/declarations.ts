@@ -27,13 +27,10 @@ export function declareReplicator(made: Command): Command {
     )
     .option('--filter <file.wasm>', 'filter for all subscribers (default: built in, rewrites the headers)')
     .option(
-      '--legacy-control <ip[:port]>',
-      'serve legacy UDP control there, to anyone, port 12345 unless given (default: off)',
+      '--legacy-control <ip>',
+      'serve legacy UDP control, at ip or ip:port (12345), to anyone (default: off)',
     )
-    .option(
-      '--netns <name>',
-      "run the data plane there, and legacy control if that is an interface's address",
-    );
+    .option('--netns <name>', "namespace of the data plane, and of legacy control if at the interface's ip");
 }
 
 /** `fantail send`, `test_client`. */
@@ -58,9 +55,14 @@ export function declareMeasure(made: Command): Command {
     .argument('<count>', 'messages, 1 to 100000000; to 10000000 with --csv')
     .argument('<rate>', 'messages a second, 0.01 to 1000000')
     .option('--warm-up <n>', 'send so many first that are not counted, up to 10000000 (default: 0)')
-    .option('--csv <file>', 'write a line a message: id, intended, sent and received time, round trip, in ns')
+    .option('--csv <file>', 'write a line a message: id, time intended, sent, received, round trip (ns)')
     .option('--netns <name>', 'send and listen in that network namespace')
-    .option('--json', 'print one JSON object; times in nanoseconds');
+    .option('--json', 'print one JSON object; times in nanoseconds')
+    .addHelpText(
+      'after',
+      '\nA round trip counts from when its message was due; how late messages left is told beside it.' +
+        '\nOne thread sends and receives, and spins while it expects a copy: give it a core of its own.',
+    );
 }
 
 function append(value: string, values: string[] | undefined): string[] {

@@ -72,12 +72,11 @@ export class Loop {
     let isStopped = false;
     while (this.next < schedule.total && !isStopped) {
       this.sendDue();
-      const taken = this.take(0);
-      if (taken === 0) {
+      if (this.take(0) === 0) {
         const waitUs = this.spareUs();
         if (waitUs > 0) this.take(waitUs);
-        isStopped = world.isStopped();
       }
+      isStopped = world.isStopped();
     }
     this.drain(isStopped ? STOPPED_DRAIN_NS : DRAIN_NS);
     return { sent: this.counted(), firstNs: this.firstNs, lastNs: this.lastNs };

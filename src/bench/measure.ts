@@ -23,8 +23,6 @@ export interface Progress {
 }
 
 export interface Measured extends ThreadResult {
-  readonly roundTrip: Histogram;
-  readonly lateness: Histogram;
   readonly log: MessageLog | null;
   readonly isInterrupted: boolean;
   /** Bytes of unread copies that the kernel keeps. */
@@ -75,18 +73,17 @@ export async function measure(sockets: Sockets, options: MeasureOptions): Promis
   if (signal.aborted) stop();
   signal.addEventListener('abort', stop, { once: true });
   const progress = new Float64Array(shared.progress);
-  let histograms: { roundTrip: Histogram; lateness: Histogram } | null = null;
+  let roundTrip: Histogram | null = null;
   const began = performance.now();
   const timer = setInterval(() => {
-    if (histograms === null) return;
+    if (roundTrip === null) return;
     const seconds = Math.round((performance.now() - began) / 1000);
-    const { roundTrip } = histograms;
     onProgress({ seconds, sent: progress[0] ?? 0, received: progress[1] ?? 0, roundTrip });
   }, PROGRESS_MS);
   try {
     const result = await new Promise<ThreadResult>((resolve, reject) => {
       worker.on('message', (message: ThreadTell) => {
-        if (message.tell === 'started') histograms = message;
+        if (message.tell === 'started') roundTrip = message.histogram;
         else if (message.tell === 'done') resolve(message);
         else reject(new Failure(`cannot go on: ${message.reason}`));
       });
@@ -95,11 +92,8 @@ export async function measure(sockets: Sockets, options: MeasureOptions): Promis
         reject(new Failure(`the measuring thread has ended (status ${status})`)),
       );
     });
-    const living = histograms as { roundTrip: Histogram; lateness: Histogram } | null; // set in a callback
-    if (living === null) throw new Error('a result without histograms');
-    const { roundTrip, lateness } = living;
     const { receiveBuffer } = sockets;
-    return { ...result, roundTrip, lateness, log, isInterrupted: signal.aborted, receiveBuffer };
+    return { ...result, log, isInterrupted: signal.aborted, receiveBuffer };
   } finally {
     clearInterval(timer);
     signal.removeEventListener('abort', stop);

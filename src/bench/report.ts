@@ -4,7 +4,7 @@ import type { WriteStream } from 'node:fs';
 import { grouped, tableLines } from '../table.js';
 import type { Measured } from './measure.js';
 import type { Plan } from './plan.js';
-import { type Bar, barLines, barsOf, microseconds, type Summary, summaryOf } from './times.js';
+import { type Bar, barLines, barsOf, microseconds, type Summary } from './times.js';
 
 /** A sender that reached less than this share of the rate has not kept it. */
 const KEPT_SHARE = 0.99;
@@ -59,8 +59,8 @@ export function resultOf(plan: Plan, measured: Measured): Result {
     seconds: sent < 2 ? 0 : Number((spanNs / 1e9).toFixed(6)),
     actual_rate: Number(actualRate.toFixed(3)),
     rate_kept: actualRate >= plan.rate * KEPT_SHARE,
-    round_trip_ns: summaryOf(measured.roundTrip),
-    send_late_ns: summaryOf(measured.lateness),
+    round_trip_ns: measured.roundTrip,
+    send_late_ns: measured.lateness,
     histogram: barsOf(measured.roundTripCounts),
   };
 }

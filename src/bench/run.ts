@@ -33,7 +33,8 @@ export async function runMeasurement(plan: Plan, subscribe: Subscribe, signal: A
   for (const warning of warnings) say(warning);
   if (!plan.asJson) console.log(pageOf(result).join('\n'));
   if (file !== null) await writeCsv(file, plan, measured);
-  if (result.sent > 0 && result.received === 0 && !result.interrupted) throw new Failure(nothingCame(plan));
+  if (result.sent > 0 && result.received === 0 && !result.interrupted)
+    throw new Failure(nothingCame(plan, result.refused));
 }
 
 /** The subscription is taken back also when the work fails, whose failure is then the one that is told. */
@@ -76,8 +77,9 @@ function progressLine({ count }: Plan, { seconds, sent, received, roundTrip }: P
   return `${soFar}, round trip p50 ${at(50)} µs, p99 ${at(99)} µs`;
 }
 
-function nothingCame({ replicator, local }: Plan): string {
+function nothingCame({ replicator, local }: Plan, refused: number): string {
   const feed = `${replicator.ip}:${replicator.port}`;
+  if (refused > 0) return `nobody listens at ${feed}: give the listen_ip and listen_port of fantail up`;
   return (
     `nothing came back: is ${feed} the feed of that replicator (its stats count what it received), ` +
     `and does ${local.ip}:${local.port} lead here, through any firewall`

@@ -104,13 +104,14 @@ function measure(): ThreadResult {
     log: log === null ? null : { sent: times(log.sent), received: times(log.received) },
   });
   const { roundTrip, lateness } = run;
-  tell({ tell: 'started', roundTrip: roundTrip.histogram, lateness: lateness.histogram });
+  tell({ tell: 'started', histogram: roundTrip.histogram });
   const account = new Account(schedule.total, schedule.warmUp);
   const messages = new Messages(options.run, schedule.total, Date.now());
   const sent = new Loop(schedule, messages, account, run).run();
   const { received, duplicated, reordered, corrupt, foreign } = account;
   const counts = { received, duplicated, reordered, corrupt, foreign, refused };
-  return { ...sent, ...counts, roundTripCounts: roundTrip.counts };
+  const summaries = { roundTrip: roundTrip.summary(), lateness: lateness.summary() };
+  return { ...sent, ...counts, ...summaries, roundTripCounts: roundTrip.counts };
 }
 
 try {

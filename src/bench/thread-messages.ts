@@ -1,6 +1,7 @@
 /** What a measurement and its thread say to each other. */
 import type { Histogram } from 'node:perf_hooks';
 import type { Schedule } from './loop.js';
+import type { Summary } from './times.js';
 
 export interface ThreadOptions {
   readonly schedule: Schedule;
@@ -38,11 +39,14 @@ export interface ThreadResult {
   readonly refused: number;
   readonly firstNs: number;
   readonly lastNs: number;
+  readonly roundTrip: Summary;
+  readonly lateness: Summary;
+  /** For the bars. */
   readonly roundTripCounts: Float64Array;
 }
 
 export type ThreadTell =
-  /** The histograms go on living: they may be read while the run lasts. */
-  | { readonly tell: 'started'; readonly roundTrip: Histogram; readonly lateness: Histogram }
+  /** The histogram goes on living: it may be read while the run lasts. */
+  | { readonly tell: 'started'; readonly histogram: Histogram }
   | ({ readonly tell: 'done' } & ThreadResult)
   | { readonly tell: 'failed'; readonly reason: string };

@@ -1,8 +1,8 @@
 /**
- * Times of many messages: percentiles by HDR histogram (the one that Node has built in: three significant digits,
- * exact minimum and maximum), and counts on a logarithmic scale for the picture. Nanoseconds.
+ * Times of many messages: percentiles by HDR histogram (the one that Node has built in, to three significant digits),
+ * and counts on a logarithmic scale for the picture. Nanoseconds.
  */
-import { createHistogram, type Histogram, type RecordableHistogram } from 'node:perf_hooks';
+import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
 
 /** Bars: twenty a decade from 100 ns to 1000 s. */
 const BARS_PER_DECADE = 20;
@@ -18,22 +18,6 @@ export const percentiles = { p50: 50, p90: 90, p95: 95, p99: 99, p999: 99.9, p99
 /** `min` to `p9999`, in nanoseconds; all 0 if there were none. */
 export type Summary = Record<'min' | 'mean' | 'max' | keyof typeof percentiles, number>;
 
-export function summaryOf(histogram: Histogram): Summary {
-  const isEmpty = histogram.count === 0;
-  const at = (percent: number) => (isEmpty ? 0 : Math.min(histogram.percentile(percent), histogram.max));
-  return {
-    min: isEmpty ? 0 : histogram.min,
-    mean: isEmpty ? 0 : Math.round(histogram.mean),
-    max: isEmpty ? 0 : histogram.max,
-    p50: at(percentiles.p50),
-    p90: at(percentiles.p90),
-    p95: at(percentiles.p95),
-    p99: at(percentiles.p99),
-    p999: at(percentiles.p999),
-    p9999: at(percentiles.p9999),
-  };
-}
-
 export interface Bar {
   readonly from_ns: number;
   readonly to_ns: number;
@@ -43,13 +27,37 @@ export interface Bar {
 export class Times {
   readonly histogram: RecordableHistogram = createHistogram();
   readonly counts = new Float64Array(BARS_PER_DECADE * DECADES);
+  private min = Number.POSITIVE_INFINITY;
+  private max = 0;
+  private sum = 0;
 
   record(ns: number): void {
     const whole = Math.max(Math.round(ns), 1); // a histogram begins at 1
     this.histogram.record(whole);
+    if (whole < this.min) this.min = whole;
+    if (whole > this.max) this.max = whole;
+    this.sum += whole;
     const place = Math.floor((Math.log10(whole) - FIRST_DECADE) * BARS_PER_DECADE);
     const bar = Math.min(Math.max(place, 0), this.counts.length - 1);
     this.counts[bar] = (this.counts[bar] ?? 0) + 1;
+  }
+
+  /** Least, greatest and mean are exact; a percentile is told as the upper edge of its bucket. */
+  summary(): Summary {
+    const { histogram, min, max, sum } = this;
+    const isEmpty = max === 0;
+    const at = (percent: number) => (isEmpty ? 0 : Math.min(histogram.percentile(percent), max));
+    return {
+      min: isEmpty ? 0 : min,
+      mean: isEmpty ? 0 : Math.round(sum / histogram.count),
+      max,
+      p50: at(percentiles.p50),
+      p90: at(percentiles.p90),
+      p95: at(percentiles.p95),
+      p99: at(percentiles.p99),
+      p999: at(percentiles.p999),
+      p9999: at(percentiles.p9999),
+    };
   }
 }
 

@@ -38,10 +38,9 @@ async function control(
 
 const program = command('control_client')
   .description('Add, remove and list subscribers by the legacy UDP protocol.')
-  .usage('<replicator_ip> add|remove <ip> <port> | list')
   .argument('<replicator_ip>', 'address of a replicator that serves legacy control')
   .argument('<operation>', 'add, remove or list')
-  .argument('[ip]', 'IPv4 address of the subscriber')
+  .argument('[ip]', 'IPv4 address of the subscriber to add or remove')
   .argument('[port]', 'its port, 1 to 65535')
   .option('--control-port <n>', `UDP port of legacy control (default: ${LEGACY_PORT})`)
   .option('--netns <name>', 'ask from that network namespace')

@@ -22,6 +22,7 @@ import { LEGACY_PORT } from '../legacy-protocol.js';
 type Flags = MeasureFlags & { controlPort?: string };
 
 const program = declareMeasure(command('market_data_provider_client'))
+  .usage('<replicator_ip> <port> <local_ip> <local_port> <count> <rate>')
   .description('Measure round trips: subscribe by legacy control, send trade messages, time their copies.')
   .option('--control-port <n>', `UDP port of legacy control (default: ${LEGACY_PORT})`)
   .version(version, '--version', 'print the version')
