@@ -5,7 +5,7 @@
  */
 // time limit: 120 s
 import { createSocket } from 'node:dgram';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -66,6 +66,12 @@ test('package.json names the four, as files that node runs, and each has help an
   assert.equal(Object.keys(bin), ['fantail', ...names]);
   for (const [name, file] of Object.entries(bin)) {
     assert.ok(existsSync(join(ROOT, file)) && statSync(join(ROOT, file)).isFile());
+    assert.is(
+      realpathSync(join(ROOT, 'node_modules', '.bin', name)),
+      realpathSync(join(ROOT, file)),
+      'for npx',
+    );
+    accessSync(join(ROOT, file), constants.X_OK);
     assert.match(readFileSync(join(ROOT, file), 'utf8'), /^#!\/usr\/bin\/env node\n/);
     const help = await output([name, '--help']);
     assert.match(help, new RegExp(`^Usage: ${name} `));
