@@ -197,6 +197,24 @@ Napi::Value udp_queued_js(const Arguments& arguments) {
   return Napi::Number::New(arguments.env(), udp_queued(arguments.fd(0)));
 }
 
+Napi::Value receive_udp_js(const Arguments& arguments) {
+  const int fd = arguments.fd(0);
+  Napi::Uint8Array into = arguments.bytes(1, "into");
+  const auto wait = static_cast<u32>(arguments.integer(2, "wait_us", 0, 1e9));
+  return Napi::Number::New(arguments.env(),
+                           receive_udp(fd, {into.Data(), into.ByteLength()}, wait));
+}
+
+Napi::Value set_receive_buffer_js(const Arguments& arguments) {
+  const auto bytes = static_cast<int>(arguments.integer(1, "bytes", 1, 1 << 30));
+  return Napi::Number::New(arguments.env(), set_receive_buffer(arguments.fd(0), bytes));
+}
+
+Napi::Value allow_fragments_js(const Arguments& arguments) {
+  allow_fragments(arguments.fd(0));
+  return arguments.env().Undefined();
+}
+
 // ---- Unix sockets ----
 
 Napi::Value socket_pair_js(const Arguments& arguments) {
@@ -470,6 +488,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   export_function<connect_udp_js>(exports, "connectUdp");
   export_function<disconnect_udp_js>(exports, "disconnectUdp");
   export_function<udp_queued_js>(exports, "udpQueued");
+  export_function<receive_udp_js>(exports, "receiveUdp");
+  export_function<set_receive_buffer_js>(exports, "setReceiveBuffer");
+  export_function<allow_fragments_js>(exports, "allowFragments");
   export_function<socket_pair_js>(exports, "socketPair");
   export_function<send_message_js>(exports, "sendMessage");
   export_function<receive_message_js>(exports, "receiveMessage");

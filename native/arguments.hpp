@@ -86,6 +86,13 @@ class Arguments {
     return info_[index].As<Napi::Object>();
   }
 
+  Napi::Uint8Array bytes(std::size_t index, const char* name) const {
+    const Napi::Value value = info_[index];
+    if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
+      refuse(name, "a Uint8Array");
+    return value.As<Napi::Uint8Array>();
+  }
+
   Napi::Array array(std::size_t index, const char* name, u32 length_max) const {
     if (!info_[index].IsArray()) refuse(name, "an array");
     const auto array = info_[index].As<Napi::Array>();

@@ -6,6 +6,7 @@
 #include <linux/if_xdp.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -102,6 +103,37 @@ int udp_queued(int fd) {
   int bytes = 0;
   check(::ioctl(fd, SIOCOUTQ, &bytes), "ask what a UDP socket still has to send");
   return bytes;
+}
+
+int receive_udp(int fd, std::span<u8> into, u32 wait_us) {
+  const auto take = [&] {
+    const ssize_t length =
+        ::recv(fd, into.data(), into.size(), MSG_DONTWAIT | MSG_TRUNC);  // TRUNC: the whole length
+    if (length >= 0) return static_cast<int>(length);
+    if (errno == EAGAIN || errno == EINTR) return -1;
+    throw error_of(errno, "receive from a UDP socket");
+  };
+  const int length = take();
+  if (length >= 0 || wait_us == 0) return length;
+  pollfd readable{fd, POLLIN, 0};
+  const timespec wait{wait_us / 1000000, static_cast<long>(wait_us % 1000000) * 1000};
+  if (::ppoll(&readable, 1, &wait, nullptr) <= 0) return -1;
+  return take();
+}
+
+int set_receive_buffer(int fd, int bytes) {
+  // Without CAP_NET_ADMIN net.core.rmem_max is the limit.
+  if (::setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) < 0)
+    set_option(fd, SOL_SOCKET, SO_RCVBUF, bytes, "set the receive buffer of a UDP socket");
+  int granted = 0;
+  socklen_t size = sizeof(granted);
+  check(::getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &granted, &size),
+        "ask for the receive buffer of a UDP socket");
+  return granted / 2;  // the kernel doubles it for its own overhead
+}
+
+void allow_fragments(int fd) {
+  set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT, "clear DF on a UDP socket");
 }
 
 XskStatistics xsk_statistics(int fd) {

@@ -4,6 +4,7 @@
 // network order.
 #pragma once
 
+#include <span>
 #include <string>
 
 #include "check.hpp"
@@ -29,6 +30,15 @@ void disconnect_udp(int fd);
 // Bytes (with the kernel's own overhead) not yet handed to the device, those that wait for a
 // neighbour among them.
 int udp_queued(int fd);
+
+// Takes one datagram, waiting up to `wait_us` for it. Its whole length, which may be more than `into`
+// holds; -1: none came.
+int receive_udp(int fd, std::span<u8> into, u32 wait_us);
+// Asks for room for so many bytes of unread datagrams, past the system's limit where this process
+// may. What the kernel granted.
+int set_receive_buffer(int fd, int bytes);
+// What is longer than the MTU leaves in fragments (no DF) instead of being refused.
+void allow_fragments(int fd);
 
 struct XskStatistics {
   u64 rx_dropped;

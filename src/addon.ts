@@ -130,6 +130,12 @@ export interface Supervisor {
   disconnectUdp(fd: number): void;
   /** Bytes that the kernel still holds for sending, those that wait for a neighbour among them (SIOCOUTQ). */
   udpQueued(fd: number): number;
+  /** Takes one datagram, waiting up to so long: its whole length, or -1 if none came. */
+  receiveUdp(fd: number, into: Uint8Array, waitUs: number): number;
+  /** Room for unread datagrams, past net.core.rmem_max with CAP_NET_ADMIN; returns the bytes granted. */
+  setReceiveBuffer(fd: number, bytes: number): number;
+  /** What is longer than the MTU leaves in fragments, without DF. */
+  allowFragments(fd: number): void;
 
   /** Two ends of a SOCK_SEQPACKET connection. */
   socketPair(): [number, number];

@@ -3,6 +3,7 @@ import ipaddr from 'ipaddr.js';
 import { addressOf, integerOf, portOf } from './arguments.js';
 import { UsageError } from './errors.js';
 import { limits, membersOf } from './layout.js';
+import { LEGACY_PORT } from './legacy-protocol.js';
 import type { Mode } from './protocol.js';
 import { readToken } from './token.js';
 
@@ -20,6 +21,7 @@ export interface UpFlags {
   tokenFile?: string;
   allow?: string[];
   filter?: string;
+  legacyControl?: string;
   netns?: string;
 }
 
@@ -41,6 +43,8 @@ export interface Config {
   /** Null: the interface's own subnets. */
   readonly allow: readonly string[] | null;
   readonly filter: string | null;
+  /** Null: there is none. */
+  readonly legacyControl: { readonly address: string; readonly port: number } | null;
   readonly netns: string | null;
 }
 
@@ -86,6 +90,16 @@ function controlOf(text: string | undefined): Config['control'] {
     address: addressOf('the address of --control', text.slice(0, colon)),
     port: portOf('the port of --control', text.slice(colon + 1)),
     explicit: true,
+  };
+}
+
+function legacyOf(text: string): { address: string; port: number } {
+  const [address = '', port, ...more] = text.split(':');
+  if (more.length > 0)
+    throw new UsageError(`--legacy-control must be IP or IP:PORT such as 10.0.0.5:12345, not '${text}'`);
+  return {
+    address: addressOf('the address of --legacy-control', address),
+    port: port === undefined ? LEGACY_PORT : portOf('the port of --legacy-control', port),
   };
 }
 
@@ -135,6 +149,7 @@ export function configOf(
     token,
     allow: flags.allow?.map(subnetOf) ?? null,
     filter: flags.filter ?? null,
+    legacyControl: flags.legacyControl === undefined ? null : legacyOf(flags.legacyControl),
     netns: flags.netns ?? null,
   };
 }

@@ -2,7 +2,7 @@
  * The supervisor: opens everything in order, serves the control channel, keeps the subscriber table and the neighbours
  * in step with the kernel, and closes in reverse. It is never on the data path.
  *
- *   interface → deployment → side sockets → launchers → data plane → neighbours → control → `ready`
+ *   interface → deployment → side sockets → launchers → data plane → neighbours → control, legacy control → `ready`
  */
 import { closeSync, readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
@@ -18,6 +18,7 @@ import { Failure, FantailError, messageOf, never } from './errors.js';
 import { checkModule } from './filter.js';
 import { Launchers, type SharedXdp } from './launchers.js';
 import { limits } from './layout.js';
+import { startLegacy } from './legacy.js';
 import { log } from './log.js';
 import { type InterfaceEvent, Neighbours } from './neighbours.js';
 import type { Counts, Replicator, Stats, SubscriberRow } from './protocol.js';
@@ -91,6 +92,7 @@ export class Supervisor implements Replicator {
     const beat = setInterval(() => this.plane.arena.beat(), HEARTBEAT_MS);
     this.closers.push(() => clearInterval(beat));
     await this.openControl();
+    await this.openLegacy();
   }
 
   /** AF_XDP with its side sockets; if no such mode is possible and socket mode is allowed, that, and none of those. */
@@ -233,6 +235,30 @@ export class Supervisor implements Replicator {
     this.closers.push(() => this.control?.close());
   }
 
+  /**
+   * Legacy clients name a replicator by its address only: if that is the interface's, they are where its packets come
+   * from, in the data plane's namespace; any other address is one of the caller's, like --control.
+   */
+  private async openLegacy(): Promise<void> {
+    const { legacyControl: at, netns } = this.config;
+    if (at === null) return;
+    const isOwn = this.link?.addresses.some(({ ip }) => ip === at.address) === true;
+    let fd: number;
+    try {
+      const options = { ip: at.address, port: at.port, device: null, drop: false, reuse: false };
+      fd = addon.openUdp(isOwn ? netns : null, options);
+    } catch (error) {
+      throw new Failure(`legacy control: ${messageOf(error)}`);
+    }
+    addon.allowFragments(fd); // a list of 255 is longer than an Ethernet packet
+    const legacy = await startLegacy({ fd, port: at.port, replicator: this, log });
+    this.closers.push(() => legacy.close());
+    log.warn(
+      `legacy control on UDP ${at.address}:${at.port} asks nobody who they are: ` +
+        'whoever reaches it can subscribe and remove what --allow permits',
+    );
+  }
+
   /** Closes in reverse order of opening; a second call finds nothing left to close. */
   async stop(): Promise<void> {
     if (this.pumpTimer !== null) clearTimeout(this.pumpTimer);
@@ -254,12 +280,13 @@ export class Supervisor implements Replicator {
   }
 
   readyLine(): string {
-    const { interfaceName, listenIp, listenPort } = this.config;
+    const { interfaceName, listenIp, listenPort, legacyControl } = this.config;
     const { queues, workers, layout } = this.deployment;
     const control = `${this.config.control.address}:${this.control?.port}`;
     return (
       `ready ${interfaceName} ${listenIp}:${listenPort} mode=${this.plane.mode} layout=${layout} ` +
-      `queues=${queues.join(',')} workers=${workers} control=ws://${control}`
+      `queues=${queues.join(',')} workers=${workers} control=ws://${control}` +
+      (legacyControl === null ? '' : ` legacy=${legacyControl.address}:${legacyControl.port}`)
     );
   }
 

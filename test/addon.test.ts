@@ -103,6 +103,12 @@ const refusals: readonly (readonly [string, readonly unknown[], readonly unknown
   ['connectUdp', [1, '127.0.0.1'], wrongPorts, []],
   ['disconnectUdp', [], wrongFds, []],
   ['udpQueued', [], wrongFds, []],
+  ['receiveUdp', [], wrongFds, [new Uint8Array(1), 0]],
+  ['receiveUdp', [1], [undefined, null, 'x', [], new Int8Array(1), new ArrayBuffer(1)], [0]],
+  ['receiveUdp', [1, new Uint8Array(1)], [undefined, -1, 0.5, 1e9 + 1], []],
+  ['setReceiveBuffer', [], wrongFds, [1]],
+  ['setReceiveBuffer', [1], [undefined, 0, 0.5, 2 ** 30 + 1], []],
+  ['allowFragments', [], wrongFds, []],
   ['sendMessage', [], wrongFds, ['x', []]],
   ['sendMessage', [1], [...wrongTexts, '', 'x'.repeat(65537), 'é'.repeat(32769)], [[]]],
   ['sendMessage', [1, 'x'], [undefined, null, {}, [-1], ['1'], Array(251).fill(1)], []],
@@ -294,6 +300,31 @@ withLink('sockets that share a port send from it, with TTL 64, to where each is 
     });
   }
   assert.equal(pool.map(addon.udpQueued), [0, 0, 0]);
+});
+
+withLink('a datagram is taken at once, waited for, or not there', (link) => {
+  const fd = keep(addon.openUdp(link.net, { ...UDP, ip: HOST, port: 7001 }));
+  const sender = keep(addon.openUdp(link.net, { ...UDP, ip: HOST }));
+  addon.connectUdp(sender, HOST, 7001);
+  const into = new Uint8Array(4);
+  assert.is(addon.receiveUdp(fd, into, 0), -1);
+  const began = performance.now();
+  assert.is(addon.receiveUdp(fd, into, 20_000), -1);
+  assert.ok(performance.now() - began >= 19, 'waited');
+  writeSync(sender, 'abcdefgh');
+  assert.is(addon.receiveUdp(fd, into, 1_000_000), 8, 'the whole length');
+  assert.is(Buffer.from(into).toString(), 'abcd');
+  assert.ok(addon.setReceiveBuffer(fd, 100_000) >= 100_000);
+});
+
+withLink('a reply that is longer than the MTU leaves in fragments where that is allowed', (link) => {
+  const to = keep(addon.openUdp(link.net, { ...UDP, ip: HOST, port: 7001 }));
+  const from = keep(addon.openUdp(link.replicator, { ...UDP, ip: REPLICATOR_IP }));
+  addon.connectUdp(from, HOST, 7001);
+  assert.throws(() => writeSync(from, Buffer.alloc(1600)), /EMSGSIZE/);
+  addon.allowFragments(from);
+  writeSync(from, Buffer.alloc(1600));
+  assert.is(addon.receiveUdp(to, new Uint8Array(2000), 1_000_000), 1600);
 });
 
 withLink('a connection is moved and dissolved, and the device stays', (link) => {

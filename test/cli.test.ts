@@ -21,7 +21,7 @@ import { ROOT } from './program.js';
 
 const test = suite('cli');
 const PROGRAM = join(ROOT, 'dist', 'src', 'main.js');
-const commands = ['up', 'add', 'remove', 'list', 'stats', 'send', 'demo'];
+const commands = ['up', 'add', 'remove', 'list', 'stats', 'send', 'bench', 'demo'];
 const clientCommands = [['add', '10.0.0.34', '9001'], ['remove', '10.0.0.34', '9001'], ['list'], ['stats']];
 
 interface Outcome {
@@ -92,8 +92,9 @@ test('help tells defaults and limits', async () => {
     'udp-checksum',
     'control',
   ];
-  for (const flag of [...flags, 'token-file', 'allow', 'filter', 'netns']) assert.match(up, `--${flag} `);
-  for (const flag of ['--state', '--legacy-control']) assert.not.match(up, flag);
+  for (const flag of [...flags, 'token-file', 'allow', 'filter', 'legacy-control', 'netns'])
+    assert.match(up, `--${flag} `);
+  assert.not.match(up, '--state');
   assert.match(up, '(default: 127.0.0.1:12345');
   assert.match((await fantail('send', '--help')).stdout, '(default: 10)');
   assert.match((await fantail('add', '--help')).stdout, '(default: ws://127.0.0.1:12345)');
@@ -104,16 +105,6 @@ test('misuse exits 2 with one line and a suggestion', async () => {
   await refuses(2, /unknown command 'lst'; did you mean list\? see: fantail --help$/m, 'lst');
   await refuses(2, /^fantail up: unknown option '--quues'; did you mean --queues\?/, 'up', '--quues', '0');
   await refuses(2, /unknown option '--state'/, 'up', 'lo', '127.0.0.1', '9000', '--state', 'f');
-  await refuses(
-    2,
-    /unknown option '--legacy-control'/,
-    'up',
-    'lo',
-    '127.0.0.1',
-    '9000',
-    '--legacy-control',
-    'x',
-  );
   await refuses(2, /^fantail add: missing required argument 'dest_port'/, 'add', '10.0.0.34');
   await refuses(2, /too many arguments/, 'add', '10.0.0.34', '9001', 'x');
   await refuses(2, /argument missing/, 'list', '--control');
@@ -142,6 +133,9 @@ test('a wrong value exits 2, quotes it and says what is right', async () => {
     'ws://u@h',
   ]) {
     await refuses(2, /--control .*such as ws:\/\/127\.0\.0\.1:12345/, 'list', '--control', bad);
+  }
+  for (const bad of ['x', '10.0.0.300', '10.0.0.5:', '10.0.0.5:0', '10.0.0.5:1:2', '::1', '']) {
+    await refuses(2, /--legacy-control/, 'up', 'lo', '127.0.0.1', '9000', '--legacy-control', bad);
   }
   await refuses(2, /--watch must be a number from 0\.1 to 3600, not '0'/, 'stats', '--watch', '0');
   await refuses(2, /exclude each other/, 'stats', '--watch', '--check');

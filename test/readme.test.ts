@@ -34,11 +34,19 @@ const commands = [...readme.matchAll(/```sh\n([\s\S]*?)```/g)]
 
 const helpTexts = new Map<string, string>();
 
+/** Programs of package.json beside fantail itself; a file each. */
+const { bin } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+  bin: Record<string, string>;
+};
+
+/** Of a command of fantail, or of a program beside it. */
 function helpOf(command: string): string {
   const known = helpTexts.get(command);
   if (known !== undefined) return known;
-  const { status, stdout } = spawnSync(process.execPath, [MAIN, command, '--help'], { encoding: 'utf8' });
-  assert.is(status, 0, `fantail ${command} --help`);
+  const file = bin[command];
+  const asked = file === undefined ? [MAIN, command] : [join(ROOT, file)];
+  const { status, stdout } = spawnSync(process.execPath, [...asked, '--help'], { encoding: 'utf8' });
+  assert.is(status, 0, `${command} --help`);
   helpTexts.set(command, stdout);
   return stdout;
 }
@@ -93,14 +101,20 @@ function checkWscat(line: readonly string[]): void {
   checkMessage(line[line.indexOf('-x') + 1] ?? '');
 }
 
+function checkLine([program = '', ...rest]: readonly string[]): void {
+  const [name = ''] = rest;
+  if (program === 'npm') checkNpm(rest);
+  else if (program === 'npx' && name === 'fantail') checkFantail(rest[1] ?? '', rest.slice(2));
+  else if (program === 'npx' && name === 'wscat') checkWscat(rest);
+  else if (program === 'npx' && name in bin) checkFantail(name, rest.slice(1));
+  else if (program === 'ip' && rest[0] === 'netns' && rest[1] === 'exec') checkLine(rest.slice(3));
+  else if (!/^[A-Z]+=\$\(ip$/.test(program))
+    assert.unreachable(`nobody checks: ${program} ${rest.join(' ')}`);
+}
+
 test('every command in it exists, with those flags and arguments', () => {
   assert.ok(commands.length > 20, `only ${commands.length} commands were found`);
-  for (const [program, ...rest] of commands) {
-    if (program === 'npm') checkNpm(rest);
-    else if (program === 'npx' && rest[0] === 'fantail') checkFantail(rest[1] ?? '', rest.slice(2));
-    else if (program === 'npx' && rest[0] === 'wscat') checkWscat(rest);
-    else assert.unreachable(`nobody checks: ${program} ${rest.join(' ')}`);
-  }
+  for (const line of commands) checkLine(line);
 });
 
 test('fantail answers --help and --version, and the version is that of the package', () => {

@@ -1,7 +1,7 @@
 /**
  * `npm run build`: everything that a fresh clone lacks, and nothing that it has.
  *
- *   setup → npm install → tsc → gen → filter (asc) → native (make) → addon (node-gyp)
+ *   setup → npm install → tsc → links of the commands → gen → filter (asc) → native (make) → addon (node-gyp)
  *
  * Runs before node_modules exists, so it may use nothing but Node itself. Each step says so when it works; a step
  * whose inputs have not changed since it last succeeded (by content, not by date) is passed over in silence.
@@ -9,7 +9,17 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -102,6 +112,21 @@ function compileTypeScript() {
   run(tool('tsc'), [], true);
 }
 
+/**
+ * Makes `npx fantail` and the others find what was just built. npx would else keep a copy of the list of commands as
+ * it was when it was first asked, and tsc writes files that nobody may execute.
+ */
+function linkCommands() {
+  const { bin } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  for (const [name, file] of Object.entries(bin)) {
+    chmodSync(join(ROOT, file), 0o755);
+    const target = join('..', '..', file);
+    if (existsSync(tool(name)) && readlinkSync(tool(name)) === target) continue;
+    rmSync(tool(name), { force: true });
+    symlinkSync(target, tool(name));
+  }
+}
+
 function generate() {
   run(process.execPath, ['dist/tools/gen-layout.js', ...(isCi ? ['--check'] : [])]);
 }
@@ -148,6 +173,7 @@ export function build() {
   run(process.execPath, ['tools/setup.mjs']);
   installModules();
   compileTypeScript();
+  linkCommands();
   generate();
   compileFilter();
   compileNative();

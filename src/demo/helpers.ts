@@ -265,7 +265,8 @@ function replicatorCommand({ scene, controlPort, mode, layout }: ReplicatorOptio
   const main = scriptPath('../main.js');
   const command = [process.execPath, main, 'up', interfaceName, listen.ip, String(listen.port)];
   command.push('--control', `127.0.0.1:${controlPort}`);
-  if (nearNamespace !== null) command.push('--netns', nearNamespace);
+  // The link is the demo's own, so legacy control harms nobody there, and existing clients can be tried on it.
+  if (nearNamespace !== null) command.push('--netns', nearNamespace, '--legacy-control', listen.ip);
   // Over loopback AF_XDP has nothing to offer, and without root it is not to be had.
   const chosen = mode ?? (scene.kind === 'loopback' ? 'socket' : null);
   if (chosen !== null) command.push('--mode', chosen);

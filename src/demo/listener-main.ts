@@ -7,6 +7,7 @@ import {
   type ListenerAsk,
   type ListenerOptions,
   type ListenerTell,
+  PAYLOAD_SIZE,
   SENT_NS_OFFSET,
   SEQUENCE_OFFSET,
 } from './messages.js';
@@ -28,7 +29,7 @@ function listen(port: number, triesLeft: number): void {
   });
   socket.on('message', (packet) => {
     const now = process.hrtime.bigint();
-    if (packet.length < SENT_NS_OFFSET + 8) return; // not of our feed
+    if (packet.length !== PAYLOAD_SIZE) return; // of somebody who tries another feed on the same link
     const latencyNs = Number(now - packet.readBigUInt64LE(SENT_NS_OFFSET));
     account.record(Number(packet.readBigUInt64LE(SEQUENCE_OFFSET)), latencyNs / 1000);
   });
