@@ -4,10 +4,12 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type Client, connect } from '../../src/client.js';
 import type { Stats, SubscriberRow } from '../../src/protocol.js';
-import { ROOT, Running, sleep } from './process.js';
+import type { Collected, Engine } from './engine.js';
+import { atEnd, ROOT, Running, sleep } from './process.js';
 import { built, FEED_PORT, REPLICATOR_IP, SUBSCRIBER_PORT, subscriberIp, type World } from './world.js';
 
 const LIVE_MS = 20_000;
+const TRANSMIT_MS = 60_000;
 /** Below the control channel's limit of requests a second. */
 const ADDS_A_SECOND = 1800;
 
@@ -96,6 +98,10 @@ async function startFantail(setup: Setup, options: FantailOptions): Promise<Cont
     [main, 'up', 'rep0', REPLICATOR_IP, String(FEED_PORT), ...flags],
     { environment },
   );
+  // Its data path outlives its supervisor on purpose, so the supervisor's end is not enough.
+  const endAll = atEnd(() => {
+    for (const pid of markedProcesses(marker)) process.kill(pid, 'SIGKILL');
+  });
   await running.until('ready');
   const client = await connect({ control: `ws://${control}` });
   await subscribe(client, subscribers);
@@ -111,6 +117,7 @@ async function startFantail(setup: Setup, options: FantailOptions): Promise<Cont
     stop: async () => {
       client.close();
       await running.stop();
+      endAll();
     },
   };
 }
@@ -194,10 +201,18 @@ export interface Transmitted {
   readonly seconds: number;
 }
 
+export interface TransmitOptions {
+  /** Packets, each to every subscriber. */
+  readonly count: number;
+  readonly seed: number;
+  /** Of peers/afxdp.hpp. */
+  readonly flags?: readonly string[];
+}
+
 /** Runs raw transmit to its end, as run `run` of the sink. */
 export async function transmit(
   { world, subscribers, size }: Setup,
-  { run, count, seed }: { run: number; count: number; seed: number },
+  { run, count, seed, flags = [] }: TransmitOptions & { readonly run: number },
 ): Promise<Transmitted & { command: string }> {
   const running = new Running(
     built('transmit'),
@@ -205,14 +220,31 @@ export async function transmit(
       ...['--interface', 'rep0', '--source-mac', world.replicatorMac, '--target-mac', world.netMac],
       ...['--subscribers', String(subscribers), '--size', String(size), '--seed', String(seed)],
       ...['--cpu', String(world.cores.others[0] ?? 0), '--run', String(run), '--count', String(count)],
+      ...flags,
     ],
     { namespace: world.replicator },
   );
   await running.until('ready');
-  const result = JSON.parse(await running.next(60_000)) as Transmitted; // printed by our own program
+  const result = JSON.parse(await running.next(TRANSMIT_MS)) as Transmitted; // printed by our own program
   await running.stop();
   return { ...result, command: running.command };
 }
+
+/** The same, and what the sink saw of it. */
+export async function transmitFor(
+  engine: Engine,
+  setup: Setup,
+  options: TransmitOptions,
+): Promise<{ readonly seen: Collected; readonly output: number; readonly command: string }> {
+  const run = await engine.begin(setup.subscribers, setup.size, setup.world.queues);
+  const done = await transmit(setup, { ...options, run });
+  const seen = await engine.collect({ expect: options.count, quietMs: 60, limitMs: 1000, detail: false });
+  return { seen, output: done.sent / done.seconds, command: done.command };
+}
+
+/** `flags`: of peers/afxdp.hpp. */
+export const startBounce = (setup: Setup, flags: readonly string[] = []) =>
+  startPeer(setup, 'bounce', ['--object', built('redirect.bpf.o'), ...flags]);
 
 const fantail = (name: string, options: FantailOptions): Competitor => ({
   name,
@@ -233,7 +265,7 @@ export const competitors = [
     name: 'raw AF_XDP bounce',
     subscribersMax: 1,
     transmits: false,
-    start: (setup) => startPeer(setup, 'bounce', ['--object', built('redirect.bpf.o')]),
+    start: (setup) => startBounce(setup),
   },
   {
     name: 'raw AF_XDP transmit',

@@ -18,11 +18,13 @@ import { ROOT } from './process.js';
 import { linesOf, pageOf } from './report.js';
 import { prepare, type Special, specials } from './specials.js';
 import { summaryOf } from './summary.js';
+import { tuneSpecials } from './tune.js';
 import { makeWorld } from './world.js';
 
 interface Flags {
   readonly quick?: true;
   readonly tiny?: true;
+  readonly tune?: true;
   readonly only?: RegExp;
   readonly rounds?: number;
   readonly seed: number;
@@ -56,6 +58,7 @@ function parse(): Flags {
     .description('Measure fantail and its competitors side by side on a virtual link. Needs root.')
     .option('--quick', 'the base points only, in two minutes')
     .addOption(new Option('--tiny', 'everything for an instant, to see that it works').hideHelp())
+    .option('--tune', 'the raw AF_XDP programs with other settings, and nothing else')
     .option('--only <regex>', 'only turns whose name matches; see --list', patternOf)
     .option('--rounds <n>', 'turns of each competitor at each point', numberOf)
     .option('--seed <n>', 'of the payloads', numberOf, 1)
@@ -66,8 +69,8 @@ function parse(): Flags {
     .opts<Flags>();
 }
 
-function planOf({ quick, tiny, rounds }: Flags): Plan {
-  const plan = tiny ? plans.tiny : quick ? plans.quick : plans.full;
+function planOf({ quick, tiny, tune, rounds }: Flags): Plan {
+  const plan = tiny ? plans.tiny : quick ? plans.quick : tune ? plans.tune : plans.full;
   return rounds === undefined ? plan : { ...plan, sizes: { ...plan.sizes, rounds } };
 }
 
@@ -114,7 +117,7 @@ function specialTask(special: Special, round: number, plan: Plan): Task {
     isDone: (journal) => journal.specials.some((done) => done.special === special.id && done.round === round),
     async carryOut(field, journal) {
       const result = await special.run(field, plan.sizes);
-      journal.addSpecial({ special: special.id, round, ...result });
+      journal.addSpecial({ special: special.id, title: special.title, round, ...result });
       return Object.entries(result.values)
         .map(([name, value]) => `${name} ${Number(value.toPrecision(4))}`)
         .join(', ');
@@ -134,7 +137,7 @@ function tasksOf(plan: Plan): Task[] {
       );
     }).flat(),
   );
-  const more = specials.flatMap((special) =>
+  const more = (plan.name === 'tune' ? tuneSpecials(rounds) : specials).flatMap((special) =>
     Array.from({ length: Math.min(special.rounds, rounds) }, (_, round) => specialTask(special, round, plan)),
   );
   return [...turns, ...more];

@@ -1,6 +1,6 @@
 /** One turn: a competitor is started, measured at every rate of a point, driven to its limit, and stopped. */
 import { readFileSync } from 'node:fs';
-import { type Competitor, type Contender, type Setup, transmit } from './competitors.js';
+import { type Competitor, type Contender, type Setup, transmitFor } from './competitors.js';
 import type { Collected, Engine, Percentiles, Sent } from './engine.js';
 import type { Point, Sizes } from './plan.js';
 import { searchLossless, type Trial } from './search.js';
@@ -185,16 +185,13 @@ async function transmitTurn({ engine, world, seed }: Field, options: TurnOptions
   const setup: Setup = { world, subscribers, size };
   const rate = known ?? TRANSMIT_GUESS / subscribers;
   const count = Math.max(PACKETS_MIN, Math.ceil((rate * sizes.searchMs) / 1000));
-  const run = await engine.begin(subscribers, size, world.queues);
-  const done = await transmit(setup, { run, count, seed });
-  const seen = await engine.collect({ expect: count, quietMs: QUIET_MS, limitMs: LIMIT_MS, detail: false });
+  const { seen, output, command } = await transmitFor(engine, setup, { count, seed });
   const isWhole = seen.lost + seen.duplicated + seen.reordered + seen.corrupt + seen.malformed === 0;
-  const output = done.sent / done.seconds;
   return {
     point: point.id,
     competitor: competitor.name,
     round,
-    command: done.command,
+    command,
     mode: 'copy',
     windows: [],
     trials: [],

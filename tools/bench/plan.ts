@@ -31,7 +31,7 @@ export interface Sizes {
 }
 
 export interface Plan {
-  readonly name: 'full' | 'quick' | 'tiny';
+  readonly name: 'full' | 'quick' | 'tiny' | 'tune';
   readonly points: readonly Point[];
   readonly sizes: Sizes;
 }
@@ -126,4 +126,7 @@ const tiny: Plan = {
   },
 };
 
-export const plans = { full, quick, tiny } as const;
+/** See tune.ts. */
+const tune: Plan = { name: 'tune', points: [], sizes: full.sizes };
+
+export const plans = { full, quick, tiny, tune } as const;

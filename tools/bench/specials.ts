@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Stats } from '../../src/protocol.js';
+import { type Stats, sumOf } from '../../src/protocol.js';
 import { type CompetitorName, type Contender, competitorOf, type Setup } from './competitors.js';
 import { Engine } from './engine.js';
 import { type Field, measureWindow } from './measure.js';
@@ -15,6 +15,8 @@ import { makeWorld } from './world.js';
 
 export interface SpecialResult {
   readonly special: string;
+  /** What it is, for people. */
+  readonly title: string;
   readonly round: number;
   readonly command: string;
   readonly mode: string;
@@ -25,7 +27,7 @@ export interface Special {
   readonly id: string;
   readonly title: string;
   readonly rounds: number;
-  run(field: Field, sizes: Sizes): Promise<Omit<SpecialResult, 'special' | 'round'>>;
+  run(field: Field, sizes: Sizes): Promise<Pick<SpecialResult, 'command' | 'mode' | 'values'>>;
 }
 
 const SUBSCRIBERS = 16;
@@ -54,7 +56,7 @@ async function withFantail<T>(
 
 const filter: Special = {
   id: 'filter',
-  title: 'filter alone, in bursts of 256 jobs: ns a packet',
+  title: 'the filter alone, bursts of 256 jobs',
   rounds: 1,
   async run(_field, { rounds, microMs }) {
     // The flags that a worker sets for itself.
@@ -85,7 +87,7 @@ function cpuNs(pids: readonly number[]): number {
 
 const idle = (name: CompetitorName): Special => ({
   id: `idle ${name}`,
-  title: `${name}, 16 subscribers, no traffic, no --busy-poll: share of a core, all processes`,
+  title: `${name}: idle without --busy-poll`,
   rounds: 1,
   run: ({ world }, { idleMs }) =>
     withFantail(name, { world, subscribers: SUBSCRIBERS, size: SIZE, mayIdle: true }, async (fantail) => {
@@ -144,7 +146,7 @@ const MIB = 1024 * 1024;
 
 const memory = (name: CompetitorName): Special => ({
   id: `memory ${name}`,
-  title: `${name}: resident memory beside the arena, MiB, before and after traffic at 100,000 packets/s`,
+  title: `${name}: memory beside the arena, 100k packets/s`,
   rounds: 1,
   run: ({ world, engine }, { soakMs, warmUpMs }) =>
     withFantail(name, { world, subscribers: 1, size: SIZE }, async (fantail) => {
@@ -188,22 +190,21 @@ function lossesOf({ xdp, kernel, feed, subscribers }: Stats): Record<string, num
 /** Packets that XDP gave away and nobody counts; copies owed that no counter explains. Both must be 0. */
 function unexplained({ xdp, kernel, feed, subscribers }: Stats): { packets: number; copies: number } {
   const lost = kernel.reduce((sum, row) => sum + row.rx_dropped + row.rx_ring_full, 0);
-  const invalid = Object.values(feed.drops).reduce((sum, count) => sum + count, 0);
+  const invalid = sumOf(feed.drops);
   const copies = subscribers.reduce((sum, row) => {
-    const drops = Object.values(row.drops).reduce((total, count) => total + count, 0);
-    return sum + Math.abs(row.received - row.sent - row.in_flight - drops);
+    return sum + Math.abs(row.received - row.sent - row.in_flight - sumOf(row.drops));
   }, 0);
   return { packets: (xdp.redirect ?? 0) - feed.received - invalid - lost, copies };
 }
 
 const overload = (name: CompetitorName): Special => ({
   id: `overload ${name}`,
-  title: `${name}, 16 subscribers: flooded by the kernel, then at once 20,000 packets/s`,
+  title: `${name}: a flood to 16, then 20k packets/s`,
   rounds: 3,
   run: ({ world, engine }, { floodMs, windowMs, warmUpMs }) =>
     withFantail(name, { world, subscribers: SUBSCRIBERS, size: SIZE }, async (fantail) => {
       const base = { subscribers: SUBSCRIBERS, size: SIZE, queues: world.queues };
-      await measureWindow(engine, { ...base, rate: RECOVERY_RATE, ms: warmUpMs, detail: false });
+      const warm = await measureWindow(engine, { ...base, rate: RECOVERY_RATE, ms: warmUpMs, detail: false });
       await engine.begin(SUBSCRIBERS, SIZE, world.queues);
       const busy = fantail.pids();
       const before = spentNs(busy);
@@ -231,6 +232,8 @@ const overload = (name: CompetitorName): Special => ({
               : (sent.start_ns - flood.end_ns) / 1e6 + (after.last_gap / RECOVERY_RATE) * 1000,
           corrupt: during.corrupt + after.corrupt,
           duplicated: during.duplicated + after.duplicated,
+          // Sent, but never seen by an XDP program: the link's own queue was full.
+          link_lost: warm.sent + flood.sent + sent.sent - sumOf(stats.xdp),
           unexplained_packets: nobody.packets,
           unexplained_copies: nobody.copies,
           ...lossesOf(stats),
@@ -243,8 +246,7 @@ const overload = (name: CompetitorName): Special => ({
 
 const workers: Special = {
   id: 'workers',
-  title:
-    'fantail inline, 16 subscribers: highest lossless output, copies/s, of one worker and of two on two queues',
+  title: 'fantail inline: 1 and 2 workers to 16, 2 queues',
   rounds: 3,
   async run({ seed }, sizes) {
     const world = makeWorld(2);

@@ -46,6 +46,7 @@ export interface LimitRow {
 
 export interface SpecialRow {
   readonly special: string;
+  readonly title: string;
   readonly command: string;
   readonly mode: string;
   readonly values: Readonly<Record<string, Spread | null>>;
@@ -128,8 +129,8 @@ export function summaryOf(run: Run): Summary {
   const specials = groups(run.specials, ({ special }) => special).map((results): SpecialRow => {
     const names = [...new Set(results.flatMap(({ values }) => Object.keys(values)))];
     const values = names.map((name) => [name, spreadOf(results.map((each) => each.values[name] ?? 0))]);
-    const { special = '', command = '', mode = '' } = results[0] ?? {};
-    return { special, command, mode, values: Object.fromEntries(values) };
+    const { special = '', title = '', command = '', mode = '' } = results[0] ?? {};
+    return { special, title, command, mode, values: Object.fromEntries(values) };
   });
   return {
     latency,
