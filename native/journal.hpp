@@ -44,7 +44,10 @@ public:
     if (count_ == 0) return;
     const u64 sequence = peek(state_) >> 32;
     publish(state_, sequence << 32 | count_);
-    apply(count_); // each word is stored with release: who sees a new one sees the count before it
+    // Each word is stored with release: who sees a new one sees the count before it. Copied bytes are not, and the
+    // compiler must not move them up either: a successor would not know that they were begun.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    apply(count_);
     publish(state_, (sequence + 1) << 32);
     count_ = 0;
   }
