@@ -56,7 +56,7 @@ const MISUSES: readonly [args: string[], says: RegExp][] = [
   [[...UP, '--allow', 'everybody'], /--allow/],
   [[...UP, '--mode'], /--mode/],
   [[...UP, '--state', 'file'], /--state/], // not there yet, so unknown
-  [[...UP, '--legacy-control', '127.0.0.1'], /--legacy-control/],
+  [[...UP, '--legacy-control', '127.0.0'], /--legacy-control/],
   [['upp', 'lo', '127.0.0.1', '9000'], /upp/],
 ];
 

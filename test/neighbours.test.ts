@@ -85,7 +85,8 @@ function withWorld(
 
 test('a missing interface or namespace is refused, and nothing stays open', () => {
   const options = { source: null, onChange: () => {}, onInterface: () => {}, onProblem: () => {} };
-  const open = () => run('ls', [`/proc/${process.pid}/fd`]);
+  // Node itself may close one of its own meanwhile, but what is new would be ours.
+  const open = () => run('ls', [`/proc/${process.pid}/fd`]).split('\n');
   const before = open();
   assert.throws(
     () => new Neighbours({ ...options, netns: null, interfaceName: 'ftd-none' }),
@@ -95,7 +96,10 @@ test('a missing interface or namespace is refused, and nothing stays open', () =
     () => new Neighbours({ ...options, netns: 'ftd-none', interfaceName: 'lo' }),
     /no network namespace/,
   );
-  assert.is(open(), before);
+  assert.equal(
+    open().filter((fd) => !before.includes(fd)),
+    [],
+  );
 });
 
 test('on the loopback everything that is routed there is reachable, without a MAC to speak of', () => {
