@@ -154,6 +154,19 @@ void wait_for_carrier(const std::string& interface) {
   for (int i = 0; i < 500 && !has_carrier(interface); ++i) nanosleep(&pause, nullptr);
 }
 
+/// A program whose last holder has just died is detached some 12 ms later, so EBUSY is believed only after a second.
+void attach(Xdp& program, int interface_index, Attach how) {
+  constexpr timespec pause{0, 10'000'000};
+  for (int tries = 100;; --tries) {
+    try {
+      return program.attach(interface_index, how);
+    } catch (const Error& error) {
+      if (error.number != EBUSY || tries == 0) throw;
+    }
+    nanosleep(&pause, nullptr);
+  }
+}
+
 void open_program(const Options& o, Plane& plane, int interface_index, Attach how) {
   if (!o.join.empty()) {
     if (how != o.joined) throw Error(EBUSY, "another launcher attached XDP in the other way");
@@ -165,7 +178,7 @@ void open_program(const Options& o, Plane& plane, int interface_index, Attach ho
     plane.xdp.reset();
     const bool carrier = has_carrier(o.interface);
     Xdp loaded = Xdp::load();
-    loaded.attach(interface_index, how);
+    attach(loaded, interface_index, how);
     plane.xdp = std::move(loaded);
     if (carrier) wait_for_carrier(o.interface);
   }

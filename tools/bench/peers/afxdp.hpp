@@ -75,7 +75,7 @@ class Socket {
     address.sxdp_family = AF_XDP;
     address.sxdp_ifindex = static_cast<u32>(index_of(peer.interface));
     address.sxdp_flags = XDP_USE_NEED_WAKEUP | XDP_COPY;
-    check(bind(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), "binding to queue 0");
+    bind_to(address);
     // Both are refused by older kernels, which then do without.
     setsockopt(fd_.get(), SOL_XDP, XDP_MAX_TX_BUDGET, &tuning.budget, sizeof tuning.budget);
     if (tuning.prefer_busy_poll != 0) prefer_busy_poll();
@@ -89,7 +89,10 @@ class Socket {
     if (object == nullptr) throw error_of(errno, "opening " + object_path);
     check(bpf_object__load(object), "loading the XDP program");
     bpf_program* program = bpf_object__find_program_by_name(object, "redirect");
-    if (bpf_program__attach_xdp(program, index_of(interface)) == nullptr) throw error_of(errno, "attaching XDP");
+    for (int tries = 100; bpf_program__attach_xdp(program, index_of(interface)) == nullptr; --tries) {
+      if (errno != EBUSY || tries == 0) throw error_of(errno, "attaching XDP");
+      usleep(10'000);  // as below
+    }
     const u32 queue = 0;
     const int fd = fd_.get();
     const int map_fd = bpf_object__find_map_fd_by_name(object, "xsks");
@@ -112,6 +115,15 @@ class Socket {
   template <typename T>
   void set(int level, int name, const T& value, const char* doing) {
     check(setsockopt(fd_.get(), level, name, &value, sizeof value), doing);
+  }
+
+  // The kernel lets go of the queue some milliseconds after the program before this one has ended.
+  void bind_to(const sockaddr_xdp& address) {
+    for (int tries = 100;; --tries) {
+      if (bind(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return;
+      if (errno != EBUSY || tries == 0) throw error_of(errno, "binding to queue 0");
+      usleep(10'000);
+    }
   }
 
   void prefer_busy_poll() {
