@@ -79,7 +79,8 @@ Napi::Value attach_worker(const Napi::CallbackInfo& info) {
 }
 
 void map_over(char* memory, u64 window, const Arena& arena, u64 offset, u64 size, int protection) {
-  void* at = mmap(memory + window, size, protection, MAP_SHARED | MAP_FIXED, arena.fd(), static_cast<off_t>(offset));
+  const int flags = MAP_SHARED | MAP_FIXED | MAP_POPULATE; // no page faults on the packet path
+  void* at = mmap(memory + window, size, protection, flags, arena.fd(), static_cast<off_t>(offset));
   if (at == MAP_FAILED) throw error_of(errno, "mapping the arena into the filter's memory");
 }
 
@@ -87,7 +88,7 @@ void map_over(char* memory, u64 window, const Arena& arena, u64 offset, u64 size
 /// are writable; subscribers and RX frames are not, so that a filter's store there traps.
 Napi::Value overlay_window(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const Attached& worker = worker_of(env);
+  Attached& worker = worker_of(env);
   if (!info[0].IsArrayBuffer()) throw Napi::TypeError::New(env, "overlayWindow takes the buffer of a WebAssembly.Memory");
   Napi::ArrayBuffer buffer = info[0].As<Napi::ArrayBuffer>();
   const Arena& arena = worker.arena;
@@ -106,6 +107,7 @@ Napi::Value overlay_window(const Napi::CallbackInfo& info) {
   } catch (const Error& error) {
     throw_js(env, error);
   }
+  worker.loop.set_window(memory + FANTAIL_WINDOW_FRAMES);
   return env.Undefined();
 }
 

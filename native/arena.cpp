@@ -73,7 +73,7 @@ arena_header lay_out(const Geometry& g) {
   h.handed = at.take(u64{h.rx_frames} * sizeof(u32));
   h.rx_tag = at.take(u64{h.rx_frames} * sizeof(tag));
   h.tx_tag = at.take(u64{h.workers} * FANTAIL_TX_FRAMES * sizeof(tag));
-  h.free = at.take(u64{h.workers} * FANTAIL_TX_FRAMES * sizeof(u32));
+  h.free = at.take(u64{h.workers} * (FANTAIL_TX_FRAMES + FANTAIL_HOT_FRAMES) * sizeof(u32));
   h.jobs = at.take(u64{h.workers} * FANTAIL_JOBS_MAX * sizeof(job));
   h.journal = at.take(u64{h.receivers + h.workers} * FANTAIL_JOURNAL_ENTRIES_MAX * sizeof(journal_entry));
   h.soft = at.take(queues * sizeof(soft_link));
@@ -129,7 +129,8 @@ Arena Arena::attach(int fd) {
   check(fstat(fd, &status), "fstat of the arena");
   const u64 size = static_cast<u64>(status.st_size);
   if (size < sizeof(arena_header)) throw Error(EINVAL, "the arena is too small to be one");
-  void* base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  // Else the first packet on each page would pay for a page fault.
+  void* base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
   if (base == MAP_FAILED) throw error_of(errno, "mapping the arena");
   Arena arena(Fd(fcntl(fd, F_DUPFD_CLOEXEC, 0)), static_cast<char*>(base), size);
   const arena_header& h = arena.header();

@@ -53,7 +53,7 @@ public:
   u32* handed() const { return at<u32>(header().handed); }
   tag* rx_tag() const { return at<tag>(header().rx_tag); }
   tag* tx_tag(u32 w) const { return at<tag>(header().tx_tag) + w * FANTAIL_TX_FRAMES; }
-  u32* free_frames(u32 w) const { return at<u32>(header().free) + w * FANTAIL_TX_FRAMES; }
+  u32* free_frames(u32 w) const { return at<u32>(header().free) + w * (FANTAIL_TX_FRAMES + FANTAIL_HOT_FRAMES); }
   job* jobs(u32 w) const { return at<job>(header().jobs) + w * FANTAIL_JOBS_MAX; }
   /// Journals: receivers first, then workers.
   journal_entry* journal(u32 index) const {

@@ -19,15 +19,16 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0x9350dfd4u
+#define FANTAIL_LAYOUT_VERSION 0x229f9e55u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 0x1000u
 #define FANTAIL_RX_FRAMES 0x2000u
 #define FANTAIL_TX_FRAMES 0x1000u
+#define FANTAIL_HOT_FRAMES 0x100u
 #define FANTAIL_BACKLOG_MAX 0x1000u
 #define FANTAIL_BURST_MAX 0x40u
 #define FANTAIL_JOBS_MAX 0x1000u
-#define FANTAIL_JOBS_AIM 0x100u
+#define FANTAIL_JOBS_AIM 0x80u
 #define FANTAIL_JOB_SIZE 0x20u
 #define FANTAIL_SLOT_SIZE 0x100u
 #define FANTAIL_SLOT_HEADROOM 0x40u
@@ -39,6 +40,7 @@ typedef __u64 u64;
 #define FANTAIL_QUEUES_MAX 0x40u
 #define FANTAIL_KERNEL_COPIES_MAX 0x8u
 #define FANTAIL_KERNEL_SOCKETS_MAX 0x10u
+#define FANTAIL_TIMED_EVERY 0x10u
 #define FANTAIL_HISTOGRAM_BUCKETS 0x200u
 #define FANTAIL_JOURNAL_ENTRIES_MAX 0x8000u
 #define FANTAIL_FILTER_ABI 0x1u
@@ -146,6 +148,20 @@ enum order {
 #ifdef __cplusplus
 inline constexpr const char *order_names[] = {"rotate", "fixed"};
 #endif
+/* What a turn of a process does, in this order; `kick` is the kernel transmitting, `filter` the way to Wasm and back. */
+enum stage {
+	STAGE_RECEIVE = 0,
+	STAGE_REAP = 1,
+	STAGE_GATHER = 2,
+	STAGE_FILTER = 3,
+	STAGE_WRITE = 4,
+	STAGE_COMMIT = 5,
+	STAGE_KICK = 6,
+	STAGE_COUNT = 7,
+};
+#ifdef __cplusplus
+inline constexpr const char *stage_names[] = {"receive", "reap", "gather", "filter", "write", "commit", "kick"};
+#endif
 /* A filter's answer to one job. */
 enum filter_verdict {
 	FILTER_VERDICT_DROP_COPY = 0,
@@ -187,7 +203,7 @@ struct arena_header {
 	u64 handed; /* (creator) u32 [rx_frames]: workers that hold the frame; its receiver writes */
 	u64 rx_tag; /* (creator) struct tag [rx_frames]: the copy an in-place frame is; its holder writes */
 	u64 tx_tag; /* (creator) struct tag [workers][TX_FRAMES] */
-	u64 free; /* (creator) u32 [workers][TX_FRAMES]: ring of free TX frames */
+	u64 free; /* (creator) u32 [workers][TX_FRAMES + HOT_FRAMES]: ring of free TX frames, then the one of hot ones */
 	u64 jobs; /* (creator) struct job [workers][JOBS_MAX] */
 	u64 journal; /* (creator) struct journal_entry [receivers + workers][JOURNAL_ENTRIES_MAX] */
 	u64 soft; /* (creator) struct soft_link [queues], socket mode only */
@@ -256,7 +272,10 @@ struct receiver {
 	u64 received; /* (receiver) frames taken that are valid */
 	u64 bytes; /* (receiver) UDP payload bytes of those */
 	u64 invalid[5]; /* (receiver) frames refused, by enum invalid */
-	u8 pad_120[72];
+	u64 timed_bursts; /* (receiver) turns that were timed, in split; one in TIMED_EVERY */
+	u64 timed_frames; /* (receiver) frames moved in those */
+	u64 receive_ns; /* (receiver) time those took */
+	u8 pad_144[48];
 	u64 backlog[16]; /* (receiver) frames not handed to that worker since its backlog was full */
 };
 FANTAIL_ASSERT(sizeof(struct receiver) == 320, "receiver changed size");
@@ -268,6 +287,9 @@ FANTAIL_ASSERT(__builtin_offsetof(struct receiver, journal) == 24, "receiver.jou
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, received) == 64, "receiver.received moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, bytes) == 72, "receiver.bytes moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, invalid) == 80, "receiver.invalid moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct receiver, timed_bursts) == 120, "receiver.timed_bursts moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct receiver, timed_frames) == 128, "receiver.timed_frames moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct receiver, receive_ns) == 136, "receiver.receive_ns moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, backlog) == 192, "receiver.backlog moved");
 /* One TX worker: its state, its free TX frames, its counters, its journal. */
 struct worker {
@@ -279,7 +301,7 @@ struct worker {
 	u64 starts; /* (worker) how often a process has attached as this worker */
 	u8 pad_40[24];
 	u64 free_head; /* (worker) TX frames ever taken from the free ring */
-	u64 free_tail; /* (worker) TX frames ever put back */
+	u64 free_tail; /* (worker) TX frames ever put there */
 	u64 kernel_pending; /* (worker) kernel-socket copies committed whose outcome is not */
 	u32 kernel_row[8]; /* (worker) their subscribers */
 	u8 pad_120[8];
@@ -291,12 +313,16 @@ struct worker {
 	u64 kick_errors; /* (worker) sendto calls that failed other than with EAGAIN */
 	u8 pad_176[16];
 	u64 backlog_seen[64]; /* (worker) each receiver's backlog count that was charged to subscribers */
-	u64 spare[16]; /* (worker) room for counters */
-	u8 pad_832[128];
+	u64 timed_bursts; /* (worker) bursts that were timed; one in TIMED_EVERY */
+	u64 timed_copies; /* (worker) jobs of those */
+	u64 stage_ns[8]; /* (worker) time those spent, by enum stage */
+	u64 hot_head; /* (worker) TX frames ever taken from the ring of hot ones */
+	u64 hot_tail; /* (worker) TX frames ever put there */
+	u8 pad_800[160];
 	u64 inside_ns[512]; /* (worker) histogram: RX producer read to TX producer stored */
-	u8 pad_5056[64];
+	u64 kick_ns[512]; /* (worker) histogram: the kick of each timed burst */
 };
-FANTAIL_ASSERT(sizeof(struct worker) == 5120, "worker changed size");
+FANTAIL_ASSERT(sizeof(struct worker) == 9152, "worker changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, asleep) == 0, "worker.asleep moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, pid) == 4, "worker.pid moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, generation_done) == 8, "worker.generation_done moved");
@@ -314,8 +340,13 @@ FANTAIL_ASSERT(__builtin_offsetof(struct worker, traps) == 152, "worker.traps mo
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, kicks) == 160, "worker.kicks moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, kick_errors) == 168, "worker.kick_errors moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, backlog_seen) == 192, "worker.backlog_seen moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, spare) == 704, "worker.spare moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, timed_bursts) == 704, "worker.timed_bursts moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, timed_copies) == 712, "worker.timed_copies moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, stage_ns) == 720, "worker.stage_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, hot_head) == 784, "worker.hot_head moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, hot_tail) == 792, "worker.hot_tail moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, inside_ns) == 960, "worker.inside_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, kick_ns) == 5056, "worker.kick_ns moved");
 /* Cursors of an SPSC ring; both run free, slots follow. */
 struct ring_header {
 	u64 tail; /* (producer) slots ever pushed */

@@ -60,10 +60,16 @@ int WorkerLoop::step() {
   return -1;
 }
 
+void WorkerLoop::set_window(const char* frames) {
+  for (RxStage& stage : rx_) stage.set_window(frames);
+}
+
 /// One turn of every stage of this process. True if anything moved.
 bool WorkerLoop::look() {
   u32 moved = 0;
+  tx_.begin_turn();
   for (RxStage& stage : rx_) moved += stage.turn();
+  tx_.received();
   tx_.gather();
   if (tx_.jobs() == 0) tx_.kick(); // what an earlier kick left, for example while the link was down
   return moved + tx_.packets() != 0;
@@ -98,14 +104,25 @@ ReceiverLoop::ReceiverLoop(Arena& arena, const Inherited& fds)
       idle_(arena.header().busy_poll != 0, arena.header().yield != 0, fds.wake, fds.rx) {}
 
 void ReceiverLoop::run() {
+  Laps laps;
   while (!halted(arena_)) {
-    if (rx_.turn() != 0) {
+    laps.begin();
+    const u32 moved = rx_.turn();
+    if (moved != 0) {
+      laps.lap(STAGE_RECEIVE);
+      if (laps.end()) note(moved, laps.spent(STAGE_RECEIVE));
       idle_.worked();
       if (arena_.header().yield != 0) sched_yield(); // the worker that has this core gets it now
     } else if (idle_.is_over(self_.heartbeat_ns)) {
       sleep();
     }
   }
+}
+
+void ReceiverLoop::note(u32 frames, u64 spent_ns) {
+  add(self_.timed_bursts, 1);
+  add(self_.timed_frames, frames);
+  add(self_.receive_ns, spent_ns);
 }
 
 void ReceiverLoop::sleep() {

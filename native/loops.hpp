@@ -25,6 +25,8 @@ public:
 
   /// Finishes the last burst and waits for the next. Returns its jobs (1 or more), or -1 when told to halt.
   int step();
+  /// Where the filter's memory shows the UMEM.
+  void set_window(const char* frames);
   /// See TxStage::trapped().
   u32 trapped() { return tx_.trapped(); }
   u32 jobs() const { return tx_.jobs(); }
@@ -51,6 +53,7 @@ public:
   void run();
 
 private:
+  void note(u32 frames, u64 spent_ns);
   void sleep();
 
   Arena& arena_;

@@ -46,7 +46,8 @@ RxStage::RxStage(Arena& arena, u32 receiver, std::vector<RxLink> links, std::vec
       journal_(arena.base(), self_.journal, arena.journal(receiver), kernel_words_),
       handed_(arena.header().rx_frames), wanted_(workers_),
       backlog_max_(u64{FANTAIL_BACKLOG_MAX} * links_.size()),
-      wakes_others_(std::any_of(wake_fds_.begin(), wake_fds_.end(), [](int fd) { return fd >= 0; })) {
+      wakes_others_(std::any_of(wake_fds_.begin(), wake_fds_.end(), [](int fd) { return fd >= 0; })),
+      fill_sleeps_(arena.header().mode == MODE_ZEROCOPY) {
   journal_.recover();
   for (u32 w = 0; w < workers_; ++w) {
     forward_.push_back(arena_.forward_producer(index_, w));
@@ -72,8 +73,9 @@ u32 RxStage::turn() {
     commit();
     wake();
   }
+  // In copy mode the kernel takes from the fill ring when a frame comes; a look would fetch the line it has written to.
   for (RxLink& link : links_)
-    if (link.xsk_fd >= 0 && link.fill.needs_wakeup()) recvfrom(link.xsk_fd, nullptr, 0, MSG_DONTWAIT, nullptr, nullptr);
+    if (fill_sleeps_ && link.xsk_fd >= 0 && link.fill.needs_wakeup()) recvfrom(link.xsk_fd, nullptr, 0, MSG_DONTWAIT, nullptr, nullptr);
   return moved;
 }
 
@@ -108,6 +110,7 @@ u32 RxStage::receive(RxLink& link) {
   u32& consumer = rx_consumer_[static_cast<std::size_t>(&link - links_.data())];
   const u32 count = std::min(acquire(*link.rx.producer) - consumer, FANTAIL_BURST_MAX);
   if (count == 0) return 0;
+  prefetch(link, consumer, count);
   const u64 stamp_ns = clock_ns();
   for (u32 i = 0; i < count; ++i) {
     const xdp_desc& descriptor = link.rx.descriptor(consumer++);
@@ -126,6 +129,15 @@ u32 RxStage::receive(RxLink& link) {
     else set_handed(frame, holders);
   }
   return count;
+}
+
+/// Another core wrote the packets, and each is on a page of its own: fetch line and translation of all at once.
+void RxStage::prefetch(const RxLink& link, u32 consumer, u32 count) const {
+  for (u32 i = 0; i < count; ++i) {
+    const u64 packet = link.rx.descriptor(consumer + i).addr;
+    __builtin_prefetch(arena_.umem() + packet);
+    if (window_ != nullptr) __builtin_prefetch(window_ + packet);
+  }
 }
 
 u32 RxStage::judge(const xdp_desc& descriptor, const RxLink& link, u32& length) const {

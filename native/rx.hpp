@@ -35,6 +35,8 @@ public:
   /// `wake_fds`: eventfd of each worker, written when it sleeps; -1: that worker is this very process, or a test.
   RxStage(Arena& arena, u32 receiver, std::vector<RxLink> links, std::vector<int> wake_fds);
 
+  /// Where the filter of this very process sees the UMEM, if it does: packets are fetched there too.
+  void set_window(const char* frames) { window_ = frames; }
   /// One turn: take back, receive, hand over, commit, wake. Returns the frames it moved; 0 means idle.
   u32 turn();
   /// Racy look for the way to sleep: was there nothing to do just now?
@@ -46,6 +48,7 @@ private:
   void adopt_table();
   u32 reclaim();
   u32 receive(RxLink& link);
+  void prefetch(const RxLink& link, u32 consumer, u32 count) const;
   /// Why a descriptor is refused, or INVALID_COUNT if it is good; then `length` loses its padding.
   u32 judge(const xdp_desc& descriptor, const RxLink& link, u32& length) const;
   u32 hand_over(const forward_slot& slot);
@@ -72,6 +75,8 @@ private:
   u64 generation_ = 0;
   u64 backlog_max_;
   bool wakes_others_;
+  bool fill_sleeps_; // the driver may ask for a wake-up
+  const char* window_ = nullptr;
 };
 
 } // namespace fantail

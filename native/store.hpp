@@ -43,6 +43,9 @@ template <class T> void put(T& word, T value) {
   std::atomic_ref<T>(word).store(value, std::memory_order_relaxed);
 }
 
+/// Adds to a statistic that this process alone writes.
+inline void add(u64& counter, u64 count) { put(counter, peek(counter) + count); }
+
 /// Copies bytes into a frame or slot that nobody else reads until a later publish().
 inline void put_bytes(void* target, const void* source, std::size_t length) {
 #ifdef FANTAIL_FAULTS

@@ -32,6 +32,12 @@ bool is_plain_udp(const u8* header) {
   return header[12] == 0x08 && header[13] == 0x00 && header[14] == 0x45 && header[23] == IPPROTO_UDP;
 }
 
+/// Where in its frame a copy starts, bytes: if all of them started at one, they would share a few sets of each cache.
+u32 colour_of(u32 frame, u32 length) {
+  constexpr u32 line = 64, colours = 8, step = 7 * line;
+  return std::min(frame % colours * step, (FANTAIL_FRAME_SIZE - length) / line * line);
+}
+
 } // namespace
 
 TxStage::TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_sockets)
@@ -39,7 +45,7 @@ TxStage::TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_
       kernel_sockets_(std::move(kernel_sockets)), kernel_words_{link.tx.producer, link.completion.consumer},
       journal_(arena.base(), self_.journal, arena.journal(arena.header().receivers + worker), kernel_words_),
       jobs_(arena.jobs(worker)), slots_(arena.slots(worker)), checksum_full_(arena.header().checksum_full != 0),
-      length_max_(arena.header().mtu + ethernet_size), rotate_(arena.header().order == ORDER_ROTATE),
+      length_max_(std::min(arena.header().mtu + ethernet_size, FANTAIL_FRAME_SIZE)), rotate_(arena.header().order == ORDER_ROTATE),
       account_(FANTAIL_SUBSCRIBERS_MAX), changes_(FANTAIL_SUBSCRIBERS_MAX) {
   journal_.recover();
   if (link_.soft != nullptr) link_.soft->recover();
@@ -50,8 +56,7 @@ TxStage::TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_
   }
   submitted_ = peek(*link_.tx.producer);
   completed_ = peek(*link_.completion.consumer);
-  free_head_ = peek(self_.free_head);
-  free_tail_ = peek(self_.free_tail);
+  free_ = FreeFrames(arena_, index_);
   packets_ = peek(self_.packets);
   in_place_ = peek(self_.in_place);
   kernel_pending_ = peek(self_.kernel_pending);
@@ -76,29 +81,36 @@ u32 TxStage::gather() {
   reap();
   if (acquire(arena_.control().generation) != generation_) adopt_table();
   charge_backlog();
+  laps_.lap(STAGE_REAP);
   if (take_packets() == 0) {
     commit();
     return 0;
   }
   for (u32 p = 0; p < burst_.size(); ++p) ask(p);
+  laps_.lap(STAGE_GATHER);
   if (asked_.empty()) finish();
   return jobs();
 }
 
 void TxStage::finish() {
+  laps_.lap(STAGE_FILTER);
   room_ = room();
   for (u32 i = 0; i < asked_.size(); ++i) answer(i);
   for (const Packet& packet : burst_)
     if (!packet.kept) give_back(packet.address / FANTAIL_FRAME_SIZE);
   packets_ += burst_.size();
+  laps_.lap(STAGE_WRITE);
   const bool submitted = submitted_ != peek(*link_.tx.producer);
   commit();
+  laps_.lap(STAGE_COMMIT);
   if (submitted) {
     note_inside(clock_ns());
     kick();
   }
   send_kernel_copies();
-  put(self_.bursts, peek(self_.bursts) + 1);
+  laps_.lap(STAGE_KICK);
+  if (laps_.end()) note_laps();
+  add(self_.bursts, 1);
 }
 
 // -- the table and the accounts -----------------------------------------------------------------------------------------
@@ -185,7 +197,7 @@ void TxStage::complete(u64 entry) {
   if (copy == nullptr) return; // an address that we never submitted
   const u32 outcome = static_cast<u32>(entry >> outcome_shift) | copy->outcome;
   if (frame < arena_.header().rx_frames) give_back(frame);
-  else put(arena_.free_frames(index_)[free_tail_++ % FANTAIL_TX_FRAMES], frame);
+  else free_.put_back(frame);
 
   counters& account = account_[copy->row];
   if (copy->epoch != account.epoch) return;
@@ -210,11 +222,10 @@ void TxStage::give_back(u32 frame) { put(giveback_[arena_.receiver_of(frame)].ne
 
 // -- from rings to jobs -------------------------------------------------------------------------------------------------
 
-/// Copies that can be submitted now. Frames freed in a commit that is still open do not count: until then their tags
-/// say whose completions they were.
+/// Copies that can be submitted now.
 u32 TxStage::room() const {
   const u32 ring = FANTAIL_TX_FRAMES - (submitted_ - acquire(*link_.tx.consumer));
-  return std::min(ring, static_cast<u32>(peek(self_.free_tail) - free_head_));
+  return std::min(ring, free_.room());
 }
 
 /// Waits at most 1 ms for room for one packet to all subscribers; what does not fit then drops as tx_full.
@@ -342,13 +353,15 @@ bool TxStage::send_in_place(u32 index, const job& answer) {
 /// copy, has its place here: where the driver takes two zero-copy segments.)
 void TxStage::send_copy(u32 index, const job& answer) {
   const Packet& packet = burst_[asked_[index].packet];
-  const u32 frame = arena_.free_frames(index_)[free_head_++ % FANTAIL_TX_FRAMES];
-  char* target = arena_.frame(frame);
+  const u32 frame = free_.take();
   const char* header = slots_ + std::size_t{index} * FANTAIL_SLOT_SIZE + answer.header_start;
   const u32 rest = packet.length - answer.replaced;
+  const u32 length = answer.header_length + rest;
+  const u32 start = frame * FANTAIL_FRAME_SIZE + colour_of(frame, length);
+  char* target = arena_.umem() + start;
   put_bytes(target, header, answer.header_length);
   put_bytes(target + answer.header_length, arena_.umem() + packet.address + answer.replaced, rest);
-  submit(u64{frame} * FANTAIL_FRAME_SIZE, answer.header_length + rest, *tag_of(frame), asked_[index].row);
+  submit(start, length, *tag_of(frame), asked_[index].row);
 }
 
 void TxStage::submit(u64 address, u32 length, tag& copy, u16 row) {
@@ -375,8 +388,7 @@ void TxStage::commit() {
     if (giveback_[r].moved()) giveback_[r].commit_to(journal_);
     if (backlog_seen_[r] != peek(self_.backlog_seen[r])) journal_.set(self_.backlog_seen[r], backlog_seen_[r]);
   }
-  if (free_head_ != peek(self_.free_head)) journal_.set(self_.free_head, free_head_);
-  if (free_tail_ != peek(self_.free_tail)) journal_.set(self_.free_tail, free_tail_);
+  free_.commit_to(journal_);
   if (packets_ != peek(self_.packets)) journal_.set(self_.packets, packets_);
   if (in_place_ != peek(self_.in_place)) journal_.set(self_.in_place, in_place_);
   if (kernel_pending_ != peek(self_.kernel_pending)) journal_.set(self_.kernel_pending, kernel_pending_);
@@ -406,9 +418,15 @@ void TxStage::commit_accounts() {
 /// Statistics only, so outside the commit: how long each packet was inside.
 void TxStage::note_inside(u64 now_ns) {
   for (const Packet& packet : burst_) {
-    u64& bucket = self_.inside_ns[bucket_of(now_ns - packet.stamp_ns)];
-    put(bucket, peek(bucket) + 1);
+    add(self_.inside_ns[bucket_of(now_ns - packet.stamp_ns)], 1);
   }
+}
+
+void TxStage::note_laps() {
+  add(self_.timed_bursts, 1);
+  add(self_.timed_copies, jobs());
+  for (u32 stage = 0; stage < STAGE_COUNT; ++stage) add(self_.stage_ns[stage], laps_.spent(stage));
+  add(self_.kick_ns[bucket_of(laps_.spent(STAGE_KICK))], 1);
 }
 
 // -- the kernel ---------------------------------------------------------------------------------------------------------
@@ -432,7 +450,7 @@ bool TxStage::kick() {
     const int error = result < 0 ? errno : 0;
     if (error == EBUSY) mark_lost();
     if (error != 0 && error != EAGAIN && error != EBUSY && error != ENOBUFS) {
-      put(self_.kick_errors, peek(self_.kick_errors) + 1);
+      add(self_.kick_errors, 1);
       idle = false;
       break;
     }
@@ -443,7 +461,7 @@ bool TxStage::kick() {
       break;
     }
   }
-  if (calls != 0) put(self_.kicks, peek(self_.kicks) + calls);
+  if (calls != 0) add(self_.kicks, calls);
   return idle;
 }
 
@@ -524,7 +542,7 @@ void TxStage::recover_kernel_copies() {
 // -- traps and sleep ----------------------------------------------------------------------------------------------------
 
 u32 TxStage::trapped() {
-  put(self_.traps, peek(self_.traps) + 1);
+  add(self_.traps, 1);
   while (resume_ < asked_.size() && jobs_[resume_].verdict != FANTAIL_VERDICT_UNSET) ++resume_;
   if (resume_ < asked_.size()) ++resume_; // this one trapped: it stays unset, and drops as filter_trap
   return resume_;

@@ -15,7 +15,9 @@
 #include <vector>
 
 #include "arena.hpp"
+#include "free_frames.hpp"
 #include "kernel_ring.hpp"
+#include "laps.hpp"
 #include "soft_link.hpp"
 
 namespace fantail {
@@ -33,6 +35,9 @@ public:
   /// `kernel_sockets`: the pool of connected sockets of subscribers in kernel state.
   TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_sockets);
 
+  /// Before the receiving part of a turn, and after it: so that a timed burst knows what that took.
+  void begin_turn() { laps_.begin(); }
+  void received() { laps_.lap(STAGE_RECEIVE); }
   /// Reaps completions, takes packets, writes jobs for the filter. Returns how many jobs; 0: nothing to filter (packets
   /// that need no filter are done already, and completions are committed).
   u32 gather();
@@ -96,6 +101,7 @@ private:
   void commit();
   void commit_accounts();
   void note_inside(u64 now_ns);
+  void note_laps();
   void keep_for_kernel(u32 index, const job& answer);
   void send_kernel_copies();
   u32 send_one(const KernelCopy& copy) const;
@@ -119,7 +125,7 @@ private:
   std::vector<Producer<u32>> giveback_;         // to each receiver
   u32 next_receiver_ = 0;
   u32 submitted_, completed_; // TX producer and completion consumer, ahead of what is committed
-  u64 free_head_, free_tail_;
+  FreeFrames free_;
   std::vector<u64> backlog_seen_;
   u64 packets_;
   u64 kernel_pending_ = 0;
@@ -136,6 +142,7 @@ private:
   u32 resume_ = 0; // first job that a trap may be charged to
   u32 room_ = 0;   // copies that still fit into this burst
 
+  Laps laps_;
   std::vector<Asked> asked_;
   std::vector<Packet> burst_;
   std::vector<KernelCopy> kernel_copies_; // capacity KERNEL_COPIES_MAX from the start

@@ -11,12 +11,19 @@ const HEADER = 'arena_header';
 
 /** One row of words as read_consistent of the addon copies it. */
 const ROW_WORDS = 16;
+/** How often a row is read again while its stage is in the middle of a commit, and the pause between. */
+const CONSISTENT_TRIES = 50;
+const CONSISTENT_WAIT_MS = 2;
+/** Nobody ever wakes it. */
+const SLEEPER = new Int32Array(new SharedArrayBuffer(4));
 
 export class Arena {
   readonly buffer: ArrayBuffer;
   readonly view: DataView;
   private readonly words: BigUint64Array;
   private readonly row = new BigUint64Array(ROW_WORDS);
+  /** By journal: the commit that a stage was seen to be stuck in. */
+  private readonly stopped = new Map<number, bigint>();
 
   constructor(fd: number) {
     this.buffer = addon.mapArena(fd);
@@ -97,17 +104,23 @@ export class Arena {
 
   /**
    * A row of counters of a receiver or worker, none of its commits in between. The copy is overwritten by the next
-   * call. A stage that never stood still within many tries is a stopped machine; its words are read as they are.
+   * call. A stage that lost its core in the middle of a commit gets it back while we sleep; one that has not for
+   * 100 ms is stopped, or dead and not replaced yet: its words are read as they are.
    */
   consistent(journal: number, source: number): BigUint64Array {
-    if (!addon.readConsistent(this.buffer, journal, source, this.row))
-      for (let i = 0; i < ROW_WORDS; i++) this.row[i] = this.u64(source + 8 * i);
+    const isStopped = this.stopped.get(journal) === this.u64(journal); // known from another row: not waited for again
+    for (let i = 0; i < (isStopped ? 1 : CONSISTENT_TRIES); i++) {
+      if (addon.readConsistent(this.buffer, journal, source, this.row)) return this.row;
+      if (!isStopped) Atomics.wait(SLEEPER, 0, 0, CONSISTENT_WAIT_MS);
+    }
+    this.stopped.set(journal, this.u64(journal));
+    for (let i = 0; i < ROW_WORDS; i++) this.row[i] = this.u64(source + 8 * i);
     return this.row;
   }
 
-  /** A latency histogram as counts by bucket. */
-  histogram(worker: number): number[] {
-    const start = this.worker(worker, 'inside_ns');
+  /** A latency histogram of a worker as counts by bucket. */
+  histogram(worker: number, field: 'inside_ns' | 'kick_ns'): number[] {
+    const start = this.worker(worker, field);
     return Array.from({ length: limits.HISTOGRAM_BUCKETS }, (_, i) => Number(this.u64(start + 8 * i)));
   }
 }

@@ -46,6 +46,8 @@ export const limits = {
   RX_FRAMES: 8192,
   /** TX frames of one worker = TX ring = completion ring. */
   TX_FRAMES: 4096,
+  /** TX frames that a worker takes again and again, so that they stay in its cache; the others wait for bursts. */
+  HOT_FRAMES: 256,
   /** A worker's backlog limit, frames: half the RX frames of a queue. */
   BACKLOG_MAX: 4096,
   /** Packets taken from a ring in one turn. */
@@ -53,7 +55,7 @@ export const limits = {
   /** Jobs (one packet for one subscriber) of one filter call. */
   JOBS_MAX: 4096,
   /** Jobs that a burst aims at, so that its slots and frames stay in the cache. */
-  JOBS_AIM: 256,
+  JOBS_AIM: 128,
   JOB_SIZE: 32,
   /** A header slot, and where the filter may start its header by default (room for tags and tunnels before it). */
   SLOT_SIZE: 256,
@@ -69,6 +71,8 @@ export const limits = {
   KERNEL_COPIES_MAX: 8,
   /** Connected kernel sockets a worker has for subscribers whose neighbour is unresolved. */
   KERNEL_SOCKETS_MAX: 16,
+  /** One burst in so many is timed stage by stage: cheap enough to be always on. */
+  TIMED_EVERY: 16,
   /** Log-linear buckets of a latency histogram: 8 to an octave. */
   HISTOGRAM_BUCKETS: 512,
   /** Words that one commit may change. */
@@ -139,6 +143,11 @@ export const enums = [
     members: ['zerocopy', 'copy', 'skb', 'socket'],
   },
   { name: 'order', why: 'Which subscriber a packet starts with.', members: ['rotate', 'fixed'] },
+  {
+    name: 'stage',
+    why: 'What a turn of a process does, in this order; `kick` is the kernel transmitting, `filter` the way to Wasm and back.',
+    members: ['receive', 'reap', 'gather', 'filter', 'write', 'commit', 'kick'],
+  },
   { name: 'filter_verdict', why: "A filter's answer to one job.", members: ['drop_copy', 'send'] },
 ] as const satisfies readonly Enum[];
 
@@ -199,7 +208,13 @@ export const structs: readonly Struct[] = [
       'struct tag [rx_frames]: the copy an in-place frame is; its holder writes',
     ],
     [160, 'u64', 'tx_tag', 'creator', 'struct tag [workers][TX_FRAMES]'],
-    [168, 'u64', 'free', 'creator', 'u32 [workers][TX_FRAMES]: ring of free TX frames'],
+    [
+      168,
+      'u64',
+      'free',
+      'creator',
+      'u32 [workers][TX_FRAMES + HOT_FRAMES]: ring of free TX frames, then the one of hot ones',
+    ],
     [176, 'u64', 'jobs', 'creator', 'struct job [workers][JOBS_MAX]'],
     [184, 'u64', 'journal', 'creator', 'struct journal_entry [receivers + workers][JOURNAL_ENTRIES_MAX]'],
     [192, 'u64', 'soft', 'creator', 'struct soft_link [queues], socket mode only'],
@@ -221,9 +236,12 @@ export const structs: readonly Struct[] = [
     [64, 'u64', 'received', 'receiver', 'frames taken that are valid'],
     [72, 'u64', 'bytes', 'receiver', 'UDP payload bytes of those'],
     [80, 'u64[5]', 'invalid', 'receiver', 'frames refused, by enum invalid'],
+    [120, 'u64', 'timed_bursts', 'receiver', 'turns that were timed, in split; one in TIMED_EVERY'],
+    [128, 'u64', 'timed_frames', 'receiver', 'frames moved in those'],
+    [136, 'u64', 'receive_ns', 'receiver', 'time those took'],
     [192, 'u64[16]', 'backlog', 'receiver', 'frames not handed to that worker since its backlog was full'],
   ]),
-  struct('worker', 5120, 'One TX worker: its state, its free TX frames, its counters, its journal.', [
+  struct('worker', 9152, 'One TX worker: its state, its free TX frames, its counters, its journal.', [
     [0, 'u32', 'asleep', 'worker', '1 while it is about to block in poll'],
     [4, 'u32', 'pid', 'worker', 'process that runs it'],
     [8, 'u64', 'generation_done', 'worker', 'last table generation it has finished with'],
@@ -231,7 +249,7 @@ export const structs: readonly Struct[] = [
     [24, 'u64', 'journal', 'worker', 'sequence << 32 | entries committed and not yet applied'],
     [32, 'u64', 'starts', 'worker', 'how often a process has attached as this worker'],
     [64, 'u64', 'free_head', 'worker', 'TX frames ever taken from the free ring'],
-    [72, 'u64', 'free_tail', 'worker', 'TX frames ever put back'],
+    [72, 'u64', 'free_tail', 'worker', 'TX frames ever put there'],
     [80, 'u64', 'kernel_pending', 'worker', 'kernel-socket copies committed whose outcome is not'],
     [88, 'u32[8]', 'kernel_row', 'worker', 'their subscribers'],
     [128, 'u64', 'packets', 'worker', 'packets taken from its rings'],
@@ -247,8 +265,13 @@ export const structs: readonly Struct[] = [
       'worker',
       "each receiver's backlog count that was charged to subscribers",
     ],
-    [704, 'u64[16]', 'spare', 'worker', 'room for counters'],
+    [704, 'u64', 'timed_bursts', 'worker', 'bursts that were timed; one in TIMED_EVERY'],
+    [712, 'u64', 'timed_copies', 'worker', 'jobs of those'],
+    [720, 'u64[8]', 'stage_ns', 'worker', 'time those spent, by enum stage'],
+    [784, 'u64', 'hot_head', 'worker', 'TX frames ever taken from the ring of hot ones'],
+    [792, 'u64', 'hot_tail', 'worker', 'TX frames ever put there'],
     [960, 'u64[512]', 'inside_ns', 'worker', 'histogram: RX producer read to TX producer stored'],
+    [5056, 'u64[512]', 'kick_ns', 'worker', 'histogram: the kick of each timed burst'],
   ]),
   struct('ring_header', 128, 'Cursors of an SPSC ring; both run free, slots follow.', [
     [0, 'u64', 'tail', 'producer', 'slots ever pushed'],

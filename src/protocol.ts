@@ -51,15 +51,41 @@ export interface KernelRow {
   tx_ring_empty_descs: number;
 }
 
+/** Nanoseconds; 0 before the first packet. */
+export interface Latency {
+  p50: number;
+  p99: number;
+  p999: number;
+}
+
+/** One burst in 16 is timed: how many were, their jobs, and the nanoseconds that each stage took of them in all. */
+export interface Timed {
+  bursts: number;
+  copies: number;
+  stages_ns: Counts;
+}
+
 /**
- * `inside_ns`: from reading the RX producer index to storing the TX producer index; 0 before the first
- * packet.
+ * `inside_ns`: from reading the RX producer index to storing the TX producer index, of every packet.
+ * `kick_ns`: the system calls after that, of each timed burst.
  */
 export interface WorkerRow {
   worker: number;
   pid: number;
   restarts: number;
-  inside_ns: { p50: number; p99: number; p999: number };
+  inside_ns: Latency;
+  kick_ns: Latency;
+  /** Filter calls, and sendto calls, since the arena was made. */
+  bursts: number;
+  kicks: number;
+  timed: Timed;
+}
+
+/** The RX process of the split layout; inline, receiving is a stage of each worker. */
+export interface ReceiverRow {
+  pid: number;
+  /** Frames: received and taken back. */
+  timed: { bursts: number; frames: number; receive_ns: number };
 }
 
 /** One subscriber's account: received = sent + in_flight + sum of drops. */
@@ -84,6 +110,7 @@ export interface Stats {
   feed: { ip: string; port: number; received: number; bytes: number; drops: Counts };
   xdp: Counts;
   kernel: KernelRow[];
+  receivers: ReceiverRow[];
   workers: WorkerRow[];
   subscribers: AccountRow[];
 }
@@ -413,8 +440,9 @@ function statsLines(stats: Stats): string[] {
     withCounts(`feed ${feed.ip} ${feed.port} received ${feed.received} bytes ${feed.bytes}`, feed.drops),
     ...(Object.keys(stats.xdp).length > 0 ? [withCounts('xdp', stats.xdp)] : []),
     ...stats.kernel.map(({ queue, ...counts }) => withCounts(`kernel queue ${queue}`, counts)),
-    ...stats.workers.map(({ worker, pid, restarts, inside_ns: inside }) => {
-      return `worker ${worker} pid ${pid} restarts ${restarts} inside_ns ${inside.p50} ${inside.p99} ${inside.p999}`;
+    ...stats.workers.map(({ worker, pid, restarts, inside_ns: inside, kick_ns: kick }) => {
+      const latency = `inside_ns ${inside.p50} ${inside.p99} ${inside.p999} kick_ns ${kick.p50} ${kick.p99} ${kick.p999}`;
+      return `worker ${worker} pid ${pid} restarts ${restarts} ${latency}`;
     }),
     ...stats.subscribers.map((row) => {
       const counted = `received ${row.received} sent ${row.sent} in_flight ${row.in_flight} bytes ${row.bytes}`;

@@ -2,7 +2,7 @@
 import { addon } from './addon.js';
 import { type Arena, percentile } from './arena.js';
 import { membersOf, offsetOf } from './layout.js';
-import type { AccountRow, Counts, KernelRow, Stats, WorkerRow } from './protocol.js';
+import type { AccountRow, Counts, KernelRow, Latency, ReceiverRow, Stats, WorkerRow } from './protocol.js';
 import type { Subscriber, SubscriberTable } from './subscribers.js';
 
 /** What is known outside the arena. */
@@ -104,15 +104,52 @@ function kernelOf({ queues, rxSockets, txSockets }: StatsContext): KernelRow[] {
   });
 }
 
+function latencyOf(counts: readonly number[]): Latency {
+  return {
+    p50: percentile(counts, 0.5),
+    p99: percentile(counts, 0.99),
+    p999: percentile(counts, 0.999),
+  };
+}
+
+/** Statistics that the data path stores outside its commits, so that no two of them need to fit together. */
+const statistic = (arena: Arena, offset: number) => numberOf(arena.u64(offset));
+
 function workersOf(arena: Arena, { workers }: StatsContext): WorkerRow[] {
   return workers.map(({ pid, restarts }, worker) => {
-    const counts = arena.histogram(worker);
-    const inside_ns = {
-      p50: percentile(counts, 0.5),
-      p99: percentile(counts, 0.99),
-      p999: percentile(counts, 0.999),
+    const read = (field: string) => statistic(arena, arena.worker(worker, field));
+    const stages = membersOf('stage').map((name, i) => {
+      return [name, statistic(arena, arena.worker(worker, 'stage_ns') + 8 * i)] as const;
+    });
+    return {
+      worker,
+      pid,
+      restarts,
+      inside_ns: latencyOf(arena.histogram(worker, 'inside_ns')),
+      kick_ns: latencyOf(arena.histogram(worker, 'kick_ns')),
+      bursts: read('bursts'),
+      kicks: read('kicks'),
+      timed: {
+        bursts: read('timed_bursts'),
+        copies: read('timed_copies'),
+        stages_ns: Object.fromEntries(stages),
+      },
     };
-    return { worker, pid, restarts, inside_ns };
+  });
+}
+
+function receiversOf(arena: Arena, { layout }: StatsContext): ReceiverRow[] {
+  if (layout === 'inline') return [];
+  return Array.from({ length: arena.receivers }, (_, receiver) => {
+    const read = (field: string) => statistic(arena, arena.receiver(receiver, field));
+    return {
+      pid: arena.u32(arena.receiver(receiver, 'pid')),
+      timed: {
+        bursts: read('timed_bursts'),
+        frames: read('timed_frames'),
+        receive_ns: read('receive_ns'),
+      },
+    };
   });
 }
 
@@ -128,6 +165,7 @@ export function statsOf(arena: Arena, table: SubscriberTable, context: StatsCont
     feed: { ...context.feed, ...feedOf(arena) },
     xdp: xdpOf(context),
     kernel: kernelOf(context),
+    receivers: receiversOf(arena, context),
     workers: workersOf(arena, context),
     subscribers: [...table.all()].map((subscriber) => accountOf(arena, subscriber)),
   };

@@ -68,7 +68,12 @@ export class SubscriberTable {
   }
 
   find(ip: string, port: number): Subscriber | undefined {
-    return this.live.get(keyOf(ip, port));
+    return this.at(keyOf(ip, port));
+  }
+
+  /** By keyOf(ip, port). */
+  at(key: string): Subscriber | undefined {
+    return this.live.get(key);
   }
 
   /** Takes a row and the worker with the fewest subscribers. Throws TABLE_FULL. */

@@ -2,7 +2,7 @@
  * The supervisor: opens everything in order, serves the control channel, keeps the subscriber table and the neighbours
  * in step with the kernel, and closes in reverse. It is never on the data path.
  *
- *   interface → deployment → side sockets → launchers → data plane → neighbours → control, legacy control → `ready`
+ *   interface → deployment → side sockets → launchers → data plane → publisher → neighbours → control, legacy → `ready`
  */
 import { closeSync, readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
@@ -22,26 +22,17 @@ import { startLegacy } from './legacy.js';
 import { log } from './log.js';
 import { type InterfaceEvent, Neighbours } from './neighbours.js';
 import type { Counts, Replicator, Stats, SubscriberRow } from './protocol.js';
-import { Reach, type Slot } from './reach.js';
+import { Publisher } from './publisher.js';
+import { Reach } from './reach.js';
 import { statsOf, verdictsOf } from './stats.js';
-import { keyOf, type Route, type Subscriber, SubscriberTable } from './subscribers.js';
+import { type Route, SubscriberTable } from './subscribers.js';
 
 const FILTER_DEFAULT = fileURLToPath(new URL('../../build/filter.wasm', import.meta.url));
 const FILTER_NAME = 'rewrite';
-/** `add` and `remove` are answered once every worker follows the table, or BUSY after this time. */
-const APPLY_MS_MAX = 100;
-const PUMP_MS = 1;
 const HEARTBEAT_MS = 100;
 const CONTROL_PORTS_TRIED_MAX = 100;
 /** Socket mode: the kernel finds the neighbours. */
 const SOCKET_ROUTE: Route = { state: 'live', mac: null, kernelSocket: null };
-
-interface Waiter {
-  readonly generation: bigint;
-  readonly deadline_ms: number;
-  readonly resolve: () => void;
-  readonly reject: (error: Error) => void;
-}
 
 export class Supervisor implements Replicator {
   private readonly startedAt_ms = Date.now();
@@ -49,14 +40,11 @@ export class Supervisor implements Replicator {
   private deployment!: Deployment; // set first thing in start(), before anything reads it
   private plane!: DataPlane;
   private table!: SubscriberTable;
+  private publisher!: Publisher;
   private reach: Reach | null = null;
   private link: Interface | null = null;
   private destinations!: Destinations; // set in open() and whenever the interface's addresses change
   private before: Counts[] = [];
-  private waiters: Waiter[] = [];
-  private pumpTimer: NodeJS.Timeout | null = null;
-  /** Sockets given up by a subscriber, free once every worker follows that generation. */
-  private releases: { readonly slot: Slot; readonly generation: bigint }[] = [];
   control: Control | null = null;
 
   constructor(
@@ -88,11 +76,18 @@ export class Supervisor implements Replicator {
     await this.openBestPlane(filter);
     this.logFallbacks();
     this.table = new SubscriberTable(this.plane.arena, this.source());
+    this.publisher = new Publisher({
+      table: this.table,
+      wake: () => this.plane.wake(),
+      retiring: () => this.reach?.retiring() ?? [],
+      release: (slot) => this.reach?.release(slot),
+    });
     if (this.plane.mode !== 'socket') this.openReach();
     const beat = setInterval(() => this.plane.arena.beat(), HEARTBEAT_MS);
     this.closers.push(() => clearInterval(beat));
     await this.openControl();
     await this.openLegacy();
+    this.closers.push(() => this.publisher.stop()); // first to go: whoever waits is told before the channel closes
   }
 
   /** AF_XDP with its side sockets; if no such mode is possible and socket mode is allowed, that, and none of those. */
@@ -261,10 +256,6 @@ export class Supervisor implements Replicator {
 
   /** Closes in reverse order of opening; a second call finds nothing left to close. */
   async stop(): Promise<void> {
-    if (this.pumpTimer !== null) clearTimeout(this.pumpTimer);
-    this.pumpTimer = null;
-    for (const waiter of this.waiters.splice(0))
-      waiter.reject(new FantailError('BUSY', 'fantail is stopping'));
     await this.close(0);
   }
 
@@ -295,20 +286,20 @@ export class Supervisor implements Replicator {
   async add(ip: string, port: number): Promise<{ existing: boolean }> {
     this.destinations.check(ip, port);
     if (this.table.find(ip, port) !== undefined) {
-      await this.applied();
+      await this.publisher.applied();
       return { existing: true };
     }
     const worker = this.table.leastLoadedWorker();
     const added = this.table.add(ip, port, worker, SOCKET_ROUTE);
     if (this.reach !== null) added.route = routeOf(this.reach.track({ ip, port, worker }));
-    await this.applied();
+    await this.publisher.applied();
     return { existing: false };
   }
 
   async remove(ip: string, port: number): Promise<{ removed: boolean }> {
     const removed = this.table.remove(ip, port);
     if (removed) this.reach?.untrack({ ip, port });
-    await this.applied();
+    await this.publisher.applied();
     return { removed };
   }
 
@@ -346,60 +337,11 @@ export class Supervisor implements Replicator {
     });
   }
 
-  // -- publishing ----------------------------------------------------------------------------------------------------
-
-  /** Resolves once every worker follows all changes made so far; BUSY after 100 ms, applied later all the same. */
-  private applied(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const deadline_ms = performance.now() + APPLY_MS_MAX;
-      this.waiters.push({ generation: this.table.wanted, deadline_ms, resolve, reject });
-      this.pump();
-    });
-  }
-
-  /** Publishes if there is something to publish and everybody follows the last table; asks again until they do. */
-  private pump(): void {
-    if (this.pumpTimer !== null) clearTimeout(this.pumpTimer);
-    this.pumpTimer = null;
-    const retiring = this.reach?.retiring() ?? [];
-    if (this.table.publish()) {
-      this.plane.wake();
-      const generation = this.table.wanted;
-      for (const slot of retiring)
-        if (!this.releases.some((each) => each.slot.worker === slot.worker && each.slot.slot === slot.slot))
-          this.releases.push({ slot, generation });
-    }
-    const followed = this.table.followed();
-    this.releases = this.releases.filter(({ slot, generation }) => {
-      if (generation > followed) return true;
-      this.reach?.release(slot);
-      return false;
-    });
-    const now = performance.now();
-    this.waiters = this.waiters.filter((waiter) => {
-      if (waiter.generation <= followed) waiter.resolve();
-      else if (now > waiter.deadline_ms)
-        waiter.reject(
-          new FantailError('BUSY', 'a worker is slow to follow; the change is applied as soon as it does'),
-        );
-      else return true;
-      return false;
-    });
-    if (this.table.wanted > followed || this.waiters.length > 0 || this.releases.length > 0)
-      this.pumpTimer = setTimeout(() => this.pump(), PUMP_MS);
-  }
-
   private reachChanged(key: string): void {
-    const subscriber = this.byKey(key);
+    const subscriber = this.table.at(key);
     if (subscriber === undefined || this.reach === null) return;
     this.table.reroute(subscriber, routeOf(this.reach.of(subscriber)));
-    this.pump();
-  }
-
-  private byKey(key: string): Subscriber | undefined {
-    for (const subscriber of this.table.all())
-      if (keyOf(subscriber.ip, subscriber.port) === key) return subscriber;
-    return undefined;
+    this.publisher.pump();
   }
 
   // -- the interface -------------------------------------------------------------------------------------------------
@@ -422,7 +364,7 @@ export class Supervisor implements Replicator {
         log.warn(
           `${interfaceName} has changed its ${event.kind}; copies leave from ${this.table.source.ip} now`,
         );
-        this.pump();
+        this.publisher.pump();
         return;
       case 'gone':
         this.onFatal(new Failure(`the interface ${interfaceName} is gone`));

@@ -79,7 +79,19 @@ export function emptyStats(): Stats {
         tx_ring_empty_descs: 0,
       },
     ],
-    workers: [{ worker: 0, pid: 4242, restarts: 0, inside_ns: { p50: 250, p99: 700, p999: 900 } }],
+    receivers: [],
+    workers: [
+      {
+        worker: 0,
+        pid: 4242,
+        restarts: 0,
+        inside_ns: { p50: 250, p99: 700, p999: 900 },
+        kick_ns: { p50: 2000, p99: 4000, p999: 8000 },
+        bursts: 160,
+        kicks: 170,
+        timed: { bursts: 10, copies: 20, stages_ns: { filter: 100, kick: 20_000 } },
+      },
+    ],
     subscribers: [],
   };
 }

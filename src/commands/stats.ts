@@ -101,6 +101,7 @@ function statsText(current: Stats, previous: Stats | null): string {
     '',
     ...workerLines(current),
     '',
+    ...stageLines(current),
     ...subscriberLines(current, previous),
   ].join('\n');
 }
@@ -125,11 +126,33 @@ function kernelLine({ kernel }: Stats): string {
 }
 
 function workerLines({ workers }: Stats): string[] {
-  const rows = workers.map(({ worker, pid, restarts, inside_ns: inside }): Cell[] => {
-    return [String(worker), String(pid), restarts, inside.p50, inside.p99, inside.p999];
+  const rows = workers.map(({ worker, pid, restarts, inside_ns: inside, kick_ns: kick }): Cell[] => {
+    return [String(worker), String(pid), restarts, inside.p50, inside.p99, inside.p999, kick.p50, kick.p99];
   });
-  return tableLines(['worker', 'pid', 'restarts', 'inside p50 ns', 'p99', 'p99.9'], rows);
+  const names = ['worker', 'pid', 'restarts', 'inside p50 ns', 'p99', 'p99.9', 'kick p50 ns', 'p99'];
+  return tableLines(names, rows);
 }
+
+/** Where the time of each worker goes; nothing before a burst was timed. */
+function stageLines({ workers, receivers }: Stats): string[] {
+  const timed = workers.filter((row) => row.timed.copies > 0);
+  if (timed.length === 0) return [];
+  const rows = timed.map(({ worker, timed: { bursts, copies, stages_ns } }): Cell[] => {
+    const whole = sumOf(stages_ns);
+    const cells = Object.values(stages_ns).map((ns) => shareText(ns / copies, ns / whole));
+    return [String(worker), (copies / bursts).toFixed(1), ...cells];
+  });
+  const names = Object.keys(timed[0]?.timed.stages_ns ?? {});
+  return [
+    ...tableLines(['ns a copy', 'copies a burst', ...names], rows),
+    ...receivers.flatMap(({ pid, timed: { frames, receive_ns } }) => {
+      return frames === 0 ? [] : [`rx process ${pid}: ${(receive_ns / frames).toFixed(0)} ns a frame moved`];
+    }),
+    '',
+  ];
+}
+
+const shareText = (ns: number, share: number) => `${ns.toFixed(0)} (${Math.round(share * 100)} %)`;
 
 function subscriberLines({ subscribers, ...current }: Stats, previous: Stats | null): string[] {
   if (subscribers.length === 0) return ['no subscribers; add one with: fantail add <dest_ip> <dest_port>'];

@@ -128,7 +128,7 @@ std::vector<Region> regions_of(const arena_header& h) {
           {h.handed, h.rx_frames * sizeof(u32)},
           {h.rx_tag, h.rx_frames * sizeof(tag)},
           {h.tx_tag, u64{h.workers} * FANTAIL_TX_FRAMES * sizeof(tag)},
-          {h.free, u64{h.workers} * FANTAIL_TX_FRAMES * sizeof(u32)},
+          {h.free, u64{h.workers} * (FANTAIL_TX_FRAMES + FANTAIL_HOT_FRAMES) * sizeof(u32)},
           {h.jobs, u64{h.workers} * FANTAIL_JOBS_MAX * sizeof(job)},
           {h.journal, stages * FANTAIL_JOURNAL_ENTRIES_MAX * sizeof(journal_entry)},
           {h.soft, h.queues * sizeof(soft_link)},

@@ -87,6 +87,8 @@ private:
     const worker& self = arena_.worker(w);
     for (u64 at = self.free_head; at != self.free_tail; ++at)
       ++places_[arena_.free_frames(w)[at % FANTAIL_TX_FRAMES]];
+    for (u64 at = self.hot_head; at != self.hot_tail; ++at)
+      ++places_[arena_.free_frames(w)[FANTAIL_TX_FRAMES + at % FANTAIL_HOT_FRAMES]];
   }
   void count_copy(u32 w, u64 address) {
     const u32 frame = frame_of(address);

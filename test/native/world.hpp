@@ -379,6 +379,7 @@ private:
         for (ring_header* header : {&forward(r, w), &giveback(r, w)}) header->head = header->tail = start;
       arena_.worker(w).free_head = start;
       arena_.worker(w).free_tail = start + FANTAIL_TX_FRAMES;
+      arena_.worker(w).hot_head = arena_.worker(w).hot_tail = start;
     }
   }
   void make_processes() {
