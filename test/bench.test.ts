@@ -87,6 +87,7 @@ function sent(lengthNs: number): Sent {
     late_ns: NONE,
     stolen_ns: 0,
     stolen_ns_max: 0,
+    taken_ns: 0,
   };
 }
 
@@ -229,6 +230,10 @@ test('every turn of the benchmark runs, and the results say what was measured, w
         id,
       );
     const page = readFileSync(join(folder, 'latest.html'), 'utf8');
+    const markdown = readFileSync(join(folder, 'latest.md'), 'utf8');
+    for (const { name } of competitors)
+      assert.ok(markdown.includes(`\n| ${name} | `), `${name} in latest.md`);
+    for (const { name } of result.summary.targets) assert.ok(markdown.includes(`\n| ${name} | `), name);
     assert.ok(page.includes('<svg ') && page.includes('</html>') && !page.includes('NaN'));
   } finally {
     rmSync(folder, { recursive: true });

@@ -45,6 +45,7 @@ const NEEDS = [
     dnf: 'iproute',
     why: 'makes the virtual link of the demo and the tests',
   },
+  { pieces: ['bin:ethtool'], apt: 'ethtool', dnf: 'ethtool', why: 'tells and sets the queues of a card' },
 ];
 
 function isProgram(name) {

@@ -26,7 +26,12 @@ const HEIGHT = 420;
 const MARGIN = { left: 70, right: 190, top: 36, bottom: 48 };
 const RADIUS = 3;
 const LEGEND_STEP = 18;
-const TICKS = 6;
+/** How far the axes go beyond the lowest and the highest value, as a factor. */
+const ROOM = 1.3;
+/** Below so many decades d3 offers a tick at every digit. */
+const DECADES_MAX = 8;
+/** Of those we take these. */
+const TICKS: readonly string[] = ['1', '2', '5'];
 
 export const escaped = (text: string) =>
   text.replace(/[&<>"]/g, (sign) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[sign] ?? '&quot;');
@@ -43,21 +48,16 @@ type Scale = ScaleLogarithmic<number, number>;
 function scaleOf(values: readonly number[], range: readonly [number, number]): Scale {
   const low = Math.min(...values);
   const high = Math.max(...values);
-  // A single value gets room to both sides.
   return scaleLog()
-    .domain(low === high ? [low / 2, high * 2] : [low, high])
-    .range(range)
-    .nice();
+    .domain([low / ROOM, high * ROOM])
+    .range(range);
 }
 
 function axes(chart: Chart, x: Scale, y: Scale): string[] {
   const bottom = HEIGHT - MARGIN.bottom;
   const right = WIDTH - MARGIN.right;
-  const few = (scale: Scale) => {
-    const ticks = scale.ticks(TICKS);
-    const step = Math.ceil(ticks.length / (2 * TICKS));
-    return ticks.filter((_, i) => i % step === 0);
-  };
+  const few = (scale: Scale) =>
+    scale.ticks(DECADES_MAX).filter((tick) => TICKS.includes(tick.toExponential().replace(/e.*$/, '')));
   return [
     ...few(x).flatMap((tick) => [
       `<line class="grid" x1="${x(tick)}" x2="${x(tick)}" y1="${MARGIN.top}" y2="${bottom}"/>`,

@@ -201,6 +201,9 @@ export interface Transmitted {
   readonly seconds: number;
 }
 
+/** The default of peers/afxdp.hpp; a packet to all subscribers must fit. */
+const TRANSMIT_RING = 256;
+
 export interface TransmitOptions {
   /** Packets, each to every subscriber. */
   readonly count: number;
@@ -220,6 +223,7 @@ export async function transmit(
       ...['--interface', 'rep0', '--source-mac', world.replicatorMac, '--target-mac', world.netMac],
       ...['--subscribers', String(subscribers), '--size', String(size), '--seed', String(seed)],
       ...['--cpu', String(world.cores.others[0] ?? 0), '--run', String(run), '--count', String(count)],
+      ...(subscribers > TRANSMIT_RING ? ['--tx-ring', String(2 ** Math.ceil(Math.log2(subscribers)))] : []),
       ...flags,
     ],
     { namespace: world.replicator },

@@ -17,6 +17,8 @@ export interface Sent {
   /** Time that the source's core was somewhere else: in all, and at once. */
   readonly stolen_ns: number;
   readonly stolen_ns_max: number;
+  /** Time that the watched process, which never sleeps, was not given. */
+  readonly taken_ns: number;
 }
 
 export interface Flooded {
@@ -87,8 +89,9 @@ export class Engine {
     return run;
   }
 
-  async send(rate: number, count: number): Promise<Sent> {
-    return (await this.ask(`send rate=${rate} count=${count}`, (count / rate) * 5000)) as Sent;
+  /** `watch`: the pid of a process that spins, or 0. */
+  async send(rate: number, count: number, watch = 0): Promise<Sent> {
+    return (await this.ask(`send rate=${rate} count=${count} watch=${watch}`, (count / rate) * 5000)) as Sent;
   }
 
   async flood(ms: number): Promise<Flooded> {

@@ -6,7 +6,7 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeF
 import { dirname } from 'node:path';
 import type { Machine } from './machine.js';
 import type { Turn } from './measure.js';
-import type { SpecialResult } from './specials.js';
+import type { SpecialResult } from './special.js';
 
 export interface Head {
   readonly plan: string;

@@ -12,11 +12,13 @@ import { type CompetitorName, competitorOf } from './competitors.js';
 import { Engine } from './engine.js';
 import { Journal } from './journal.js';
 import { machineOf } from './machine.js';
+import { markdownOf } from './markdown.js';
 import { type Field, type Turn, takeTurn } from './measure.js';
 import { type Plan, type Point, plans } from './plan.js';
 import { ROOT } from './process.js';
 import { linesOf, pageOf } from './report.js';
-import { prepare, type Special, specials } from './specials.js';
+import type { Special } from './special.js';
+import { prepare, specials } from './specials.js';
 import { summaryOf } from './summary.js';
 import { tuneSpecials } from './tune.js';
 import { makeWorld } from './world.js';
@@ -25,6 +27,7 @@ interface Flags {
   readonly quick?: true;
   readonly tiny?: true;
   readonly tune?: true;
+  readonly soak?: true;
   readonly only?: RegExp;
   readonly rounds?: number;
   readonly seed: number;
@@ -56,9 +59,12 @@ function numberOf(text: string): number {
 function parse(): Flags {
   return new Command('npm run bench --')
     .description('Measure fantail and its competitors side by side on a virtual link. Needs root.')
-    .option('--quick', 'the base points only, in two minutes')
+    .addOption(new Option('--quick', 'the base points only, in two minutes').conflicts(['tune', 'soak']))
     .addOption(new Option('--tiny', 'everything for an instant, to see that it works').hideHelp())
-    .option('--tune', 'the raw AF_XDP programs with other settings, and nothing else')
+    .addOption(
+      new Option('--tune', 'the raw AF_XDP programs with other settings, and nothing else').conflicts('soak'),
+    )
+    .option('--soak', 'memory under 100,000 packets/s for ten minutes, and nothing else')
     .option('--only <regex>', 'only turns whose name matches; see --list', patternOf)
     .option('--rounds <n>', 'turns of each competitor at each point', numberOf)
     .option('--seed <n>', 'of the payloads', numberOf, 1)
@@ -69,8 +75,8 @@ function parse(): Flags {
     .opts<Flags>();
 }
 
-function planOf({ quick, tiny, tune, rounds }: Flags): Plan {
-  const plan = tiny ? plans.tiny : quick ? plans.quick : tune ? plans.tune : plans.full;
+function planOf({ quick, tiny, tune, soak, rounds }: Flags): Plan {
+  const plan = tiny ? plans.tiny : quick ? plans.quick : tune ? plans.tune : soak ? plans.soak : plans.full;
   return rounds === undefined ? plan : { ...plan, sizes: { ...plan.sizes, rounds } };
 }
 
@@ -125,6 +131,12 @@ function specialTask(special: Special, round: number, plan: Plan): Task {
   };
 }
 
+function specialsOf(plan: Plan): readonly Special[] {
+  if (plan.name === 'tune') return tuneSpecials(plan.sizes.rounds);
+  if (plan.name === 'soak') return specials.filter(({ id }) => id === 'memory fantail inline');
+  return specials;
+}
+
 /** Rounds one after the other at each point; who begins moves on by one each round. */
 function tasksOf(plan: Plan): Task[] {
   const { rounds } = plan.sizes;
@@ -137,9 +149,10 @@ function tasksOf(plan: Plan): Task[] {
       );
     }).flat(),
   );
-  const more = (plan.name === 'tune' ? tuneSpecials(rounds) : specials).flatMap((special) =>
-    Array.from({ length: Math.min(special.rounds, rounds) }, (_, round) => specialTask(special, round, plan)),
-  );
+  const chosen = specialsOf(plan);
+  const more = Array.from({ length: rounds }, (_, round) =>
+    chosen.filter((special) => round < special.rounds).map((special) => specialTask(special, round, plan)),
+  ).flat();
   return [...turns, ...more];
 }
 
@@ -216,6 +229,7 @@ async function main(): Promise<number> {
     join(flags.output, 'latest.json'),
     `${JSON.stringify({ ...run.head, summary, ...run }, null, 1)}\n`,
   );
+  writeFileSync(join(flags.output, 'latest.md'), markdownOf(run, summary));
   writeFileSync(join(flags.output, 'latest.html'), pageOf(run, summary));
   process.stdout.write(`${linesOf(run, summary).join('\n')}\n`);
   if (failures === 0 && flags.only === undefined) journal.finish();

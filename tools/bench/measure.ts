@@ -31,6 +31,8 @@ export interface Window extends Collected, Trial {
   readonly drain_ms: number;
   readonly late_ns: Percentiles;
   readonly stolen_ns: number;
+  /** Time that the watched process did not have its core for. */
+  readonly taken_ns: number;
   /** Time that the hypervisor gave to others, ns, over all cores. */
   readonly steal_ns: number;
 }
@@ -54,8 +56,6 @@ export interface Turn {
   /** Without subscribers: what the search tried. */
   readonly trials: readonly Window[];
   readonly limit: Limit | null;
-  /** fantail's own, after the first window. */
-  readonly inside_ns: { readonly p50: number; readonly p99: number; readonly p999: number } | null;
 }
 
 export interface Field {
@@ -77,14 +77,16 @@ export interface WindowOptions {
   readonly rate: number;
   readonly ms: number;
   readonly detail: boolean;
+  /** See Engine.send(). */
+  readonly watch?: number;
 }
 
 export async function measureWindow(engine: Engine, options: WindowOptions): Promise<Window> {
-  const { subscribers, size, queues, rate, ms, detail } = options;
+  const { subscribers, size, queues, rate, ms, detail, watch } = options;
   const count = Math.max(PACKETS_MIN, Math.ceil((rate * ms) / 1000));
   const steal = stealNs();
   await engine.begin(subscribers, size, queues);
-  const sent = await engine.send(rate, count);
+  const sent = await engine.send(rate, count, watch);
   const collected = await engine.collect({ expect: count, quietMs: QUIET_MS, limitMs: LIMIT_MS, detail });
   return windowOf(rate, sent, collected, stealNs() - steal);
 }
@@ -109,6 +111,7 @@ export function windowOf(rate: number, sent: Sent, seen: Collected, steal_ns: nu
     drain_ms,
     late_ns: sent.late_ns,
     stolen_ns: sent.stolen_ns,
+    taken_ns: sent.taken_ns,
     steal_ns,
   };
 }
@@ -142,11 +145,9 @@ async function drive({ engine, world }: Field, options: TurnOptions, contender: 
   const { subscribers, size } = point;
   const base = { subscribers, size, queues: world.queues };
   const windows: Window[] = [];
-  let inside_ns: Turn['inside_ns'] = null;
   for (const rate of point.rates) {
     await measureWindow(engine, { ...base, rate, ms: sizes.warmUpMs, detail: false });
     windows.push(await measureWindow(engine, { ...base, rate, ms: sizes.windowMs, detail: true }));
-    inside_ns ??= (await contender.stats())?.workers[0]?.inside_ns ?? null;
   }
   const trials: Window[] = [];
   let limit: Limit | null = null;
@@ -174,7 +175,6 @@ async function drive({ engine, world }: Field, options: TurnOptions, contender: 
     windows,
     trials,
     limit,
-    inside_ns,
   };
 }
 
@@ -196,6 +196,5 @@ async function transmitTurn({ engine, world, seed }: Field, options: TurnOptions
     windows: [],
     trials: [],
     limit: isWhole ? { rate: output / subscribers, output, isLowerBound: false } : null,
-    inside_ns: null,
   };
 }

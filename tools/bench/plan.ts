@@ -28,10 +28,13 @@ export interface Sizes {
   readonly microMs: number;
   readonly floodMs: number;
   readonly soakMs: number;
+  /** Short windows in search of quiet ones, and how long each is. */
+  readonly quietWindows: number;
+  readonly quietMs: number;
 }
 
 export interface Plan {
-  readonly name: 'full' | 'quick' | 'tiny' | 'tune';
+  readonly name: 'full' | 'quick' | 'tiny' | 'tune' | 'soak';
   readonly points: readonly Point[];
   readonly sizes: Sizes;
 }
@@ -78,9 +81,9 @@ const full: Plan = {
   ],
   sizes: {
     rounds: 5,
-    windowMs: 1000,
+    windowMs: 800,
     warmUpMs: 150,
-    searchMs: 400,
+    searchMs: 300,
     tolerance: 1.02,
     searchMin: 20,
     searchMax: 1_500_000,
@@ -88,6 +91,8 @@ const full: Plan = {
     microMs: 300,
     floodMs: 1000,
     soakMs: 30_000,
+    quietWindows: 32,
+    quietMs: 20,
   },
 };
 
@@ -105,6 +110,7 @@ const quick: Plan = {
     microMs: 50,
     floodMs: 300,
     soakMs: 2000,
+    quietWindows: 8,
   },
 };
 
@@ -123,10 +129,19 @@ const tiny: Plan = {
     microMs: 5,
     floodMs: 20,
     soakMs: 100,
+    quietWindows: 2,
+    quietMs: 20,
   },
 };
 
 /** See tune.ts. */
 const tune: Plan = { name: 'tune', points: [], sizes: full.sizes };
 
-export const plans = { full, quick, tiny, tune } as const;
+/** Ten minutes of the memory row. */
+const soak: Plan = {
+  name: 'soak',
+  points: [],
+  sizes: { ...full.sizes, rounds: 1, soakMs: 600_000 },
+};
+
+export const plans = { full, quick, tiny, tune, soak } as const;

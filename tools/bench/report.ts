@@ -28,17 +28,20 @@ const COLOURS = [
   '#bcbd22',
 ];
 
-const precise = (value: number) => String(Number(value.toPrecision(3)));
+export const precise = (value: number) => String(Number(value.toPrecision(3)));
 const microseconds = (spread: Spread | null | undefined) => (spread ? precise(spread.median / 1000) : '–');
 
 /** `3.1 (2.9–3.4)`. */
-function spreadText(spread: Spread | null | undefined, text: (value: number) => string = precise): string {
+export function spreadText(
+  spread: Spread | null | undefined,
+  text: (value: number) => string = precise,
+): string {
   if (!spread) return '–';
   if (spread.rounds < 2) return text(spread.median);
   return `${text(spread.median)} (${text(spread.min)}–${text(spread.max)})`;
 }
 
-function pointText(point: string): string {
+export function pointText(point: string): string {
   const [, subscribers, size] = /^s(\d+)-b(\d+)$/.exec(point) ?? [];
   return `${subscribers} × ${size} B`;
 }
@@ -95,7 +98,7 @@ function limitTable(rows: readonly LimitRow[]): Table {
   };
 }
 
-function targetText({ met, insideSpread }: TargetRow): string {
+export function targetText({ met, insideSpread }: TargetRow): string {
   if (met === null) return 'not measured';
   return met ? 'met' : insideSpread ? 'missed, inside the spread' : 'missed';
 }

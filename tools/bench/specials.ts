@@ -7,32 +7,17 @@ import { join } from 'node:path';
 import { type Stats, sumOf } from '../../src/protocol.js';
 import { type CompetitorName, type Contender, competitorOf, type Setup } from './competitors.js';
 import { Engine } from './engine.js';
-import { type Field, measureWindow } from './measure.js';
-import type { Sizes } from './plan.js';
+import { measureWindow } from './measure.js';
 import { ROOT, run, sleep } from './process.js';
 import { searchLossless } from './search.js';
-import { makeWorld } from './world.js';
-
-export interface SpecialResult {
-  readonly special: string;
-  /** What it is, for people. */
-  readonly title: string;
-  readonly round: number;
-  readonly command: string;
-  readonly mode: string;
-  readonly values: Readonly<Record<string, number>>;
-}
-
-export interface Special {
-  readonly id: string;
-  readonly title: string;
-  readonly rounds: number;
-  run(field: Field, sizes: Sizes): Promise<Pick<SpecialResult, 'command' | 'mode' | 'values'>>;
-}
+import { SIZE, type Special } from './special.js';
+import { undisturbedSpecials } from './undisturbed.js';
+import { built, makeWorld } from './world.js';
 
 const SUBSCRIBERS = 16;
-const SIZE = 200;
 const SOAK_RATE = 100_000;
+/** A soak is measured in pieces of so much. */
+const STRETCH_MS = 60_000;
 const RECOVERY_RATE = 20_000;
 /** /proc counts in USER_HZ, 100 a second everywhere. */
 const NS_A_TICK = 1e7;
@@ -52,12 +37,36 @@ async function withFantail<T>(
   }
 }
 
+// ---- The machine by itself ----
+
+const spinner: Special = {
+  id: 'spinner',
+  title: 'a loop that does nothing but read the clock: what the machine takes from it',
+  rounds: 5,
+  run({ world }, { windowMs }) {
+    const words = ['--cpu', String(world.cores.others[0] ?? world.cores.source), '--ms', String(windowMs)];
+    const found = JSON.parse(run(built('spinner'), words)) as {
+      brief: number;
+      longer: number;
+      lost_ns: number;
+      longest_ns: number;
+    }; // our own program
+    const values = {
+      over_1us_a_second: (found.brief * 1000) / windowMs,
+      over_10us_a_second: (found.longer * 1000) / windowMs,
+      lost_percent: found.lost_ns / windowMs / 1e4,
+      longest_us: found.longest_ns / 1000,
+    };
+    return Promise.resolve({ command: `spinner ${words.join(' ')}`, mode: '–', values });
+  },
+};
+
 // ---- The filter by itself ----
 
 const filter: Special = {
   id: 'filter',
   title: 'the filter alone, bursts of 256 jobs',
-  rounds: 1,
+  rounds: 5,
   async run(_field, { rounds, microMs }) {
     // The flags that a worker sets for itself.
     const flags = ['--no-liftoff', '--no-wasm-tier-up', '--no-wasm-lazy-compilation'];
@@ -154,13 +163,16 @@ const memory = (name: CompetitorName): Special => ({
       await measureWindow(engine, { ...stretch, ms: warmUpMs });
       await sleep(SETTLE_MS);
       const before = footprint(fantail.pids());
-      const { lost } = await measureWindow(engine, { ...stretch, ms: soakMs });
+      let lost = 0;
+      for (let left = soakMs; left > 0; left -= STRETCH_MS)
+        lost += (await measureWindow(engine, { ...stretch, ms: Math.min(left, STRETCH_MS) })).lost;
       const after = footprint(fantail.pids());
       return {
         values: {
           rx_mib: after.rx / MIB,
           all_mib: after.all / MIB,
           growth_mib: (after.all - before.all) / MIB,
+          rx_growth_mib: (after.rx - before.rx) / MIB,
           seconds: soakMs / 1000,
           lost,
         },
@@ -278,6 +290,8 @@ const workers: Special = {
 };
 
 export const specials: readonly Special[] = [
+  spinner,
+  ...undisturbedSpecials,
   filter,
   idle('fantail inline'),
   idle('fantail split'),

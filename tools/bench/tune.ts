@@ -5,13 +5,13 @@
  */
 import { startBounce, transmitFor } from './competitors.js';
 import { measureWindow } from './measure.js';
-import type { Special } from './specials.js';
+import type { Special } from './special.js';
 
 /** Flags of peers/afxdp.hpp; the first of each is the default. */
 const SETTINGS: Readonly<Record<string, readonly number[]>> = {
   chunk: [4096, 2048],
   'rx-ring': [8192, 2048, 512],
-  'tx-ring': [4096, 2048, 1024, 512],
+  'tx-ring': [256, 4096, 2048, 1024, 512, 128],
   batch: [64, 16, 32, 128, 256],
   budget: [256, 32, 64, 1024],
   'prefer-busy-poll': [1, 0],
