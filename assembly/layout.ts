@@ -10,6 +10,8 @@ export const SUBSCRIBERS_MAX: u32 = 0x1000;
 export const SUBSCRIBER_SIZE: u32 = 0x80;
 export const PARAM_SIZE: u32 = 0x40;
 export const FILTER_ABI: u32 = 0x1;
+export const STATE_SIZE: u32 = 0x1000;
+export const WINDOW_STATE: u32 = 0x220000;
 export const VERDICT_UNSET: u32 = 0xffffffff;
 export const DROP_COPY: u32 = 0;
 export const SEND: u32 = 1;
@@ -35,6 +37,10 @@ export const SUBSCRIBER_KERNEL_SOCKET: usize = 26;
 export const SUBSCRIBER_WORKER: usize = 28;
 /** u64: unique to each add; a row that is used again has another */
 export const SUBSCRIBER_EPOCH: usize = 32;
+/** u16: slot of the filter that answers for it */
+export const SUBSCRIBER_FILTER: usize = 40;
+/** u16: bytes of param that are set; the rest are zero */
+export const SUBSCRIBER_PARAM_LENGTH: usize = 42;
 /** u8[64]: the filter's parameters for this subscriber */
 export const SUBSCRIBER_PARAM: usize = 64;
 

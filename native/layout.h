@@ -19,7 +19,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0x229f9e55u
+#define FANTAIL_LAYOUT_VERSION 0x600fb14u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 0x1000u
 #define FANTAIL_RX_FRAMES 0x2000u
@@ -44,8 +44,11 @@ typedef __u64 u64;
 #define FANTAIL_HISTOGRAM_BUCKETS 0x200u
 #define FANTAIL_JOURNAL_ENTRIES_MAX 0x8000u
 #define FANTAIL_FILTER_ABI 0x1u
+#define FANTAIL_FILTERS_MAX 0x10u
+#define FANTAIL_STATE_SIZE 0x1000u
 #define FANTAIL_WINDOW_JOBS 0x100000u
 #define FANTAIL_WINDOW_SLOTS 0x120000u
+#define FANTAIL_WINDOW_STATE 0x220000u
 #define FANTAIL_WINDOW_SUBSCRIBERS 0x240000u
 #define FANTAIL_WINDOW_FRAMES 0x400000u
 #define FANTAIL_VERDICT_UNSET 0xffffffffu
@@ -210,7 +213,9 @@ struct arena_header {
 	u64 umem; /* (creator) RX frames, then per worker TX frames and header slots */
 	u64 umem_size; /* (creator) bytes registered as UMEM */
 	u32 queue_id[64]; /* (creator) the interface's number of each queue served */
-	u8 pad_472[40];
+	u64 filter_slot; /* (creator) struct filter_slot [workers][FILTERS_MAX] */
+	u64 filter_state; /* (creator) struct filter_state [workers][FILTERS_MAX] */
+	u8 pad_488[24];
 };
 FANTAIL_ASSERT(sizeof(struct arena_header) == 512, "arena_header changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, magic) == 0, "arena_header.magic moved");
@@ -249,18 +254,22 @@ FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, soft) == 192, "arena_head
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, umem) == 200, "arena_header.umem moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, umem_size) == 208, "arena_header.umem_size moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, queue_id) == 216, "arena_header.queue_id moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, filter_slot) == 472, "arena_header.filter_slot moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, filter_state) == 480, "arena_header.filter_state moved");
 /* Orders of the supervisor to every process of the data path. */
 struct control {
 	u32 state; /* (supervisor) enum run_state */
 	u8 pad_4[4];
 	u64 generation; /* (supervisor) newest published table; its buffer is generation & 1 */
 	u64 heartbeat_ns; /* (supervisor) CLOCK_MONOTONIC of its last turn */
-	u8 pad_24[104];
+	u64 filter_orders; /* (supervisor) orders to load or drop a module, ever given to the workers */
+	u8 pad_32[96];
 };
 FANTAIL_ASSERT(sizeof(struct control) == 128, "control changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct control, state) == 0, "control.state moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct control, generation) == 8, "control.generation moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct control, heartbeat_ns) == 16, "control.heartbeat_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct control, filter_orders) == 24, "control.filter_orders moved");
 /* One caller of rx_stage: its state, its counters, its journal. */
 struct receiver {
 	u32 asleep; /* (receiver) 1 while it is about to block in poll */
@@ -299,7 +308,9 @@ struct worker {
 	u64 heartbeat_ns; /* (worker) CLOCK_MONOTONIC of its last turn */
 	u64 journal; /* (worker) sequence << 32 | entries committed and not yet applied */
 	u64 starts; /* (worker) how often a process has attached as this worker */
-	u8 pad_40[24];
+	u64 filter_orders_done; /* (worker) the last of those orders that it has carried out */
+	u32 calling; /* (worker) 1 + the filter slot that it is calling; 0: none */
+	u8 pad_52[12];
 	u64 free_head; /* (worker) TX frames ever taken from the free ring */
 	u64 free_tail; /* (worker) TX frames ever put there */
 	u64 kernel_pending; /* (worker) kernel-socket copies committed whose outcome is not */
@@ -329,6 +340,8 @@ FANTAIL_ASSERT(__builtin_offsetof(struct worker, generation_done) == 8, "worker.
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, heartbeat_ns) == 16, "worker.heartbeat_ns moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, journal) == 24, "worker.journal moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, starts) == 32, "worker.starts moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, filter_orders_done) == 40, "worker.filter_orders_done moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, calling) == 48, "worker.calling moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, free_head) == 64, "worker.free_head moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, free_tail) == 72, "worker.free_tail moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, kernel_pending) == 80, "worker.kernel_pending moved");
@@ -401,7 +414,9 @@ struct subscriber {
 	u16 kernel_socket; /* (supervisor) slot of its connected socket while its state is kernel */
 	u32 worker; /* (supervisor) the one worker that serves it */
 	u64 epoch; /* (supervisor) unique to each add; a row that is used again has another */
-	u8 pad_40[24];
+	u16 filter; /* (supervisor) slot of the filter that answers for it */
+	u16 param_length; /* (supervisor) bytes of param that are set; the rest are zero */
+	u8 pad_44[20];
 	u8 param[64]; /* (supervisor) the filter's parameters for this subscriber */
 };
 FANTAIL_ASSERT(sizeof(struct subscriber) == 128, "subscriber changed size");
@@ -415,6 +430,8 @@ FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, source_port) == 24, "subscr
 FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, kernel_socket) == 26, "subscriber.kernel_socket moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, worker) == 28, "subscriber.worker moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, epoch) == 32, "subscriber.epoch moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, filter) == 40, "subscriber.filter moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, param_length) == 42, "subscriber.param_length moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, param) == 64, "subscriber.param moved");
 /* A published subscriber table, one of two; lists name the rows of each worker. */
 struct table {
@@ -469,6 +486,41 @@ FANTAIL_ASSERT(__builtin_offsetof(struct job, header_start) == 20, "job.header_s
 FANTAIL_ASSERT(__builtin_offsetof(struct job, header_length) == 22, "job.header_length moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct job, replaced) == 24, "job.replaced moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct job, payload_sum) == 28, "job.payload_sum moved");
+/* What one worker knows of one of its filters; outside the commits but for state_owner. */
+struct filter_slot {
+	u64 calls; /* (worker) bursts answered by the module in this slot */
+	u64 jobs; /* (worker) jobs of those */
+	u64 sent; /* (worker) answered: send, and lawful */
+	u64 dropped; /* (worker) answered: drop */
+	u64 bad_answers; /* (worker) refused: unlawful */
+	u64 too_big; /* (worker) refused: its header made a packet too big that was not */
+	u64 traps; /* (worker) jobs that trapped */
+	u64 timed_jobs; /* (worker) jobs of calls that were timed */
+	u64 timed_ns; /* (worker) time those calls took */
+	u64 state_owner; /* (worker) whose state the block of this slot holds; another owner starts from zeros */
+	u64 undo_packets; /* (worker) packets taken when the copy of the state was made; all ones: none */
+	u8 pad_88[40];
+};
+FANTAIL_ASSERT(sizeof(struct filter_slot) == 128, "filter_slot changed size");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, calls) == 0, "filter_slot.calls moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, jobs) == 8, "filter_slot.jobs moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, sent) == 16, "filter_slot.sent moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, dropped) == 24, "filter_slot.dropped moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, bad_answers) == 32, "filter_slot.bad_answers moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, too_big) == 40, "filter_slot.too_big moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, traps) == 48, "filter_slot.traps moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, timed_jobs) == 56, "filter_slot.timed_jobs moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, timed_ns) == 64, "filter_slot.timed_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, state_owner) == 72, "filter_slot.state_owner moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, undo_packets) == 80, "filter_slot.undo_packets moved");
+/* The state of one filter of one worker. */
+struct filter_state {
+	u8 block[4096]; /* (filter) as the filter sees it at WINDOW_STATE */
+	u8 undo[4096]; /* (worker) as it was before the burst that is not committed */
+};
+FANTAIL_ASSERT(sizeof(struct filter_state) == 8192, "filter_state changed size");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_state, block) == 0, "filter_state.block moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_state, undo) == 4096, "filter_state.undo moved");
 /* Socket mode: the kernel side of one queue, as AF_XDP would have it. */
 struct soft_link {
 	u32 rx_producer; /* (link) as in struct xdp_ring */

@@ -79,9 +79,14 @@ export const limits = {
   JOURNAL_ENTRIES_MAX: 32768,
   /** The filter ABI that fantail_abi() must return. */
   FILTER_ABI: 1,
-  /** The filter's memory: private pages, jobs, slots (read-write); then subscribers and RX frames (read-only). */
+  /** Modules that a worker has loaded at once; slot 0 is the built-in rewrite. */
+  FILTERS_MAX: 16,
+  /** The block that a filter with state keeps it in, one a worker and filter; committed with the burst. */
+  STATE_SIZE: 4096,
+  /** The filter's memory: private pages, jobs, slots, state (read-write); then subscribers and RX frames (read-only). */
   WINDOW_JOBS: 0x100000,
   WINDOW_SLOTS: 0x120000,
+  WINDOW_STATE: 0x220000,
   WINDOW_SUBSCRIBERS: 0x240000,
   WINDOW_FRAMES: 0x400000,
   /** What a job's verdict holds before the filter has answered. */
@@ -221,11 +226,14 @@ export const structs: readonly Struct[] = [
     [200, 'u64', 'umem', 'creator', 'RX frames, then per worker TX frames and header slots'],
     [208, 'u64', 'umem_size', 'creator', 'bytes registered as UMEM'],
     [216, 'u32[64]', 'queue_id', 'creator', "the interface's number of each queue served"],
+    [472, 'u64', 'filter_slot', 'creator', 'struct filter_slot [workers][FILTERS_MAX]'],
+    [480, 'u64', 'filter_state', 'creator', 'struct filter_state [workers][FILTERS_MAX]'],
   ]),
   struct('control', 128, 'Orders of the supervisor to every process of the data path.', [
     [0, 'u32', 'state', 'supervisor', 'enum run_state'],
     [8, 'u64', 'generation', 'supervisor', 'newest published table; its buffer is generation & 1'],
     [16, 'u64', 'heartbeat_ns', 'supervisor', 'CLOCK_MONOTONIC of its last turn'],
+    [24, 'u64', 'filter_orders', 'supervisor', 'orders to load or drop a module, ever given to the workers'],
   ]),
   struct('receiver', 320, 'One caller of rx_stage: its state, its counters, its journal.', [
     [0, 'u32', 'asleep', 'receiver', '1 while it is about to block in poll'],
@@ -248,6 +256,8 @@ export const structs: readonly Struct[] = [
     [16, 'u64', 'heartbeat_ns', 'worker', 'CLOCK_MONOTONIC of its last turn'],
     [24, 'u64', 'journal', 'worker', 'sequence << 32 | entries committed and not yet applied'],
     [32, 'u64', 'starts', 'worker', 'how often a process has attached as this worker'],
+    [40, 'u64', 'filter_orders_done', 'worker', 'the last of those orders that it has carried out'],
+    [48, 'u32', 'calling', 'worker', '1 + the filter slot that it is calling; 0: none'],
     [64, 'u64', 'free_head', 'worker', 'TX frames ever taken from the free ring'],
     [72, 'u64', 'free_tail', 'worker', 'TX frames ever put there'],
     [80, 'u64', 'kernel_pending', 'worker', 'kernel-socket copies committed whose outcome is not'],
@@ -304,6 +314,8 @@ export const structs: readonly Struct[] = [
     [26, 'u16', 'kernel_socket', 'supervisor', 'slot of its connected socket while its state is kernel'],
     [28, 'u32', 'worker', 'supervisor', 'the one worker that serves it'],
     [32, 'u64', 'epoch', 'supervisor', 'unique to each add; a row that is used again has another'],
+    [40, 'u16', 'filter', 'supervisor', 'slot of the filter that answers for it'],
+    [42, 'u16', 'param_length', 'supervisor', 'bytes of param that are set; the rest are zero'],
     [64, 'u8[64]', 'param', 'supervisor', "the filter's parameters for this subscriber"],
   ]),
   struct('table', 659456, 'A published subscriber table, one of two; lists name the rows of each worker.', [
@@ -336,6 +348,23 @@ export const structs: readonly Struct[] = [
       'worker',
       'one’s complement sum of the UDP payload, or VERDICT_UNSET if not asked for',
     ],
+  ]),
+  struct('filter_slot', 128, 'What one worker knows of one of its filters; outside the commits but for state_owner.', [
+    [0, 'u64', 'calls', 'worker', 'bursts answered by the module in this slot'],
+    [8, 'u64', 'jobs', 'worker', 'jobs of those'],
+    [16, 'u64', 'sent', 'worker', 'answered: send, and lawful'],
+    [24, 'u64', 'dropped', 'worker', 'answered: drop'],
+    [32, 'u64', 'bad_answers', 'worker', 'refused: unlawful'],
+    [40, 'u64', 'too_big', 'worker', 'refused: its header made a packet too big that was not'],
+    [48, 'u64', 'traps', 'worker', 'jobs that trapped'],
+    [56, 'u64', 'timed_jobs', 'worker', 'jobs of calls that were timed'],
+    [64, 'u64', 'timed_ns', 'worker', 'time those calls took'],
+    [72, 'u64', 'state_owner', 'worker', 'whose state the block of this slot holds; another owner starts from zeros'],
+    [80, 'u64', 'undo_packets', 'worker', 'packets taken when the copy of the state was made; all ones: none'],
+  ]),
+  struct('filter_state', 8192, 'The state of one filter of one worker.', [
+    [0, 'u8[4096]', 'block', 'filter', 'as the filter sees it at WINDOW_STATE'],
+    [4096, 'u8[4096]', 'undo', 'worker', 'as it was before the burst that is not committed'],
   ]),
   struct('soft_link', 295424, 'Socket mode: the kernel side of one queue, as AF_XDP would have it.', [
     [0, 'u32', 'rx_producer', 'link', 'as in struct xdp_ring'],
