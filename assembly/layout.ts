@@ -2,7 +2,7 @@
 
 export const JOBS_MAX: u32 = 0x1000;
 export const JOBS_AIM: u32 = 0x80;
-export const JOB_SIZE: u32 = 0x20;
+export const JOB_SIZE: u32 = 0x28;
 export const SLOT_SIZE: u32 = 0x100;
 export const SLOT_HEADROOM: u32 = 0x40;
 export const HEADER_SIZE: u32 = 0x2a;
@@ -11,7 +11,7 @@ export const SUBSCRIBER_SIZE: u32 = 0x80;
 export const PARAM_SIZE: u32 = 0x40;
 export const FILTER_ABI: u32 = 0x1;
 export const STATE_SIZE: u32 = 0x1000;
-export const WINDOW_STATE: u32 = 0x220000;
+export const WINDOW_STATE: u32 = 0x230000;
 export const VERDICT_UNSET: u32 = 0xffffffff;
 export const DROP_COPY: u32 = 0;
 export const SEND: u32 = 1;
@@ -63,3 +63,5 @@ export const JOB_HEADER_LENGTH: usize = 22;
 export const JOB_REPLACED: usize = 24;
 /** u32: one’s complement sum of the UDP payload, or VERDICT_UNSET if not asked for */
 export const JOB_PAYLOAD_SUM: usize = 28;
+/** u64: CLOCK_REALTIME at which its RX producer index was read */
+export const JOB_RECEIVE_NS: usize = 32;

@@ -19,7 +19,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0x600fb14u
+#define FANTAIL_LAYOUT_VERSION 0xcaa5d449u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 0x1000u
 #define FANTAIL_RX_FRAMES 0x2000u
@@ -29,7 +29,7 @@ typedef __u64 u64;
 #define FANTAIL_BURST_MAX 0x40u
 #define FANTAIL_JOBS_MAX 0x1000u
 #define FANTAIL_JOBS_AIM 0x80u
-#define FANTAIL_JOB_SIZE 0x20u
+#define FANTAIL_JOB_SIZE 0x28u
 #define FANTAIL_SLOT_SIZE 0x100u
 #define FANTAIL_SLOT_HEADROOM 0x40u
 #define FANTAIL_HEADER_SIZE 0x2au
@@ -47,8 +47,8 @@ typedef __u64 u64;
 #define FANTAIL_FILTERS_MAX 0x10u
 #define FANTAIL_STATE_SIZE 0x1000u
 #define FANTAIL_WINDOW_JOBS 0x100000u
-#define FANTAIL_WINDOW_SLOTS 0x120000u
-#define FANTAIL_WINDOW_STATE 0x220000u
+#define FANTAIL_WINDOW_SLOTS 0x130000u
+#define FANTAIL_WINDOW_STATE 0x230000u
 #define FANTAIL_WINDOW_SUBSCRIBERS 0x240000u
 #define FANTAIL_WINDOW_FRAMES 0x400000u
 #define FANTAIL_VERDICT_UNSET 0xffffffffu
@@ -475,8 +475,9 @@ struct job {
 	u16 header_length; /* (filter) its bytes */
 	u32 replaced; /* (filter) leading bytes of the packet that the header stands for */
 	u32 payload_sum; /* (worker) one’s complement sum of the UDP payload, or VERDICT_UNSET if not asked for */
+	u64 receive_ns; /* (worker) CLOCK_REALTIME at which its RX producer index was read */
 };
-FANTAIL_ASSERT(sizeof(struct job) == 32, "job changed size");
+FANTAIL_ASSERT(sizeof(struct job) == 40, "job changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct job, packet) == 0, "job.packet moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct job, length) == 4, "job.length moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct job, slot) == 8, "job.slot moved");
@@ -486,6 +487,7 @@ FANTAIL_ASSERT(__builtin_offsetof(struct job, header_start) == 20, "job.header_s
 FANTAIL_ASSERT(__builtin_offsetof(struct job, header_length) == 22, "job.header_length moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct job, replaced) == 24, "job.replaced moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct job, payload_sum) == 28, "job.payload_sum moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct job, receive_ns) == 32, "job.receive_ns moved");
 /* What one worker knows of one of its filters; outside the commits but for state_owner. */
 struct filter_slot {
 	u64 calls; /* (worker) bursts answered by the module in this slot */

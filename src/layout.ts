@@ -56,7 +56,7 @@ export const limits = {
   JOBS_MAX: 4096,
   /** Jobs that a burst aims at, so that its slots and frames stay in the cache. */
   JOBS_AIM: 128,
-  JOB_SIZE: 32,
+  JOB_SIZE: 40,
   /** A header slot, and where the filter may start its header by default (room for tags and tunnels before it). */
   SLOT_SIZE: 256,
   SLOT_HEADROOM: 64,
@@ -85,8 +85,8 @@ export const limits = {
   STATE_SIZE: 4096,
   /** The filter's memory: private pages, jobs, slots, state (read-write); then subscribers and RX frames (read-only). */
   WINDOW_JOBS: 0x100000,
-  WINDOW_SLOTS: 0x120000,
-  WINDOW_STATE: 0x220000,
+  WINDOW_SLOTS: 0x130000,
+  WINDOW_STATE: 0x230000,
   WINDOW_SUBSCRIBERS: 0x240000,
   WINDOW_FRAMES: 0x400000,
   /** What a job's verdict holds before the filter has answered. */
@@ -332,7 +332,7 @@ export const structs: readonly Struct[] = [
     [32, 'u64', 'bytes', 'worker', 'bytes on the wire of copies sent'],
     [40, `u64[${DROPS}]`, 'drop', 'worker', 'by enum drop'],
   ]),
-  struct('job', 32, 'One packet for one subscriber: the question and the answer of the filter.', [
+  struct('job', 40, 'One packet for one subscriber: the question and the answer of the filter.', [
     [0, 'u32', 'packet', 'worker', "the packet in the filter's memory (read-only)"],
     [4, 'u32', 'length', 'worker', 'its bytes, Ethernet to end of IP packet'],
     [8, 'u32', 'slot', 'worker', 'its header slot: SLOT_SIZE bytes, read-write'],
@@ -348,6 +348,7 @@ export const structs: readonly Struct[] = [
       'worker',
       'one’s complement sum of the UDP payload, or VERDICT_UNSET if not asked for',
     ],
+    [32, 'u64', 'receive_ns', 'worker', 'CLOCK_REALTIME at which its RX producer index was read'],
   ]),
   struct('filter_slot', 128, 'What one worker knows of one of its filters; outside the commits but for state_owner.', [
     [0, 'u64', 'calls', 'worker', 'bursts answered by the module in this slot'],
