@@ -9,11 +9,9 @@
 import { runInNewContext } from 'node:vm';
 import { FantailError, messageOf } from './errors.js';
 import { limits } from './layout.js';
-import { ABI_EXPORT, BURST_EXPORT, checkRules, refuse } from './rules.js';
+import { ABI_EXPORT, BURST_EXPORT, checkRules, MODULE_SIZE_MAX, refuse, STATE_EXPORT } from './rules.js';
 import { Samples } from './samples.js';
 
-/** A control message that carries a module has at most this many bytes, and so has a file. */
-export const MODULE_SIZE_MAX = 1 << 20;
 /**
  * What a run on the samples may take, compiling included: a filter that does not return must not
  * stop its caller.
@@ -25,6 +23,8 @@ export type Burst = (jobs: number, first: number, count: number) => void;
 
 export interface Filter {
   readonly abi: number;
+  /** What fantail_state() answers: the layout of the state that it keeps; 0 where it keeps none. */
+  readonly state: number;
   /** The export itself: nothing stands between the worker's loop and the module. */
   readonly burst: Burst;
 }
@@ -56,7 +56,8 @@ async function compile(bytes: Uint8Array): Promise<WebAssembly.Module> {
   }
 }
 
-function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Filter {
+/** The same of a module that is compiled already. */
+export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Filter {
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   const abi = exports[ABI_EXPORT];
   const burst = exports[BURST_EXPORT];
@@ -67,7 +68,9 @@ function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Fi
   if (version !== limits.FILTER_ABI) {
     refuse(`${ABI_EXPORT}() answers ${version}; this fantail speaks version ${limits.FILTER_ABI} of the ABI`);
   }
-  return { abi: version, burst: burst as Burst }; // the rules fix its signature
+  const state = exports[STATE_EXPORT];
+  const layout = typeof state === 'function' ? Number(state()) : 0;
+  return { abi: version, state: layout, burst: burst as Burst }; // the rules fix its signature
 }
 
 /**

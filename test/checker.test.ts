@@ -9,9 +9,9 @@ import binaryen from 'binaryen';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FantailError } from '../src/errors.js';
-import { checkModule, loadFilter, MODULE_SIZE_MAX } from '../src/filter.js';
+import { checkModule, loadFilter } from '../src/filter.js';
 import { limits } from '../src/layout.js';
-import { TABLE_ENTRIES_MAX } from '../src/rules.js';
+import { MODULE_SIZE_MAX, TABLE_ENTRIES_MAX } from '../src/rules.js';
 
 const test = suite('checker');
 
@@ -22,12 +22,12 @@ const BURST = '(export "fantail_burst") (param $jobs i32) (param $first i32) (pa
 /** A loop over the jobs; `each` has the job's address in $job. */
 function burst(each: string): string {
   return `(func $burst ${BURST} (local $job i32) (local $end i32)
-    (local.set $job (i32.add (local.get $jobs) (i32.shl (local.get $first) (i32.const 5))))
-    (local.set $end (i32.add (local.get $job) (i32.shl (local.get $count) (i32.const 5))))
+    (local.set $job (i32.add (local.get $jobs) (i32.mul (local.get $first) (i32.const ${limits.JOB_SIZE}))))
+    (local.set $end (i32.add (local.get $job) (i32.mul (local.get $count) (i32.const ${limits.JOB_SIZE}))))
     (block $done (loop $next
       (br_if $done (i32.ge_u (local.get $job) (local.get $end)))
       ${each}
-      (local.set $job (i32.add (local.get $job) (i32.const 32)))
+      (local.set $job (i32.add (local.get $job) (i32.const ${limits.JOB_SIZE})))
       (br $next))))`;
 }
 
@@ -374,7 +374,12 @@ const misbehaved: readonly [name: string, bytes: () => Uint8Array, sentence: Reg
   [
     'ignores first',
     () =>
-      filterOf({ burst: burst(DROP).replace('(i32.shl (local.get $first) (i32.const 5))', '(i32.const 0)') }),
+      filterOf({
+        burst: burst(DROP).replace(
+          `(i32.mul (local.get $first) (i32.const ${limits.JOB_SIZE}))`,
+          '(i32.const 0)',
+        ),
+      }),
     /^fantail_burst\(jobs, 3, 5\): sample job 5 .*: it is not answered/,
   ],
   [
