@@ -9,7 +9,7 @@
 import { runInNewContext } from 'node:vm';
 import { FantailError, messageOf } from './errors.js';
 import { limits } from './layout.js';
-import { ABI_EXPORT, BURST_EXPORT, checkRules, MODULE_SIZE_MAX, refuse, STATE_EXPORT } from './rules.js';
+import { ABI_EXPORT, BURST_EXPORT, checkRules, refuse, STATE_EXPORT } from './rules.js';
 import { Samples } from './samples.js';
 
 /**
@@ -34,8 +34,8 @@ export interface Filter {
  * must.
  */
 export async function checkModule(bytes: Uint8Array): Promise<void> {
-  if (bytes.length > MODULE_SIZE_MAX) {
-    refuse(`the module has ${bytes.length} bytes; at most ${MODULE_SIZE_MAX} are taken`);
+  if (bytes.length > limits.MODULE_SIZE_MAX) {
+    refuse(`the module has ${bytes.length} bytes; at most ${limits.MODULE_SIZE_MAX} are taken`);
   }
   const module = await compile(bytes);
   await checkRules(module, bytes);

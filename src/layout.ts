@@ -79,6 +79,8 @@ export const limits = {
   JOURNAL_ENTRIES_MAX: 32768,
   /** The filter ABI that fantail_abi() must return. */
   FILTER_ABI: 1,
+  /** Bytes of a filter's module, in a file as in a control message. */
+  MODULE_SIZE_MAX: 1 << 20,
   /** Modules that a worker has loaded at once; slot 0 is the built-in rewrite. */
   FILTERS_MAX: 16,
   /** The block that a filter with state keeps it in, one a worker and filter; committed with the burst. */

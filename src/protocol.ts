@@ -12,7 +12,6 @@ import { Packr, Unpackr } from 'msgpackr';
 import { z } from 'zod';
 import { FantailError, messageOf, never } from './errors.js';
 import { limits } from './layout.js';
-import { MODULE_SIZE_MAX } from './rules.js';
 
 /** Bytes of one message; a longer one is TOO_LARGE. */
 export const MESSAGE_SIZE_MAX = 64 * 1024;
@@ -301,7 +300,7 @@ const usages: Record<Op, { typed: string; parameters: readonly string[]; does: s
 };
 
 /** Where a message may be longer: a module in base64, with room for the rest. */
-const LOAD_SIZE_MAX = Math.ceil(MODULE_SIZE_MAX / 3) * 4 + 1024;
+const LOAD_SIZE_MAX = Math.ceil(limits.MODULE_SIZE_MAX / 3) * 4 + 1024;
 const sizeMax = (op: string | undefined) => (op === 'filter.load' ? LOAD_SIZE_MAX : MESSAGE_SIZE_MAX);
 
 const operations = Object.keys(schemas).join(', ');
@@ -360,8 +359,8 @@ function checkModuleSize(module: Uint8Array | string): void {
     typeof module === 'string'
       ? Math.floor((module.replace(/^base64:/, '').length * 3) / 4) - 2
       : module.length;
-  if (size > MODULE_SIZE_MAX)
-    throw new FantailError('TOO_LARGE', `a module has at most ${MODULE_SIZE_MAX} bytes`);
+  if (size > limits.MODULE_SIZE_MAX)
+    throw new FantailError('TOO_LARGE', `a module has at most ${limits.MODULE_SIZE_MAX} bytes`);
 }
 
 function parse(data: Buffer, encoding: Encoding): unknown {

@@ -17,8 +17,6 @@ import { limits } from './layout.js';
  * declared.
  */
 export const TABLE_ENTRIES_MAX = 1024;
-/** Bytes of a module, in a file as in a control message. */
-export const MODULE_SIZE_MAX = 1 << 20;
 export const ABI_EXPORT = 'fantail_abi';
 export const BURST_EXPORT = 'fantail_burst';
 /** Optional: names the layout of the state that it keeps at WINDOW_STATE. */

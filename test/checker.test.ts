@@ -11,7 +11,7 @@ import * as assert from 'uvu/assert';
 import { FantailError } from '../src/errors.js';
 import { checkModule, loadFilter } from '../src/filter.js';
 import { limits } from '../src/layout.js';
-import { MODULE_SIZE_MAX, TABLE_ENTRIES_MAX } from '../src/rules.js';
+import { TABLE_ENTRIES_MAX } from '../src/rules.js';
 
 const test = suite('checker');
 
@@ -150,7 +150,7 @@ const refused: readonly [name: string, bytes: () => Uint8Array, sentence: RegExp
   ['half a module', () => filterOf({}).slice(0, 60), /^not a WebAssembly module .*@\+\d+/],
   [
     'more than a message may carry',
-    () => new Uint8Array(MODULE_SIZE_MAX + 1),
+    () => new Uint8Array(limits.MODULE_SIZE_MAX + 1),
     /^the module has 1048577 bytes; at most 1048576 are taken/,
   ],
 

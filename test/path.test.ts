@@ -225,7 +225,15 @@ async function survives(
         await kill(replicator);
       },
     });
-    for (const { latency_ns: _, first: __, unsummed: ___, received, lost, ...faults } of sunk.subscribers) {
+    for (const {
+      latency_ns: _,
+      first: __,
+      unsummed: ___,
+      tos: ____,
+      received,
+      lost,
+      ...faults
+    } of sunk.subscribers) {
       const { ip, port, ...counts } = faults;
       assert.equal(
         Object.values(counts).filter((fault) => fault > 0),

@@ -352,8 +352,8 @@ void check_counted_once(World& world) {
 void state_survives(const Shape& shape) {
   World world(shape);
   world.save();
-  kill_at_every_store(world, rounds, check_counted_once, true);
-  kill_successors_too(world, short_rounds, check_counted_once);
+  kill_at_every_store(world, rounds, check_counted_once, false);
+  if (shape.subscribers == 1) kill_successors_too(world, short_rounds, check_counted_once);
 }
 
 void single_kills(Suite& suite) {
