@@ -19,9 +19,9 @@ import type { Publisher } from './publisher.js';
 import type { SubscriberTable } from './subscribers.js';
 import { usageOf, Watchdog } from './watchdog.js';
 
-const TICK_MS = 25;
+const TICK_MS = 50;
 /** A worker that sleeps is looked at once in so many ticks. */
-const ASLEEP_EVERY = 20;
+const ASLEEP_EVERY = 10;
 /** Traps, bad answers and results over the MTU that one module may have within FAULT_WINDOW_MS. */
 export const FAULTS_MAX = 100;
 const FAULT_WINDOW_MS = 10_000;
