@@ -36,9 +36,15 @@ function program(): Command {
   declareSend(fantail);
   declareBench(fantail);
   declareDemo(fantail);
-  // last, so that help shows a command's own flags first
-  for (const each of [fantail, ...fantail.commands]) each.version(version, '--version', 'print the version');
+  declareFilter(fantail);
+  addVersion(fantail);
   return fantail;
+}
+
+/** Last, so that help shows a command's own flags first. */
+function addVersion(made: Command): void {
+  made.version(version, '--version', 'print the version');
+  for (const each of made.commands) addVersion(each);
 }
 
 function declare(parent: Command, name: string, description: string): Command {
@@ -136,6 +142,39 @@ function declareDemo(fantail: Command): void {
     .action(async (flags) => {
       const { demo } = await import('./commands/demo.js');
       await demo(flags);
+    });
+}
+
+function declareFilter(fantail: Command): void {
+  const filter = declare(fantail, 'filter', 'Write, build and try a filter of your own.')
+    .usage('<command> [arguments]')
+    .configureHelp({ subcommandTerm: (each) => each.name() })
+    .addHelpText('after', '\nHelp on one command: fantail filter <command> --help')
+    .helpCommand('help', 'print this help, or that of a command');
+  declare(filter, 'new', 'Make a folder to write a filter in: source, compiler options, a copy of the SDK.')
+    .argument('<name>', 'of the folder and the filter: up to 32 of a-z, 0-9 and -')
+    .action(async (name: string) => {
+      const { newFilter } = await import('./commands/filter.js');
+      newFilter(name);
+    });
+  declare(filter, 'build', 'Compile such a folder, and check what comes out as a replicator would.')
+    .argument('[folder]', 'where its asconfig.json is (default: this one)')
+    .action(async (folder = '.') => {
+      const { buildFilter } = await import('./commands/filter.js');
+      await buildFilter(folder);
+    });
+  declare(filter, 'test', 'Try a filter on packets, offline: what becomes of each, its new header decoded.')
+    .argument('<file.wasm>', 'the module')
+    .argument('[capture.pcap]', 'packets, Ethernet (default: a few samples)')
+    .option(
+      '--param <param>',
+      "the subscriber's parameter: text, or hex:4d4f; 64 bytes at most (default: none)",
+    )
+    .option('--udp-checksum <how>', 'zero, or full: as a replicator with that flag asks (default: zero)')
+    .option('--json', 'print one JSON object a packet')
+    .action(async (file: string, capture: string | undefined, flags) => {
+      const { testFilter } = await import('./commands/filter.js');
+      await testFilter(file, capture, flags);
     });
 }
 

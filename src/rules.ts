@@ -19,6 +19,8 @@ import { limits } from './layout.js';
 export const TABLE_ENTRIES_MAX = 1024;
 export const ABI_EXPORT = 'fantail_abi';
 export const BURST_EXPORT = 'fantail_burst';
+/** Optional. */
+export const STATE_EXPORT = 'fantail_state';
 
 /** Its id (WebAssembly core specification, 5.5.8). */
 const MEMORY_SECTION = 5;
@@ -164,6 +166,9 @@ class Reader {
       this.#checkMemory();
       this.#checkExport({ name: ABI_EXPORT, params: [], results: [i32] });
       this.#checkExport({ name: BURST_EXPORT, params: [i32, i32, i32], results: [] });
+      if (this.#module.getExport(STATE_EXPORT) !== 0) {
+        this.#checkExport({ name: STATE_EXPORT, params: [], results: [i32] });
+      }
       this.#checkStart();
       this.#checkTables();
       this.#checkData();

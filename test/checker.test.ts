@@ -17,17 +17,18 @@ const test = suite('checker');
 
 const MEMORY = '(import "env" "memory" (memory 0))';
 const ABI = '(func (export "fantail_abi") (result i32) (i32.const 1))';
+const STATE = '(func (export "fantail_state") (result i32) (i32.const -1))';
 const BURST = '(export "fantail_burst") (param $jobs i32) (param $first i32) (param $count i32)';
 
 /** A loop over the jobs; `each` has the job's address in $job. */
 function burst(each: string): string {
   return `(func $burst ${BURST} (local $job i32) (local $end i32)
-    (local.set $job (i32.add (local.get $jobs) (i32.shl (local.get $first) (i32.const 5))))
-    (local.set $end (i32.add (local.get $job) (i32.shl (local.get $count) (i32.const 5))))
+    (local.set $job (i32.add (local.get $jobs) (i32.mul (local.get $first) (i32.const 40))))
+    (local.set $end (i32.add (local.get $job) (i32.mul (local.get $count) (i32.const 40))))
     (block $done (loop $next
       (br_if $done (i32.ge_u (local.get $job) (local.get $end)))
       ${each}
-      (local.set $job (i32.add (local.get $job) (i32.const 32)))
+      (local.set $job (i32.add (local.get $job) (i32.const 40)))
       (br $next))))`;
 }
 
@@ -114,6 +115,10 @@ const accepted: readonly [name: string, bytes: () => Uint8Array][] = [
       filterOf({
         burst: burst(`(v128.store (i32.load offset=8 ${JOB}) (v128.load (i32.load ${JOB}))) ${SEND}`),
       }),
+  ],
+  [
+    'keeps state in its block',
+    () => filterOf({ burst: burst(`(i32.store (i32.const 0x230ffc) (i32.const 9)) ${DROP}`), more: STATE }),
   ],
   [
     'has a function with a misleading name',
@@ -228,6 +233,21 @@ const refused: readonly [name: string, bytes: () => Uint8Array, sentence: RegExp
     'another ABI',
     () => filterOf({ abi: '(func (export "fantail_abi") (result i32) (i32.const 2))' }),
     /^fantail_abi\(\) answers 2; this fantail speaks version 1/,
+  ],
+  [
+    'a fantail_state with another type',
+    () => filterOf({ more: '(func $state (export "fantail_state") (param i32) (result i32) (i32.const 1))' }),
+    /^its export fantail_state, function 2 \(state\), must be of type \(\) -> \(i32\)/,
+  ],
+  [
+    'a fantail_state that is no function',
+    () => filterOf({ more: '(global (export "fantail_state") i32 (i32.const 1))' }),
+    /^its export fantail_state is not a function/,
+  ],
+  [
+    'a state of no layout',
+    () => filterOf({ more: '(func (export "fantail_state") (result i32) (i32.const 0))' }),
+    /^fantail_state\(\) answers 0, which means no state/,
   ],
   [
     'an ABI that is never answered',
@@ -374,7 +394,9 @@ const misbehaved: readonly [name: string, bytes: () => Uint8Array, sentence: Reg
   [
     'ignores first',
     () =>
-      filterOf({ burst: burst(DROP).replace('(i32.shl (local.get $first) (i32.const 5))', '(i32.const 0)') }),
+      filterOf({
+        burst: burst(DROP).replace('(i32.mul (local.get $first) (i32.const 40))', '(i32.const 0)'),
+      }),
     /^fantail_burst\(jobs, 3, 5\): sample job 5 .*: it is not answered/,
   ],
   [
@@ -396,6 +418,16 @@ const misbehaved: readonly [name: string, bytes: () => Uint8Array, sentence: Reg
     'writes to its question',
     only(`(i32.store offset=8 ${JOB} (i32.const 9))`),
     /writes at address 0x100008, to the job array/,
+  ],
+  [
+    'writes to the state block without fantail_state',
+    only('(i32.store (i32.const 0x230000) (i32.const 9))'),
+    /writes at address 0x230000, to the state block, which is for modules that export fantail_state/,
+  ],
+  [
+    'writes past its state block',
+    () => filterOf({ burst: burst(`(i32.store8 (i32.const 0x231000) (i32.const 9)) ${DROP}`), more: STATE }),
+    /writes at address 0x231000, to what is behind the state block/,
   ],
   [
     'writes past its slots',
@@ -501,6 +533,8 @@ test('the loader asks for the ABI again', () => {
   const other = filterOf({ abi: '(func (export "fantail_abi") (result i32) (i32.const 7))' });
   assert.throws(() => loadFilter(other, memory), /answers 7; this fantail speaks version 1/);
   assert.is(loadFilter(filterOf({}), memory).abi, limits.FILTER_ABI);
+  assert.is(loadFilter(filterOf({}), memory).state, 0);
+  assert.is(loadFilter(filterOf({ more: STATE }), memory).state, 0xffffffff);
 });
 
 test.run();
