@@ -82,6 +82,8 @@ export class Settings {
       <u64>(this.known - 1 - <u32>load<u16>(subscriber, SUBSCRIBER_PARAM_LENGTH)) |
       (this.text_0 ^ load<u64>(param)) |
       (this.text_1 ^ load<u64>(param, 8));
+    if (front != 0) return false;
+    if (this.known <= 1 + 16) return true; // most are short; the rest is zeros in both
     const back =
       (this.text_2 ^ load<u64>(param, 16)) |
       (this.text_3 ^ load<u64>(param, 24)) |
@@ -89,7 +91,7 @@ export class Settings {
       (this.text_5 ^ load<u64>(param, 40)) |
       (this.text_6 ^ load<u64>(param, 48)) |
       (this.text_7 ^ load<u64>(param, 56));
-    return (front | back) == 0;
+    return back == 0;
   }
 
   /** Takes the parameter over; no word of it is understood yet. */

@@ -247,7 +247,7 @@ class Dedupe extends Job {
 }
 
 export function fantail_state(): i32 {
-  assert(offsetof<Arbitration>() <= SESSIONS && SESSIONS + SESSIONS_MAX * SESSION_SIZE <= <usize>STATE_SIZE);
+  assert(offsetof<Arbitration>() <= SESSIONS && SESSIONS + <usize>SESSIONS_MAX * SESSION_SIZE <= <usize>STATE_SIZE);
   assert(offsetof<Session>() + GAPS_MAX * offsetof<Gap>() <= SESSION_SIZE);
   return STATE_LAYOUT;
 }
