@@ -6,7 +6,7 @@
  * worker, on the memory that pages of the arena are mapped over, and takes a module that has been
  * checked.
  */
-import { runInNewContext } from 'node:vm';
+import { createContext, Script } from 'node:vm';
 import { FantailError, messageOf } from './errors.js';
 import { limits } from './layout.js';
 import { ABI_EXPORT, BURST_EXPORT, checkRules, refuse, STATE_EXPORT } from './rules.js';
@@ -34,12 +34,22 @@ export interface Filter {
  * must.
  */
 export async function checkModule(bytes: Uint8Array): Promise<void> {
+  runOnSamples(await compileByRules(bytes));
+}
+
+/** The first half: what can be told without running it. */
+export async function compileByRules(bytes: Uint8Array): Promise<WebAssembly.Module> {
   if (bytes.length > limits.MODULE_SIZE_MAX) {
     refuse(`the module has ${bytes.length} bytes; at most ${limits.MODULE_SIZE_MAX} are taken`);
   }
   const module = await compile(bytes);
   await checkRules(module, bytes);
-  runOnSamples(module);
+  return module;
+}
+
+/** Whether a module uses the state block, which others may not write. */
+export function isStateful(module: WebAssembly.Module): boolean {
+  return WebAssembly.Module.exports(module).some(({ name }) => name === STATE_EXPORT);
 }
 
 /** A checked module over `memory`, ready for the first burst. */
@@ -68,9 +78,15 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
   if (version !== limits.FILTER_ABI) {
     refuse(`${ABI_EXPORT}() answers ${version}; this fantail speaks version ${limits.FILTER_ABI} of the ABI`);
   }
-  const state = exports[STATE_EXPORT];
-  const layout = typeof state === 'function' ? Number(state()) : 0;
-  return { abi: version, state: layout, burst: burst as Burst }; // the rules fix its signature
+  return { abi: version, state: stateOf(exports[STATE_EXPORT]), burst: burst as Burst }; // the rules fix its signature
+}
+
+/** As u32, so that it is the same number wherever it is kept. */
+function stateOf(exported: unknown): number {
+  if (typeof exported !== 'function') return 0;
+  const state = Number(exported()) >>> 0;
+  if (state === 0) refuse(`${STATE_EXPORT}() answers 0, which means no state: leave the export out then`);
+  return state;
 }
 
 /**
@@ -78,7 +94,7 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
  * none.
  */
 function runOnSamples(module: WebAssembly.Module): void {
-  const samples = new Samples();
+  const samples = new Samples({ isStateful: isStateful(module) });
   const filter = limited(
     () => 'its instantiation',
     () => instantiate(module, samples.memory),
@@ -98,13 +114,19 @@ function runOnSamples(module: WebAssembly.Module): void {
   }
 }
 
+const CALL = new Script('call()');
+/** Made once: a context costs a millisecond, and captures have many packets. */
+let context: { call?: () => unknown } | null = null;
+
 /**
  * Calls into the module for at most SAMPLES_MS_MAX: node:vm interrupts what it has called, Wasm
  * too.
  */
-function limited<T>(place: () => string, call: () => T): T {
+export function limited<T>(place: () => string, call: () => T): T {
   try {
-    return runInNewContext('call()', { call }, { timeout: SAMPLES_MS_MAX }) as T; // what call() returned
+    context ??= createContext({});
+    context.call = call;
+    return CALL.runInContext(context, { timeout: SAMPLES_MS_MAX }) as T; // what call() returned
   } catch (error) {
     if (error instanceof FantailError) throw error;
     // A trap, or what node:vm throws when the time is over; it comes from another realm, so no instanceof.

@@ -166,6 +166,9 @@ class Reader {
       this.#checkMemory();
       this.#checkExport({ name: ABI_EXPORT, params: [], results: [i32] });
       this.#checkExport({ name: BURST_EXPORT, params: [i32, i32, i32], results: [] });
+      if (this.#module.getExport(STATE_EXPORT) !== 0) {
+        this.#checkExport({ name: STATE_EXPORT, params: [], results: [i32] });
+      }
       this.#checkStart();
       this.#checkTables();
       this.#checkData();

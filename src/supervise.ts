@@ -30,7 +30,7 @@ import { Reach } from './reach.js';
 import { statsOf, verdictsOf } from './stats.js';
 import { type Route, SubscriberTable } from './subscribers.js';
 
-const FILTER_DEFAULT = fileURLToPath(new URL('../../build/filter.wasm', import.meta.url));
+const FILTER_DEFAULT = fileURLToPath(new URL('../../build/filters/rewrite.wasm', import.meta.url));
 const HEARTBEAT_MS = 100;
 const CONTROL_PORTS_TRIED_MAX = 100;
 /** Socket mode: the kernel finds the neighbours. */

@@ -17,6 +17,7 @@ const test = suite('checker');
 
 const MEMORY = '(import "env" "memory" (memory 0))';
 const ABI = '(func (export "fantail_abi") (result i32) (i32.const 1))';
+const STATE = '(func (export "fantail_state") (result i32) (i32.const -1))';
 const BURST = '(export "fantail_burst") (param $jobs i32) (param $first i32) (param $count i32)';
 
 /** A loop over the jobs; `each` has the job's address in $job. */
@@ -114,6 +115,10 @@ const accepted: readonly [name: string, bytes: () => Uint8Array][] = [
       filterOf({
         burst: burst(`(v128.store (i32.load offset=8 ${JOB}) (v128.load (i32.load ${JOB}))) ${SEND}`),
       }),
+  ],
+  [
+    'keeps state in its block',
+    () => filterOf({ burst: burst(`(i32.store (i32.const 0x230ffc) (i32.const 9)) ${DROP}`), more: STATE }),
   ],
   [
     'has a function with a misleading name',
@@ -228,6 +233,21 @@ const refused: readonly [name: string, bytes: () => Uint8Array, sentence: RegExp
     'another ABI',
     () => filterOf({ abi: '(func (export "fantail_abi") (result i32) (i32.const 2))' }),
     /^fantail_abi\(\) answers 2; this fantail speaks version 1/,
+  ],
+  [
+    'a fantail_state with another type',
+    () => filterOf({ more: '(func $state (export "fantail_state") (param i32) (result i32) (i32.const 1))' }),
+    /^its export fantail_state, function 2 \(state\), must be of type \(\) -> \(i32\)/,
+  ],
+  [
+    'a fantail_state that is no function',
+    () => filterOf({ more: '(global (export "fantail_state") i32 (i32.const 1))' }),
+    /^its export fantail_state is not a function/,
+  ],
+  [
+    'a state of no layout',
+    () => filterOf({ more: '(func (export "fantail_state") (result i32) (i32.const 0))' }),
+    /^fantail_state\(\) answers 0, which means no state/,
   ],
   [
     'an ABI that is never answered',
@@ -403,6 +423,16 @@ const misbehaved: readonly [name: string, bytes: () => Uint8Array, sentence: Reg
     /writes at address 0x100008, to the job array/,
   ],
   [
+    'writes to the state block without fantail_state',
+    only('(i32.store (i32.const 0x230000) (i32.const 9))'),
+    /writes at address 0x230000, to the state block, which is for modules that export fantail_state/,
+  ],
+  [
+    'writes past its state block',
+    () => filterOf({ burst: burst(`(i32.store8 (i32.const 0x231000) (i32.const 9)) ${DROP}`), more: STATE }),
+    /writes at address 0x231000, to what is behind the state block/,
+  ],
+  [
     'writes past its slots',
     only(inSlot(256)),
     /writes at address 0x\w+, to header slots that are not of its jobs/,
@@ -506,6 +536,8 @@ test('the loader asks for the ABI again', () => {
   const other = filterOf({ abi: '(func (export "fantail_abi") (result i32) (i32.const 7))' });
   assert.throws(() => loadFilter(other, memory), /answers 7; this fantail speaks version 1/);
   assert.is(loadFilter(filterOf({}), memory).abi, limits.FILTER_ABI);
+  assert.is(loadFilter(filterOf({}), memory).state, 0);
+  assert.is(loadFilter(filterOf({ more: STATE }), memory).state, 0xffffffff);
 });
 
 test.run();

@@ -1,10 +1,14 @@
 /** `fantail filter load | list | info | use | unload`: the filters of a running replicator. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { destinationOf } from '../arguments.js';
 import { type ClientFlags, orThrow, type Reply, withClient } from '../client.js';
 import { Failure, messageOf, UsageError } from '../errors.js';
 import { count, type FilterInfo, type FilterRow, paramOf, type Question } from '../protocol.js';
 import { tableLines } from '../table.js';
+
+const STOCK = fileURLToPath(new URL('../../../build/filters/', import.meta.url));
 
 type Flags = ClientFlags & { json?: boolean };
 
@@ -15,13 +19,20 @@ async function ask(flags: Flags, question: Question): Promise<Reply> {
   return reply;
 }
 
-export async function load(name: string, file: string, flags: Flags): Promise<void> {
-  let bytes: Buffer;
+/** The file that was named, or the stock's filter of that name. */
+function readModule(name: string, file: string | undefined): Buffer {
+  const inStock = !/[/\\]/.test(name) && existsSync(join(STOCK, `${name}.wasm`));
+  if (file === undefined && !inStock)
+    throw new UsageError(`there is no filter ${name} in the stock; name the file of your own`);
   try {
-    bytes = readFileSync(file);
+    return readFileSync(file ?? join(STOCK, `${name}.wasm`));
   } catch (error) {
     throw new Failure(`cannot read the filter: ${messageOf(error)}`);
   }
+}
+
+export async function load(name: string, file: string | undefined, flags: Flags): Promise<void> {
+  const bytes = readModule(name, file);
   const module = `base64:${bytes.toString('base64')}`;
   const { filter } = orThrow(await ask(flags, { op: 'filter.load', name, module }));
   const { hash, abi } = filter as FilterInfo; // here and below: the server's own type, made by the same program

@@ -52,7 +52,7 @@ function nsPerJob(burst: Burst, ms: number): number {
 
 const [rounds = 5, ms = 200] = process.argv.slice(2).map(Number);
 const memory = makeMemory();
-const wasm = loadFilter(readFileSync('build/filter.wasm'), memory).burst;
+const wasm = loadFilter(readFileSync('build/filters/rewrite.wasm'), memory).burst;
 const rewrite = loadRewrite();
 rewrite.attach(memory.buffer);
 const native: Burst = rewrite.burst;
