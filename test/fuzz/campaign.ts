@@ -61,7 +61,7 @@ export interface Tally {
 }
 
 /** One child, started again when it is gone. */
-class Child {
+export class Child {
   #process: ChildProcess | null = null;
 
   constructor(
@@ -122,7 +122,7 @@ class Child {
 }
 
 /** What no filter may change. */
-class ReadOnly {
+export class ReadOnly {
   readonly #arena: OpenedArena;
   readonly #parts: readonly (readonly [number, number])[];
   #before: readonly Uint8Array[] = [];
@@ -157,7 +157,7 @@ class ReadOnly {
 /** Makes module after module; the same seed gives the same ones, whatever becomes of them. */
 export class Generator {
   readonly #seed: number;
-  #translation = { number: -1, text: '' };
+  readonly #translations = new Map<number, Promise<string>>();
 
   constructor(seed: number) {
     this.#seed = seed;
@@ -178,13 +178,18 @@ export class Generator {
     }
   }
 
-  /** What binaryen's fuzzer has made for the modules round this one. */
-  async #text(index: number): Promise<string> {
+  /** What binaryen's fuzzer makes for the modules round this one; for the next ones it is made meanwhile. */
+  #text(index: number): Promise<string> {
     const number = Math.floor(index / FILTERS_PER_TRANSLATION);
-    if (this.#translation.number !== number) {
-      this.#translation = { number, text: await translatedText(seedOf(~this.#seed, number)) };
-    }
-    return this.#translation.text;
+    this.#translations.delete(number - 1);
+    this.#translate(number + 1).catch(() => {}); // reported when its modules are made
+    return this.#translate(number);
+  }
+
+  #translate(number: number): Promise<string> {
+    const text = this.#translations.get(number) ?? translatedText(seedOf(~this.#seed, number));
+    this.#translations.set(number, text);
+    return text;
   }
 }
 
@@ -251,10 +256,10 @@ export class Campaign {
   }
 
   #judge(kind: Kind, report: Report, note: (what: string) => void): void {
-    if (report.is !== 'odd')
-      return this.#count(kind, report.is === 'refused' ? 'refused by the loader' : report.is);
-    this.#count(kind, /^\w+/.exec(report.what)?.[0] ?? 'odd');
-    note(report.what);
+    if (report.is === 'odd') {
+      this.#count(kind, /^\w+/.exec(report.what)?.[0] ?? 'odd');
+      note(report.what);
+    } else this.#count(kind, report.is === 'refused' ? 'refused by the loader' : report.is);
   }
 
   #count(kind: Kind, outcome: string): void {

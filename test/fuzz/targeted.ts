@@ -3,12 +3,13 @@
  * computed addresses, among loops, recursion, calls through tables, divisions, SIMD, tail calls and globals. One in a
  * few also breaks a rule of the checker.
  */
-import { limits } from '../../src/layout.js';
+import { limits, offsetOf } from '../../src/layout.js';
 import type { Chance } from './chance.js';
 import { answerOf, constant, filterText } from './frame.js';
-import { nearBorder } from './window.js';
+import { NEAR, nearBorder } from './window.js';
 
-const { JOB_SIZE, WINDOW_JOBS } = limits;
+const { JOB_SIZE, SLOT_SIZE, WINDOW_JOBS } = limits;
+const SLOT = offsetOf('job', 'slot');
 const PAGE_SIZE = 0x10000;
 const FUNCTIONS = 4;
 const TABLE_ENTRIES = 6;
@@ -261,9 +262,13 @@ class Writer {
     return `(${this.#chance.pick(LOADS[type])} ${offset} ${address})`;
   }
 
-  /** Offset and address expression whose sum is mostly near a border, or within what belongs to the job. */
+  /**
+   * Offset and address expression. Every second place is the filter's own, so that not every program ends at its first
+   * access; the others are mostly near a border, or about the job.
+   */
   #place(): [offset: string, address: string] {
     const chance = this.#chance;
+    if (chance.oneIn(2)) return this.#ownPlace();
     const align = chance.oneIn(4) ? ' align=1' : '';
     const goal = nearBorder(chance);
     switch (chance.below(6)) {
@@ -290,6 +295,17 @@ class Writer {
       default:
         return [`offset=${chance.oneIn(3) ? goal % 2 ** 32 : 0}${align}`, this.#value('i32', 2)];
     }
+  }
+
+  #ownPlace(): [offset: string, address: string] {
+    const chance = this.#chance;
+    if (chance.oneIn(2))
+      return [`offset=${chance.below(SLOT_SIZE - NEAR)}`, `(i32.load offset=${SLOT} ${JOB})`];
+    const mask = constant(PAGE_SIZE - 1);
+    return [
+      `offset=${chance.below(WINDOW_JOBS - PAGE_SIZE - NEAR)}`,
+      `(i32.and ${this.#value('i32', 1)} ${mask})`,
+    ];
   }
 
   /** The same number, as a sum that is only known when it runs. */

@@ -10,6 +10,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { messageOf } from '../../src/errors.js';
 import { ROOT } from '../program.js';
 import { Chance } from './chance.js';
 import { answerOf, constant, filterText } from './frame.js';
@@ -24,23 +25,41 @@ const CALLS_MAX = 4;
 
 /** What engines of today read without flags, and the checker lets pass. */
 const LAWFUL = ['simd', 'sign-ext', 'mutable-globals', 'nontrapping-float-to-int', 'tail-call'];
-/** What it refuses, if the fuzzer makes use of it. */
-const UNLAWFUL = ['bulk-memory', 'threads', 'reference-types', 'exception-handling', 'multivalue'];
+/** What it refuses, if the fuzzer makes use of it; some need each other. */
+const UNLAWFUL = [
+  ['bulk-memory', 'bulk-memory-opt'],
+  ['threads'],
+  ['reference-types'],
+  ['exception-handling', 'reference-types'],
+  ['multivalue'],
+] as const;
+/** The fuzzer itself gives up on some bytes; then others are tried. */
+const TRIES_MAX = 5;
 
 /** A module of the fuzzer as text; the same seed gives the same text. */
 export async function translatedText(seed: number): Promise<string> {
   const chance = new Chance(seed);
   const folder = mkdtempSync(join(tmpdir(), 'fantail-fuzz-'));
   try {
-    const file = join(folder, 'bytes');
-    writeFileSync(file, chance.bytes(1000 + chance.below(SEED_BYTES_MAX)));
-    const features = [...LAWFUL, ...(chance.oneIn(4) ? [chance.pick(UNLAWFUL)] : [])];
-    const flags = features.map((name) => `--enable-${name}`);
-    const args = [WASM_OPT, file, '--translate-to-fuzz', '--mvp-features', ...flags, '-S', '-o', '-'];
-    return (await promisify(execFile)(process.execPath, args, { maxBuffer: OUTPUT_MAX })).stdout;
+    for (let tries = 1; ; tries++) {
+      try {
+        return await translate(join(folder, 'bytes'), chance);
+      } catch (error) {
+        if (tries === TRIES_MAX)
+          throw new Error(`wasm-opt makes no module: ${messageOf(error).slice(0, 500)}`);
+      }
+    }
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+async function translate(file: string, chance: Chance): Promise<string> {
+  writeFileSync(file, chance.bytes(1000 + chance.below(SEED_BYTES_MAX)));
+  const features = [...LAWFUL, ...(chance.oneIn(4) ? chance.pick(UNLAWFUL) : [])];
+  const flags = features.map((name) => `--enable-${name}`);
+  const args = [WASM_OPT, file, '--translate-to-fuzz', '--mvp-features', ...flags, '-S', '-o', '-'];
+  return (await promisify(execFile)(process.execPath, args, { maxBuffer: OUTPUT_MAX })).stdout;
 }
 
 /** A filter of a module of the fuzzer; another chance gives another one of the same module. */

@@ -30,7 +30,7 @@ const BORDERS = [
   2 ** 32,
 ];
 /** How far from a border an address may be: the widest access has 16 bytes. */
-const NEAR = 20;
+export const NEAR = 20;
 
 /** An address less than NEAR bytes from a border, from 0 to a little past 2³². */
 export function nearBorder(chance: Chance): number {
