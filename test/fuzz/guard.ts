@@ -1,0 +1,115 @@
+/**
+ * A real arena without a network card, and a worker's guarded view of it: all that the fuzzing campaign needs of
+ * fantail-rx and of the addon's data path.
+ *
+ * The parent opens the arena: fantail-rx makes it in socket mode, on the loopback, hands it over and is ended. A child
+ * attaches to it as its worker 0 and lays it over a filter's memory, as tx-worker.ts does. Neither ever moves a packet.
+ */
+import { spawn } from 'node:child_process';
+import { closeSync } from 'node:fs';
+import { join } from 'node:path';
+import { addon } from '../../src/addon.js';
+import { Arena } from '../../src/arena.js';
+import { limits, offsetOf, structOf } from '../../src/layout.js';
+import { atEnd, eventually, ROOT } from '../program.js';
+
+const PAGE_SIZE = 0x10000;
+const { JOBS_MAX, JOB_SIZE, SLOT_SIZE, FILTERS_MAX } = limits;
+const STATE_BLOCKS_SIZE = FILTERS_MAX * 2 * limits.STATE_SIZE; // each with its undo copy
+const HEADER = 'arena_header';
+
+/** A child finds them at these numbers. */
+const ARENA_FD = 4;
+const TX_FD = 5;
+const WAKE_FD = 6;
+
+export interface OpenedArena {
+  readonly bytes: Uint8Array;
+  /** Parts of the arena that a filter of worker 0 may write: [start, end). */
+  readonly writable: readonly (readonly [number, number])[];
+  /** Parts whose bytes nobody looks at as long as no table lists a row and no packet moves: records and frames. */
+  readonly patterned: readonly (readonly [number, number])[];
+  /** For a child's `stdio`, from ARENA_FD on. */
+  readonly descriptors: readonly number[];
+}
+
+export async function openArena(): Promise<OpenedArena> {
+  const [ours, theirs] = addon.socketPair();
+  const wake = addon.eventFd();
+  const order = {
+    supervisor: 3,
+    wake: 4,
+    wakes: 4,
+    interface: 'lo',
+    modes: 'socket',
+    queues: 0,
+    layout: 'split',
+    workers: 1,
+    listen: '127.0.0.1:0',
+    mtu: 1500,
+    order: 'rotate',
+  };
+  const flags = Object.entries(order).map(([name, value]) => `--${name}=${value}`);
+  const program = join(ROOT, 'native', 'build', 'fantail-rx');
+  const receiver = spawn(program, flags, { stdio: ['ignore', 'inherit', 'inherit', theirs, wake] });
+  const end = atEnd(() => receiver.kill('SIGKILL'));
+  const ended = new Promise((resolve) => receiver.once('exit', resolve));
+  closeSync(theirs);
+  let fds: readonly number[] = [];
+  await eventually('fantail-rx opens an arena', () => {
+    const message = addon.receiveMessage(ours);
+    if (message === 'closed' || message?.text.includes('"failed"')) {
+      throw new Error(`fantail-rx opens no arena: ${JSON.stringify(message)}`);
+    }
+    fds = message?.fds ?? [];
+    return fds.length > 0;
+  });
+  end();
+  await ended;
+  closeSync(ours);
+  const [arena = -1, receiving = -1, transmitting = -1] = fds;
+  closeSync(receiving);
+  return describe(new Arena(arena), [arena, transmitting, wake]);
+}
+
+function describe(arena: Arena, descriptors: readonly number[]): OpenedArena {
+  const region = (name: string) => Number(arena.u64(offsetOf(HEADER, name)));
+  const frames = region('umem');
+  const slots = frames + (arena.header('rx_frames') + limits.TX_FRAMES) * limits.FRAME_SIZE;
+  const state = region('filter_state');
+  const regions = [
+    { start: region('jobs'), size: JOBS_MAX * JOB_SIZE },
+    { start: slots, size: JOBS_MAX * SLOT_SIZE },
+    { start: state, size: state === 0 ? 0 : STATE_BLOCKS_SIZE }, // 0: this arena has none
+  ];
+  return {
+    bytes: new Uint8Array(arena.buffer),
+    writable: regions.map(({ start, size }) => [start, start + size] as const),
+    patterned: [
+      ...[0, 1].map((buffer) => {
+        const table = region('table') + buffer * structOf('table').size;
+        return [table + offsetOf('table', 'rows'), table + structOf('table').size] as const;
+      }),
+      [frames, slots],
+    ],
+    descriptors,
+  };
+}
+
+/** In a child: the memory of a filter, over the arena. */
+export function attachGuarded(): WebAssembly.Memory {
+  const size = addon.attachWorker({
+    arena: ARENA_FD,
+    worker: 0,
+    rx: [],
+    tx: TX_FD,
+    wake: WAKE_FD,
+    workerWakes: [WAKE_FD],
+    kernelSockets: [],
+  });
+  const pages = Math.ceil(size / PAGE_SIZE);
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+  addon.overlayWindow(memory.buffer);
+  addon.dropPrivileges();
+  return memory;
+}
