@@ -6,7 +6,8 @@
  */
 // time limit: 240 s
 
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import binaryen from 'binaryen';
 import { suite } from 'uvu';
@@ -14,8 +15,8 @@ import * as assert from 'uvu/assert';
 import { connect, orThrow } from '../src/client.js';
 import { limits } from '../src/layout.js';
 import type { FilterInfo, FilterRow, Question } from '../src/protocol.js';
-import { eventually, ROOT, sleep } from './program.js';
-import type { Replicator } from './replicator.js';
+import { eventually, Program, ROOT, sleep } from './program.js';
+import { MAIN, type Replicator } from './replicator.js';
 import { assertLossless, LAYOUTS, networkTest, subscribersOf, transfer, withReplicator } from './scenario.js';
 import { type Destination, faultsOf } from './wire.js';
 
@@ -119,6 +120,69 @@ networkTest(
         JSON.stringify({ jobs, verdicts, cost_ns }),
       );
     });
+  },
+);
+
+/** A user's first filter: the project that `fantail filter new` makes, one line added, compiled. Its bytes. */
+async function ownFilter(folder: string): Promise<Buffer> {
+  const run = async (...words: string[]) => {
+    const program = new Program(process.execPath, [MAIN, 'filter', ...words], { folder });
+    assert.is((await program.wait(60_000)).status, 0, program.told());
+  };
+  await run('new', 'mine');
+  const source = join(folder, 'mine', 'mine.ts');
+  const text = readFileSync(source, 'utf8')
+    .replace('import { set_ttl }', 'import { set_dscp, set_ttl }')
+    .replace('    this.send_rewritten();', '    set_dscp(this.header, 46);\n    this.send_rewritten();');
+  writeFileSync(source, text);
+  await run('build', 'mine');
+  return readFileSync(join(folder, 'mine', 'build', 'mine.wasm'));
+}
+
+networkTest(
+  test,
+  "a user's own filter, new from the SDK, is loaded and used by wscat under traffic, and no packet is lost",
+  { queues: 1 },
+  async (link) => {
+    const folder = mkdtempSync(join(tmpdir(), 'fantail-'));
+    try {
+      const module = await ownFilter(folder);
+      await withReplicator({ link, flags: flagsOf('inline'), inside: true }, async (replicator) => {
+        const [one, other] = subscribersOf(2) as [Destination, Destination];
+        await replicator.subscribe([one, other]);
+        const count = RATE * 8;
+        const sunk = await transfer(replicator, {
+          subscribers: [one, other],
+          rate: RATE,
+          count,
+          meanwhile: async () => {
+            const base64 = module.toString('base64');
+            assert.match(
+              await replicator.wscat(`filter load mine base64:${base64}`),
+              /^ok mine loaded, sha256 [0-9a-f]{64}$/m,
+            );
+            const used = await replicator.wscat(`filter use mine ${one.ip} ${one.port} ttl=64`);
+            assert.match(used, /^ok mine answers for 1 subscriber$/m);
+          },
+        });
+        await assertLossless(replicator, sunk, count);
+        const [marked, plain] = sunk.subscribers.map(({ tos }) => tos);
+        assert.equal(Object.keys(marked ?? {}), ['0', MARKED], 'old headers, then new ones');
+        assert.equal(Object.keys(plain ?? {}), ['0'], 'the other subscriber keeps its own');
+        assert.match(
+          await replicator.wscat('filter list'),
+          /^mine ready sha256 [0-9a-f]{12} .* subscribers 1$/m,
+        );
+        assert.match(await replicator.wscat('filter info mine'), /^faults trap 0 bad_answer 0 too_big 0$/m);
+        await replicator.cli('filter', 'load', 'vlan'); // of the stock, by name
+        assert.match(await replicator.cli('filter', 'list'), /^vlan +ready/m);
+        await replicator.cli('filter', 'use', 'rewrite', one.ip, String(one.port));
+        assert.match(await replicator.cli('filter', 'info', 'mine'), /^answers for +0 subscribers$/m);
+        await replicator.cli('filter', 'unload', 'mine');
+      });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   },
 );
 

@@ -168,6 +168,15 @@ export class Replicator {
     return only;
   }
 
+  /** Asks by the real wscat, where the control channel is; what it has printed. The replicator runs `inside`. */
+  async wscat(message: string): Promise<string> {
+    const args = ['-c', `ws://${this.control}`, '-x', message, '-w', '1'];
+    const program = new Program('node_modules/.bin/wscat', args, { namespace: this.link.replicator });
+    const { status } = await program.wait();
+    if (status !== 0) throw new Error(program.told());
+    return program.stdout;
+  }
+
   /** A client command of the CLI; it must succeed. */
   async cli(...args: string[]): Promise<string> {
     const program = await fantail([...args, '--control', `ws://${this.control}`], this.namespace);
