@@ -19,9 +19,8 @@ import type { Publisher } from './publisher.js';
 import type { SubscriberTable } from './subscribers.js';
 import { usageOf, Watchdog } from './watchdog.js';
 
-const TICK_MS = 50;
 /** A worker that sleeps is looked at once in so many ticks. */
-const ASLEEP_EVERY = 10;
+const ASLEEP_EVERY = 5;
 /** Traps, bad answers and results over the MTU that one module may have within FAULT_WINDOW_MS. */
 export const FAULTS_MAX = 100;
 const FAULT_WINDOW_MS = 10_000;
@@ -46,7 +45,6 @@ type Counter =
 
 export class FilterDesk {
   private readonly watchdogs: Watchdog[];
-  private readonly timer: NodeJS.Timeout;
   private ticks = 0;
   /** The end of the last load: one at a time. */
   private lastLoad: Promise<unknown> = Promise.resolve();
@@ -56,11 +54,6 @@ export class FilterDesk {
 
   constructor(private readonly options: FilterDeskOptions) {
     this.watchdogs = Array.from({ length: this.arena.workers }, () => new Watchdog());
-    this.timer = setInterval(() => this.tick(), TICK_MS);
-  }
-
-  close(): void {
-    clearInterval(this.timer);
   }
 
   private get arena(): Arena {
@@ -184,7 +177,8 @@ export class FilterDesk {
 
   // -- what is looked at -----------------------------------------------------------------------------------------------
 
-  private tick(): void {
+  /** Called ten times a second: a rarer look would see a stuck worker late, and each look takes time from some core. */
+  tick(): void {
     this.ticks++;
     for (const module of this.options.filters.loaded()) this.lookAtFaults(module);
     for (const [worker, watchdog] of this.watchdogs.entries()) this.lookAt(worker, watchdog);

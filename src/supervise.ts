@@ -89,8 +89,10 @@ export class Supervisor implements Replicator {
     if (this.plane.mode !== 'socket') this.openReach();
     const { filters, plane, table, publisher } = this;
     this.desk = new FilterDesk({ filters, plane, table, publisher });
-    this.closers.push(() => this.desk.close());
-    const beat = setInterval(() => this.plane.arena.beat(), HEARTBEAT_MS);
+    const beat = setInterval(() => {
+      this.plane.arena.beat();
+      this.desk.tick();
+    }, HEARTBEAT_MS);
     this.closers.push(() => clearInterval(beat));
     await this.openControl();
     await this.openLegacy();

@@ -190,7 +190,7 @@ export class Program {
 /** Runs a short program to its end and gives its stdout; a failure carries what it said. */
 export function run(command: string, args: readonly string[], input = ''): string {
   const result = spawnSync(command, args, {
-    cwd: options.folder ?? ROOT,
+    cwd: ROOT,
     encoding: 'utf8',
     input,
     timeout: WAIT_MS,
