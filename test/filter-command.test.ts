@@ -1,6 +1,8 @@
 /**
  * Goal: `fantail filter new`, `build` and `test` take somebody from nothing to a filter that has been tried, and each
  * wrong input is one line that says what to do. Filters in C and by hand are tried the same way.
+ *
+ * time limit: 300 s
  */
 import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
