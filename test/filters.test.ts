@@ -150,7 +150,7 @@ networkTest(
       await withReplicator({ link, flags: flagsOf('inline'), inside: true }, async (replicator) => {
         const [one, other] = subscribersOf(2) as [Destination, Destination];
         await replicator.subscribe([one, other]);
-        const count = RATE * 8;
+        const count = RATE * 12;
         const sunk = await transfer(replicator, {
           subscribers: [one, other],
           rate: RATE,
@@ -158,7 +158,7 @@ networkTest(
           meanwhile: async () => {
             const base64 = module.toString('base64');
             assert.match(
-              await replicator.wscat(`filter load mine base64:${base64}`),
+              await replicator.wscat(`filter load mine base64:${base64}`, 5), // it is checked first
               /^ok mine loaded, sha256 [0-9a-f]{64}$/m,
             );
             const used = await replicator.wscat(`filter use mine ${one.ip} ${one.port} ttl=64`);

@@ -168,9 +168,9 @@ export class Replicator {
     return only;
   }
 
-  /** Asks by the real wscat, where the control channel is; what it has printed. The replicator runs `inside`. */
-  async wscat(message: string): Promise<string> {
-    const args = ['-c', `ws://${this.control}`, '-x', message, '-w', '1'];
+  /** Asks by the real wscat, where the control channel is; what it has printed in so many seconds. It runs `inside`. */
+  async wscat(message: string, seconds = 1): Promise<string> {
+    const args = ['-c', `ws://${this.control}`, '-x', message, '-w', String(seconds)];
     const program = new Program('node_modules/.bin/wscat', args, { namespace: this.link.replicator });
     const { status } = await program.wait();
     if (status !== 0) throw new Error(program.told());

@@ -142,7 +142,10 @@ export async function transfer(replicator: Replicator, options: Transfer): Promi
     Promise.all(feeds.map((feed) => feed.result(feedMs))),
     options.meanwhile?.(),
     others,
-  ]);
+  ]).catch(async (error) => {
+    await sampler.stop(); // else it would hide the reason by asking a replicator that is gone
+    throw error;
+  });
   assert.is(
     fed.reduce((total, { sent }) => total + sent, 0),
     count,
