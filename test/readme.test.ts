@@ -44,7 +44,7 @@ function helpOf(command: string): string {
   const known = helpTexts.get(command);
   if (known !== undefined) return known;
   const file = bin[command];
-  const asked = file === undefined ? [MAIN, command] : [join(ROOT, file)];
+  const asked = file === undefined ? [MAIN, ...command.split(' ')] : [join(ROOT, file)];
   const { status, stdout } = spawnSync(process.execPath, [...asked, '--help'], { encoding: 'utf8' });
   assert.is(status, 0, `${command} --help`);
   helpTexts.set(command, stdout);
@@ -61,8 +61,8 @@ function assertFlags(command: string, given: readonly string[]): void {
 /** As many positional arguments as the help's first line asks for. */
 function assertArguments(command: string, given: readonly string[]): void {
   const usage = helpOf(command).split('\n')[0] ?? '';
-  const most = (usage.match(/<\w+>|\[\w+\]/g) ?? []).filter((word) => word !== '[options]').length;
-  const least = (usage.match(/<\w+>/g) ?? []).length;
+  const most = (usage.match(/<[\w.]+>|\[[\w.]+\]/g) ?? []).filter((word) => word !== '[options]').length;
+  const least = (usage.match(/<[\w.]+>/g) ?? []).length;
   const takesValue = (flag: string) => new RegExp(`^ +${flag} [<]`, 'm').test(helpOf(command));
   const positional = given.filter((word, index) => {
     const before = given[index - 1] ?? '';
@@ -104,6 +104,8 @@ function checkWscat(line: readonly string[]): void {
 function checkLine([program = '', ...rest]: readonly string[]): void {
   const [name = ''] = rest;
   if (program === 'npm') checkNpm(rest);
+  else if (program === 'npx' && name === 'fantail' && rest[1] === 'filter')
+    checkFantail(`filter ${rest[2]}`, rest.slice(3)); // a command of its own each
   else if (program === 'npx' && name === 'fantail') checkFantail(rest[1] ?? '', rest.slice(2));
   else if (program === 'npx' && name === 'wscat') checkWscat(rest);
   else if (program === 'npx' && name in bin) checkFantail(name, rest.slice(1));
