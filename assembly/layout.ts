@@ -11,6 +11,7 @@ export const SUBSCRIBER_SIZE: u32 = 0x80;
 export const PARAM_SIZE: u32 = 0x40;
 export const FILTER_ABI: u32 = 0x1;
 export const STATE_SIZE: u32 = 0x1000;
+export const WINDOW_JOBS: u32 = 0x100000;
 export const WINDOW_STATE: u32 = 0x230000;
 export const VERDICT_UNSET: u32 = 0xffffffff;
 export const DROP_COPY: u32 = 0;

@@ -1,5 +1,6 @@
 /**
- * The plain rewrite: a whole new Ethernet, IPv4 and UDP header for one copy.
+ * The plain rewrite: a whole new Ethernet, IPv4 and UDP header for one copy; and what other filters
+ * change in it or write instead.
  *
  * It takes from the packet only how long it is: every other byte of the new header comes from the
  * subscriber's record or is fixed. So the packet is never read, and the checksum is summed afresh
@@ -28,6 +29,10 @@ import {
   VERDICT_UNSET,
 } from './layout';
 
+/** Bytes of the headers; together they are HEADER_SIZE. */
+export const ETHERNET_SIZE: u32 = 14;
+export const IP_SIZE: u32 = 20;
+
 /** Offsets in the new header: each is the one before plus its width. */
 const ETHERNET_TARGET: usize = 0;
 const ETHERNET_SOURCE: usize = ETHERNET_TARGET + 6;
@@ -39,6 +44,15 @@ const IP_SOURCE: usize = IP_CHECKSUM + 2;
 const IP_TARGET: usize = IP_SOURCE + 4;
 const UDP: usize = IP_TARGET + 4;
 const UDP_LENGTH: usize = UDP + 4; // both ports before it
+const UDP_CHECKSUM: usize = UDP_LENGTH + 2;
+
+/** The same places in a received packet, which has the same three headers. */
+export const PACKET_SOURCE_IP: usize = IP_SOURCE;
+export const PACKET_SOURCE_PORT: usize = UDP;
+
+/** The word of time to live and protocol, and that of version, header length and type of service. */
+const IP_TTL: usize = IP + 8;
+const IP_SERVICE: usize = IP;
 
 /**
  * Bytes 12–15 as one u32: EtherType 0x0800 (RFC 894); version 4, 5 words of header, TOS 0 (RFC 791,
@@ -93,15 +107,89 @@ export function rewrite(length: u32, payload_sum: u32, header: usize, subscriber
   store<u32>(header, udp_length | (checksum << 16), UDP_LENGTH);
 }
 
-/**
- * Both MACs as they stand side by side in the record, then the rest of the header's first 16 bytes.
- */
+// ---- changes of a header that rewrite has written; checksums follow (RFC 1624, 3) ----
+
+/** Another source: address and port in network order. */
+@inline
+export function set_source(header: usize, ip: u32, port: u16): void {
+  const ip_before = load<u32>(header, IP_SOURCE);
+  const port_before = load<u16>(header, UDP);
+  store<u32>(header, ip, IP_SOURCE);
+  store<u16>(header, port, UDP);
+  store<u16>(header, changed(load<u16>(header, IP_CHECKSUM), pair(ip_before), pair(ip)), IP_CHECKSUM);
+  const checksum = load<u16>(header, UDP_CHECKSUM);
+  if (checksum != 0) {
+    const after = changed(checksum, pair(ip_before) + port_before, pair(ip) + port);
+    store<u16>(header, after == 0 ? 0xffff : after, UDP_CHECKSUM);
+  }
+}
+
+/** Another class of service, 0 to 63 (RFC 2474); no congestion is signalled. */
+@inline
+export function set_dscp(header: usize, dscp: u32): void {
+  const before = <u32>load<u16>(header, IP_SERVICE);
+  set_ip_word(header, IP_SERVICE, before, (before & 0xff) | (dscp << 10));
+}
+
+/** Another time to live, 1 to 255. */
+@inline
+export function set_ttl(header: usize, ttl: u32): void {
+  const before = <u32>load<u16>(header, IP_TTL);
+  set_ip_word(header, IP_TTL, before, (before & 0xff00) | ttl);
+}
+
+@inline
+function set_ip_word(header: usize, offset: usize, before: u32, after: u32): void {
+  store<u16>(header + offset, <u16>after);
+  store<u16>(header, changed(load<u16>(header, IP_CHECKSUM), before, after), IP_CHECKSUM);
+}
+
+/** A checksum once words that add up to `before` add up to `after`. */
+@inline
+function changed(checksum: u16, before: u32, after: u32): u16 {
+  return <u16>~fold((<u32>checksum ^ 0xffff) + (fold(before) ^ 0xffff) + after);
+}
+
+/** The UDP checksum for whatever addresses, ports and length the header says. */
+@inline
+export function set_udp_checksum(header: usize, payload_sum: u32): void {
+  const addresses = pair(load<u32>(header, IP_SOURCE)) + pair(load<u32>(header, IP_TARGET));
+  const rest = pair(load<u32>(header, UDP)) + 2 * <u32>load<u16>(header, UDP_LENGTH);
+  store<u16>(header, <u16>udp_checksum(addresses + PROTOCOL_SUM + rest, payload_sum), UDP_CHECKSUM);
+}
+
+// ---- other headers ----
+
+/** Ethernet and IPv4 from this machine to the subscriber, of another protocol than UDP. */
+@inline
+export function write_ip(header: usize, subscriber: usize, total_length: u32, protocol: u32): void {
+  const source = load<u32>(subscriber, SUBSCRIBER_SOURCE_IP);
+  const target = load<u32>(subscriber, SUBSCRIBER_IP);
+  const fragment_to_protocol = (FRAGMENT_TTL_PROTOCOL & 0xffffff) | (protocol << 24);
+  const length = network16(total_length);
+  const fixed = pair(TYPE_VERSION_TOS >>> 16) + pair(fragment_to_protocol);
+  write_ethernet(header, subscriber);
+  store<u64>(header, <u64>length | (<u64>fragment_to_protocol << 32), IP_TOTAL_LENGTH);
+  store<u16>(header, <u16>~fold(fixed + length + pair(source) + pair(target)), IP_CHECKSUM);
+  store<u32>(header, source, IP_SOURCE);
+  store<u32>(header, target, IP_TARGET);
+}
+
+/** Both MACs, 12 bytes, as they stand side by side in the record. */
+@inline
+export function write_macs(frame: usize, subscriber: usize): void {
+  store<u64>(frame, load<u64>(subscriber, SUBSCRIBER_TARGET_MAC), ETHERNET_TARGET);
+  store<u32>(frame, load<u32>(subscriber, SUBSCRIBER_SOURCE_MAC + 2), ETHERNET_SOURCE + 2);
+}
+
+/** The MACs, then the rest of the header's first 16 bytes. */
 @inline
 function write_ethernet(header: usize, subscriber: usize): void {
-  store<u64>(header, load<u64>(subscriber, SUBSCRIBER_TARGET_MAC), ETHERNET_TARGET);
-  store<u32>(header, load<u32>(subscriber, SUBSCRIBER_SOURCE_MAC + 2), ETHERNET_SOURCE + 2);
+  write_macs(header, subscriber);
   store<u32>(header, TYPE_VERSION_TOS, ETHERNET_TYPE);
 }
+
+// ---- sums ----
 
 /** RFC 768: over pseudo header, header and payload; a sum that comes out 0 is sent as all ones. */
 @inline
@@ -112,7 +200,7 @@ function udp_checksum(header_sum: u32, payload_sum: u32): u32 {
 
 /** The sum of the two 16-bit words of a u32. */
 @inline
-function pair(words: u32): u32 {
+export function pair(words: u32): u32 {
   return (words & 0xffff) + (words >>> 16);
 }
 
@@ -121,12 +209,12 @@ function pair(words: u32): u32 {
  * carry again.
  */
 @inline
-function fold(sum: u32): u32 {
+export function fold(sum: u32): u32 {
   return pair(pair(sum));
 }
 
 /** Host order to network order and back, of a value below 2¹⁶. */
 @inline
-function network16(value: u32): u32 {
+export function network16(value: u32): u32 {
   return ((value & 0xff) << 8) | (value >>> 8);
 }

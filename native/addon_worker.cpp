@@ -25,8 +25,12 @@ struct Attached {
   Arena arena;
   WorkerLoop loop;
   u32 index;
-  Attached(int arena_fd, u32 worker, const Inherited& fds)
-      : arena(Arena::attach(arena_fd)), loop(arena, worker, fds), index(worker) {}
+  Napi::Reference<Napi::TypedArray> calls; // keeps alive what the loop writes to
+  bool runs = false;                       // step() was called: packets may be waiting
+  Attached(int arena_fd, u32 worker, const Inherited& fds, Napi::TypedArray view, filter_calls* memory)
+      : arena(Arena::attach(arena_fd)), loop(arena, worker, fds, memory), index(worker), calls(Napi::Persistent(view)) {
+    calls.SuppressDestruct(); // the process ends first
+  }
 };
 std::unique_ptr<Attached> attached;
 
@@ -51,7 +55,16 @@ std::vector<int> fd_list(Napi::Value value, const char* name) {
   return fds;
 }
 
-/// attachWorker({arena, worker, rx, tx, wake, workerWakes, kernelSockets}) → bytes that the filter's memory must have.
+/// A Uint32Array over memory of its own, as large as a struct filter_calls.
+filter_calls* calls_in(Napi::Value value) {
+  if (value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint32_array) {
+    Napi::Uint32Array view = value.As<Napi::Uint32Array>();
+    if (view.ByteLength() == sizeof(filter_calls)) return reinterpret_cast<filter_calls*>(view.Data());
+  }
+  throw Napi::TypeError::New(value.Env(), "calls must be a Uint32Array of the size of struct filter_calls");
+}
+
+/// attachWorker({arena, worker, rx, tx, wake, workerWakes, kernelSockets}, calls) → bytes that a filter's memory must have.
 Napi::Value attach_worker(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Arguments arguments(info);
@@ -69,8 +82,9 @@ Napi::Value attach_worker(const Napi::CallbackInfo& info) {
   fds.kernel_sockets = fd_list(options.Get("kernelSockets"), "kernelSockets");
   const u32 worker =
       static_cast<u32>(arguments.integer_in(options.Get("worker"), "worker", 0, FANTAIL_WORKERS_MAX - 1));
+  filter_calls* const calls = calls_in(info[1]);
   try {
-    attached = std::make_unique<Attached>(fd("arena"), worker, fds);
+    attached = std::make_unique<Attached>(fd("arena"), worker, fds, info[1].As<Napi::TypedArray>(), calls);
   } catch (const Error& error) {
     throw_js(env, error);
   }
@@ -78,36 +92,54 @@ Napi::Value attach_worker(const Napi::CallbackInfo& info) {
   return Napi::Number::New(env, FANTAIL_WINDOW_FRAMES + static_cast<double>(header.rx_frames) * FANTAIL_FRAME_SIZE);
 }
 
-void map_over(char* memory, u64 window, const Arena& arena, u64 offset, u64 size, int protection) {
-  const int flags = MAP_SHARED | MAP_FIXED | MAP_POPULATE; // no page faults on the packet path
+/// `populate`: no page faults on the packet path; but it takes milliseconds, in which packets would wait.
+void map_over(char* memory, u64 window, const Arena& arena, u64 offset, u64 size, int protection, bool populate) {
+  const int flags = MAP_SHARED | MAP_FIXED | (populate ? MAP_POPULATE : 0);
   void* at = mmap(memory + window, size, protection, flags, arena.fd(), static_cast<off_t>(offset));
   if (at == MAP_FAILED) throw error_of(errno, "mapping the arena into the filter's memory");
 }
 
-/// overlayWindow(buffer): lays the arena over the pages of a WebAssembly.Memory from WINDOW_JOBS on. Jobs and slots
-/// are writable; subscribers and RX frames are not, so that a filter's store there traps.
+/// overlayWindow(buffer, {slot, module, block, owner}): lays the arena over the pages of a WebAssembly.Memory from
+/// WINDOW_JOBS on, for the module in that slot. Jobs, header slots and its block of state (null: it keeps none) are
+/// writable; subscribers and RX frames are not, so that a filter's store there traps.
 Napi::Value overlay_window(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
+  const Arguments arguments(info);
   Attached& worker = worker_of(env);
-  if (!info[0].IsArrayBuffer()) throw Napi::TypeError::New(env, "overlayWindow takes the buffer of a WebAssembly.Memory");
+  if (!info[0].IsArrayBuffer() || !info[1].IsObject())
+    throw Napi::TypeError::New(env, "overlayWindow takes the buffer of a WebAssembly.Memory, and an object");
   Napi::ArrayBuffer buffer = info[0].As<Napi::ArrayBuffer>();
+  const Napi::Object options = info[1].As<Napi::Object>();
+  const auto number = [&](const char* name, double max) {
+    return arguments.integer_in(options.Get(name), name, 0, max);
+  };
+  constexpr double exact_max = 9007199254740991; // what a double counts without gaps
+  const u32 slot = static_cast<u32>(number("slot", FANTAIL_FILTERS_MAX - 1));
+  const u64 module = static_cast<u64>(number("module", exact_max)), owner = static_cast<u64>(number("owner", exact_max));
+  const u32 block = options.Get("block").IsNull() ? TxStage::no_block : static_cast<u32>(number("block", FANTAIL_FILTERS_MAX - 1));
   const Arena& arena = worker.arena;
   const arena_header& h = arena.header();
   const u64 frames = u64{h.rx_frames} * FANTAIL_FRAME_SIZE;
   char* memory = static_cast<char*>(buffer.Data());
   if (buffer.ByteLength() < FANTAIL_WINDOW_FRAMES + frames || reinterpret_cast<std::uintptr_t>(memory) % page_size != 0)
     throw Napi::Error::New(env, "the filter's memory is too small or not on a page");
-  const u64 jobs = static_cast<u64>(reinterpret_cast<char*>(arena.jobs(worker.index)) - arena.base());
-  const u64 slots = static_cast<u64>(arena.slots(worker.index) - arena.base());
+  const auto offset_of = [&](const void* place) { return static_cast<u64>(static_cast<const char*>(place) - arena.base()); };
+  const auto map = [&](u64 window, u64 offset, u64 size, int protection) {
+    map_over(memory, window, arena, offset, size, protection, !worker.runs);
+  };
   try {
-    map_over(memory, FANTAIL_WINDOW_JOBS, arena, jobs, FANTAIL_JOBS_MAX * sizeof(job), PROT_READ | PROT_WRITE);
-    map_over(memory, FANTAIL_WINDOW_SLOTS, arena, slots, FANTAIL_JOBS_MAX * FANTAIL_SLOT_SIZE, PROT_READ | PROT_WRITE);
-    map_over(memory, FANTAIL_WINDOW_SUBSCRIBERS, arena, h.table, 2 * sizeof(table), PROT_READ);
-    map_over(memory, FANTAIL_WINDOW_FRAMES, arena, h.umem, frames, PROT_READ);
+    map(FANTAIL_WINDOW_JOBS, offset_of(arena.jobs(worker.index)), FANTAIL_JOBS_MAX * sizeof(job), PROT_READ | PROT_WRITE);
+    map(FANTAIL_WINDOW_SLOTS, offset_of(arena.slots(worker.index)), FANTAIL_JOBS_MAX * FANTAIL_SLOT_SIZE, PROT_READ | PROT_WRITE);
+    if (block != TxStage::no_block)
+      map(FANTAIL_WINDOW_STATE, offset_of(arena.state(worker.index, block).block), FANTAIL_STATE_SIZE, PROT_READ | PROT_WRITE);
+    map(FANTAIL_WINDOW_SUBSCRIBERS, h.table, 2 * sizeof(table), PROT_READ);
+    map(FANTAIL_WINDOW_FRAMES, h.umem, frames, PROT_READ);
   } catch (const Error& error) {
     throw_js(env, error);
   }
-  worker.loop.set_window(memory + FANTAIL_WINDOW_FRAMES);
+  worker.loop.tx().set_module(slot, module);
+  worker.loop.tx().set_state(slot, block, owner);
+  if (slot == 0) worker.loop.set_window(memory + FANTAIL_WINDOW_FRAMES);
   return env.Undefined();
 }
 
@@ -131,20 +163,37 @@ Napi::Value pin(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-/// step(): jobs of the next burst, or -1 when the worker is to end. See WorkerLoop::step().
+/// step(): filter calls of the next burst, 0: orders wait, -1: the worker is to end. See WorkerLoop::step().
 napi_value step(napi_env env, napi_callback_info) {
   napi_value result = nullptr;
+  if (attached) attached->runs = true;
   napi_create_int32(env, attached ? attached->loop.step() : -1, &result);
   return result;
 }
 
-/// trapped(): the first job that the filter has not answered after a trap; trapped jobs stay unanswered.
-Napi::Value trapped(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), worker_of(info.Env()).loop.trapped());
+u32 call_in(const Napi::CallbackInfo& info, Attached& worker) {
+  const u32 calls = worker.loop.tx().calls();
+  return static_cast<u32>(Arguments(info).integer(0, "call", 0, calls == 0 ? 0 : calls - 1));
 }
 
-Napi::Value jobs(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), worker_of(info.Env()).loop.jobs());
+/// trapped(call): the first job of that call that is still to be answered after a trap; trapped jobs stay unanswered.
+Napi::Value trapped(const Napi::CallbackInfo& info) {
+  Attached& worker = worker_of(info.Env());
+  return Napi::Number::New(info.Env(), worker.loop.tx().trapped(call_in(info, worker)));
+}
+
+/// called(call): in a timed burst, that call has returned.
+Napi::Value called(const Napi::CallbackInfo& info) {
+  Attached& worker = worker_of(info.Env());
+  worker.loop.tx().called(call_in(info, worker));
+  return info.Env().Undefined();
+}
+
+/// ordersDone(number): the supervisor's orders up to that one are carried out.
+Napi::Value orders_done(const Napi::CallbackInfo& info) {
+  const Arguments arguments(info);
+  worker_of(info.Env()).loop.orders_done(static_cast<u64>(arguments.integer(0, "number", 0, 9007199254740991)));
+  return info.Env().Undefined();
 }
 
 /// readConsistent(arena, state, source, words): copies u64 words that one stage writes, none of its commits between
@@ -182,7 +231,8 @@ Napi::Object init_worker(Napi::Env env, Napi::Object exports) {
   exports.Set("dropPrivileges", Napi::Function::New(env, drop_privileges));
   exports.Set("pinToCpu", Napi::Function::New(env, pin));
   exports.Set("trapped", Napi::Function::New(env, trapped));
-  exports.Set("jobs", Napi::Function::New(env, jobs));
+  exports.Set("called", Napi::Function::New(env, called));
+  exports.Set("ordersDone", Napi::Function::New(env, orders_done));
   exports.Set("readConsistent", Napi::Function::New(env, read_words));
   exports.Set("layoutVersion", Napi::Function::New(env, layout_version));
   napi_value function = nullptr;

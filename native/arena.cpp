@@ -23,7 +23,9 @@ static_assert(sizeof(table) % page_size == 0, "tables are mapped into the filter
 static_assert(__builtin_offsetof(table, rows) % page_size == 0);
 static_assert(FANTAIL_JOBS_MAX * sizeof(job) % page_size == 0);
 static_assert(FANTAIL_WINDOW_JOBS + FANTAIL_JOBS_MAX * sizeof(job) <= FANTAIL_WINDOW_SLOTS);
-static_assert(FANTAIL_WINDOW_SLOTS + FANTAIL_JOBS_MAX * FANTAIL_SLOT_SIZE <= FANTAIL_WINDOW_SUBSCRIBERS);
+static_assert(FANTAIL_WINDOW_SLOTS + FANTAIL_JOBS_MAX * FANTAIL_SLOT_SIZE <= FANTAIL_WINDOW_STATE);
+static_assert(FANTAIL_WINDOW_STATE + FANTAIL_STATE_SIZE <= FANTAIL_WINDOW_SUBSCRIBERS);
+static_assert(sizeof(filter_state) % page_size == 0, "its block is mapped into the filter by pages");
 static_assert(FANTAIL_WINDOW_SUBSCRIBERS + 2 * sizeof(table) <= FANTAIL_WINDOW_FRAMES);
 static_assert(std::has_single_bit(FANTAIL_RX_FRAMES) && std::has_single_bit(FANTAIL_TX_FRAMES));
 
@@ -77,6 +79,8 @@ arena_header lay_out(const Geometry& g) {
   h.jobs = at.take(u64{h.workers} * FANTAIL_JOBS_MAX * sizeof(job));
   h.journal = at.take(u64{h.receivers + h.workers} * FANTAIL_JOURNAL_ENTRIES_MAX * sizeof(journal_entry));
   h.soft = at.take(queues * sizeof(soft_link));
+  h.filter_slot = at.take(u64{h.workers} * FANTAIL_FILTERS_MAX * sizeof(filter_slot));
+  h.filter_state = at.take(u64{h.workers} * FANTAIL_FILTERS_MAX * sizeof(filter_state));
   h.umem_size = (u64{h.rx_frames} + u64{h.workers} * (FANTAIL_TX_FRAMES + Arena::slot_frames)) * FANTAIL_FRAME_SIZE;
   h.umem = at.take(h.umem_size);
   h.size = at.reached;

@@ -54,6 +54,8 @@ public:
   tag* rx_tag() const { return at<tag>(header().rx_tag); }
   tag* tx_tag(u32 w) const { return at<tag>(header().tx_tag) + w * FANTAIL_TX_FRAMES; }
   u32* free_frames(u32 w) const { return at<u32>(header().free) + w * (FANTAIL_TX_FRAMES + FANTAIL_HOT_FRAMES); }
+  filter_slot& filter(u32 w, u32 slot) const { return at<filter_slot>(header().filter_slot)[w * FANTAIL_FILTERS_MAX + slot]; }
+  filter_state& state(u32 w, u32 block) const { return at<filter_state>(header().filter_state)[w * FANTAIL_FILTERS_MAX + block]; }
   job* jobs(u32 w) const { return at<job>(header().jobs) + w * FANTAIL_JOBS_MAX; }
   /// Journals: receivers first, then workers.
   journal_entry* journal(u32 index) const {

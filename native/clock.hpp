@@ -14,4 +14,11 @@ inline u64 clock_ns() {
   return static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec);
 }
 
+/// CLOCK_REALTIME in nanoseconds since 1970: what a subscriber on another host can compare.
+inline u64 realtime_ns() {
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec);
+}
+
 } // namespace fantail

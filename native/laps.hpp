@@ -28,6 +28,7 @@ public:
     burst_ = (burst_ + 1) % FANTAIL_TIMED_EVERY;
     return timed_;
   }
+  bool is_timed() const { return timed_; }
   u64 spent(u32 stage) const { return spent_[stage]; }
 
 private:

@@ -19,7 +19,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0xcaa5d449u
+#define FANTAIL_LAYOUT_VERSION 0x2f8861d8u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 0x1000u
 #define FANTAIL_RX_FRAMES 0x2000u
@@ -44,6 +44,7 @@ typedef __u64 u64;
 #define FANTAIL_HISTOGRAM_BUCKETS 0x200u
 #define FANTAIL_JOURNAL_ENTRIES_MAX 0x8000u
 #define FANTAIL_FILTER_ABI 0x1u
+#define FANTAIL_MODULE_SIZE_MAX 0x100000u
 #define FANTAIL_FILTERS_MAX 0x10u
 #define FANTAIL_STATE_SIZE 0x1000u
 #define FANTAIL_WINDOW_JOBS 0x100000u
@@ -488,9 +489,10 @@ FANTAIL_ASSERT(__builtin_offsetof(struct job, header_length) == 22, "job.header_
 FANTAIL_ASSERT(__builtin_offsetof(struct job, replaced) == 24, "job.replaced moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct job, payload_sum) == 28, "job.payload_sum moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct job, receive_ns) == 32, "job.receive_ns moved");
-/* What one worker knows of one of its filters; outside the commits but for state_owner. */
+/* What one worker counts of one of its filters; statistics, outside the commits. */
 struct filter_slot {
-	u64 calls; /* (worker) bursts answered by the module in this slot */
+	u64 module; /* (worker) number of the module in this slot; another one counts from zero */
+	u64 calls; /* (worker) bursts answered by it */
 	u64 jobs; /* (worker) jobs of those */
 	u64 sent; /* (worker) answered: send, and lawful */
 	u64 dropped; /* (worker) answered: drop */
@@ -499,30 +501,47 @@ struct filter_slot {
 	u64 traps; /* (worker) jobs that trapped */
 	u64 timed_jobs; /* (worker) jobs of calls that were timed */
 	u64 timed_ns; /* (worker) time those calls took */
-	u64 state_owner; /* (worker) whose state the block of this slot holds; another owner starts from zeros */
-	u64 undo_packets; /* (worker) packets taken when the copy of the state was made; all ones: none */
-	u8 pad_88[40];
+	u8 pad_80[48];
 };
 FANTAIL_ASSERT(sizeof(struct filter_slot) == 128, "filter_slot changed size");
-FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, calls) == 0, "filter_slot.calls moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, jobs) == 8, "filter_slot.jobs moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, sent) == 16, "filter_slot.sent moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, dropped) == 24, "filter_slot.dropped moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, bad_answers) == 32, "filter_slot.bad_answers moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, too_big) == 40, "filter_slot.too_big moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, traps) == 48, "filter_slot.traps moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, timed_jobs) == 56, "filter_slot.timed_jobs moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, timed_ns) == 64, "filter_slot.timed_ns moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, state_owner) == 72, "filter_slot.state_owner moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, undo_packets) == 80, "filter_slot.undo_packets moved");
-/* The state of one filter of one worker. */
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, module) == 0, "filter_slot.module moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, calls) == 8, "filter_slot.calls moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, jobs) == 16, "filter_slot.jobs moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, sent) == 24, "filter_slot.sent moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, dropped) == 32, "filter_slot.dropped moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, bad_answers) == 40, "filter_slot.bad_answers moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, too_big) == 48, "filter_slot.too_big moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, traps) == 56, "filter_slot.traps moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, timed_jobs) == 64, "filter_slot.timed_jobs moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, timed_ns) == 72, "filter_slot.timed_ns moved");
+/* A block of state that a filter keeps on one worker. */
 struct filter_state {
 	u8 block[4096]; /* (filter) as the filter sees it at WINDOW_STATE */
 	u8 undo[4096]; /* (worker) as it was before the burst that is not committed */
+	u64 owner; /* (worker) whose state it is; another owner starts from zeros */
+	u64 undo_packets; /* (worker) packets taken when undo was copied; all ones: undo is not whole */
+	u8 pad_8208[4080];
 };
-FANTAIL_ASSERT(sizeof(struct filter_state) == 8192, "filter_state changed size");
+FANTAIL_ASSERT(sizeof(struct filter_state) == 12288, "filter_state changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_state, block) == 0, "filter_state.block moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_state, undo) == 4096, "filter_state.undo moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_state, owner) == 8192, "filter_state.owner moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_state, undo_packets) == 8200, "filter_state.undo_packets moved");
+/* What a worker asks of its filters for one burst; read by its own JavaScript, not in the arena. */
+struct filter_calls {
+	u32 timed; /* (worker) 1: this burst is timed, tell when each call has returned */
+	u32 orders; /* (worker) 1: the supervisor has given orders that are not carried out */
+	u8 pad_8[8];
+	u32 slot[16]; /* (worker) filter slot of each call */
+	u32 first[16]; /* (worker) its first job */
+	u32 count[16]; /* (worker) its jobs */
+};
+FANTAIL_ASSERT(sizeof(struct filter_calls) == 208, "filter_calls changed size");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, timed) == 0, "filter_calls.timed moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, orders) == 4, "filter_calls.orders moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, slot) == 16, "filter_calls.slot moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, first) == 80, "filter_calls.first moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, count) == 144, "filter_calls.count moved");
 /* Socket mode: the kernel side of one queue, as AF_XDP would have it. */
 struct soft_link {
 	u32 rx_producer; /* (link) as in struct xdp_ring */

@@ -38,22 +38,26 @@ std::vector<RxStage> open_stages(Arena& arena, u32 worker, const std::vector<RxL
 
 } // namespace
 
-WorkerLoop::WorkerLoop(Arena& arena, u32 worker, const Inherited& fds)
-    : arena_(arena), self_(arena.worker(worker)),
+WorkerLoop::WorkerLoop(Arena& arena, u32 worker, const Inherited& fds, filter_calls* calls)
+    : arena_(arena), self_(arena.worker(worker)), calls_(calls),
       rx_links_(open_links(arena, worker, arena.header().workers, fds.rx)), tx_link_(arena, worker, fds.tx),
       rx_(open_stages(arena, worker, rx_links_, fds.worker_wakes)), tx_(arena, worker, tx_link_.link(), fds.kernel_sockets),
-      idle_(arena.header().busy_poll != 0, arena.header().yield != 0, fds.wake, fds.rx) {}
+      idle_(arena.header().busy_poll != 0, arena.header().yield != 0, fds.wake, fds.rx) {
+  tx_.set_calls(calls);
+}
 
 int WorkerLoop::step() {
   if (asked_) tx_.finish();
   asked_ = false;
   for (;;) {
     if (look()) idle_.worked();
+    calls_->orders = has_orders();
     if (tx_.jobs() != 0) {
       asked_ = true;
-      return static_cast<int>(tx_.jobs());
+      return static_cast<int>(tx_.calls());
     }
     if (halted(arena_)) break;
+    if (calls_->orders != 0) return 0;
     if (tx_.packets() == 0 && idle_.is_over(self_.heartbeat_ns)) sleep();
   }
   drain();
@@ -62,6 +66,10 @@ int WorkerLoop::step() {
 
 void WorkerLoop::set_window(const char* frames) {
   for (RxStage& stage : rx_) stage.set_window(frames);
+}
+
+bool WorkerLoop::has_orders() const {
+  return acquire(arena_.control().filter_orders) != peek(self_.filter_orders_done);
 }
 
 /// One turn of every stage of this process. True if anything moved.
@@ -78,7 +86,7 @@ bool WorkerLoop::look() {
 void WorkerLoop::sleep() {
   publish(self_.asleep, 1u);
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  bool idle = tx_.was_idle() && !halted(arena_);
+  bool idle = tx_.was_idle() && !halted(arena_) && !has_orders();
   bool brief = tx_.in_flight() != 0;
   for (const RxStage& stage : rx_) {
     idle = idle && stage.was_idle();

@@ -21,23 +21,27 @@ struct Inherited {
 
 class WorkerLoop {
 public:
-  WorkerLoop(Arena& arena, u32 worker, const Inherited& fds);
+  /// `calls`: where step() says which filters to call; JavaScript reads it.
+  WorkerLoop(Arena& arena, u32 worker, const Inherited& fds, filter_calls* calls);
 
-  /// Finishes the last burst and waits for the next. Returns its jobs (1 or more), or -1 when told to halt.
+  /// Finishes the last burst and waits for the next. Returns the filter calls that it takes (1 or more), 0 when there
+  /// are orders of the supervisor instead, or -1 when told to halt.
   int step();
-  /// Where the filter's memory shows the UMEM.
+  /// Where a filter's memory shows the UMEM.
   void set_window(const char* frames);
-  /// See TxStage::trapped().
-  u32 trapped() { return tx_.trapped(); }
-  u32 jobs() const { return tx_.jobs(); }
+  TxStage& tx() { return tx_; }
+  /// Orders up to that number are carried out.
+  void orders_done(u64 order) { publish(self_.filter_orders_done, order); }
 
 private:
   bool look();
   void sleep();
   void drain();
+  bool has_orders() const;
 
   Arena& arena_;
   worker& self_;
+  filter_calls* calls_;
   std::vector<RxLinkOwner> rx_links_;
   TxLinkOwner tx_link_;
   std::vector<RxStage> rx_;

@@ -19,6 +19,8 @@ constexpr u32 kicks_max = 1024;          // sendto calls of one kick(); each tak
 constexpr u32 useless_kicks_max = 8;     // of those, in a row without progress
 constexpr u32 ethernet_size = 14;
 constexpr u32 outcome_sent = 0xff;
+constexpr u64 realtime_ns_max = 10'000'000; // a step of CLOCK_REALTIME is seen after this
+constexpr u64 no_undo = ~u64{0};
 
 /// Bits of changes_: which words of an account differ from the committed row.
 constexpr u32 change_received = 1, change_in_flight = 2, change_sent = 4, change_drop = 8;
@@ -48,6 +50,8 @@ TxStage::TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_
       length_max_(std::min(arena.header().mtu + ethernet_size, FANTAIL_FRAME_SIZE)), rotate_(arena.header().order == ORDER_ROTATE),
       account_(FANTAIL_SUBSCRIBERS_MAX), changes_(FANTAIL_SUBSCRIBERS_MAX) {
   journal_.recover();
+  recover_states();
+  std::fill(std::begin(block_), std::end(block_), no_block);
   if (link_.soft != nullptr) link_.soft->recover();
   for (u32 r = 0; r < arena_.header().receivers; ++r) {
     forward_.push_back(arena_.forward_consumer(r, index_));
@@ -65,10 +69,12 @@ TxStage::TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_
   burst_.reserve(FANTAIL_BURST_MAX);
   changed_.reserve(FANTAIL_SUBSCRIBERS_MAX);
   rows_.reserve(FANTAIL_SUBSCRIBERS_MAX);
+  groups_.reserve(FANTAIL_FILTERS_MAX);
   kernel_copies_.reserve(FANTAIL_KERNEL_COPIES_MAX);
   recover_kernel_copies();
   put(self_.asleep, 0u);
-  put(self_.pid, static_cast<u32>(getpid()));
+  put(self_.calling, 0u);
+  publish(self_.pid, static_cast<u32>(getpid())); // whoever sees it sees that no filter is being called
   put(self_.starts, peek(self_.starts) + 1);
   follow(peek(self_.generation_done)); // frames refused while nobody ran are owed to those that our predecessor served
   adopt_table();
@@ -86,10 +92,33 @@ u32 TxStage::gather() {
     commit();
     return 0;
   }
-  for (u32 p = 0; p < burst_.size(); ++p) ask(p);
+  for (const Group& group : groups_) next_job_[group.slot] = packets() * group.first;
+  for (u32 p = 0; p < packets(); ++p) ask(p);
   laps_.lap(STAGE_GATHER);
   if (asked_.empty()) finish();
+  else begin_calls();
   return jobs();
+}
+
+/// Says whom to call for which jobs, and keeps what a filter's state was until then.
+void TxStage::begin_calls() {
+  for (u32 call = 0; call < calls(); ++call) {
+    const Group& group = groups_[call];
+    calls_->slot[call] = group.slot;
+    calls_->first[call] = packets() * group.first;
+    calls_->count[call] = packets() * group.count;
+    if (block_[group.slot] != no_block) keep_state(block_[group.slot]);
+  }
+  calls_->timed = laps_.is_timed();
+  if (calls_->timed != 0) call_began_ns_ = clock_ns();
+}
+
+void TxStage::called(u32 call) {
+  const u64 now = clock_ns();
+  filter_slot& self = arena_.filter(index_, calls_->slot[call]);
+  add(self.timed_jobs, calls_->count[call]);
+  add(self.timed_ns, now - call_began_ns_);
+  call_began_ns_ = now;
 }
 
 void TxStage::finish() {
@@ -98,6 +127,7 @@ void TxStage::finish() {
   for (u32 i = 0; i < asked_.size(); ++i) answer(i);
   for (const Packet& packet : burst_)
     if (!packet.kept) give_back(packet.address / FANTAIL_FRAME_SIZE);
+  if (!asked_.empty()) note_answers();
   packets_ += burst_.size();
   laps_.lap(STAGE_WRITE);
   const bool submitted = submitted_ != peek(*link_.tx.producer);
@@ -136,7 +166,21 @@ void TxStage::follow(u64 generation) {
     if (row >= FANTAIL_SUBSCRIBERS_MAX) continue;
     const subscriber& record = reinterpret_cast<const subscriber*>(table_->rows)[row];
     if (record.epoch != account_[row].epoch) restart_account(row, record.epoch);
-    rows_.push_back(row);
+    rows_.push_back({row, record.state, static_cast<u8>(record.filter % FANTAIL_FILTERS_MAX)});
+  }
+  group_rows();
+}
+
+/// Every packet of a burst has the same jobs, since rows do not change within a table: so each filter's share is known.
+void TxStage::group_rows() {
+  u32 count[FANTAIL_FILTERS_MAX] = {};
+  for (const Served& served : rows_)
+    if (served.state == SUBSCRIBER_STATE_LIVE || served.state == SUBSCRIBER_STATE_KERNEL) ++count[served.slot];
+  groups_.clear();
+  u32 first = 0;
+  for (u32 slot = 0; slot < FANTAIL_FILTERS_MAX; ++slot) {
+    if (count[slot] != 0) groups_.push_back({slot, first, count[slot]});
+    first += count[slot];
   }
 }
 
@@ -158,10 +202,10 @@ void TxStage::charge_backlog() {
     const u64 count = refused - backlog_seen_[r];
     if (count == 0) continue;
     backlog_seen_[r] = refused;
-    for (const u16 row : rows_) {
-      account_[row].received += count;
-      mark(row, change_received);
-      drop(row, DROP_BACKLOG, count);
+    for (const Served& served : rows_) {
+      account_[served.row].received += count;
+      mark(served.row, change_received);
+      drop(served.row, DROP_BACKLOG, count);
     }
   }
 }
@@ -274,11 +318,11 @@ void TxStage::ask(u32 index) {
   const u32 sum = checksum_full_ ? payload_sum(packet) : FANTAIL_VERDICT_UNSET;
   const u32 records = static_cast<u32>(FANTAIL_WINDOW_SUBSCRIBERS + (generation_ & 1) * sizeof(table) +
                                        __builtin_offsetof(table, rows));
+  const u64 receive_ns = packet.stamp_ns + realtime_offset(packet.stamp_ns);
   if (rotation_ >= count) rotation_ = 0;
   u32 turn = rotate_ ? rotation_++ : 0;
   for (u32 i = 0; i < count; ++i, turn = turn + 1 == count ? 0 : turn + 1) {
-    const u16 row = rows_[turn];
-    const u32 state = reinterpret_cast<const subscriber*>(table_->rows)[row].state;
+    const auto [row, state, filter] = rows_[turn];
     if (state == SUBSCRIBER_STATE_PAUSED) continue; // owed nothing
     ++account_[row].received;
     mark(row, change_received);
@@ -286,15 +330,26 @@ void TxStage::ask(u32 index) {
       drop(row, state == SUBSCRIBER_STATE_NO_ROUTE ? DROP_NO_ROUTE : DROP_NO_NEIGHBOUR);
       continue;
     }
-    job& next = jobs_[asked_.size()];
+    const u32 place = next_job_[filter]++;
+    job& next = jobs_[place];
     next.packet = FANTAIL_WINDOW_FRAMES + packet.address;
     next.length = packet.length;
-    next.slot = static_cast<u32>(FANTAIL_WINDOW_SLOTS + asked_.size() * FANTAIL_SLOT_SIZE);
+    next.slot = FANTAIL_WINDOW_SLOTS + place * FANTAIL_SLOT_SIZE;
     next.subscriber = records + row * FANTAIL_SUBSCRIBER_SIZE;
     next.verdict = FANTAIL_VERDICT_UNSET;
     next.payload_sum = sum;
-    asked_.push_back({index, row});
+    next.receive_ns = receive_ns;
+    asked_.push_back({index, place, row, filter});
   }
+}
+
+/// What to add to a time of CLOCK_MONOTONIC: read again when the last reading is old.
+u64 TxStage::realtime_offset(u64 now_ns) {
+  if (now_ns - realtime_read_ns_ > realtime_ns_max) {
+    realtime_offset_ns_ = realtime_ns() - clock_ns();
+    realtime_read_ns_ = now_ns;
+  }
+  return realtime_offset_ns_;
 }
 
 /// RFC 1071 sum of the UDP payload, once per packet; each subscriber's pseudo header is added by the filter.
@@ -311,39 +366,62 @@ u32 TxStage::payload_sum(const Packet& packet) const {
 // -- from answers to frames ---------------------------------------------------------------------------------------------
 
 void TxStage::answer(u32 index) {
-  const job answer = jobs_[index];
   const Asked& asked = asked_[index];
+  const job answer = jobs_[asked.job];
   const Packet& packet = burst_[asked.packet];
-  const u32 why = refusal(answer, packet);
+  Tally& tally = tally_[asked.slot];
+  const u32 why = refusal(answer, packet, tally);
   if (why != DROP_COUNT) return drop(asked.row, why);
+  ++tally.sent;
   const subscriber& record = reinterpret_cast<const subscriber*>(table_->rows)[asked.row];
-  if (record.state == SUBSCRIBER_STATE_KERNEL) return keep_for_kernel(index, answer);
+  if (record.state == SUBSCRIBER_STATE_KERNEL) return keep_for_kernel(asked, answer);
   if (room_ == 0) return drop(asked.row, DROP_TX_FULL);
   --room_;
-  if (!send_in_place(index, answer)) send_copy(index, answer);
+  if (!send_in_place(asked, answer)) send_copy(asked, answer);
 }
 
 /// Why an answer cannot be followed, or DROP_COUNT if it can. Nothing of it is believed before this.
-u32 TxStage::refusal(const job& answer, const Packet& packet) const {
+u32 TxStage::refusal(const job& answer, const Packet& packet, Tally& tally) const {
   if (answer.verdict == FANTAIL_VERDICT_UNSET) return DROP_FILTER_TRAP;
-  if (answer.verdict == FILTER_VERDICT_DROP_COPY) return DROP_FILTER_DROP;
-  if (answer.verdict != FILTER_VERDICT_SEND || answer.replaced > packet.length ||
-      u32{answer.header_start} + answer.header_length > FANTAIL_SLOT_SIZE)
-    return DROP_FILTER_BAD_ANSWER;
+  if (answer.verdict == FILTER_VERDICT_DROP_COPY) {
+    ++tally.dropped;
+    return DROP_FILTER_DROP;
+  }
   const u32 length = answer.header_length + packet.length - answer.replaced;
-  if (length < ethernet_size) return DROP_FILTER_BAD_ANSWER;
-  return length > length_max_ ? DROP_TOO_BIG : DROP_COUNT;
+  if (answer.verdict != FILTER_VERDICT_SEND || answer.replaced > packet.length ||
+      u32{answer.header_start} + answer.header_length > FANTAIL_SLOT_SIZE || length < ethernet_size) {
+    ++tally.bad_answers;
+    return DROP_FILTER_BAD_ANSWER;
+  }
+  if (length <= length_max_) return DROP_COUNT;
+  if (packet.length <= length_max_) ++tally.too_big;
+  return DROP_TOO_BIG;
+}
+
+/// Statistics only, so outside the commit: what each filter has answered.
+void TxStage::note_answers() {
+  for (const Group& group : groups_) {
+    filter_slot& self = arena_.filter(index_, group.slot);
+    Tally& tally = tally_[group.slot];
+    add(self.calls, 1);
+    add(self.jobs, packets() * group.count);
+    add(self.sent, tally.sent);
+    add(self.dropped, tally.dropped);
+    add(self.bad_answers, tally.bad_answers);
+    add(self.too_big, tally.too_big);
+    tally = {};
+  }
 }
 
 /// The received frame itself, when nobody else needs it: only its header is written, by the commit, from the slot.
-bool TxStage::send_in_place(u32 index, const job& answer) {
-  Packet& packet = burst_[asked_[index].packet];
+bool TxStage::send_in_place(const Asked& asked, const job& answer) {
+  Packet& packet = burst_[asked.packet];
   const u32 frame = packet.address / FANTAIL_FRAME_SIZE;
   if (!packet.alone || packet.address % FANTAIL_FRAME_SIZE + answer.replaced < answer.header_length) return false;
   const u32 start = packet.address + answer.replaced - answer.header_length;
-  const char* header = slots_ + std::size_t{index} * FANTAIL_SLOT_SIZE + answer.header_start;
+  const char* header = slots_ + std::size_t{asked.job} * FANTAIL_SLOT_SIZE + answer.header_start;
   if (answer.header_length != 0) journal_.copy(arena_.umem() + start, header, answer.header_length);
-  submit(start, answer.header_length + packet.length - answer.replaced, arena_.rx_tag()[frame], asked_[index].row);
+  submit(start, answer.header_length + packet.length - answer.replaced, arena_.rx_tag()[frame], asked.row);
   packet.kept = true;
   ++in_place_;
   return true;
@@ -351,17 +429,17 @@ bool TxStage::send_in_place(u32 index, const job& answer) {
 
 /// Header and payload side by side in a TX frame. (Scatter-gather, header slot and shared payload frame without this
 /// copy, has its place here: where the driver takes two zero-copy segments.)
-void TxStage::send_copy(u32 index, const job& answer) {
-  const Packet& packet = burst_[asked_[index].packet];
+void TxStage::send_copy(const Asked& asked, const job& answer) {
+  const Packet& packet = burst_[asked.packet];
   const u32 frame = free_.take();
-  const char* header = slots_ + std::size_t{index} * FANTAIL_SLOT_SIZE + answer.header_start;
+  const char* header = slots_ + std::size_t{asked.job} * FANTAIL_SLOT_SIZE + answer.header_start;
   const u32 rest = packet.length - answer.replaced;
   const u32 length = answer.header_length + rest;
   const u32 start = frame * FANTAIL_FRAME_SIZE + colour_of(frame, length);
   char* target = arena_.umem() + start;
   put_bytes(target, header, answer.header_length);
   put_bytes(target + answer.header_length, arena_.umem() + packet.address + answer.replaced, rest);
-  submit(start, length, *tag_of(frame), asked_[index].row);
+  submit(start, length, *tag_of(frame), asked.row);
 }
 
 void TxStage::submit(u64 address, u32 length, tag& copy, u16 row) {
@@ -429,6 +507,42 @@ void TxStage::note_laps() {
   add(self_.kick_ns[bucket_of(laps_.spent(STAGE_KICK))], 1);
 }
 
+// -- modules and their state --------------------------------------------------------------------------------------------
+
+void TxStage::set_module(u32 slot, u64 module) {
+  filter_slot& self = arena_.filter(index_, slot);
+  if (peek(self.module) == module) return;
+  self = filter_slot{};
+  put(self.module, module);
+}
+
+void TxStage::set_state(u32 slot, u32 block, u64 owner) {
+  block_[slot] = block;
+  if (block == no_block) return;
+  filter_state& state = arena_.state(index_, block);
+  if (peek(state.owner) == owner) return;
+  put(state.undo_packets, no_undo);
+  std::memset(state.block, 0, sizeof state.block);
+  put(state.owner, owner);
+}
+
+/// A filter changes its state while it answers; if this burst is not committed, a successor asks it the same again.
+void TxStage::keep_state(u32 block) {
+  filter_state& state = arena_.state(index_, block);
+  put(state.undo_packets, no_undo);
+  std::atomic_thread_fence(std::memory_order_release);
+  put_bytes(state.undo, state.block, sizeof state.undo);
+  publish(state.undo_packets, packets_);
+}
+
+/// After the journal: where no packet was committed since the copy was made, the burst after it was not.
+void TxStage::recover_states() {
+  for (u32 block = 0; block < FANTAIL_FILTERS_MAX; ++block) {
+    filter_state& state = arena_.state(index_, block);
+    if (acquire(state.undo_packets) == peek(self_.packets)) put_bytes(state.block, state.undo, sizeof state.block);
+  }
+}
+
 // -- the kernel ---------------------------------------------------------------------------------------------------------
 
 /// A copy-mode sendto transmits 32 descriptors and returns EAGAIN while more are left; EBUSY means that the last one
@@ -473,10 +587,10 @@ void TxStage::mark_lost() {
 }
 
 /// A subscriber whose neighbour is not resolved: the kernel's stack sends the datagram, and resolves.
-void TxStage::keep_for_kernel(u32 index, const job& answer) {
-  const u16 row = asked_[index].row;
-  const Packet& packet = burst_[asked_[index].packet];
-  const char* header = slots_ + std::size_t{index} * FANTAIL_SLOT_SIZE + answer.header_start;
+void TxStage::keep_for_kernel(const Asked& asked, const job& answer) {
+  const u16 row = asked.row;
+  const Packet& packet = burst_[asked.packet];
+  const char* header = slots_ + std::size_t{asked.job} * FANTAIL_SLOT_SIZE + answer.header_start;
   if (kernel_copies_.size() == FANTAIL_KERNEL_COPIES_MAX) return drop(row, DROP_NO_NEIGHBOUR);
   if (answer.header_length < FANTAIL_HEADER_SIZE || !is_plain_udp(reinterpret_cast<const u8*>(header)))
     return drop(row, DROP_UNSUPPORTED_HEADER);
@@ -541,10 +655,13 @@ void TxStage::recover_kernel_copies() {
 
 // -- traps and sleep ----------------------------------------------------------------------------------------------------
 
-u32 TxStage::trapped() {
+u32 TxStage::trapped(u32 call) {
+  const u32 end = calls_->first[call] + calls_->count[call];
   add(self_.traps, 1);
-  while (resume_ < asked_.size() && jobs_[resume_].verdict != FANTAIL_VERDICT_UNSET) ++resume_;
-  if (resume_ < asked_.size()) ++resume_; // this one trapped: it stays unset, and drops as filter_trap
+  add(arena_.filter(index_, calls_->slot[call]).traps, 1);
+  resume_ = std::max(resume_, u32{calls_->first[call]});
+  while (resume_ < end && jobs_[resume_].verdict != FANTAIL_VERDICT_UNSET) ++resume_;
+  if (resume_ < end) ++resume_; // this one trapped: it stays unset, and drops as filter_trap
   return resume_;
 }
 

@@ -2,7 +2,8 @@
 //
 // tx_stage: the rings of the receivers → jobs → (filter) → frames → TX ring; and completion ring → free frames.
 //
-// A TX worker alone calls it, in one loop:  gather() → the filter answers the jobs → finish().
+// A TX worker alone calls it, in one loop:  gather() → the filters answer the jobs, one call each → finish().
+// Jobs stand grouped by filter, so that each is called once; copies are submitted in the order of the rotation.
 // gather() only looks: slots stay on the rings until finish() commits everything of the burst at once (frames, cursors,
 // every subscriber's account), so a worker killed anywhere leaves either the whole burst or none of it done.
 //
@@ -35,21 +36,33 @@ public:
   /// `kernel_sockets`: the pool of connected sockets of subscribers in kernel state.
   TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_sockets);
 
+  /// Where gather() is to write its calls instead of here: memory that JavaScript sees, and that outlives this.
+  void set_calls(filter_calls* calls) { calls_ = calls; }
+  /// The filter in `slot` keeps state in that block (nobody's: none_block), which starts from zeros if it was another owner's.
+  void set_state(u32 slot, u32 block, u64 owner);
+  /// Another module in a slot counts from zero.
+  void set_module(u32 slot, u64 module);
+  static constexpr u32 no_block = FANTAIL_FILTERS_MAX;
+
   /// Before the receiving part of a turn, and after it: so that a timed burst knows what that took.
   void begin_turn() { laps_.begin(); }
   void received() { laps_.lap(STAGE_RECEIVE); }
-  /// Reaps completions, takes packets, writes jobs for the filter. Returns how many jobs; 0: nothing to filter (packets
+  /// Reaps completions, takes packets, writes jobs for the filters. Returns how many jobs; 0: nothing to filter (packets
   /// that need no filter are done already, and completions are committed).
   u32 gather();
-  /// Believes the filter's answers as far as they are lawful, builds the frames, commits, kicks.
+  /// The filters to call for them.
+  u32 calls() const { return static_cast<u32>(groups_.size()); }
+  /// In a timed burst: that call has returned.
+  void called(u32 call);
+  /// Believes the filters' answers as far as they are lawful, builds the frames, commits, kicks.
   void finish();
   /// Takes completions and nothing else: the way out of a worker that is to halt.
   void reap_only();
   /// Makes the kernel transmit what is on the TX ring. True when nothing is left there.
   bool kick();
 
-  /// After a trap: charges the job that trapped, returns the first job that still has no answer (= jobs() if none).
-  u32 trapped();
+  /// After a trap in that call: charges the job that trapped, returns the first one after it, at most the call's end.
+  u32 trapped(u32 call);
   u32 jobs() const { return static_cast<u32>(asked_.size()); }
   /// Copies on the TX ring or on their way to completion.
   u32 in_flight() const { return submitted_ - completed_; }
@@ -62,7 +75,23 @@ private:
   /// What gather() asked, kept where a filter cannot reach it.
   struct Asked {
     u32 packet; // index into burst_
+    u32 job;    // index into jobs_ and slots_
     u16 row;
+    u8 slot;
+  };
+  /// A live row of this worker, as the table had it when it was adopted.
+  struct Served {
+    u16 row;
+    u16 state;
+    u8 slot; // of its filter
+  };
+  /// The jobs of one filter in a burst: [packets × first, packets × (first + count)).
+  struct Group {
+    u32 slot;
+    u32 first, count; // jobs of one packet
+  };
+  struct Tally {
+    u32 sent, dropped, bad_answers, too_big;
   };
   struct Packet {
     u32 address; // in the UMEM
@@ -87,12 +116,18 @@ private:
   u32 room() const;
   void make_room();
   u32 take_packets();
+  void group_rows();
+  void begin_calls();
+  void keep_state(u32 block);
+  void recover_states();
+  void note_answers();
+  u64 realtime_offset(u64 now_ns);
   void ask(u32 packet);
   u32 payload_sum(const Packet& packet) const;
   void answer(u32 index);
-  u32 refusal(const job& answer, const Packet& packet) const;
-  bool send_in_place(u32 index, const job& answer);
-  void send_copy(u32 index, const job& answer);
+  u32 refusal(const job& answer, const Packet& packet, Tally& tally) const;
+  bool send_in_place(const Asked& asked, const job& answer);
+  void send_copy(const Asked& asked, const job& answer);
   void submit(u64 address, u32 length, tag& tag, u16 row);
   void drop(u16 row, u32 why, u64 count = 1);
   void mark(u16 row, u32 change);
@@ -102,7 +137,7 @@ private:
   void commit_accounts();
   void note_inside(u64 now_ns);
   void note_laps();
-  void keep_for_kernel(u32 index, const job& answer);
+  void keep_for_kernel(const Asked& asked, const job& answer);
   void send_kernel_copies();
   u32 send_one(const KernelCopy& copy) const;
   void recover_kernel_copies();
@@ -137,9 +172,17 @@ private:
 
   u64 generation_ = 0;
   const table* table_ = nullptr;
-  std::vector<u16> rows_; // live rows of this worker, in order of adding
+  std::vector<Served> rows_; // live rows of this worker, in order of adding
+  std::vector<Group> groups_; // by filter slot; those that a burst has jobs for
   u32 rotation_ = 0;
   u32 resume_ = 0; // first job that a trap may be charged to
+  u32 next_job_[FANTAIL_FILTERS_MAX] = {};
+  u32 block_[FANTAIL_FILTERS_MAX]; // of each slot's state, or no_block
+  Tally tally_[FANTAIL_FILTERS_MAX] = {};
+  u64 call_began_ns_ = 0;
+  u64 realtime_offset_ns_ = 0, realtime_read_ns_ = 0; // CLOCK_REALTIME - CLOCK_MONOTONIC, and when that was
+  filter_calls own_calls_{};
+  filter_calls* calls_ = &own_calls_;
   u32 room_ = 0;   // copies that still fit into this burst
 
   Laps laps_;

@@ -206,21 +206,37 @@ export interface WorkerDescriptors {
   readonly kernelSockets: readonly number[];
 }
 
+/** Where a filter's memory stands in a worker. */
+export interface FilterPlace {
+  /** Of FILTERS_MAX. */
+  readonly slot: number;
+  /** The module's number: another one counts from zero. */
+  readonly module: number;
+  /** The block of state that it keeps, or null; another owner's starts from zeros. */
+  readonly block: number | null;
+  readonly owner: number;
+}
+
 /** The data path's half of the addon: one worker a process, attached until the process ends. */
 export interface DataPath {
-  /** Maps the arena and the rings and finishes what a predecessor had committed. Returns the bytes the filter's memory needs. */
-  attachWorker(descriptors: WorkerDescriptors): number;
+  /**
+   * Maps the arena and the rings and finishes what a predecessor had committed. `calls`: as large as `struct
+   * filter_calls`; step() writes there. Returns the bytes that a filter's memory needs.
+   */
+  attachWorker(descriptors: WorkerDescriptors, calls: Uint32Array): number;
   /** Lays the arena over the pages of a WebAssembly.Memory; its read-only pages trap an ordinary store. */
-  overlayWindow(memory: ArrayBuffer): void;
+  overlayWindow(memory: ArrayBuffer, place: FilterPlace): void;
   /** User nobody, no capabilities, no_new_privs. Everything that is read from files must be loaded before. */
   dropPrivileges(): void;
   pinToCpu(cpu: number): void;
-  /** Finishes the last burst and waits for the next: its jobs, or -1 when the worker is to end. */
+  /** Finishes the last burst and waits for the next: its filter calls; 0: orders wait; -1: the worker is to end. */
   step(): number;
-  /** Jobs of the burst that step() returned last. */
-  jobs(): number;
-  /** After a trap: the first job that has no answer yet. The one that trapped stays without. */
-  trapped(): number;
+  /** In a timed burst: that call has returned. */
+  called(call: number): void;
+  /** After a trap in that call: the first of its jobs to go on with. The one that trapped stays without an answer. */
+  trapped(call: number): number;
+  /** The supervisor's orders up to that one are carried out. */
+  ordersDone(number: number): void;
   /** Copies one row (16 words) that a stage writes, none of its commits in between; false if it never stood still. */
   readConsistent(arena: ArrayBuffer, state: number, source: number, words: BigUint64Array): boolean;
   /** The version of the arena's description that the addon was compiled with. */

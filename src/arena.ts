@@ -72,6 +72,11 @@ export class Arena {
     return this.region('table') + Number(generation & 1n) * structOf('table').size + offsetOf('table', field);
   }
 
+  filterSlot(worker: number, slot: number): number {
+    const index = worker * limits.FILTERS_MAX + slot;
+    return this.region('filter_slot') + index * structOf('filter_slot').size;
+  }
+
   counters(row: number): number {
     return this.region('counters') + row * structOf('counters').size;
   }

@@ -4,6 +4,7 @@
  */
 
 import { UsageError } from './errors.js';
+import { limits } from './layout.js';
 import { isAddress, isPort } from './protocol.js';
 
 export interface Destination {
@@ -42,4 +43,17 @@ export function numberOf(name: string, text: string, { min, max }: Range): numbe
   const number = /^[0-9]+(\.[0-9]+)?$/.test(text) ? Number(text) : Number.NaN;
   if (number >= min && number <= max) return number;
   throw new UsageError(`${name} must be a number from ${min} to ${max}, not '${text}'`);
+}
+
+/** A filter's parameter: the text's own bytes, or those after `hex:`. */
+export function paramOf(name: string, text: string): Uint8Array {
+  const isHex = text.startsWith('hex:');
+  if (isHex && !/^([0-9a-f]{2})*$/i.test(text.slice(4))) {
+    throw new UsageError(
+      `${name} must be text, or hex: and pairs of hex digits such as hex:4d4f, not '${text}'`,
+    );
+  }
+  const bytes = isHex ? Buffer.from(text.slice(4), 'hex') : Buffer.from(text);
+  if (bytes.length <= limits.PARAM_SIZE) return bytes;
+  throw new UsageError(`${name} may have ${limits.PARAM_SIZE} bytes, not ${bytes.length}`);
 }

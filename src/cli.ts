@@ -61,22 +61,28 @@ export async function runProgram(program: Command, words: readonly string[]): Pr
       process.exit(error.code === 'EPIPE' ? 0 : FAILURE_STATUS),
     );
   }
+  const path = commandPath(program, words);
+  const { commands } = path.at(-1) ?? program;
   try {
-    if (words.length === 0 && program.commands.length > 0) {
-      throw new UsageError(`which command? one of ${program.commands.map((each) => each.name()).join(', ')}`);
+    if (words.length === path.length - 1 && commands.length > 0) {
+      throw new UsageError(`which command? one of ${commands.map((each) => each.name()).join(', ')}`);
     }
     await program.parseAsync(words, { from: 'user' });
   } catch (thrown) {
-    const status = report(thrown, commandName(program, words));
+    const status = report(thrown, path.map((each) => each.name()).join(' '));
     if (status !== 0) process.exitCode = status;
   }
 }
 
-/** `fantail stats` if that is the command, so that the line names the help that answers it. */
-function commandName(program: Command, words: readonly string[]): string {
-  const [first = ''] = words;
-  const known = program.commands.some((each) => each.name() === first);
-  return known ? `${program.name()} ${first}` : program.name();
+/** `fantail`, `stats` if that is the command: the words before it select it, and its name leads to the help that answers. */
+function commandPath(program: Command, words: readonly string[]): Command[] {
+  const path = [program];
+  for (const word of words) {
+    const next = path.at(-1)?.commands.find((each) => each.name() === word);
+    if (next === undefined) break;
+    path.push(next);
+  }
+  return path;
 }
 
 // ---- what went wrong ----------------------------------------------------------------------------------

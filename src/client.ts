@@ -7,13 +7,13 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { WebSocket } from 'ws';
 import { type Code, Failure, UsageError } from './errors.js';
-import type { Request, Stats } from './protocol.js';
+import type { Question, Stats } from './protocol.js';
 import { readToken } from './token.js';
 
 export const CONTROL_DEFAULT = 'ws://127.0.0.1:12345';
 const CONNECT_TIMEOUT_MS = 3000;
-/** `add` and `remove` are answered within 100 ms; a busy machine gets time. */
-const REPLY_TIMEOUT_MS = 10_000;
+/** `add` and `remove` are answered within 100 ms, a large filter is checked for seconds; a busy machine gets time. */
+const REPLY_TIMEOUT_MS = 30_000;
 /** A reply of 4096 subscribers with all their counters is about 1.5 MB. */
 const FRAME_SIZE_MAX = 16 * 1024 * 1024;
 
@@ -54,7 +54,7 @@ export class Client {
   }
 
   /** Asks, and gives the reply whether it is ok or not. */
-  ask(request: Request): Promise<Reply> {
+  ask(question: Question): Promise<Reply> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         reject(new Failure(`${this.url} did not answer within ${REPLY_TIMEOUT_MS / 1000} s; is it stopped?`));
@@ -66,7 +66,7 @@ export class Client {
         };
       };
       this.asked.push({ resolve: settle(resolve), reject: settle(reject) });
-      this.webSocket.send(JSON.stringify({ id: this.nextId, ...request }));
+      this.webSocket.send(JSON.stringify({ id: this.nextId, ...question }));
       this.nextId += 1;
     });
   }

@@ -450,6 +450,23 @@ class Session {
       case 'auth':
         this.authorize(request.token);
         return { op: 'auth' };
+      case 'filter.load':
+        return { op: 'filter.load', filter: await replicator.filterLoad(request.name, request.module) };
+      case 'filter.use': {
+        const { name, param = NO_PARAM } = request;
+        return {
+          op: 'filter.use',
+          name,
+          subscribers: await replicator.filterUse(name, param, oneOf(request)),
+        };
+      }
+      case 'filter.list':
+        return { op: 'filter.list', filters: replicator.filterList() };
+      case 'filter.info':
+        return { op: 'filter.info', filter: replicator.filterInfo(request.name) };
+      case 'filter.unload':
+        await replicator.filterUnload(request.name);
+        return { op: 'filter.unload', name: request.name };
       default:
         return never(request);
     }
@@ -503,6 +520,15 @@ class Session {
       });
     });
   }
+}
+
+const NO_PARAM = new Uint8Array();
+
+/** The subscriber that a request names, or null for all. */
+function oneOf({ ip, port }: { ip?: string | undefined; port?: number | undefined }) {
+  if (ip === undefined && port === undefined) return null;
+  if (ip !== undefined && port !== undefined) return { ip, port };
+  throw new FantailError('BAD_REQUEST', 'filter.use takes ip and port together, or neither for all');
 }
 
 function withoutRequest({ encoding, id }: Decoded): { encoding: Encoding; id: Decoded['id']; op: undefined } {

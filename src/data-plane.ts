@@ -13,7 +13,9 @@ import { addon } from './addon.js';
 import { Arena } from './arena.js';
 import type { Config } from './config.js';
 import type { Deployment } from './deployment.js';
-import { Failure } from './errors.js';
+import { Failure, FantailError } from './errors.js';
+import { encodeOrder, type Order, type Placed } from './filter-orders.js';
+import type { FilterModule } from './filters.js';
 import type { SharedXdp } from './launchers.js';
 import { log } from './log.js';
 import type { Mode, Stats } from './protocol.js';
@@ -24,6 +26,8 @@ const WORKER_PROGRAM = fileURLToPath(new URL('./tx-worker.js', import.meta.url))
 const OPEN_MS_MAX = 30_000; // a NIC that resets its link on attach takes seconds
 const ATTACH_MS_MAX = 10_000;
 const STOP_MS_MAX = 1000;
+/** Compiling a module in each worker, on a machine that is busy. */
+const ORDER_MS_MAX = 10_000;
 const POLL_MS = 2;
 /** A process that dies so often within so long of its start is beyond repair. */
 const QUICK_DEATHS_MAX = 20;
@@ -46,8 +50,8 @@ export class NoMode extends Failure {
 export interface DataPlaneOptions {
   readonly config: Config;
   readonly deployment: Deployment;
-  /** The filter's bytes, checked. */
-  readonly filter: Uint8Array;
+  /** Those that every worker has from its start, checked. */
+  readonly filters: readonly FilterModule[];
   /** The program of another launcher, or null to load it. */
   readonly shared: SharedXdp | null;
   /** Per worker: sockets for subscribers in kernel state. */
@@ -77,6 +81,16 @@ class Stdio {
   }
 }
 
+/** A module in a slot: its own, or the one to go back to. */
+interface Filling {
+  readonly placed: Placed;
+  readonly bytes: Uint8Array;
+}
+
+function fillingOf({ slot, module, block, owner, bytes }: FilterModule): Filling {
+  return { placed: { slot, module, block, owner }, bytes };
+}
+
 export class DataPlane {
   private state: 'BOOT' | 'RUN' | 'HALT' = 'BOOT';
   private rx: Running | null = null;
@@ -84,6 +98,10 @@ export class DataPlane {
   private arenaFd = -1;
   private readonly rxWake: number;
   private readonly workerWakes: number[];
+  /** What a worker that starts now is to have, by slot. */
+  private readonly fillings = new Map<number, Filling>();
+  /** Orders given so far. */
+  private orders = 0;
   /** Every descriptor that is ours to close, in order of opening. */
   private readonly owned: number[] = [];
   private opened: { arena: Arena; mode: Mode; fallbacks: Stats['fallbacks'] } | null = null;
@@ -92,6 +110,7 @@ export class DataPlane {
   xdp: SharedXdp | null = null;
 
   constructor(private readonly options: DataPlaneOptions) {
+    for (const module of options.filters) this.fillings.set(module.slot, fillingOf(module));
     this.rxWake = this.own(addon.eventFd());
     this.workerWakes = Array.from({ length: options.deployment.workers }, () => this.own(addon.eventFd()));
   }
@@ -177,7 +196,7 @@ export class DataPlane {
   }
 
   private spawnWorker(worker: number): ChildProcess {
-    const { deployment, filter, kernelSockets } = this.options;
+    const { deployment, kernelSockets } = this.options;
     const stdio = new Stdio('pipe');
     const inline = deployment.layout === 'inline';
     const descriptors = {
@@ -191,9 +210,56 @@ export class DataPlane {
     };
     const order = JSON.stringify({ descriptors, cpu: deployment.workerCpus[worker] ?? null });
     const child = spawn(process.execPath, [WORKER_PROGRAM, order], { stdio: stdio.list, detached: true });
-    child.stdin?.on('error', () => {}); // it died before it read the filter: its exit says so
-    child.stdin?.end(filter);
+    child.stdin?.on('error', () => {}); // it died before it read the filters: its exit says so
+    for (const { placed, bytes } of this.fillings.values())
+      child.stdin?.write(encodeOrder(loadOrder(this.orders, placed, bytes), bytes));
+    child.stdin?.write(encodeOrder({ kind: 'begin', number: this.orders }));
     return child;
+  }
+
+  // -- filters ---------------------------------------------------------------------------------------------------------
+
+  /** Resolves when every worker has the module in its slot. */
+  loadFilter(module: FilterModule): Promise<void> {
+    const filling = fillingOf(module);
+    this.fillings.set(module.slot, filling);
+    const { placed, bytes } = filling;
+    return this.order((number) => encodeOrder(loadOrder(number, placed, bytes), bytes));
+  }
+
+  /** Resolves when no worker has anything in that slot. */
+  dropFilter(slot: number): Promise<void> {
+    this.fillings.delete(slot);
+    return this.order((number) => encodeOrder({ kind: 'drop', number, slot }));
+  }
+
+  /** Workers that start from now on get that module in the slot; those that run keep what they have. */
+  substituteFilter(slot: number, { module, block, owner, bytes }: FilterModule): void {
+    this.fillings.set(slot, { placed: { slot, module, block, owner }, bytes });
+  }
+
+  /** A worker that dies meanwhile is told everything when it starts again, this among it. */
+  private async order(frame: (number: number) => Buffer): Promise<void> {
+    const number = ++this.orders;
+    for (const { child } of this.workers) child.stdin?.write(frame(number));
+    this.arena.publish(this.arena.control('filter_orders'), BigInt(number));
+    this.wake();
+    const deadline = Date.now() + ORDER_MS_MAX;
+    const isBehind = (worker: number) =>
+      this.arena.u64(this.arena.worker(worker, 'filter_orders_done')) < BigInt(number);
+    while (this.state === 'RUN' && this.workers.some((_, worker) => isBehind(worker))) {
+      if (Date.now() > deadline)
+        throw new FantailError(
+          'BUSY',
+          `a worker did not load the filter within ${ORDER_MS_MAX / 1000} s; try again`,
+        );
+      await sleep(POLL_MS);
+    }
+  }
+
+  /** Ends a worker that does not end by itself; it is replaced like any that dies. */
+  kill(worker: number): void {
+    this.workers[worker]?.child.kill('SIGKILL');
   }
 
   private run(child: ChildProcess, which: 'rx' | number, before?: Running): Running {
@@ -303,6 +369,10 @@ export class DataPlane {
         addon.feedDelete(this.xdp.feeds, queue, config.listenIp, config.listenPort);
     for (const fd of this.owned.splice(0).reverse()) closeSync(fd);
   }
+}
+
+function loadOrder(number: number, placed: Placed, { length }: Uint8Array): Order {
+  return { kind: 'load', number, size: length, ...placed };
 }
 
 /** Waits for a process that was told to end; kills it after STOP_MS_MAX. */

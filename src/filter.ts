@@ -6,14 +6,12 @@
  * worker, on the memory that pages of the arena are mapped over, and takes a module that has been
  * checked.
  */
-import { runInNewContext } from 'node:vm';
+import { createContext, Script } from 'node:vm';
 import { FantailError, messageOf } from './errors.js';
 import { limits } from './layout.js';
-import { ABI_EXPORT, BURST_EXPORT, checkRules, refuse } from './rules.js';
+import { ABI_EXPORT, BURST_EXPORT, checkRules, refuse, STATE_EXPORT } from './rules.js';
 import { Samples } from './samples.js';
 
-/** A control message that carries a module has at most this many bytes, and so has a file. */
-export const MODULE_SIZE_MAX = 1 << 20;
 /**
  * What a run on the samples may take, compiling included: a filter that does not return must not
  * stop its caller.
@@ -25,6 +23,8 @@ export type Burst = (jobs: number, first: number, count: number) => void;
 
 export interface Filter {
   readonly abi: number;
+  /** What fantail_state() answers: the layout of the state that it keeps; 0 where it keeps none. */
+  readonly state: number;
   /** The export itself: nothing stands between the worker's loop and the module. */
   readonly burst: Burst;
 }
@@ -34,12 +34,22 @@ export interface Filter {
  * must.
  */
 export async function checkModule(bytes: Uint8Array): Promise<void> {
-  if (bytes.length > MODULE_SIZE_MAX) {
-    refuse(`the module has ${bytes.length} bytes; at most ${MODULE_SIZE_MAX} are taken`);
+  runOnSamples(await compileByRules(bytes));
+}
+
+/** The first half: what can be told without running it. */
+export async function compileByRules(bytes: Uint8Array): Promise<WebAssembly.Module> {
+  if (bytes.length > limits.MODULE_SIZE_MAX) {
+    refuse(`the module has ${bytes.length} bytes; at most ${limits.MODULE_SIZE_MAX} are taken`);
   }
   const module = await compile(bytes);
   await checkRules(module, bytes);
-  runOnSamples(module);
+  return module;
+}
+
+/** Whether a module uses the state block, which others may not write. */
+export function isStateful(module: WebAssembly.Module): boolean {
+  return WebAssembly.Module.exports(module).some(({ name }) => name === STATE_EXPORT);
 }
 
 /** A checked module over `memory`, ready for the first burst. */
@@ -56,7 +66,8 @@ async function compile(bytes: Uint8Array): Promise<WebAssembly.Module> {
   }
 }
 
-function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Filter {
+/** The same of a module that is compiled already. */
+export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Filter {
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   const abi = exports[ABI_EXPORT];
   const burst = exports[BURST_EXPORT];
@@ -67,7 +78,15 @@ function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Fi
   if (version !== limits.FILTER_ABI) {
     refuse(`${ABI_EXPORT}() answers ${version}; this fantail speaks version ${limits.FILTER_ABI} of the ABI`);
   }
-  return { abi: version, burst: burst as Burst }; // the rules fix its signature
+  return { abi: version, state: stateOf(exports[STATE_EXPORT]), burst: burst as Burst }; // the rules fix its signature
+}
+
+/** As u32, so that it is the same number wherever it is kept. */
+function stateOf(exported: unknown): number {
+  if (typeof exported !== 'function') return 0;
+  const state = Number(exported()) >>> 0;
+  if (state === 0) refuse(`${STATE_EXPORT}() answers 0, which means no state: leave the export out then`);
+  return state;
 }
 
 /**
@@ -75,7 +94,7 @@ function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Fi
  * none.
  */
 function runOnSamples(module: WebAssembly.Module): void {
-  const samples = new Samples();
+  const samples = new Samples({ isStateful: isStateful(module) });
   const filter = limited(
     () => 'its instantiation',
     () => instantiate(module, samples.memory),
@@ -95,13 +114,19 @@ function runOnSamples(module: WebAssembly.Module): void {
   }
 }
 
+const CALL = new Script('call()');
+/** Made once: a context costs a millisecond, and captures have many packets. */
+let context: { call?: () => unknown } | null = null;
+
 /**
  * Calls into the module for at most SAMPLES_MS_MAX: node:vm interrupts what it has called, Wasm
  * too.
  */
-function limited<T>(place: () => string, call: () => T): T {
+export function limited<T>(place: () => string, call: () => T): T {
   try {
-    return runInNewContext('call()', { call }, { timeout: SAMPLES_MS_MAX }) as T; // what call() returned
+    context ??= createContext({});
+    context.call = call;
+    return CALL.runInContext(context, { timeout: SAMPLES_MS_MAX }) as T; // what call() returned
   } catch (error) {
     if (error instanceof FantailError) throw error;
     // A trap, or what node:vm throws when the time is over; it comes from another realm, so no instanceof.

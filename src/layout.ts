@@ -79,6 +79,8 @@ export const limits = {
   JOURNAL_ENTRIES_MAX: 32768,
   /** The filter ABI that fantail_abi() must return. */
   FILTER_ABI: 1,
+  /** Bytes of a filter's module, in a file as in a control message. */
+  MODULE_SIZE_MAX: 1 << 20,
   /** Modules that a worker has loaded at once; slot 0 is the built-in rewrite. */
   FILTERS_MAX: 16,
   /** The block that a filter with state keeps it in, one a worker and filter; committed with the burst. */
@@ -350,23 +352,47 @@ export const structs: readonly Struct[] = [
     ],
     [32, 'u64', 'receive_ns', 'worker', 'CLOCK_REALTIME at which its RX producer index was read'],
   ]),
-  struct('filter_slot', 128, 'What one worker knows of one of its filters; outside the commits but for state_owner.', [
-    [0, 'u64', 'calls', 'worker', 'bursts answered by the module in this slot'],
-    [8, 'u64', 'jobs', 'worker', 'jobs of those'],
-    [16, 'u64', 'sent', 'worker', 'answered: send, and lawful'],
-    [24, 'u64', 'dropped', 'worker', 'answered: drop'],
-    [32, 'u64', 'bad_answers', 'worker', 'refused: unlawful'],
-    [40, 'u64', 'too_big', 'worker', 'refused: its header made a packet too big that was not'],
-    [48, 'u64', 'traps', 'worker', 'jobs that trapped'],
-    [56, 'u64', 'timed_jobs', 'worker', 'jobs of calls that were timed'],
-    [64, 'u64', 'timed_ns', 'worker', 'time those calls took'],
-    [72, 'u64', 'state_owner', 'worker', 'whose state the block of this slot holds; another owner starts from zeros'],
-    [80, 'u64', 'undo_packets', 'worker', 'packets taken when the copy of the state was made; all ones: none'],
-  ]),
-  struct('filter_state', 8192, 'The state of one filter of one worker.', [
+  struct(
+    'filter_slot',
+    128,
+    'What one worker counts of one of its filters; statistics, outside the commits.',
+    [
+      [0, 'u64', 'module', 'worker', 'number of the module in this slot; another one counts from zero'],
+      [8, 'u64', 'calls', 'worker', 'bursts answered by it'],
+      [16, 'u64', 'jobs', 'worker', 'jobs of those'],
+      [24, 'u64', 'sent', 'worker', 'answered: send, and lawful'],
+      [32, 'u64', 'dropped', 'worker', 'answered: drop'],
+      [40, 'u64', 'bad_answers', 'worker', 'refused: unlawful'],
+      [48, 'u64', 'too_big', 'worker', 'refused: its header made a packet too big that was not'],
+      [56, 'u64', 'traps', 'worker', 'jobs that trapped'],
+      [64, 'u64', 'timed_jobs', 'worker', 'jobs of calls that were timed'],
+      [72, 'u64', 'timed_ns', 'worker', 'time those calls took'],
+    ],
+  ),
+  struct('filter_state', 12288, 'A block of state that a filter keeps on one worker.', [
     [0, 'u8[4096]', 'block', 'filter', 'as the filter sees it at WINDOW_STATE'],
     [4096, 'u8[4096]', 'undo', 'worker', 'as it was before the burst that is not committed'],
+    [8192, 'u64', 'owner', 'worker', 'whose state it is; another owner starts from zeros'],
+    [
+      8200,
+      'u64',
+      'undo_packets',
+      'worker',
+      'packets taken when undo was copied; all ones: undo is not whole',
+    ],
   ]),
+  struct(
+    'filter_calls',
+    208,
+    'What a worker asks of its filters for one burst; read by its own JavaScript, not in the arena.',
+    [
+      [0, 'u32', 'timed', 'worker', '1: this burst is timed, tell when each call has returned'],
+      [4, 'u32', 'orders', 'worker', '1: the supervisor has given orders that are not carried out'],
+      [16, 'u32[16]', 'slot', 'worker', 'filter slot of each call'],
+      [80, 'u32[16]', 'first', 'worker', 'its first job'],
+      [144, 'u32[16]', 'count', 'worker', 'its jobs'],
+    ],
+  ),
   struct('soft_link', 295424, 'Socket mode: the kernel side of one queue, as AF_XDP would have it.', [
     [0, 'u32', 'rx_producer', 'link', 'as in struct xdp_ring'],
     [4, 'u32', 'fill_consumer', 'link', ''],

@@ -36,9 +36,15 @@ function program(): Command {
   declareSend(fantail);
   declareBench(fantail);
   declareDemo(fantail);
-  // last, so that help shows a command's own flags first
-  for (const each of [fantail, ...fantail.commands]) each.version(version, '--version', 'print the version');
+  declareFilter(fantail);
+  addVersion(fantail);
   return fantail;
+}
+
+/** Last, so that help shows a command's own flags first. */
+function addVersion(made: Command): void {
+  made.version(version, '--version', 'print the version');
+  for (const each of made.commands) addVersion(each);
 }
 
 function declare(parent: Command, name: string, description: string): Command {
@@ -136,6 +142,76 @@ function declareDemo(fantail: Command): void {
     .action(async (flags) => {
       const { demo } = await import('./commands/demo.js');
       await demo(flags);
+    });
+}
+
+function declareFilter(fantail: Command): void {
+  const filter = declare(
+    fantail,
+    'filter',
+    'Filters: write, build and try your own; load and use them in a running replicator.',
+  )
+    .usage('<command> [arguments]')
+    .configureHelp({ subcommandTerm: (each) => each.name() })
+    .addHelpText('after', '\nHelp on one command: fantail filter <command> --help')
+    .helpCommand('help', 'print this help, or that of a command');
+  declare(filter, 'new', 'Make a folder to write a filter in: source, compiler options, a copy of the SDK.')
+    .argument('<name>', 'of the folder and the filter: up to 32 of a-z, 0-9 and -')
+    .action(async (name: string) => {
+      const { newFilter } = await import('./commands/filter.js');
+      newFilter(name);
+    });
+  declare(filter, 'build', 'Compile such a folder, and check what comes out as a replicator would.')
+    .argument('[folder]', 'where its asconfig.json is (default: this one)')
+    .action(async (folder = '.') => {
+      const { buildFilter } = await import('./commands/filter.js');
+      await buildFilter(folder);
+    });
+  declare(filter, 'test', 'Try a filter on packets, offline: what becomes of each, its new header decoded.')
+    .argument('<file.wasm>', 'the module')
+    .argument('[capture.pcap]', 'packets, Ethernet (default: a few samples)')
+    .option(
+      '--param <param>',
+      "the subscriber's parameter: text, or hex:4d4f; 64 bytes at most (default: none)",
+    )
+    .option('--udp-checksum <how>', 'zero, or full: as a replicator with that flag asks (default: zero)')
+    .option('--json', 'print one JSON object a packet')
+    .action(async (file: string, capture: string | undefined, flags) => {
+      const { testFilter } = await import('./commands/filter.js');
+      await testFilter(file, capture, flags);
+    });
+  declareLoadedFilters(filter);
+}
+
+/** What a running replicator is asked about its filters. */
+function declareLoadedFilters(filter: Command): void {
+  const commands = () => import('./commands/filters.js');
+  client(declare(filter, 'load', 'Load a filter into a running replicator; it is checked first.'))
+    .argument('<name>', 'what it is called there: up to 32 of a-z, 0-9, . _ and -')
+    .argument('[file.wasm]', "the module (default: the stock's filter of that name)")
+    .action(async (name: string, file: string | undefined, flags) => {
+      await untilInterrupted((await commands()).load(name, file, flags));
+    });
+  client(declare(filter, 'list', 'List the filters of a running replicator.')).action(async (flags) => {
+    await untilInterrupted((await commands()).list(flags));
+  });
+  client(declare(filter, 'info', 'One filter: hash, cost a packet, verdicts, faults.'))
+    .argument('<name>', 'of the filter')
+    .action(async (name: string, flags) => {
+      await untilInterrupted((await commands()).info(name, flags));
+    });
+  client(declare(filter, 'use', 'Let a filter answer for one subscriber, or for all and those to come.'))
+    .argument('<name>', 'of the filter')
+    .argument('[dest_ip]', 'IPv4 address of the subscriber (default: all)')
+    .argument('[dest_port]', 'its port')
+    .option('--param <param>', "the filter's parameter: text, or hex:4d4f; 64 bytes at most (default: none)")
+    .action(async (name: string, ip: string | undefined, port: string | undefined, flags) => {
+      await untilInterrupted((await commands()).use(name, { ip, port }, flags));
+    });
+  client(declare(filter, 'unload', 'Forget a filter that answers for nobody.'))
+    .argument('<name>', 'of the filter')
+    .action(async (name: string, flags) => {
+      await untilInterrupted((await commands()).unload(name, flags));
     });
 }
 

@@ -11,6 +11,7 @@ import { isIPv4 } from 'node:net';
 import { Packr, Unpackr } from 'msgpackr';
 import { z } from 'zod';
 import { FantailError, messageOf, never } from './errors.js';
+import { limits } from './layout.js';
 
 /** Bytes of one message; a longer one is TOO_LARGE. */
 export const MESSAGE_SIZE_MAX = 64 * 1024;
@@ -99,6 +100,45 @@ export interface AccountRow {
   drops: Counts;
 }
 
+/** One row of `filter list`. */
+export interface FilterRow {
+  name: string;
+  /** rolled_back: there is nothing under this name until a mended module is loaded. */
+  status: 'ready' | 'rolled_back';
+  /** SHA-256 of the module, hexadecimal. */
+  hash: string;
+  /** Bytes of the module. */
+  size: number;
+  abi: number;
+  /** How many it answers for. */
+  subscribers: number;
+  /** Whether new subscribers get it. */
+  default: boolean;
+  /** The last module of that name that was taken out of use, and why. */
+  rollback: { hash: string; reason: string; at_ms: number } | null;
+}
+
+/** `filter info`: counts are of all workers, since the module was loaded. */
+export interface FilterInfo extends FilterRow {
+  slot: number | null;
+  /** Whether it keeps state that lives on. */
+  state: boolean;
+  /** Nanoseconds a job, of the calls that were timed (one burst in 16); null before the first. */
+  cost_ns: number | null;
+  /** Bursts it was called for, and jobs of those: one packet for one subscriber each. */
+  calls: number;
+  jobs: number;
+  verdicts: { send: number; drop: number };
+  faults: { trap: number; bad_answer: number; too_big: number };
+}
+
+/** The filters' part of `stats`. */
+export interface FilterStats {
+  loaded: { name: string; hash: string | null; traps: number; bad_answers: number }[];
+  /** The last 16, oldest first. */
+  rollbacks: { name: string; hash: string; reason: string; at_ms: number }[];
+}
+
 export interface Stats {
   version: 1;
   uptime_ms: number;
@@ -113,6 +153,7 @@ export interface Stats {
   receivers: ReceiverRow[];
   workers: WorkerRow[];
   subscribers: AccountRow[];
+  filters: FilterStats;
 }
 
 /**
@@ -124,6 +165,13 @@ export interface Replicator {
   remove(ip: string, port: number): Promise<{ removed: boolean }>;
   list(): SubscriberRow[];
   stats(): Stats;
+  /** FILTER_REJECTED says which rule and where. */
+  filterLoad(name: string, module: Uint8Array): Promise<FilterInfo>;
+  /** For one subscriber, or for all and those to come; how many there are. */
+  filterUse(name: string, param: Uint8Array, to: { ip: string; port: number } | null): Promise<number>;
+  filterList(): FilterRow[];
+  filterInfo(name: string): FilterInfo;
+  filterUnload(name: string): Promise<void>;
 }
 
 // ---- requests -----------------------------------------------------------------------------------------
@@ -143,7 +191,40 @@ export function isPort(port: number): boolean {
 const ipSchema = z.string().refine(isAddress);
 const portSchema = z.number().refine(isPort);
 
-/** One strict schema an operation: an unknown key is refused, never ignored. filter.* will stand here. */
+const nameSchema = z.string().min(1).max(32);
+/** Bytes as they are in msgpack; base64 in JSON and typed lines, where `base64:` may stand before it. */
+const moduleSchema = z
+  .union([
+    z.instanceof(Uint8Array),
+    z.string().transform((text, context) => base64Of(text) ?? wrong(context)),
+  ])
+  .refine((bytes) => bytes.length > 0);
+/** Text, or `hex:` and digits, or bytes in msgpack. */
+const paramSchema = z
+  .union([z.instanceof(Uint8Array), z.string().transform((text, context) => paramOf(text) ?? wrong(context))])
+  .refine((bytes) => bytes.length <= limits.PARAM_SIZE);
+
+/** What was given is not what it should be. */
+function wrong(context: z.core.$RefinementCtx): never {
+  context.addIssue({ code: 'custom' });
+  return z.NEVER;
+}
+
+/** Strict: no characters that decoders skip in silence. */
+function base64Of(text: string): Uint8Array | null {
+  const digits = text.replace(/^base64:/, '');
+  const isWhole = digits.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(digits);
+  return isWhole ? new Uint8Array(Buffer.from(digits, 'base64')) : null;
+}
+
+/** The bytes of a parameter as a person writes it; null if it starts as hex and is none. */
+export function paramOf(text: string): Uint8Array | null {
+  if (!text.startsWith('hex:')) return new Uint8Array(Buffer.from(text));
+  const digits = text.slice('hex:'.length);
+  return /^([0-9a-fA-F]{2})*$/.test(digits) ? new Uint8Array(Buffer.from(digits, 'hex')) : null;
+}
+
+/** One strict schema an operation: an unknown key is refused, never ignored. */
 const schemas = {
   add: z.strictObject({ op: z.literal('add'), ip: ipSchema, port: portSchema }),
   remove: z.strictObject({ op: z.literal('remove'), ip: ipSchema, port: portSchema }),
@@ -156,10 +237,23 @@ const schemas = {
   unwatch: z.strictObject({ op: z.literal('unwatch') }),
   help: z.strictObject({ op: z.literal('help') }),
   auth: z.strictObject({ op: z.literal('auth'), token: z.string().min(1).max(TOKEN_LENGTH_MAX) }),
+  'filter.load': z.strictObject({ op: z.literal('filter.load'), name: nameSchema, module: moduleSchema }),
+  'filter.list': z.strictObject({ op: z.literal('filter.list') }),
+  'filter.info': z.strictObject({ op: z.literal('filter.info'), name: nameSchema }),
+  'filter.use': z.strictObject({
+    op: z.literal('filter.use'),
+    name: nameSchema,
+    ip: ipSchema.optional(),
+    port: portSchema.optional(),
+    param: paramSchema.optional(),
+  }),
+  'filter.unload': z.strictObject({ op: z.literal('filter.unload'), name: nameSchema }),
 } as const;
 
 export type Op = keyof typeof schemas;
 export type Request = { [Name in Op]: z.infer<(typeof schemas)[Name]> }[Op];
+/** As a client writes it: bytes may be text. */
+export type Question = { [Name in Op]: z.input<(typeof schemas)[Name]> }[Op];
 export type Id = string | number;
 export type Encoding = 'json' | 'msgpack' | 'text';
 
@@ -186,13 +280,34 @@ const usages: Record<Op, { typed: string; parameters: readonly string[]; does: s
   unwatch: { typed: 'unwatch', parameters: [], does: 'no more of them' },
   help: { typed: 'help', parameters: [], does: 'this text' },
   auth: { typed: 'auth <token>', parameters: ['token'], does: 'show the token, where one is wanted' },
+  'filter.load': {
+    typed: 'filter load <name> base64:<module>',
+    parameters: ['name', 'module'],
+    does: 'check a filter and load it',
+  },
+  'filter.list': { typed: 'filter list', parameters: [], does: 'all filters' },
+  'filter.info': {
+    typed: 'filter info <name>',
+    parameters: ['name'],
+    does: 'one filter: cost, verdicts, faults',
+  },
+  'filter.use': {
+    typed: 'filter use <name> [<ip> <port>] [<param>]',
+    parameters: ['name'], // the others are read by useLine()
+    does: 'for one subscriber, or for all',
+  },
+  'filter.unload': { typed: 'filter unload <name>', parameters: ['name'], does: 'forget it' },
 };
+
+/** Where a message may be longer: a module in base64, with room for the rest. */
+const LOAD_SIZE_MAX = Math.ceil(limits.MODULE_SIZE_MAX / 3) * 4 + 1024;
+const sizeMax = (op: string | undefined) => (op === 'filter.load' ? LOAD_SIZE_MAX : MESSAGE_SIZE_MAX);
 
 const operations = Object.keys(schemas).join(', ');
 
 /** The lines of `help`. */
 export function helpLines(): string[] {
-  return Object.values(usages).map(({ typed, does }) => `${typed.padEnd(20)}${does}`);
+  return Object.values(usages).map(({ typed, does }) => `${typed.padEnd(43)}${does}`);
 }
 
 /**
@@ -218,12 +333,13 @@ export function decode(data: Buffer, isBinary: boolean): Decoded {
     const { id: rawId, ...rest } = raw as Record<string, unknown>; // every key is checked by the schema below
     id = validId(rawId);
     op = typeof rest.op === 'string' ? rest.op : undefined;
-    if (data.length > MESSAGE_SIZE_MAX) {
+    if (data.length > sizeMax(op)) {
       throw new FantailError(
         'TOO_LARGE',
-        `the message has ${data.length} bytes; at most ${MESSAGE_SIZE_MAX} are taken`,
+        `the message has ${data.length} bytes; at most ${sizeMax(op)} are taken`,
       );
     }
+    if (rest.module instanceof Uint8Array || typeof rest.module === 'string') checkModuleSize(rest.module);
     if (rawId !== undefined && id === undefined) {
       throw new FantailError(
         'BAD_REQUEST',
@@ -235,6 +351,16 @@ export function decode(data: Buffer, isBinary: boolean): Decoded {
     const error = thrown instanceof FantailError ? thrown : new FantailError('INTERNAL', messageOf(thrown));
     return { encoding, id, error, op };
   }
+}
+
+/** TOO_LARGE, whatever else is wrong with it. */
+function checkModuleSize(module: Uint8Array | string): void {
+  const size =
+    typeof module === 'string'
+      ? Math.floor((module.replace(/^base64:/, '').length * 3) / 4) - 2
+      : module.length;
+  if (size > limits.MODULE_SIZE_MAX)
+    throw new FantailError('TOO_LARGE', `a module has at most ${limits.MODULE_SIZE_MAX} bytes`);
 }
 
 function parse(data: Buffer, encoding: Encoding): unknown {
@@ -255,16 +381,34 @@ function parse(data: Buffer, encoding: Encoding): unknown {
  * schema to refuse.
  */
 function parseLine(data: Buffer): unknown {
-  if (data.length > MESSAGE_SIZE_MAX) return {};
+  if (data.length > LOAD_SIZE_MAX) return {};
   const line = data.toString().trim();
   if (line === '') throw new FantailError('BAD_REQUEST', 'an empty line; help tells what may be asked');
   if (/[\r\n]/.test(line)) throw new FantailError('BAD_REQUEST', 'one line a message, please');
-  const [op = '', ...words] = line.split(/\s+/);
+  const [first = '', ...rest] = line.split(/\s+/);
+  const op = first === 'filter' && rest[0] !== undefined ? `filter.${rest[0]}` : first;
+  const words = op === first ? rest : rest.slice(1);
   if (!isOp(op)) return { op };
+  if (op === 'filter.use') return useLine(words);
   const { typed, parameters } = usages[op];
   if (words.length !== parameters.length) throw new FantailError('BAD_REQUEST', `usage: ${typed}`);
   const values = parameters.map((name, index) => [name, wordValue(name, words[index] ?? '')]);
   return { op, ...Object.fromEntries(values) };
+}
+
+/** `use <name> [<ip> <port>] [<param>]`: an address is told by its look, and the param is all the rest of the words. */
+function useLine([name, ...words]: readonly string[]): unknown {
+  const op = 'filter.use';
+  if (name === undefined) throw new FantailError('BAD_REQUEST', `usage: ${usages[op].typed}`);
+  const isOne = words.length >= 2 && isAddress(words[0] ?? '') && /^[0-9]+$/.test(words[1] ?? '');
+  const [ip, port] = words;
+  const param = words.slice(isOne ? 2 : 0).join(' ');
+  return {
+    op,
+    name,
+    ...(isOne ? { ip, port: wordValue('port', port ?? '') } : {}),
+    ...(param === '' ? {} : { param }),
+  };
 }
 
 function wordValue(name: string, word: string): string | number {
@@ -309,6 +453,19 @@ function refusal(op: Op, raw: Record<string, unknown>, issues: readonly z.core.$
   if (names.includes('port')) {
     return new FantailError('BAD_ADDRESS', `${show(raw.port)} is not a port from 1 to 65535`);
   }
+  if (names.includes('name')) {
+    return new FantailError('BAD_REQUEST', `${show(raw.name)} is not the name of a filter`);
+  }
+  if (names.includes('module')) {
+    return new FantailError(
+      'BAD_REQUEST',
+      'module must be the bytes of a module: base64, or binary in msgpack',
+    );
+  }
+  if (names.includes('param')) {
+    const most = `at most ${limits.PARAM_SIZE} bytes`;
+    return new FantailError('BAD_REQUEST', `param must be text or hex:<digits>, ${most}`);
+  }
   if (names.includes('seconds')) {
     const range = `from ${WATCH_SECONDS_MIN} to ${WATCH_SECONDS_MAX}`;
     return new FantailError('BAD_REQUEST', `seconds must be a number ${range}`);
@@ -339,7 +496,12 @@ export type Answer =
   | { op: 'watch'; seconds: number }
   | { op: 'unwatch' }
   | { op: 'help' }
-  | { op: 'auth' };
+  | { op: 'auth' }
+  | { op: 'filter.load'; filter: FilterInfo }
+  | { op: 'filter.use'; name: string; subscribers: number }
+  | { op: 'filter.list'; filters: FilterRow[] }
+  | { op: 'filter.info'; filter: FilterInfo }
+  | { op: 'filter.unload'; name: string };
 
 /** The frame that answers a request. */
 export function encodeAnswer(encoding: Encoding, id: Id | undefined, answer: Answer): string | Buffer {
@@ -378,8 +540,16 @@ function answerFields(answer: Answer): object {
       return { seconds: answer.seconds };
     case 'help':
       return { help: helpLines() };
+    case 'filter.load':
+    case 'filter.info':
+      return { filter: answer.filter };
+    case 'filter.use':
+      return { subscribers: answer.subscribers };
+    case 'filter.list':
+      return { filters: answer.filters };
     case 'unwatch':
     case 'auth':
+    case 'filter.unload':
       return {};
     default:
       return never(answer);
@@ -408,6 +578,16 @@ function answerLines(answer: Answer): string[] {
       return [...helpLines(), 'ok'];
     case 'auth':
       return ['ok'];
+    case 'filter.load':
+      return [`ok ${answer.filter.name} loaded, sha256 ${answer.filter.hash}`];
+    case 'filter.use':
+      return [`ok ${answer.name} answers for ${count(answer.subscribers, 'subscriber')}`];
+    case 'filter.list':
+      return [...answer.filters.map(filterLine), `ok ${count(answer.filters.length, 'filter')}`];
+    case 'filter.info':
+      return [filterLine(answer.filter), ...filterLines(answer.filter), 'ok'];
+    case 'filter.unload':
+      return [`ok ${answer.name} unloaded`];
     default:
       return never(answer);
   }
@@ -419,6 +599,20 @@ export function count(number: number, noun: string): string {
 
 function subscriberLine(row: SubscriberRow): string {
   return `${row.ip} ${row.port} ${row.state} ${row.mac ?? '-'} worker ${row.worker} filter ${row.filter}`;
+}
+
+function filterLine(row: FilterRow): string {
+  const users = `subscribers ${row.subscribers}${row.default ? ' default' : ''}`;
+  const rollback = row.rollback === null ? '' : ` rolled back: ${row.rollback.reason}`;
+  return `${row.name} ${row.status} sha256 ${row.hash.slice(0, 12)} size ${row.size} abi ${row.abi} ${users}${rollback}`;
+}
+
+function filterLines({ cost_ns, calls, jobs, verdicts, faults }: FilterInfo): string[] {
+  return [
+    `cost_ns ${cost_ns ?? '-'} calls ${calls} jobs ${jobs}`,
+    `verdicts send ${verdicts.send} drop ${verdicts.drop}`,
+    `faults trap ${faults.trap} bad_answer ${faults.bad_answer} too_big ${faults.too_big}`,
+  ];
 }
 
 /** `name=count` of those that are not zero. */

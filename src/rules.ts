@@ -25,6 +25,8 @@ export const TABLE_ENTRIES_MAX = 1024;
 export const LOCALS_MAX = 100_000;
 export const ABI_EXPORT = 'fantail_abi';
 export const BURST_EXPORT = 'fantail_burst';
+/** Optional: names the layout of the state that it keeps at WINDOW_STATE. */
+export const STATE_EXPORT = 'fantail_state';
 
 /** Their ids (WebAssembly core specification, 5.5.2). */
 const MEMORY_SECTION = 5;
@@ -237,6 +239,9 @@ class Reader {
       this.#checkMemory();
       const abi = this.#checkExport({ name: ABI_EXPORT, params: [], results: [i32] });
       this.#checkExport({ name: BURST_EXPORT, params: [i32, i32, i32], results: [] });
+      if (this.#module.getExport(STATE_EXPORT) !== 0) {
+        this.#checkExport({ name: STATE_EXPORT, params: [], results: [i32] });
+      }
       this.#checkStart();
       this.#checkTables();
       this.#checkData();

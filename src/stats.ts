@@ -20,6 +20,7 @@ export interface StatsContext {
   readonly rxSockets: readonly number[];
   readonly txSockets: readonly number[];
   readonly workers: readonly { readonly pid: number; readonly restarts: number }[];
+  readonly filters: Stats['filters'];
 }
 
 const word = (struct: string, field: string, base = 0) => (offsetOf(struct, field) - base) / 8;
@@ -168,5 +169,6 @@ export function statsOf(arena: Arena, table: SubscriberTable, context: StatsCont
     receivers: receiversOf(arena, context),
     workers: workersOf(arena, context),
     subscribers: [...table.all()].map((subscriber) => accountOf(arena, subscriber)),
+    filters: context.filters,
   };
 }

@@ -6,6 +6,7 @@
  */
 import type { Arena } from './arena.js';
 import { FantailError } from './errors.js';
+import type { Holder } from './filters.js';
 import { limits, membersOf, offsetOf } from './layout.js';
 
 /** How a subscriber is reached at this moment, as the workers are to see it. */
@@ -15,7 +16,7 @@ export interface Route {
   readonly kernelSocket: number | null;
 }
 
-export interface Subscriber {
+export interface Subscriber extends Holder {
   readonly ip: string;
   readonly port: number;
   readonly row: number;
@@ -77,14 +78,14 @@ export class SubscriberTable {
   }
 
   /** Takes a row and the worker with the fewest subscribers. Throws TABLE_FULL. */
-  add(ip: string, port: number, worker: number, route: Route): Subscriber {
+  add({ ip, port, worker, route, filter }: Omit<Subscriber, 'row' | 'epoch'>): Subscriber {
     const row = this.freeRows.pop();
     if (row === undefined)
       throw new FantailError(
         'TABLE_FULL',
         `${limits.SUBSCRIBERS_MAX} subscribers are served; remove one first`,
       );
-    const subscriber = { ip, port, row, worker, epoch: ++this.epochs, route };
+    const subscriber = { ip, port, row, worker, epoch: ++this.epochs, route, filter };
     this.live.set(keyOf(ip, port), subscriber);
     this.dirty = true;
     return subscriber;
@@ -173,7 +174,7 @@ export class SubscriberTable {
     view.setBigUint64(this.arena.table(generation, 'generation'), generation, true);
   }
 
-  private writeRecord(start: number, { ip, port, worker, epoch, route }: Subscriber): void {
+  private writeRecord(start: number, { ip, port, worker, epoch, route, filter }: Subscriber): void {
     const { view, buffer } = this.arena;
     const bytes = new Uint8Array(buffer, start, limits.SUBSCRIBER_SIZE);
     bytes.set(addressBytes(ip), at('ip'));
@@ -186,5 +187,9 @@ export class SubscriberTable {
     view.setUint16(start + at('kernel_socket'), route.kernelSocket ?? limits.KERNEL_SOCKETS_MAX, true);
     view.setUint32(start + at('worker'), worker, true);
     view.setBigUint64(start + at('epoch'), epoch, true);
+    view.setUint16(start + at('filter'), filter.module.slot, true);
+    view.setUint16(start + at('param_length'), filter.param.length, true);
+    bytes.fill(0, at('param'), at('param') + limits.PARAM_SIZE);
+    bytes.set(filter.param, at('param'));
   }
 }

@@ -6,6 +6,7 @@
  */
 import { closeSync, readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
+import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { addon, type Interface } from './addon.js';
 import { isFantail } from './client.js';
@@ -14,21 +15,22 @@ import { type Control, startControl } from './control.js';
 import { DataPlane, NoMode } from './data-plane.js';
 import { type Deployment, deploymentOf } from './deployment.js';
 import { Destinations, defaultAllow, defaultAllowOf } from './destinations.js';
-import { Failure, FantailError, messageOf, never } from './errors.js';
-import { checkModule } from './filter.js';
+import { Failure, messageOf, never } from './errors.js';
+import { checkFilter, hashOf } from './filter-check.js';
+import { FilterDesk } from './filter-desk.js';
+import { BUILT_IN, FILTER_NAME_LENGTH_MAX, Filters, type Holder } from './filters.js';
 import { Launchers, type SharedXdp } from './launchers.js';
 import { limits } from './layout.js';
 import { startLegacy } from './legacy.js';
 import { log } from './log.js';
 import { type InterfaceEvent, Neighbours } from './neighbours.js';
-import type { Counts, Replicator, Stats, SubscriberRow } from './protocol.js';
+import type { Counts, FilterInfo, FilterRow, Replicator, Stats, SubscriberRow } from './protocol.js';
 import { Publisher } from './publisher.js';
 import { Reach } from './reach.js';
 import { statsOf, verdictsOf } from './stats.js';
 import { type Route, SubscriberTable } from './subscribers.js';
 
-const FILTER_DEFAULT = fileURLToPath(new URL('../../build/filter.wasm', import.meta.url));
-const FILTER_NAME = 'rewrite';
+const FILTER_DEFAULT = fileURLToPath(new URL('../../build/filters/rewrite.wasm', import.meta.url));
 const HEARTBEAT_MS = 100;
 const CONTROL_PORTS_TRIED_MAX = 100;
 /** Socket mode: the kernel finds the neighbours. */
@@ -41,6 +43,8 @@ export class Supervisor implements Replicator {
   private plane!: DataPlane;
   private table!: SubscriberTable;
   private publisher!: Publisher;
+  private filters!: Filters;
+  private desk!: FilterDesk;
   private reach: Reach | null = null;
   private link: Interface | null = null;
   private destinations!: Destinations; // set in open() and whenever the interface's addresses change
@@ -67,13 +71,13 @@ export class Supervisor implements Replicator {
   private async open(): Promise<void> {
     const { config } = this;
     addon.noNewPrivileges(); // ours and everybody's whom we start
-    const filter = await readFilter(config.filter);
+    this.filters = await firstFilters(config.filter, () => this.table?.all() ?? []);
     this.link = describe(config);
     const observed = { link: this.link, capabilities: addon.capabilities(), cores: allowedCores() };
     this.deployment = deploymentOf(config, observed);
     for (const warning of this.deployment.warnings) log.warn(warning);
     this.destinations = destinationsOf(config, this.link);
-    await this.openBestPlane(filter);
+    await this.openBestPlane();
     this.logFallbacks();
     this.table = new SubscriberTable(this.plane.arena, this.source());
     this.publisher = new Publisher({
@@ -83,7 +87,12 @@ export class Supervisor implements Replicator {
       release: (slot) => this.reach?.release(slot),
     });
     if (this.plane.mode !== 'socket') this.openReach();
-    const beat = setInterval(() => this.plane.arena.beat(), HEARTBEAT_MS);
+    const { filters, plane, table, publisher } = this;
+    this.desk = new FilterDesk({ filters, plane, table, publisher });
+    const beat = setInterval(() => {
+      this.plane.arena.beat();
+      this.desk.tick();
+    }, HEARTBEAT_MS);
     this.closers.push(() => clearInterval(beat));
     await this.openControl();
     await this.openLegacy();
@@ -91,26 +100,26 @@ export class Supervisor implements Replicator {
   }
 
   /** AF_XDP with its side sockets; if no such mode is possible and socket mode is allowed, that, and none of those. */
-  private async openBestPlane(filter: Uint8Array): Promise<void> {
+  private async openBestPlane(): Promise<void> {
     const { deployment } = this;
     const xdpModes = deployment.modes.filter((mode) => mode !== 'socket');
     if (xdpModes.length > 0) {
       const opened = this.closers.length;
       this.deployment = { ...deployment, modes: xdpModes };
       try {
-        return await this.openWithLink(filter);
+        return await this.openWithLink();
       } catch (error) {
         if (!(error instanceof NoMode) || xdpModes.length === deployment.modes.length) throw error;
         await this.close(opened);
         this.deployment = { ...deployment, modes: ['socket'], fallbacks: error.tried };
       }
     }
-    await this.openPlane(filter, null, []);
+    await this.openPlane(null, []);
   }
 
   private kernelSockets: number[][] = [];
 
-  private async openWithLink(filter: Uint8Array): Promise<void> {
+  private async openWithLink(): Promise<void> {
     const { config, deployment, link } = this;
     if (link === null) throw new Error('an XDP mode needs an interface'); // deploymentOf has seen to it
     const source = this.source();
@@ -125,18 +134,21 @@ export class Supervisor implements Replicator {
     const shared = await launchers.join();
     if (shared !== null)
       for (const fd of [shared.link, shared.xsks, shared.feeds, shared.verdicts]) this.closeLater(fd);
-    await this.openPlane(filter, shared, this.kernelSockets);
+    await this.openPlane(shared, this.kernelSockets);
     const program = shared ?? this.plane.xdp;
     if (program !== null) launchers.share(program);
   }
 
-  private async openPlane(
-    filter: Uint8Array,
-    shared: SharedXdp | null,
-    kernelSockets: readonly (readonly number[])[],
-  ) {
-    const { config, deployment, onFatal } = this;
-    this.plane = new DataPlane({ config, deployment, filter, shared, kernelSockets, onFatal });
+  private async openPlane(shared: SharedXdp | null, kernelSockets: readonly (readonly number[])[]) {
+    const { config, deployment, filters, onFatal } = this;
+    this.plane = new DataPlane({
+      config,
+      deployment,
+      filters: filters.loaded(),
+      shared,
+      kernelSockets,
+      onFatal,
+    });
     this.closers.push(() => this.plane.stop());
     if (shared !== null) this.before = deployment.queues.map((queue) => verdictsOf(shared.verdicts, queue));
     await this.plane.start();
@@ -290,7 +302,8 @@ export class Supervisor implements Replicator {
       return { existing: true };
     }
     const worker = this.table.leastLoadedWorker();
-    const added = this.table.add(ip, port, worker, SOCKET_ROUTE);
+    const filter = this.filters.forNewcomer();
+    const added = this.table.add({ ip, port, worker, route: SOCKET_ROUTE, filter });
     if (this.reach !== null) added.route = routeOf(this.reach.track({ ip, port, worker }));
     await this.publisher.applied();
     return { existing: false };
@@ -304,7 +317,7 @@ export class Supervisor implements Replicator {
   }
 
   list(): SubscriberRow[] {
-    return [...this.table.all()].map(({ ip, port, worker, route }) => ({
+    return [...this.table.all()].map(({ ip, port, worker, route, filter }) => ({
       ip,
       port,
       state: route.state === 'no_route' ? 'unresolved' : route.state,
@@ -315,7 +328,7 @@ export class Supervisor implements Replicator {
               .toString('hex')
               .replace(/(..)(?=.)/g, '$1:'),
       worker,
-      filter: this.config.filter ?? FILTER_NAME,
+      filter: filter.module.name,
     }));
   }
 
@@ -323,6 +336,7 @@ export class Supervisor implements Replicator {
     const { config, plane, deployment } = this;
     const program = plane.xdp;
     return statsOf(plane.arena, this.table, {
+      filters: this.desk.stats(),
       interfaceName: config.interfaceName,
       queues: deployment.queues,
       mode: plane.mode,
@@ -335,6 +349,26 @@ export class Supervisor implements Replicator {
       txSockets: plane.mode === 'socket' ? [] : plane.txSockets,
       workers: plane.processes,
     });
+  }
+
+  filterLoad(name: string, module: Uint8Array): Promise<FilterInfo> {
+    return this.desk.load(name, module);
+  }
+
+  filterUse(name: string, param: Uint8Array, to: { ip: string; port: number } | null): Promise<number> {
+    return this.desk.use(name, param, to);
+  }
+
+  filterList(): FilterRow[] {
+    return this.desk.list();
+  }
+
+  filterInfo(name: string): FilterInfo {
+    return this.desk.info(name);
+  }
+
+  filterUnload(name: string): Promise<void> {
+    return this.desk.unload(name);
   }
 
   private reachChanged(key: string): void {
@@ -379,14 +413,33 @@ function routeOf(way: { state: Route['state']; mac: Uint8Array | null; kernelSoc
   return { state: way.state, mac: way.mac, kernelSocket: way.kernelSocket };
 }
 
-/** The user's filter, checked; or the built-in one, which a test of this build has checked. */
-async function readFilter(file: string | null): Promise<Uint8Array> {
+/** The built-in filter, which a test of this build has checked, and the user's, checked, for everybody. */
+async function firstFilters(file: string | null, subscribers: () => Iterable<Holder>): Promise<Filters> {
+  const bytes = readModule(FILTER_DEFAULT);
+  const filters = new Filters(bytes, { abi: limits.FILTER_ABI, state: 0, hash: hashOf(bytes) }, subscribers);
+  if (file === null) return filters;
+  const own = readModule(file);
+  const facts = await checkFilter(own);
+  const name = nameOf(file);
+  filters.checkName(name);
+  filters.name(filters.place(name, own, facts));
+  filters.use(name, new Uint8Array(), null);
+  return filters;
+}
+
+/** `dir/My Filter.wasm` → `my-filter`; one that would pass for the built-in gets a name that says whose it is. */
+function nameOf(file: string): string {
+  const plain = basename(file, '.wasm')
+    .toLowerCase()
+    .replace(/[^a-z0-9._-]+/g, '-');
+  const name = plain.replace(/^[^a-z0-9]+/, '').slice(0, FILTER_NAME_LENGTH_MAX);
+  return name === '' || name === BUILT_IN ? `own-${name}` : name;
+}
+
+function readModule(file: string): Uint8Array {
   try {
-    const bytes = readFileSync(file ?? FILTER_DEFAULT);
-    if (file !== null) await checkModule(bytes);
-    return bytes;
+    return readFileSync(file);
   } catch (error) {
-    if (error instanceof FantailError) throw error;
     throw new Failure(`cannot read the filter: ${messageOf(error)}`);
   }
 }

@@ -1,24 +1,39 @@
 /**
- * A TX worker: one process per queue that it owns. Attaches to the arena, lays it over the filter's memory, gives up
+ * A TX worker: one process per queue that it owns. Attaches to the arena, lays it over each filter's memory, gives up
  * every privilege, and then runs one loop that never returns to the event loop:
  *
- *     step()   native: finish the last burst, reap, wait for the next        burst()   the filter answers its jobs
+ *     step()   native: finish the last burst, reap, wait for the next        burst()   a filter answers its jobs
  *
- * Started by data-plane.ts with its descriptors as one JSON argument and the filter's bytes on stdin.
+ * Started by data-plane.ts with its descriptors as one JSON argument; filters come through stdin (filter-orders.ts), are
+ * compiled by a thread (filter-loader.ts), and are taken over between two bursts.
  */
-import { readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
+import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { addon, type WorkerDescriptors } from './addon.js';
+import { Arena } from './arena.js';
 import { messageOf } from './errors.js';
-import { type Burst, loadFilter } from './filter.js';
-import { limits } from './layout.js';
+import { type Burst, instantiate } from './filter.js';
+import type { Loaded } from './filter-loader.js';
+import type { Order } from './filter-orders.js';
+import { limits, offsetOf, structOf } from './layout.js';
 import { Samples } from './samples.js';
 
 const WASM_PAGE_SIZE = 0x10000;
+const WORD_SIZE = 4;
 /** Bursts before the first packet, so that the call from JavaScript is compiled too. */
 const WARM_UP_BURSTS = 20_000;
+/** How long the first look at an empty port takes while the loader starts. */
+const PORT_WAIT_MS = 1;
+const JOBS = limits.WINDOW_JOBS;
+/** Places in `calls`, which step() writes: struct filter_calls. */
+const wordOf = (field: string) => offsetOf('filter_calls', field) / WORD_SIZE;
+const TIMED = wordOf('timed');
+const ORDERS = wordOf('orders');
+const SLOT = wordOf('slot');
+const FIRST = wordOf('first');
+const COUNT = wordOf('count');
 
-interface Order {
+interface Start {
   readonly descriptors: WorkerDescriptors;
   readonly cpu: number | null;
 }
@@ -29,20 +44,79 @@ function chooseCompiler(): void {
     setFlagsFromString(flag);
 }
 
-/** Runs the filter on sample packets in a memory of its own. */
-function warmUp(filter: Uint8Array): void {
-  const samples = new Samples();
-  const { burst } = loadFilter(filter, samples.memory);
-  for (let i = 0; i < WARM_UP_BURSTS; i++) burst(limits.WINDOW_JOBS, 0, 1);
+/** Nobody answers: the jobs of an empty slot drop as filter_trap. */
+const unanswered: Burst = () => {};
+const bursts: Burst[] = new Array(limits.FILTERS_MAX).fill(unanswered);
+const calls = new Uint32Array(structOf('filter_calls').size / WORD_SIZE);
+const { port1: port, port2 } = new MessageChannel();
+let memorySize = 0;
+/** The arena's word that says which slot is being called: the supervisor's watchdog looks at it. */
+let calling = new Int32Array(1);
+
+function startLoader(): void {
+  const loader = new Worker(new URL('./filter-loader.js', import.meta.url), {
+    workerData: { port: port2 },
+    transferList: [port2],
+  });
+  loader.unref();
 }
 
-function run(burst: Burst): void {
-  const { step } = addon;
-  const jobs = limits.WINDOW_JOBS;
+/** The next thing that the loader has done, or null. */
+function take(): { order: Order; module: WebAssembly.Module | null } | null {
+  const received = receiveMessageOnPort(port)?.message as Loaded | undefined; // from filter-loader.ts
+  if (received === undefined) return null;
+  if ('failure' in received) throw new Error(`a filter cannot be loaded: ${received.failure}`);
+  return received;
+}
+
+/** Waits for everything that is loaded before the start. */
+function takeFirst(): { order: Order; module: WebAssembly.Module | null }[] {
+  const sleeper = new Int32Array(new SharedArrayBuffer(WORD_SIZE));
+  const first = [];
   for (;;) {
-    const count = step();
-    if (count > 0) burst(jobs, 0, count);
-    else return;
+    const next = take();
+    if (next === null) Atomics.wait(sleeper, 0, 0, PORT_WAIT_MS);
+    else first.push(next);
+    if (next?.order.kind === 'begin') return first;
+  }
+}
+
+/** Runs the filter on sample packets in a memory of its own. */
+function warmUp(module: WebAssembly.Module): void {
+  const { burst } = instantiate(module, new Samples().memory);
+  for (let i = 0; i < WARM_UP_BURSTS; i++) burst(JOBS, 0, 1);
+}
+
+function carryOut({ order, module }: { order: Order; module: WebAssembly.Module | null }): void {
+  if (order.kind === 'load' && module !== null) {
+    const pages = Math.ceil(memorySize / WASM_PAGE_SIZE);
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+    addon.overlayWindow(memory.buffer, order);
+    bursts[order.slot] = instantiate(module, memory).burst;
+  } else if (order.kind === 'drop') {
+    bursts[order.slot] = unanswered;
+  }
+  addon.ordersDone(order.number);
+}
+
+/** The calls of the burst that step() returned last, and the one that is next. */
+let count = 0;
+let call = 0;
+
+function run(): void {
+  const { step, called } = addon;
+  for (;;) {
+    for (; call < count; call++) {
+      const slot = calls[SLOT + call] as number; // here and below: inside struct filter_calls
+      calling[0] = slot + 1;
+      (bursts[slot] as Burst)(JOBS, calls[FIRST + call] as number, calls[COUNT + call] as number);
+      if (calls[TIMED] !== 0) called(call);
+    }
+    calling[0] = 0;
+    if (calls[ORDERS] !== 0) for (let next = take(); next !== null; next = take()) carryOut(next);
+    count = step();
+    call = 0;
+    if (count < 0) return;
   }
 }
 
@@ -51,12 +125,13 @@ function isTrap(error: unknown): boolean {
   return error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
 }
 
-/** After a trap: the rest of the burst, past each job that traps; those stay unanswered and drop as filter_trap. */
-function answerRest(burst: Burst): void {
-  const count = addon.jobs();
-  for (let first = addon.trapped(); first < count; first = addon.trapped()) {
+/** After a trap: the rest of that call, past each job that traps; those stay unanswered and drop as filter_trap. */
+function answerRest(): void {
+  const end = (calls[FIRST + call] as number) + (calls[COUNT + call] as number);
+  const burst = bursts[calls[SLOT + call] as number] as Burst;
+  for (let first = addon.trapped(call); first < end; first = addon.trapped(call)) {
     try {
-      burst(limits.WINDOW_JOBS, first, count - first);
+      burst(JOBS, first, end - first);
       return;
     } catch (error) {
       if (!isTrap(error)) throw error;
@@ -67,23 +142,25 @@ function answerRest(burst: Burst): void {
 function main(): void {
   process.title = 'fantail-tx';
   chooseCompiler();
-  const { descriptors, cpu } = JSON.parse(process.argv[2] ?? '') as Order; // from data-plane.ts of the same build
-  const bytes = readFileSync(0);
+  const { descriptors, cpu } = JSON.parse(process.argv[2] ?? '') as Start; // from data-plane.ts of the same build
+  startLoader(); // before this thread is pinned: the loader compiles wherever there is room
+  const first = takeFirst();
   if (cpu !== null) addon.pinToCpu(cpu);
-  warmUp(bytes);
-  const size = addon.attachWorker(descriptors);
-  const pages = Math.ceil(size / WASM_PAGE_SIZE);
-  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-  addon.overlayWindow(memory.buffer);
-  const { burst } = loadFilter(bytes, memory);
+  for (const { module } of first.slice(0, 1)) if (module !== null) warmUp(module);
+  const arena = new Arena(descriptors.arena);
+  calling = new Int32Array(arena.buffer, arena.worker(descriptors.worker, 'calling'), 1);
+  memorySize = addon.attachWorker(descriptors, calls);
+  for (const each of first) carryOut(each);
   addon.dropPrivileges();
+  port.postMessage('drop privileges');
   for (;;) {
     try {
-      run(burst);
-      return;
+      run();
+      process.exit(0); // the loader may still wait for orders
     } catch (error) {
       if (!isTrap(error)) throw error;
-      answerRest(burst);
+      answerRest();
+      call++;
     }
   }
 }

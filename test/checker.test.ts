@@ -9,7 +9,7 @@ import binaryen from 'binaryen';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FantailError } from '../src/errors.js';
-import { checkModule, loadFilter, MODULE_SIZE_MAX } from '../src/filter.js';
+import { checkModule, loadFilter } from '../src/filter.js';
 import { limits } from '../src/layout.js';
 import { LOCALS_MAX, TABLE_ENTRIES_MAX, TABLES_MAX } from '../src/rules.js';
 
@@ -17,17 +17,18 @@ const test = suite('checker');
 
 const MEMORY = '(import "env" "memory" (memory 0))';
 const ABI = '(func (export "fantail_abi") (result i32) (i32.const 1))';
+const STATE = '(func (export "fantail_state") (result i32) (i32.const -1))';
 const BURST = '(export "fantail_burst") (param $jobs i32) (param $first i32) (param $count i32)';
 
 /** A loop over the jobs; `each` has the job's address in $job. */
 function burst(each: string): string {
   return `(func $burst ${BURST} (local $job i32) (local $end i32)
-    (local.set $job (i32.add (local.get $jobs) (i32.shl (local.get $first) (i32.const 5))))
-    (local.set $end (i32.add (local.get $job) (i32.shl (local.get $count) (i32.const 5))))
+    (local.set $job (i32.add (local.get $jobs) (i32.mul (local.get $first) (i32.const ${limits.JOB_SIZE}))))
+    (local.set $end (i32.add (local.get $job) (i32.mul (local.get $count) (i32.const ${limits.JOB_SIZE}))))
     (block $done (loop $next
       (br_if $done (i32.ge_u (local.get $job) (local.get $end)))
       ${each}
-      (local.set $job (i32.add (local.get $job) (i32.const 32)))
+      (local.set $job (i32.add (local.get $job) (i32.const ${limits.JOB_SIZE})))
       (br $next))))`;
 }
 
@@ -131,6 +132,10 @@ const accepted: readonly [name: string, bytes: () => Uint8Array][] = [
       }),
   ],
   [
+    'keeps state in its block',
+    () => filterOf({ burst: burst(`(i32.store (i32.const 0x230ffc) (i32.const 9)) ${DROP}`), more: STATE }),
+  ],
+  [
     'has a function with a misleading name',
     () => filterOf({ more: '(func $"(memory.grow" (export "other"))' }),
   ],
@@ -165,7 +170,7 @@ const refused: readonly [name: string, bytes: () => Uint8Array, sentence: RegExp
   ['half a module', () => filterOf({}).slice(0, 60), /^not a WebAssembly module .*@\+\d+/],
   [
     'more than a message may carry',
-    () => new Uint8Array(MODULE_SIZE_MAX + 1),
+    () => new Uint8Array(limits.MODULE_SIZE_MAX + 1),
     /^the module has 1048577 bytes; at most 1048576 are taken/,
   ],
 
@@ -243,6 +248,21 @@ const refused: readonly [name: string, bytes: () => Uint8Array, sentence: RegExp
     'another ABI',
     () => filterOf({ abi: '(func (export "fantail_abi") (result i32) (i32.const 2))' }),
     /^fantail_abi\(\) answers 2; this fantail speaks version 1/,
+  ],
+  [
+    'a fantail_state with another type',
+    () => filterOf({ more: '(func $state (export "fantail_state") (param i32) (result i32) (i32.const 1))' }),
+    /^its export fantail_state, function 2 \(state\), must be of type \(\) -> \(i32\)/,
+  ],
+  [
+    'a fantail_state that is no function',
+    () => filterOf({ more: '(global (export "fantail_state") i32 (i32.const 1))' }),
+    /^its export fantail_state is not a function/,
+  ],
+  [
+    'a state of no layout',
+    () => filterOf({ more: '(func (export "fantail_state") (result i32) (i32.const 0))' }),
+    /^fantail_state\(\) answers 0, which means no state/,
   ],
   [
     'an ABI that is never answered',
@@ -422,7 +442,12 @@ const misbehaved: readonly [name: string, bytes: () => Uint8Array, sentence: Reg
   [
     'ignores first',
     () =>
-      filterOf({ burst: burst(DROP).replace('(i32.shl (local.get $first) (i32.const 5))', '(i32.const 0)') }),
+      filterOf({
+        burst: burst(DROP).replace(
+          `(i32.mul (local.get $first) (i32.const ${limits.JOB_SIZE}))`,
+          '(i32.const 0)',
+        ),
+      }),
     /^fantail_burst\(jobs, 3, 5\): sample job 5 .*: it is not answered/,
   ],
   [
@@ -444,6 +469,16 @@ const misbehaved: readonly [name: string, bytes: () => Uint8Array, sentence: Reg
     'writes to its question',
     only(`(i32.store offset=8 ${JOB} (i32.const 9))`),
     /writes at address 0x100008, to the job array/,
+  ],
+  [
+    'writes to the state block without fantail_state',
+    only('(i32.store (i32.const 0x230000) (i32.const 9))'),
+    /writes at address 0x230000, to the state block, which is for modules that export fantail_state/,
+  ],
+  [
+    'writes past its state block',
+    () => filterOf({ burst: burst(`(i32.store8 (i32.const 0x231000) (i32.const 9)) ${DROP}`), more: STATE }),
+    /writes at address 0x231000, to what is behind the state block/,
   ],
   [
     'writes past its slots',
@@ -549,6 +584,8 @@ test('the loader asks for the ABI again', () => {
   const other = filterOf({ abi: '(func (export "fantail_abi") (result i32) (i32.const 7))' });
   assert.throws(() => loadFilter(other, memory), /answers 7; this fantail speaks version 1/);
   assert.is(loadFilter(filterOf({}), memory).abi, limits.FILTER_ABI);
+  assert.is(loadFilter(filterOf({}), memory).state, 0);
+  assert.is(loadFilter(filterOf({ more: STATE }), memory).state, 0xffffffff);
 });
 
 test.run();

@@ -21,7 +21,7 @@ import { ROOT } from './program.js';
 
 const test = suite('cli');
 const PROGRAM = join(ROOT, 'dist', 'src', 'main.js');
-const commands = ['up', 'add', 'remove', 'list', 'stats', 'send', 'bench', 'demo'];
+const commands = ['up', 'add', 'remove', 'list', 'stats', 'send', 'bench', 'demo', 'filter'];
 const clientCommands = [['add', '10.0.0.34', '9001'], ['remove', '10.0.0.34', '9001'], ['list'], ['stats']];
 
 interface Outcome {

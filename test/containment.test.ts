@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import binaryen from 'binaryen';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { FAULTS_MAX } from '../src/filter-desk.js';
 import { limits } from '../src/layout.js';
 import { eventually } from './program.js';
 import { LAYOUTS, networkTest, subscribersOf, withReplicator } from './scenario.js';
@@ -66,14 +67,14 @@ function evilModule(): Uint8Array {
     (func $deep (call $deep) (drop (i32.const 1)))
     (func (export "fantail_burst") (param $jobs i32) (param $first i32) (param $count i32)
       (local $job i32) (local $end i32)
-      (local.set $job (i32.add (local.get $jobs) (i32.shl (local.get $first) (i32.const 5))))
-      (local.set $end (i32.add (local.get $job) (i32.shl (local.get $count) (i32.const 5))))
+      (local.set $job (i32.add (local.get $jobs) (i32.mul (local.get $first) (i32.const ${limits.JOB_SIZE}))))
+      (local.set $end (i32.add (local.get $job) (i32.mul (local.get $count) (i32.const ${limits.JOB_SIZE}))))
       (block $done (loop $next
         (br_if $done (i32.ge_u ${JOB} (local.get $end)))
         (block $continue
           ${cases.join('\n')}
           ${answer(0, 0, 0)})
-        (local.set $job (i32.add ${JOB} (i32.const 32)))
+        (local.set $job (i32.add ${JOB} (i32.const ${limits.JOB_SIZE})))
         (br $next)))))`);
   module.setFeatures(binaryen.Features.SIMD128);
   const bytes = module.emitBinary();
@@ -95,7 +96,7 @@ for (const layout of LAYOUTS)
           const flags = ['--mode', mode, '--layout', layout, '--filter', file];
           await withReplicator({ link, flags }, async (replicator) => {
             await replicator.subscribe(subscribersOf(3));
-            const rounds = 50;
+            const rounds = Math.floor((FAULTS_MAX - 1) / (FAULTS.length * 3)); // one more and it is rolled back
             const sizes = FAULTS.flatMap(({ size }) => [GOOD_SIZE, size]);
             const count = sizes.length * rounds;
             const route = replicatedRoute(link);

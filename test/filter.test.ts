@@ -18,6 +18,7 @@ import { foldedSum, plainSum, rewrittenHeader, type Subscriber } from './rewrite
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const HEADERS = 100_000;
 const BURST = 256;
+const OUTPUTS = ['--outFile', 'filter.wasm', '--textFile', 'filter.wat'];
 const TARGETS = ['release', 'debug'] as const;
 type Target = (typeof TARGETS)[number];
 
@@ -37,9 +38,9 @@ function compile(target: Target): Promise<Compiled> {
 
 async function compileNow(target: Target, source?: string): Promise<Compiled> {
   const files = new Map<string, string | Uint8Array>();
-  const entry = source === undefined ? 'assembly/filter.ts' : 'assembly/user.ts';
+  const entry = source === undefined ? 'assembly/filters/rewrite.ts' : 'assembly/filters/user.ts';
   const { error, stderr } = await asc.main(
-    [entry, '--config', 'asconfig.json', '--target', target, '--baseDir', ROOT],
+    [entry, '--config', 'asconfig.json', '--target', target, '--baseDir', ROOT, ...OUTPUTS],
     {
       readFile: (name: string) => (name === entry && source !== undefined ? source : readOrNull(name)),
       writeFile: (name: string, contents: string | Uint8Array) => void files.set(name, contents),
@@ -247,19 +248,17 @@ for (const target of TARGETS) {
  * sent.
  */
 const USER_FILTER = `
-  import { HEADER_SIZE, SLOT_HEADROOM, SUBSCRIBER_PARAM } from './layout';
-  import { fits, rewrite } from './rewrite';
-  import { Job, burst } from './sdk';
-  export { fantail_abi } from './sdk';
+  import { SUBSCRIBER_PARAM } from '../layout';
+  import { Job, burst } from '../sdk';
+  export { fantail_abi } from '../sdk';
 
   @unmanaged
   class Mine extends Job {
     filter(): void {
-      if (!fits(this.length) || this.length > 1000) return this.drop();
-      const header = this.slot + <usize>SLOT_HEADROOM;
-      rewrite(this.length, this.payload_sum, header, this.subscriber);
-      store<u8>(header, load<u8>(this.subscriber, SUBSCRIBER_PARAM));
-      this.send(SLOT_HEADROOM, HEADER_SIZE, HEADER_SIZE);
+      if (!this.fits || this.length > 1000) return this.drop();
+      this.rewrite();
+      store<u8>(this.header, load<u8>(this.subscriber, SUBSCRIBER_PARAM));
+      this.send_rewritten();
     }
   }
 
@@ -283,7 +282,7 @@ for (const target of TARGETS) {
 }
 
 filter('the release build is the golden text: a compiler upgrade is a diff to read', async () => {
-  const path = join(ROOT, 'test', 'golden', 'filter.release.wat');
+  const path = join(ROOT, 'test', 'golden', 'rewrite.release.wat');
   const { text } = await compile('release');
   if (process.env.UPDATE_GOLDEN === '1') writeFileSync(path, text);
   assert.fixture(text, readFileSync(path, 'utf8'), 'UPDATE_GOLDEN=1 npm test -- filter rewrites it');

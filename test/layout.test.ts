@@ -4,7 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { addon } from '../src/addon.js';
 import { bucketStart, percentile } from '../src/arena.js';
-import { layoutVersion, type Struct, structOf, structs } from '../src/layout.js';
+import { layoutVersion, limits, type Struct, structOf, structs } from '../src/layout.js';
 import { assemblyConstants, cHeader, faults, readmeWithMap } from '../tools/gen-layout.js';
 
 const layout = suite('layout');
@@ -26,7 +26,7 @@ layout('refuses a ring head beside the tail: one cache line would have two write
 layout('refuses a misaligned field, an overlap and a struct that is too small', () => {
   assert.match(faults(moved(structOf('forward_slot'), 'stamp_ns', 9)).join(), /not aligned to 8/);
   assert.match(faults(moved(structOf('forward_slot'), 'length', 0)).join(), /overlaps the field before it/);
-  assert.match(faults({ ...structOf('job'), size: 28 }).join(), /is 28 bytes but its fields need 32/);
+  assert.match(faults({ ...structOf('job'), size: 28 }).join(), /is 28 bytes but its fields need 40/);
 });
 
 layout('the generated files are those of this description', () => {
@@ -48,6 +48,17 @@ layout('buckets of the latency histogram meet without a gap, and percentiles rou
   counts[24] = 1;
   assert.is(percentile(counts, 0.5), 8);
   assert.is(percentile(counts, 0.999), 35);
+});
+
+layout('docs/filter-abi.md has the structs and addresses that filters see', () => {
+  const page = readFileSync('docs/filter-abi.md', 'utf8');
+  for (const name of ['job', 'subscriber'])
+    for (const { offset, type, count, name: field } of structOf(name).fields)
+      assert.match(page, `| ${offset} | ${type}${count > 1 ? `[${count}]` : ''} | \`${field}\` |`);
+  const { WINDOW_JOBS, WINDOW_SLOTS, WINDOW_STATE, WINDOW_SUBSCRIBERS, WINDOW_FRAMES, FILTER_ABI } = limits;
+  for (const address of [WINDOW_JOBS, WINDOW_SLOTS, WINDOW_STATE, WINDOW_SUBSCRIBERS, WINDOW_FRAMES])
+    assert.match(page, `\n| 0x${address.toString(16)} | `);
+  assert.match(page, `# Filter ABI, version ${FILTER_ABI}\n`);
 });
 
 layout.run();

@@ -4,7 +4,7 @@
  * `capacity` of them.
  */
 import { FantailError } from '../src/errors.js';
-import type { Replicator, Stats, SubscriberRow } from '../src/protocol.js';
+import type { FilterInfo, FilterRow, Replicator, Stats, SubscriberRow } from '../src/protocol.js';
 
 export class MemoryReplicator implements Replicator {
   readonly rows: SubscriberRow[] = [];
@@ -45,6 +45,54 @@ export class MemoryReplicator implements Replicator {
 
   stats(): Stats {
     return this.current;
+  }
+
+  /** Filters by name: the bytes that were loaded. */
+  readonly filters = new Map<string, Uint8Array>();
+  /** What `filterUse` was asked last. */
+  used: { name: string; param: Uint8Array; to: { ip: string; port: number } | null } | null = null;
+
+  async filterLoad(name: string, module: Uint8Array): Promise<FilterInfo> {
+    if (module[0] !== 0) throw new FantailError('FILTER_REJECTED', 'byte 0 is not 0');
+    this.filters.set(name, module);
+    return this.filterInfo(name);
+  }
+
+  async filterUse(name: string, param: Uint8Array, to: { ip: string; port: number } | null): Promise<number> {
+    this.filterInfo(name);
+    this.used = { name, param, to };
+    return to === null ? this.rows.length : 1;
+  }
+
+  filterList(): FilterRow[] {
+    return [...this.filters.keys()].map((name) => this.filterInfo(name));
+  }
+
+  filterInfo(name: string): FilterInfo {
+    const module = this.filters.get(name);
+    if (module === undefined) throw new FantailError('NOT_FOUND', `there is no filter ${name}`);
+    return {
+      name,
+      status: 'ready',
+      hash: 'ab'.repeat(32),
+      size: module.length,
+      abi: 1,
+      subscribers: 0,
+      default: false,
+      rollback: null,
+      slot: 1,
+      state: false,
+      cost_ns: 4.5,
+      calls: 10,
+      jobs: 20,
+      verdicts: { send: 15, drop: 2 },
+      faults: { trap: 1, bad_answer: 2, too_big: 0 },
+    };
+  }
+
+  async filterUnload(name: string): Promise<void> {
+    this.filterInfo(name);
+    this.filters.delete(name);
   }
 
   private indexOf(ip: string, port: number): number {
@@ -93,6 +141,7 @@ export function emptyStats(): Stats {
       },
     ],
     subscribers: [],
+    filters: { loaded: [], rollbacks: [] },
   };
 }
 

@@ -8,7 +8,7 @@ import { availableParallelism } from 'node:os';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Link, MTU_MAX, NEIGHBOURS, NOBODY_IP } from './link.js';
-import { eventually, Program, sleep } from './program.js';
+import { eventually, sleep } from './program.js';
 import { MAIN, Replicator } from './replicator.js';
 import { assertLossless, LAYOUTS, networkTest, subscribersOf, transfer, withReplicator } from './scenario.js';
 import { type Destination, faultsOf, LISTEN_PORT, replicatedRoute, startFeed, startSink } from './wire.js';
@@ -225,7 +225,15 @@ async function survives(
         await kill(replicator);
       },
     });
-    for (const { latency_ns: _, first: __, unsummed: ___, received, lost, ...faults } of sunk.subscribers) {
+    for (const {
+      latency_ns: _,
+      first: __,
+      unsummed: ___,
+      tos: ____,
+      received,
+      lost,
+      ...faults
+    } of sunk.subscribers) {
       const { ip, port, ...counts } = faults;
       assert.equal(
         Object.values(counts).filter((fault) => fault > 0),
@@ -305,15 +313,6 @@ for (const layout of LAYOUTS) {
 
 // ---- The control channel as users have it ----
 
-/** Runs the real wscat until it has printed an answer. */
-async function wscat(replicator: Replicator, message: string): Promise<string> {
-  const args = ['-c', `ws://${replicator.control}`, '-x', message, '-w', '1'];
-  const program = new Program('node_modules/.bin/wscat', args, { namespace: replicator.link.replicator });
-  const { status } = await program.wait();
-  assert.is(status, 0, program.told());
-  return program.stdout;
-}
-
 networkTest(
   test,
   'wscat adds a subscriber, typed and in JSON, that then receives',
@@ -321,10 +320,10 @@ networkTest(
   async (link) => {
     await withReplicator({ link, flags: copyMode('inline'), inside: true }, async (replicator) => {
       const [typed, json] = subscribersOf(3) as [Destination, Destination];
-      assert.match(await wscat(replicator, `add ${typed.ip} ${typed.port}`), /^ok /m);
+      assert.match(await replicator.wscat(`add ${typed.ip} ${typed.port}`), /^ok /m);
       const request = { id: 1, op: 'add', ip: json.ip, port: json.port };
-      assert.match(await wscat(replicator, JSON.stringify(request)), /\{"id":1,"ok":true/);
-      assert.match(await wscat(replicator, `list`), new RegExp(`${typed.ip}.*${typed.port}`));
+      assert.match(await replicator.wscat(JSON.stringify(request)), /\{"id":1,"ok":true/);
+      assert.match(await replicator.wscat(`list`), new RegExp(`${typed.ip}.*${typed.port}`));
       await eventually('both are live', async () => {
         return (await replicator.list()).filter(({ state }) => state === 'live').length === 2;
       });

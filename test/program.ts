@@ -56,6 +56,8 @@ export interface End {
 export interface Options {
   /** Network namespace to run in; absent: this process's own. */
   readonly namespace?: string;
+  /** Where it starts (default: the root of the project). */
+  readonly folder?: string;
   readonly environment?: Readonly<Record<string, string>>;
   /** A process group of its own, so that a signal can go to all that it starts, as from a terminal. */
   readonly group?: boolean;
@@ -80,7 +82,7 @@ export class Program {
     const prefix = options.namespace === undefined ? [] : ['ip', 'netns', 'exec', options.namespace];
     const [file = command, ...rest] = [...prefix, command, ...args];
     this.child = spawn(file, rest, {
-      cwd: ROOT,
+      cwd: options.folder ?? ROOT,
       detached: options.group ?? false,
       // Open and silent: some programs end when their input does.
       stdio: ['pipe', 'pipe', 'pipe'],
@@ -187,7 +189,12 @@ export class Program {
 
 /** Runs a short program to its end and gives its stdout; a failure carries what it said. */
 export function run(command: string, args: readonly string[], input = ''): string {
-  const result = spawnSync(command, args, { cwd: ROOT, encoding: 'utf8', input, timeout: WAIT_MS });
+  const result = spawnSync(command, args, {
+    cwd: ROOT,
+    encoding: 'utf8',
+    input,
+    timeout: WAIT_MS,
+  });
   if (result.status === 0) return result.stdout;
   const why = result.error?.message ?? `status ${result.status}`;
   throw new Error(`${command} ${args.join(' ')}: ${why}\n${result.stderr ?? ''}${input}`);

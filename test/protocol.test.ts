@@ -7,6 +7,7 @@ import { Packr, pack, unpack } from 'msgpackr';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FantailError } from '../src/errors.js';
+import { limits } from '../src/layout.js';
 import {
   type Decoded,
   decode,
@@ -52,6 +53,81 @@ test('each operation is the same request typed, in JSON and in msgpack', () => {
     assert.equal(json({ id: 7, ...request }), { encoding: 'json', id: 7, request });
     assert.equal(msgpack({ ...request, id: 'a' }), { encoding: 'msgpack', id: 'a', request });
   }
+});
+
+const WASM = Uint8Array.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
+const WASM_BASE64 = Buffer.from(WASM).toString('base64');
+const bytesOf = (words: string) => new Uint8Array(Buffer.from(words));
+const one = { ip: '10.0.0.34', port: 9001 };
+
+/** How it is typed, what it means, and how a program writes it in JSON. */
+const filterOperations: [line: string, request: object, json: object][] = [
+  [`filter load mine base64:${WASM_BASE64}`, { module: WASM }, { module: WASM_BASE64 }],
+  [`filter load mine ${WASM_BASE64}`, { module: WASM }, { module: `base64:${WASM_BASE64}` }],
+  ['filter info mine', {}, {}],
+  ['filter unload mine', {}, {}],
+  ['filter use mine', {}, {}],
+  ['filter use mine 10.0.0.34 9001', one, one],
+  ['filter use mine dscp=46', { param: bytesOf('dscp=46') }, { param: 'dscp=46' }],
+  [
+    'filter use mine 10.0.0.34 9001 dscp=46 ttl=8',
+    { ...one, param: bytesOf('dscp=46 ttl=8') },
+    { ...one, param: 'dscp=46 ttl=8' },
+  ],
+  ['filter use mine hex:00ff', { param: Uint8Array.from([0, 255]) }, { param: 'hex:00fF' }],
+];
+
+test('each filter operation is the same request typed, in JSON and in msgpack', () => {
+  assert.equal(requestOf(text('filter list')), { op: 'filter.list' });
+  for (const [line, request, written] of filterOperations) {
+    const head = { op: `filter.${line.split(' ')[1]}`, name: 'mine' };
+    const expected: Record<string, unknown> = { ...head, ...request };
+    assert.equal(requestOf(text(line)), expected, line);
+    assert.equal(requestOf(json({ ...head, ...written })), expected, line);
+    assert.equal(requestOf(msgpack({ ...head, ...written })), expected, line);
+    const decoded = requestOf(msgpack(expected)) as Record<string, unknown>; // bytes stay bytes
+    for (const [key, value] of Object.entries(expected))
+      assert.equal(
+        value instanceof Uint8Array ? new Uint8Array(decoded[key] as Uint8Array) : decoded[key],
+        value,
+      );
+  }
+});
+
+test('a filter operation that is wrong says so, and a module may be a megabyte', () => {
+  const load = (module: unknown) => ({ op: 'filter.load', name: 'x', module });
+  const wrong: [request: object | string, code: string][] = [
+    ['filter', 'UNKNOWN_OP'],
+    ['filter lod x', 'UNKNOWN_OP'],
+    ['filter use', 'BAD_REQUEST'],
+    ['filter load x', 'BAD_REQUEST'],
+    ['filter info', 'BAD_REQUEST'],
+    ['filter list x', 'BAD_REQUEST'],
+    ['filter use x hex:0', 'BAD_REQUEST'],
+    ['filter use x 10.0.0.34 70000', 'BAD_ADDRESS'],
+    [load('not base64!'), 'BAD_REQUEST'],
+    [load(''), 'BAD_REQUEST'],
+    [load(7), 'BAD_REQUEST'],
+    [load(undefined), 'BAD_REQUEST'],
+    [{ ...load(WASM_BASE64), file: '/etc/passwd' }, 'BAD_REQUEST'], // a path is never accepted
+    [{ op: 'filter.use', name: 'x', param: 'y'.repeat(65) }, 'BAD_REQUEST'],
+    [{ op: 'filter.use', name: 'x', param: 7 }, 'BAD_REQUEST'],
+    [{ op: 'filter.use', name: '' }, 'BAD_REQUEST'],
+    [{ op: 'filter.info', name: 'x'.repeat(33) }, 'BAD_REQUEST'],
+    [load(Buffer.alloc(limits.MODULE_SIZE_MAX + 4).toString('base64')), 'TOO_LARGE'],
+    [{ op: 'add', ip: '10.0.0.1', port: 1, module: 'A'.repeat(MESSAGE_SIZE_MAX) }, 'TOO_LARGE'],
+  ];
+  for (const [request, code] of wrong) {
+    const decoded = typeof request === 'string' ? text(request) : json(request);
+    assert.is(codeOf(decoded), code, JSON.stringify(request).slice(0, 80));
+  }
+  const largest = Buffer.alloc(limits.MODULE_SIZE_MAX);
+  for (const decoded of [
+    json(load(largest.toString('base64'))),
+    msgpack(load(largest)),
+    text(`filter load x base64:${largest.toString('base64')}`),
+  ])
+    assert.is((requestOf(decoded) as { module?: Uint8Array }).module?.length, largest.length);
 });
 
 test('msgpack of other writers is read: 64-bit integers and msgpackr records', () => {
@@ -155,7 +231,7 @@ test('an operation that does not exist is UNKNOWN_OP, also where JavaScript has 
     'toString',
     '__proto__',
     'hasOwnProperty',
-    'filter.load',
+    'filter.lod',
   ]) {
     assert.is(codeOf(json({ op })), 'UNKNOWN_OP', op);
     if (op !== '') assert.is(codeOf(text(op)), 'UNKNOWN_OP', op);

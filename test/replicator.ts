@@ -8,7 +8,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, type Reply } from '../src/client.js';
-import type { Request, Stats, SubscriberRow } from '../src/protocol.js';
+import type { Question, Stats, SubscriberRow } from '../src/protocol.js';
 import { type Link, REPLICATOR_IP } from './link.js';
 import { atEnd, type End, eventually, type Process, Program, processesOf, ROOT } from './program.js';
 import { type Destination, LISTEN_PORT } from './wire.js';
@@ -112,7 +112,7 @@ export async function startUp(
 
 /** Asks over the control channel, from where it can be reached. */
 interface Asker {
-  ask(request: Request): Promise<Reply>;
+  ask(request: Question): Promise<Reply>;
   close(): void;
 }
 
@@ -166,6 +166,15 @@ export class Replicator {
     if (only === undefined || found.length > 1)
       throw new Error(`${found.length} receivers: ${JSON.stringify(found)}`);
     return only;
+  }
+
+  /** Asks by the real wscat, where the control channel is; what it has printed. The replicator runs `inside`. */
+  async wscat(message: string): Promise<string> {
+    const args = ['-c', `ws://${this.control}`, '-x', message, '-w', '1'];
+    const program = new Program('node_modules/.bin/wscat', args, { namespace: this.link.replicator });
+    const { status } = await program.wait();
+    if (status !== 0) throw new Error(program.told());
+    return program.stdout;
   }
 
   /** A client command of the CLI; it must succeed. */
@@ -242,7 +251,7 @@ export class Replicator {
     return this.program.told();
   }
 
-  private async ask(request: Request): Promise<Record<string, unknown>> {
+  private async ask(request: Question): Promise<Record<string, unknown>> {
     const { body } = await this.asker.ask(request);
     if (body.ok) return body;
     throw new Error(`${JSON.stringify(request)}: ${body.error.code} ${body.error.message}\n${this.told()}`);

@@ -35,6 +35,8 @@ export interface Seen {
   unsummed: number;
   /** Packets of which its copy came before everybody else's. */
   first: number;
+  /** Copies by their TOS byte. */
+  tos: Record<string, number>;
   latency_ns: { p50: number; p99: number; max: number };
 }
 

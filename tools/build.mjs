@@ -1,7 +1,7 @@
 /**
  * `npm run build`: everything that a fresh clone lacks, and nothing that it has.
  *
- *   setup → npm install → tsc → links of the commands → gen → filter (asc) → native (make) → addon (node-gyp)
+ *   setup → npm install → tsc → links of the commands → gen → filters (asc) → native (make) → addon (node-gyp)
  *
  * Runs before node_modules exists, so it may use nothing but Node itself. Each step says so when it works; a step
  * whose inputs have not changed since it last succeeded (by content, not by date) is passed over in silence.
@@ -20,12 +20,13 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const STAMPS = join(ROOT, 'build', 'stamps');
 const isCi = Boolean(process.env.CI);
+const DEFAULT_FILTER = 'rewrite';
 
 class BuildFailure extends Error {}
 
@@ -131,18 +132,27 @@ function generate() {
   run(process.execPath, ['dist/tools/gen-layout.js', ...(isCi ? ['--check'] : [])]);
 }
 
-function compileFilter() {
-  unlessFresh({
-    name: 'filter',
-    why: 'compiling the filter to WebAssembly',
-    inputs: [...filesOf('assembly', ['.ts']), 'asconfig.json', 'package-lock.json'],
-    outputs: ['build/filter.wasm', 'build/filter.debug.wasm'],
-    work: () => {
-      for (const target of ['debug', 'release']) {
-        run(tool('asc'), ['assembly/filter.ts', '--config', 'asconfig.json', '--target', target], true);
-      }
-    },
-  });
+/** The stock filters, each a file; of the default one a debug build too. */
+function compileFilters() {
+  const shared = ['sdk', 'rewrite', 'settings', 'layout'].map((name) => `assembly/${name}.ts`);
+  for (const source of filesOf('assembly/filters', ['.ts'])) {
+    const name = basename(source, '.ts');
+    const compile = (target, output) => {
+      const outputs = ['--outFile', `${output}.wasm`, '--textFile', `${output}.wat`];
+      run(tool('asc'), [source, '--config', 'asconfig.json', '--target', target, ...outputs], true);
+    };
+    const output = `build/filters/${name}`;
+    unlessFresh({
+      name: `filter-${name}`,
+      why: `compiling the filter ${name} to WebAssembly`,
+      inputs: [source, ...shared, 'asconfig.json', 'package-lock.json'],
+      outputs: [`${output}.wasm`, ...(name === DEFAULT_FILTER ? [`${output}.debug.wasm`] : [])],
+      work: () => {
+        compile('release', output);
+        if (name === DEFAULT_FILTER) compile('debug', `${output}.debug`);
+      },
+    });
+  }
 }
 
 const NATIVE = ['.cpp', '.hpp', '.c', '.h', 'Makefile', 'binding.gyp'];
@@ -175,7 +185,7 @@ export function build() {
   compileTypeScript();
   linkCommands();
   generate();
-  compileFilter();
+  compileFilters();
   compileNative();
   compileAddon();
 }

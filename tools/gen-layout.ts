@@ -135,7 +135,8 @@ export function assemblyConstants(): string {
   const lines = [`// ${NOTE}`, ''];
   for (const [name, value] of Object.entries(limits)) {
     if (typeof value !== 'number') continue;
-    if (!/^(HEADER|SLOT|PARAM|SUBSCRIBER|JOB|FILTER_ABI|STATE|WINDOW_STATE|VERDICT)/.test(name)) continue;
+    if (!/^(HEADER|SLOT|PARAM|SUBSCRIBER|JOB|FILTER_ABI|STATE|WINDOW_JOBS|WINDOW_STATE|VERDICT)/.test(name))
+      continue;
     lines.push(`export const ${name}: u32 = ${hex(value)};`);
   }
   for (const item of enums.filter((e) => e.name === 'filter_verdict'))

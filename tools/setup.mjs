@@ -18,6 +18,7 @@ const NEEDS = [
   { pieces: ['bin:g++'], apt: 'g++', dnf: 'gcc-c++', why: 'compiles C++20' },
   { pieces: ['bin:python3'], apt: 'python3', dnf: 'python3', why: 'node-gyp runs on it' },
   { pieces: ['bin:clang'], apt: 'clang', dnf: 'clang', why: 'compiles the XDP program' },
+  { pieces: ['bin:wasm-ld'], apt: 'lld', dnf: 'lld', why: 'links filters that are written in C' },
   { pieces: ['include:bpf/libbpf.h'], apt: 'libbpf-dev', dnf: 'libbpf-devel', why: 'loads the XDP program' },
   {
     pieces: ['include:libelf.h', 'include:elfutils/libelf.h'],

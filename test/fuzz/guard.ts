@@ -15,7 +15,7 @@ import { atEnd, eventually, ROOT } from '../program.js';
 
 const PAGE_SIZE = 0x10000;
 const { JOBS_MAX, JOB_SIZE, SLOT_SIZE, FILTERS_MAX } = limits;
-const STATE_BLOCKS_SIZE = FILTERS_MAX * 2 * limits.STATE_SIZE; // each with its undo copy
+const STATE_BLOCKS_SIZE = FILTERS_MAX * structOf('filter_state').size; // each with its undo copy
 const HEADER = 'arena_header';
 
 /** A child finds them at these numbers. */
@@ -80,7 +80,7 @@ function describe(arena: Arena, descriptors: readonly number[]): OpenedArena {
   const regions = [
     { start: region('jobs'), size: JOBS_MAX * JOB_SIZE },
     { start: slots, size: JOBS_MAX * SLOT_SIZE },
-    { start: state, size: state === 0 ? 0 : STATE_BLOCKS_SIZE }, // 0: this arena has none
+    { start: state, size: STATE_BLOCKS_SIZE },
   ];
   return {
     bytes: new Uint8Array(arena.buffer),
@@ -98,7 +98,7 @@ function describe(arena: Arena, descriptors: readonly number[]): OpenedArena {
 
 /** In a child: the memory of a filter, over the arena. */
 export function attachGuarded(): WebAssembly.Memory {
-  const size = addon.attachWorker({
+  const descriptors = {
     arena: ARENA_FD,
     worker: 0,
     rx: [],
@@ -106,10 +106,12 @@ export function attachGuarded(): WebAssembly.Memory {
     wake: WAKE_FD,
     workerWakes: [WAKE_FD],
     kernelSockets: [],
-  });
+  };
+  const calls = new Uint32Array(structOf('filter_calls').size / Uint32Array.BYTES_PER_ELEMENT);
+  const size = addon.attachWorker(descriptors, calls);
   const pages = Math.ceil(size / PAGE_SIZE);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-  addon.overlayWindow(memory.buffer);
+  addon.overlayWindow(memory.buffer, { slot: 0, module: 1, block: 0, owner: 1 });
   addon.dropPrivileges();
   return memory;
 }

@@ -338,6 +338,24 @@ void every_second_kill(const Shape& shape) {
   kill_successors_too(world, short_rounds, check_all_delivered);
 }
 
+/// A filter's state has seen each job once, however often the filter was asked.
+void check_counted_once(World& world) {
+  check_all_delivered(world);
+  for (u32 w = 0; w < world.shape().workers; ++w) {
+    u64 owed = 0;
+    for (u16 row = 0; row < world.shape().subscribers; ++row)
+      if (row % world.shape().workers == w) owed += world.arena().counters(row).received;
+    expect_equal(jobs_counted(world.arena(), w), owed, "jobs that the filter's state has counted");
+  }
+}
+
+void state_survives(const Shape& shape) {
+  World world(shape);
+  world.save();
+  kill_at_every_store(world, rounds, check_counted_once, false);
+  if (shape.subscribers == 1) kill_successors_too(world, short_rounds, check_counted_once);
+}
+
 void single_kills(Suite& suite) {
   const struct {
     const char* requirement;
@@ -360,6 +378,10 @@ void single_kills(Suite& suite) {
        {LAYOUT_INLINE, 2, 2, 1, Rewrite::plain, wrap_kernel, wrap_ring}},
   };
   for (const auto& one : cases) suite.run(one.requirement, [&] { every_store(one.shape); });
+  suite.run("a kill at any store leaves a filter's state as if each packet had been filtered once: in place",
+            [] { state_survives({LAYOUT_SPLIT, 1, 1, 1, Rewrite::plain, wrap_kernel, wrap_ring, true}); });
+  suite.run("a kill at any store leaves a filter's state as if each packet had been filtered once: copied",
+            [] { state_survives({LAYOUT_INLINE, 1, 1, 2, Rewrite::plain, 0, 0, true}); });
 }
 
 void double_kills(Suite& suite) {

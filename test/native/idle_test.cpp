@@ -132,7 +132,8 @@ void push_before_sleep_is_found() {
   const Fd wake(check(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
   SoftLink soft(world.arena, 0, world.link.fd());
   RxStage receiver = receiver_of(world, soft, wake.get());
-  WorkerLoop loop(world.arena, 0, {{}, world.link.fd(), wake.get(), {wake.get()}, {}});
+  filter_calls calls{};
+  WorkerLoop loop(world.arena, 0, {{}, world.link.fd(), wake.get(), {wake.get()}, {}}, &calls);
   const auto push = [&] {
     world.feed.send_to(world.link.port(), payload_of(0, 0));
     while (receiver.turn() == 0) continue;
@@ -143,8 +144,9 @@ void push_before_sleep_is_found() {
       Injection here{&world.arena.worker(0), push, clock_ns(), 0, before};
       injection = &here;
       on_store = inject;
-      const int jobs = loop.step();
+      expect_equal(loop.step(), 1, "calls");
       on_store = nullptr;
+      const int jobs = static_cast<int>(loop.tx().jobs());
       expect_equal(jobs, 2, "jobs");
       answer_all(world.arena, jobs);
       if (here.slept) return expect(found >= 20, "pushes fell just before the sleep"); // past the last store before it
@@ -163,8 +165,9 @@ void loops_lose_no_wake_up(u64 seed) {
     ReceiverLoop(world.arena, {{world.link.fd()}, -1, receiver_wake.get(), {worker_wake.get()}, {}}).run();
   });
   std::thread worker([&] {
-    WorkerLoop loop(world.arena, 0, {{}, world.link.fd(), worker_wake.get(), {worker_wake.get()}, {}});
-    for (int jobs = 0; jobs >= 0; jobs = loop.step()) answer_all(world.arena, jobs);
+    filter_calls calls{};
+    WorkerLoop loop(world.arena, 0, {{}, world.link.fd(), worker_wake.get(), {worker_wake.get()}, {}}, &calls);
+    while (loop.step() >= 0) answer_all(world.arena, static_cast<int>(loop.tx().jobs()));
   });
   while (acquire(world.arena.worker(0).generation_done) == 0 || acquire(world.arena.receiver(0).generation_done) == 0)
     sched_yield();

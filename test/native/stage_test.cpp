@@ -137,9 +137,9 @@ void trap_is_charged_once() {
     for (u32 i = first; i < end; ++i) answer_lawfully(world.arena(), 0, world.arena().jobs(0)[i], Rewrite::plain);
   };
   answer(0, 5); // job 5 traps
-  expect_equal(stage.trapped(), 6u, "where the burst goes on");
+  expect_equal(stage.trapped(0), 6u, "where the burst goes on");
   answer(6, 11); // job 11, the last, traps too
-  expect_equal(stage.trapped(), 12u, "where it ends");
+  expect_equal(stage.trapped(0), 12u, "where it ends");
   stage.finish();
   world.settle();
   u64 traps = 0, sent = 0;
@@ -151,6 +151,79 @@ void trap_is_charged_once() {
   expect_equal(sent, 10u, "sent");
   expect_equal(world.arena().worker(0).traps, 2u, "traps counted");
   check_sums(world);
+}
+
+/// Rows 0 to 4 have the filters 0, 2, 0, 15, 2. Each is called once a burst for its own jobs; copies leave in rotation.
+void filters_share_a_burst() {
+  constexpr u32 subscribers = 5, packets = 4, destination_byte = 33; // the last of the IPv4 destination
+  constexpr u16 slots[subscribers] = {0, 2, 0, 15, 2};
+  World world(Shape{LAYOUT_SPLIT, 1, 1, subscribers, Rewrite::plain, 0, 0});
+  for (u16 row = 0; row < subscribers; ++row) world.supervisor.record(row).filter = slots[row];
+  world.start();
+  world.settle();
+  expect(world.supervisor.publish(), "the table with filters is published");
+  world.settle();
+  world.deliver(0, packets);
+  world.processes[receiver_process].turn(world.filter);
+  TxStage& stage = world.processes[worker_process].tx();
+  filter_calls calls{};
+  stage.set_calls(&calls);
+  expect_equal(stage.gather(), packets * subscribers, "jobs");
+  expect_equal(stage.calls(), 3u, "calls");
+  u32 reached = 0;
+  for (u32 call = 0; call < stage.calls(); ++call) {
+    expect_equal(calls.first[call], reached, "first job of a call");
+    u32 packet_before = 0;
+    for (u32 i = calls.first[call]; i < calls.first[call] + calls.count[call]; ++i) {
+      job& asked = world.arena().jobs(0)[i];
+      const Question question = question_of(world.arena(), 0, asked);
+      expect_equal(u32{question.to->filter}, calls.slot[call], "filter of the subscriber that the job is for");
+      expect(asked.packet >= packet_before, "a packet's jobs stand together, in order of arrival");
+      packet_before = asked.packet;
+      answer_lawfully(world.arena(), 0, asked, Rewrite::plain);
+    }
+    reached += calls.count[call];
+  }
+  expect_equal(reached, packets * subscribers, "jobs of all calls");
+  stage.finish();
+  world.settle();
+  const std::vector<Bytes>& sent = world.tx[0].sent();
+  expect_equal(sent.size(), std::size_t{packets * subscribers}, "copies");
+  const auto number_of = [&](u32 i) { return u32{sent[i][destination_byte]}; };
+  const u32 lowest = std::min({number_of(0), number_of(1), number_of(2), number_of(3), number_of(4)});
+  for (u32 i = 0; i < sent.size(); ++i) {
+    const u32 turn = i / subscribers + i % subscribers + (number_of(0) - lowest); // each packet starts one further on
+    expect_equal(number_of(i) - lowest, turn % subscribers, ("subscriber of copy " + std::to_string(i)).c_str());
+  }
+  for (const u32 slot : {0u, 2u, 15u}) {
+    const filter_slot& counted = world.arena().filter(0, slot);
+    const u64 jobs = packets * (slot == 15 ? 1 : 2);
+    expect_equal(counted.calls, 1u, "calls counted");
+    expect_equal(counted.jobs, jobs, "jobs counted");
+    expect_equal(counted.sent, jobs, "jobs answered with send");
+  }
+  check_sums(world);
+}
+
+/// Another owner's state, and another module's counts, start from zero; the same ones go on.
+void state_has_an_owner() {
+  World world(Shape{LAYOUT_SPLIT, 1, 1, 1, Rewrite::plain, 0, 0, true});
+  world.start();
+  world.settle();
+  world.deliver(0, 3);
+  world.settle();
+  TxStage& stage = world.processes[worker_process].tx();
+  stage.set_module(0, 1);
+  world.deliver(0, 2);
+  world.settle();
+  stage.set_module(0, 1);
+  stage.set_state(0, count_block, 1);
+  expect_equal(jobs_counted(world.arena(), 0), u64{5}, "counted by the same owner");
+  expect_equal(world.arena().filter(0, 0).jobs, u64{2}, "jobs of the same module");
+  stage.set_module(0, 2);
+  stage.set_state(0, count_block, 2);
+  expect_equal(jobs_counted(world.arena(), 0), u64{0}, "counted by another owner");
+  expect_equal(world.arena().filter(0, 0).jobs, u64{0}, "jobs of another module");
 }
 
 // -- frames -------------------------------------------------------------------------------------------------------------
@@ -332,6 +405,8 @@ int main(int argc, char** argv) {
   lies_are_dropped(suite);
   suite.run("a frame of exactly the MTU is sent, one byte more is too_big", too_big_is_measured);
   suite.run("a header may grow into the room before the packet", header_needs_room);
+  suite.run("several filters share a burst: one call each, copies in the order of the rotation", filters_share_a_burst);
+  suite.run("state starts from zeros for another owner, and counts for another module", state_has_an_owner);
   suite.run("a trap costs the job that trapped and no other", trap_is_charged_once);
   bad_frames_are_counted(suite);
   suite.run("a descriptor outside the queue's frames is counted and touches nothing", bad_descriptors_are_counted);

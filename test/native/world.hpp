@@ -25,7 +25,14 @@ struct Shape {
   Rewrite rewrite = Rewrite::plain;
   u32 kernel_start = 0; // where the cursors of the kernel's rings begin
   u64 ring_start = 0;   // where the cursors of the arena's rings begin; a multiple of the free ring's size and more
+  bool counts = false;  // the filter keeps state: how many jobs it has answered
 };
+
+/// The block of state that the filter of a world that counts keeps on a worker: its first word is the count.
+constexpr u32 count_block = 3;
+inline u64& jobs_counted(const Arena& arena, u32 worker) {
+  return *reinterpret_cast<u64*>(arena.state(worker, count_block).block);
+}
 
 // -- kills --------------------------------------------------------------------------------------------------------------
 
@@ -178,6 +185,7 @@ public:
       QueueMemory& own = *queues_[static_cast<u32>(worker_)];
       tx_ = std::make_unique<TxStage>(*arena_, static_cast<u32>(worker_),
                                       TxLink{own.tx_ring(), own.completion_ring(), nullptr, -1}, kernel_sockets);
+      if (counts) tx_->set_state(0, count_block, 1);
     }
     started_ = true;
   }
@@ -207,6 +215,7 @@ public:
   Stores stores;
   std::vector<int> kernel_sockets;
   std::vector<int> wake_fds; // empty: nobody sleeps
+  bool counts = false;       // see Shape
 
 private:
   std::vector<RxLink> links_of(u32 receiver) const {
@@ -247,10 +256,12 @@ public:
     if (shape.subscribers != 0) supervisor.publish();
     delivered.resize(shape.queues);
     payloads_.resize(shape.queues);
-    filter = [how = shape.rewrite](const Arena& arena, u32 worker, job& asked) {
+    filter = [how = shape.rewrite, counts = shape.counts](const Arena& arena, u32 worker, job& asked) {
       answer_lawfully(arena, worker, asked, how);
+      if (counts) put(jobs_counted(arena, worker), peek(jobs_counted(arena, worker)) + 1);
     };
     make_processes();
+    for (Process& process : processes) process.counts = shape.counts;
   }
   ~World() {
     processes.clear();

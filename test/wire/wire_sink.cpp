@@ -120,6 +120,7 @@ struct Subscriber {
   uint64_t received = 0, duplicated = 0, reordered = 0, corrupt = 0;
   uint64_t bad_checksum = 0, bad_header = 0;
   uint64_t unsummed = 0;  // with a UDP checksum of 0
+  std::map<uint8_t, uint64_t> tos; // copies by their TOS byte: which of several filters made them
   uint64_t first = 0;     // of all copies of a packet, this subscriber's came first
   Histogram latency;
   std::vector<Flow> flows;
@@ -177,6 +178,10 @@ class Checker {
                   one->received, one->duplicated, one->reordered, lost(*one), one->corrupt);
       std::printf("\"bad_checksum\":%lu,\"bad_header\":%lu,\"unsummed\":%lu,\"first\":%lu,",
                   one->bad_checksum, one->bad_header, one->unsummed, one->first);
+      std::printf("\"tos\":{");
+      for (const auto& [tos, copies] : one->tos)
+        std::printf("%s\"%u\":%lu", tos == one->tos.begin()->first ? "" : ",", tos, copies);
+      std::printf("},");
       std::printf("\"latency_ns\":{\"p50\":%lu,\"p99\":%lu,\"max\":%lu}}", one->latency.percentile(0.5),
                   one->latency.percentile(0.99), one->latency.max());
     }
@@ -222,6 +227,7 @@ class Checker {
       ++subscriber.corrupt;
       return;
     }
+    ++subscriber.tos[ip[1]];
     const bool summed = load<uint16_t>(frame.bytes + UDP_AT + 6) != 0;
     const bool udp_right =
         !summed || frame.unfilled || udp_sum(frame.bytes, udp_size) == 0xffff;

@@ -20,6 +20,8 @@ export interface Setup {
   /** Absent: fantail spins, as for latency and fan-out. */
   readonly mayIdle?: boolean;
   readonly workers?: number;
+  /** So many different modules, the subscribers dealt out to them; absent: all on the built-in. */
+  readonly filters?: number;
 }
 
 /** One that runs and is ready for packets. */
@@ -105,6 +107,7 @@ async function startFantail(setup: Setup, options: FantailOptions): Promise<Cont
   await running.until('ready');
   const client = await connect({ control: `ws://${control}` });
   await subscribe(client, subscribers);
+  if (setup.filters !== undefined) await dealFilters(client, subscribers, setup.filters);
   const stats = async () => (await ask(client, { op: 'stats' })) as unknown as Stats; // the server's own type
   const { mode } = await stats();
   return {
@@ -141,6 +144,16 @@ async function subscribe(client: Client, count: number): Promise<void> {
     const rows = (await ask(client, { op: 'list' })).subscribers as SubscriberRow[]; // the server's own type
     if (rows.filter(({ state }) => state === 'live').length === count) return;
     if (Date.now() > deadline) throw new Error(`${count} subscribers are not live within ${LIVE_MS} ms`);
+  }
+}
+
+/** Copies of the built-in filter, each a module of its own with a memory of its own. */
+async function dealFilters(client: Client, subscribers: number, filters: number): Promise<void> {
+  const module = readFileSync(join(ROOT, 'build', 'filters', 'rewrite.wasm')).toString('base64');
+  for (let i = 0; i < filters; i++) await ask(client, { op: 'filter.load', name: `copy-${i}`, module });
+  for (let i = 0; i < subscribers; i++) {
+    const to = { ip: subscriberIp(i), port: SUBSCRIBER_PORT };
+    await ask(client, { op: 'filter.use', name: `copy-${i % filters}`, ...to });
   }
 }
 

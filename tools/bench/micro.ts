@@ -1,7 +1,7 @@
 /**
- * What the rewrite costs a packet, alone: the release filter and the same in C++, in turns, over bursts of jobs as a
- * worker makes them. Run by the benchmark in a process of its own with the worker's V8 flags; prints one line of JSON:
- * nanoseconds per job, one number a round.
+ * What a filter costs a packet, alone: the default one, the same in C++, and each of the stock, in turns, over bursts of
+ * jobs as a worker makes them. Run by the benchmark in a process of its own with the worker's V8 flags; prints one line of JSON:
+ * nanoseconds per job, one number a round, by name.
  *
  * micro.js rounds milliseconds
  */
@@ -19,7 +19,7 @@ const PACKET_SIZE = 242;
 const BURSTS = 1000;
 
 /** A window as a worker's: 16 packets of 200 bytes for 16 subscribers. */
-function makeMemory(): WebAssembly.Memory {
+function makeMemory(param = ''): WebAssembly.Memory {
   const pages = Math.ceil((WINDOW_FRAMES + PACKETS * FRAME_SIZE) / 0x10000);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
   const view = new DataView(memory.buffer);
@@ -33,8 +33,27 @@ function makeMemory(): WebAssembly.Memory {
     word('subscriber', WINDOW_SUBSCRIBERS + offsetOf('table', 'rows') + (i % SUBSCRIBERS) * SUBSCRIBER_SIZE);
     word('payload_sum', VERDICT_UNSET);
   }
+  const bytes = new Uint8Array(memory.buffer);
+  for (let row = 0; row < SUBSCRIBERS; row++) {
+    const record = WINDOW_SUBSCRIBERS + offsetOf('table', 'rows') + row * SUBSCRIBER_SIZE;
+    view.setUint16(record + offsetOf('subscriber', 'param_length'), param.length, true);
+    bytes.fill(0, record + offsetOf('subscriber', 'param'), record + SUBSCRIBER_SIZE);
+    bytes.set(Buffer.from(param), record + offsetOf('subscriber', 'param'));
+  }
   return memory;
 }
+
+/** The stock, each with a parameter that lets it work; `match` looks at the bytes that makeMemory() fills packets with. */
+const STOCK: Readonly<Record<string, string>> = {
+  'keep-source': '',
+  'dscp-ttl': 'dscp=46 ttl=8',
+  vlan: 'vid=100',
+  gre: '',
+  sample: 'n=10',
+  match: 'offset=10 hex=5a5a5a5a',
+  dedupe: '',
+  stamp: 'offset=20',
+};
 
 type Burst = (jobs: number, first: number, count: number) => void;
 
@@ -52,14 +71,20 @@ function nsPerJob(burst: Burst, ms: number): number {
 
 const [rounds = 5, ms = 200] = process.argv.slice(2).map(Number);
 const memory = makeMemory();
-const wasm = loadFilter(readFileSync('build/filter.wasm'), memory).burst;
+const wasm = loadFilter(readFileSync('build/filters/rewrite.wasm'), memory).burst;
 const rewrite = loadRewrite();
 rewrite.attach(memory.buffer);
 const native: Burst = rewrite.burst;
-for (const burst of [wasm, native]) nsPerJob(burst, ms / 4);
-const result = { wasm: [] as number[], cpp: [] as number[] };
-for (let round = 0; round < rounds; round++) {
-  result.wasm.push(nsPerJob(wasm, ms));
-  result.cpp.push(nsPerJob(native, ms));
-}
+const all: [name: string, burst: Burst][] = [
+  ['wasm', wasm],
+  ['cpp', native],
+  ...Object.entries(STOCK).map(([name, param]): [string, Burst] => [
+    name,
+    loadFilter(readFileSync(`build/filters/${name}.wasm`), makeMemory(param)).burst,
+  ]),
+];
+const result: Record<string, number[]> = Object.fromEntries(all.map(([name]) => [name, []]));
+for (const [, burst] of all) nsPerJob(burst, ms / 4);
+for (let round = 0; round < rounds; round++)
+  for (const [name, burst] of all) result[name]?.push(nsPerJob(burst, ms));
 process.stdout.write(`${JSON.stringify(result)}\n`);

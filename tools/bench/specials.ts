@@ -8,11 +8,12 @@ import { type Stats, sumOf } from '../../src/protocol.js';
 import { type CompetitorName, type Contender, competitorOf, type Setup } from './competitors.js';
 import { Engine } from './engine.js';
 import { measureWindow } from './measure.js';
+import type { Sizes } from './plan.js';
 import { ROOT, run, sleep } from './process.js';
 import { searchLossless } from './search.js';
 import { SIZE, type Special } from './special.js';
 import { undisturbedSpecials } from './undisturbed.js';
-import { built, makeWorld } from './world.js';
+import { built, makeWorld, type World } from './world.js';
 
 const SUBSCRIBERS = 16;
 const SOAK_RATE = 100_000;
@@ -65,14 +66,16 @@ const spinner: Special = {
 
 const filter: Special = {
   id: 'filter',
-  title: 'the filter alone, bursts of 256 jobs',
+  title: 'each filter alone, bursts of 128 jobs',
   rounds: 5,
   async run(_field, { rounds, microMs }) {
     // The flags that a worker sets for itself.
     const flags = ['--no-liftoff', '--no-wasm-tier-up', '--no-wasm-lazy-compilation'];
     const words = [...flags, 'dist/tools/bench/micro.js', String(rounds), String(microMs)];
-    const result = JSON.parse(run(process.execPath, words)) as { wasm: number[]; cpp: number[] }; // our own program
-    const values = { wasm_ns: medianOf(result.wasm), cpp_ns: medianOf(result.cpp) };
+    const result = JSON.parse(run(process.execPath, words)) as Record<string, number[]>; // our own program
+    const values = Object.fromEntries(
+      Object.entries(result).map(([name, ns]) => [`${name.replace('-', '_')}_ns`, medianOf(ns)]),
+    );
     return { command: `node ${words.join(' ')}`, mode: 'memory', values };
   },
 };
@@ -254,7 +257,35 @@ const overload = (name: CompetitorName): Special => ({
     }),
 });
 
-// ---- Two workers ----
+// ---- Two workers, and eight filters ----
+
+/** The highest lossless output of two set-ups, and the second's as a share of the first's. */
+async function compared(
+  setup: { world: World; engine: Engine },
+  sizes: Sizes,
+  pair: readonly [name: string, more: Partial<Setup>][],
+): Promise<{ command: string; mode: string; values: Record<string, number> }> {
+  const { world, engine } = setup;
+  const limit = (more: Partial<Setup>) =>
+    withFantail('fantail inline', { world, subscribers: SUBSCRIBERS, size: SIZE, ...more }, async () => {
+      const base = { subscribers: SUBSCRIBERS, size: SIZE, queues: world.queues, detail: false };
+      const { searchMin: min, searchMax: max, tolerance, searchMs: ms } = sizes;
+      const found = await searchLossless(
+        { guess: 20_000, step: 1.5, tolerance, min, max, tries: 2 },
+        (rate) => measureWindow(engine, { ...base, rate, ms }),
+      );
+      return { output: found.best?.trial.output ?? 0 };
+    });
+  const values: Record<string, number> = {};
+  let last = { command: '', mode: '', output: 0 };
+  let first = 0;
+  for (const [name, more] of pair) {
+    last = await limit(more);
+    first ||= last.output;
+    values[`${name}_cps`] = last.output;
+  }
+  return { command: last.command, mode: last.mode, values: { ...values, ratio: last.output / first } };
+}
 
 const workers: Special = {
   id: 'workers',
@@ -263,29 +294,27 @@ const workers: Special = {
   async run({ seed }, sizes) {
     const world = makeWorld(2);
     const engine = await Engine.start(world, seed);
-    const limit = (count: number) =>
-      withFantail(
-        'fantail inline',
-        { world, subscribers: SUBSCRIBERS, size: SIZE, workers: count },
-        async () => {
-          const base = { subscribers: SUBSCRIBERS, size: SIZE, queues: world.queues, detail: false };
-          const { searchMin: min, searchMax: max, tolerance, searchMs: ms } = sizes;
-          const found = await searchLossless(
-            { guess: 20_000, step: 1.5, tolerance, min, max, tries: 2 },
-            (rate) => measureWindow(engine, { ...base, rate, ms }),
-          );
-          return { output: found.best?.trial.output ?? 0 };
-        },
-      );
     try {
-      const one = await limit(1);
-      const two = await limit(2);
-      const values = { one_cps: one.output, two_cps: two.output, ratio: two.output / one.output };
-      return { command: two.command, mode: two.mode, values };
+      return await compared({ world, engine }, sizes, [
+        ['one', { workers: 1 }],
+        ['two', { workers: 2 }],
+      ]);
     } finally {
       await engine.stop();
       world.close();
     }
+  },
+};
+
+const filters: Special = {
+  id: 'filters',
+  title: 'fantail inline: all of 16 on one filter, and on 8 different ones',
+  rounds: 3,
+  run({ world, engine }, sizes) {
+    return compared({ world, engine }, sizes, [
+      ['one', {}],
+      ['eight', { filters: 8 }],
+    ]);
   },
 };
 
@@ -300,6 +329,7 @@ export const specials: readonly Special[] = [
   overload('fantail inline'),
   overload('fantail split'),
   workers,
+  filters,
 ];
 
 /** Builds what the programs of tools/bench need; nothing happens where they are fresh. */

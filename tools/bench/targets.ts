@@ -28,6 +28,7 @@ interface Goal {
 
 type Value = (turn: Turn) => number | undefined;
 
+const STOCK = ['keep-source', 'dscp-ttl', 'vlan', 'gre', 'sample', 'match', 'dedupe', 'stamp'] as const;
 const SLOW = 20_000;
 const FAST = 200_000;
 
@@ -152,6 +153,19 @@ class Findings {
         most: 10,
         unit: ' ns',
         values: this.special('filter', 'wasm_ns'),
+      },
+      ...STOCK.map(
+        (name): Goal => ({
+          name: `filter ${name}: a packet in bursts`,
+          most: 25,
+          unit: ' ns',
+          values: this.special('filter', `${name.replace('-', '_')}_ns`),
+        }),
+      ),
+      {
+        name: '16 subscribers on 8 filters: output / all on one',
+        least: 0.9,
+        values: this.special('filters', 'ratio'),
       },
       ...['20k', '200k'].flatMap((rate): Goal[] => [
         {

@@ -2,12 +2,12 @@
  (type $0 (func (result i32)))
  (type $1 (func (param i32 i32 i32)))
  (import "env" "memory" (memory $0 0))
- (export "fantail_burst" (func $assembly/filter/fantail_burst))
+ (export "fantail_burst" (func $assembly/filters/rewrite/fantail_burst))
  (export "fantail_abi" (func $assembly/sdk/fantail_abi))
  (func $assembly/sdk/fantail_abi (result i32)
   i32.const 1
  )
- (func $assembly/filter/fantail_burst (param $0 i32) (param $1 i32) (param $2 i32)
+ (func $assembly/filters/rewrite/fantail_burst (param $0 i32) (param $1 i32) (param $2 i32)
   (local $3 i32)
   (local $4 i32)
   (local $5 i32)
@@ -19,14 +19,14 @@
   local.get $1
   local.get $2
   i32.add
-  i32.const 5
-  i32.shl
+  i32.const 40
+  i32.mul
   i32.add
   local.set $4
   local.get $0
   local.get $1
-  i32.const 5
-  i32.shl
+  i32.const 40
+  i32.mul
   i32.add
   local.set $0
   loop $for-loop|0
@@ -239,7 +239,7 @@
      i32.store offset=16
     end
     local.get $0
-    i32.const 32
+    i32.const 40
     i32.add
     local.set $0
     br $for-loop|0
