@@ -13,17 +13,26 @@ import { FantailError } from './errors.js';
 import { limits } from './layout.js';
 
 /**
- * Entries of a table: room for a compiler's function pointers; the engine allocates as many as are
- * declared.
+ * Tables, and entries of all of them: room for a compiler's function pointers. The engine allocates
+ * as many as are declared: 100 000 tables of 1024 are 400 KB of module, 3 GB of memory and 20 s.
  */
+export const TABLES_MAX = 16;
 export const TABLE_ENTRIES_MAX = 1024;
+/**
+ * Locals of all functions: hundreds of times what compilers make. A few bytes declare 50 000 of
+ * them, and binaryen takes memory and time for each.
+ */
+export const LOCALS_MAX = 100_000;
 export const ABI_EXPORT = 'fantail_abi';
 export const BURST_EXPORT = 'fantail_burst';
 /** Optional: names the layout of the state that it keeps at WINDOW_STATE. */
 export const STATE_EXPORT = 'fantail_state';
 
-/** Its id (WebAssembly core specification, 5.5.8). */
+/** Their ids (WebAssembly core specification, 5.5.2). */
 const MEMORY_SECTION = 5;
+const CODE_SECTION = 10;
+/** First bytes of the types (ref null …) and (ref …), which another number follows. */
+const REFERENCES = new Set([0x63, 0x64]);
 
 const PAGE_SIZE = 0x10000;
 /** The private pages end where the job array starts. */
@@ -65,6 +74,20 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   SIMDLoadStoreLane: ['ptr', 'vec'],
 };
 
+/**
+ * What fantail_abi may consist of: it is called when the module is loaded, on the live window and
+ * outside any burst, where a trap is not accounted for and nobody sees that it does not return.
+ */
+const CONSTANT: ReadonlySet<string> = new Set([
+  'Nop',
+  'Block',
+  'Return',
+  'Drop',
+  'LocalGet',
+  'LocalSet',
+  'Const',
+]);
+
 const BULK = 'bulk memory is not guarded against stores to packets (asc: --disable bulk-memory)';
 const ATOMIC = 'atomic instructions are not guarded against stores to packets (asc: no threads)';
 /** What compilers are likely to have put there, as their users know it. */
@@ -88,7 +111,7 @@ export function refuse(sentence: string): never {
 /** Refuses a module, given as the engine compiled it and as bytes, that breaks a rule. */
 export async function checkRules(module: WebAssembly.Module, bytes: Uint8Array): Promise<void> {
   checkImports(module);
-  if (ownsMemory(bytes)) refuse('it has a memory of its own beside env.memory: a filter has that one only');
+  checkSections(bytes);
   const { default: binaryen } = await import('binaryen'); // 14 MB: not before a module is checked
   try {
     new Reader(binaryen, bytes).check();
@@ -112,24 +135,72 @@ function checkImports(module: WebAssembly.Module): void {
 }
 
 /**
- * Whether a module that the engine has accepted has a memory section that is not empty; binaryen
- * tells of one memory only. Sections are an id, a LEB128 size and that many bytes; a memory section
- * starts with how many it defines.
+ * What must be known before binaryen reads the module: it tells of one memory only, and has no limit
+ * of its own on locals. A section is an id, its size and that many bytes.
  */
-function ownsMemory(bytes: Uint8Array): boolean {
-  let at = 8; // past magic and version
-  while (at < bytes.length) {
-    const id = bytes[at++];
-    let size = 0;
-    for (let shift = 0; ; shift += 7) {
-      const byte = bytes[at++] ?? 0; // the engine has seen to it that it is there
-      size |= (byte & 0x7f) << shift;
-      if (byte < 0x80) break;
+function checkSections(bytes: Uint8Array): void {
+  const cursor = new Cursor(bytes);
+  cursor.skip(8); // magic and version
+  while (!cursor.atEnd) {
+    const id = cursor.byte();
+    const size = cursor.unsigned();
+    const section = cursor.take(size);
+    if (id === MEMORY_SECTION && section.unsigned() > 0) {
+      refuse('it has a memory of its own beside env.memory: a filter has that one only');
     }
-    if (id === MEMORY_SECTION && bytes[at] !== 0) return true;
-    at += size;
+    if (id === CODE_SECTION) checkLocals(section);
   }
-  return false;
+}
+
+/** A function's code is its size, groups of locals (how many, of which type), and its instructions. */
+function checkLocals(section: Cursor): void {
+  let locals = 0;
+  for (let left = section.unsigned(); left > 0; left--) {
+    const code = section.take(section.unsigned());
+    for (let groups = code.unsigned(); groups > 0; groups--) {
+      locals += code.unsigned();
+      if (locals > LOCALS_MAX) refuse(`its functions have more than ${LOCALS_MAX} locals`);
+      if (REFERENCES.has(code.byte())) code.unsigned(); // what it refers to
+    }
+  }
+}
+
+/** Reads a module that the engine has accepted, so that what it looks for is there. */
+class Cursor {
+  readonly #bytes: Uint8Array;
+  #at = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  get atEnd(): boolean {
+    return this.#at >= this.#bytes.length;
+  }
+
+  byte(): number {
+    return this.#bytes[this.#at++] ?? 0;
+  }
+
+  /** LEB128, to 32 bits. */
+  unsigned(): number {
+    let value = 0;
+    for (let shift = 0; ; shift += 7) {
+      const byte = this.byte();
+      value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return value >>> 0;
+    }
+  }
+
+  skip(count: number): void {
+    this.#at += count;
+  }
+
+  take(count: number): Cursor {
+    const part = new Cursor(this.#bytes.subarray(this.#at, this.#at + count));
+    this.skip(count);
+    return part;
+  }
 }
 
 /** What binaryen's build has; the types that it comes with describe another one here. */
@@ -154,9 +225,11 @@ interface Part {
 class Reader {
   readonly #binaryen: typeof Binaryen;
   readonly #module: Parsed;
+  readonly #names: Map<unknown, string>;
 
   constructor(binaryen: typeof Binaryen, bytes: Uint8Array) {
     this.#binaryen = binaryen;
+    this.#names = namesOf(binaryen);
     this.#module = binaryen.readBinary(bytes) as Parsed; // see Parsed
   }
 
@@ -164,7 +237,7 @@ class Reader {
     const { i32 } = this.#binaryen;
     try {
       this.#checkMemory();
-      this.#checkExport({ name: ABI_EXPORT, params: [], results: [i32] });
+      const abi = this.#checkExport({ name: ABI_EXPORT, params: [], results: [i32] });
       this.#checkExport({ name: BURST_EXPORT, params: [i32, i32, i32], results: [] });
       if (this.#module.getExport(STATE_EXPORT) !== 0) {
         this.#checkExport({ name: STATE_EXPORT, params: [], results: [i32] });
@@ -173,6 +246,7 @@ class Reader {
       this.#checkTables();
       this.#checkData();
       this.#checkInstructions();
+      this.#checkConstant(abi, ABI_EXPORT);
     } finally {
       this.#module.dispose();
     }
@@ -193,17 +267,18 @@ class Reader {
     }
   }
 
-  #checkExport(wanted: { name: string; params: number[]; results: number[] }): void {
+  /** Returns the name of the function. */
+  #checkExport(wanted: { name: string; params: number[]; results: number[] }): string {
     const found = this.#module.getExport(wanted.name);
     if (found === 0) refuse(`it does not export ${wanted.name}`);
     const { kind, value } = this.#binaryen.getExportInfo(found);
     if (kind !== this.#binaryen.ExternalFunction) refuse(`its export ${wanted.name} is not a function`);
     const { params, results } = this.#binaryen.getFunctionInfo(this.#module.getFunction(value));
     const type = (types: number[]) => this.#binaryen.createType(types);
-    if (params === type(wanted.params) && results === type(wanted.results)) return;
+    if (params === type(wanted.params) && results === type(wanted.results)) return value;
     const words = (types: number[]) => `(${types.map(() => 'i32').join(', ')})`;
     const signature = `${words(wanted.params)} -> ${words(wanted.results)}`;
-    refuse(`its export ${wanted.name}, ${this.#placeOf(value)}, must be of type ${signature}`);
+    return refuse(`its export ${wanted.name}, ${this.#placeOf(value)}, must be of type ${signature}`);
   }
 
   /** It would run on the live window outside any burst, where no trap is accounted for. */
@@ -215,10 +290,15 @@ class Reader {
   }
 
   #checkTables(): void {
-    for (let index = 0; index < this.#module.getNumTables(); index++) {
+    const tables = this.#module.getNumTables();
+    if (tables > TABLES_MAX) refuse(`it has ${tables} tables; at most ${TABLES_MAX} are taken`);
+    let entries = 0;
+    for (let index = 0; index < tables; index++) {
       const { initial } = this.#binaryen.getTableInfo(this.#module.getTableByIndex(index));
-      if (initial > TABLE_ENTRIES_MAX) {
-        refuse(`table ${index} has ${initial} entries; at most ${TABLE_ENTRIES_MAX} are taken`);
+      entries += initial;
+      if (entries > TABLE_ENTRIES_MAX) {
+        const which = index === 0 ? 'table 0 has' : `tables 0 to ${index} have`;
+        refuse(`${which} ${entries} entries; at most ${TABLE_ENTRIES_MAX} are taken`);
       }
     }
   }
@@ -249,20 +329,34 @@ class Reader {
   }
 
   #checkInstructions(): void {
-    const names = namesOf(this.#binaryen);
     for (let index = 0; index < this.#module.getNumFunctions(); index++) {
       const { name, body } = this.#binaryen.getFunctionInfo(this.#module.getFunctionByIndex(index));
-      const open = [body]; // no recursion: a module may be nested deeper than a stack
-      for (let next = open.pop(); next !== undefined; next = open.pop()) {
-        const kind = names.get(this.#binaryen.getExpressionId(next)) ?? 'an unknown expression';
-        const fields = ALLOWED[kind];
-        if (fields === undefined) {
-          refuse(
-            `${this.#placeOf(name)} uses ${REFUSED[kind] ?? `${kind}, which is not known to be guarded`}`,
-          );
-        }
-        if (fields.length > 0) open.push(...this.#partsOf(next, { kind, fields, name }));
+      for (const _ of this.#kindsIn(name, body));
+    }
+  }
+
+  /** A function that does nothing but answer. */
+  #checkConstant(name: string, exported: string): void {
+    const { body } = this.#binaryen.getFunctionInfo(this.#module.getFunction(name));
+    for (const kind of this.#kindsIn(name, body)) {
+      if (CONSTANT.has(kind)) continue;
+      refuse(
+        `its export ${exported}, ${this.#placeOf(name)}, must answer a constant and nothing else: it uses ${kind}`,
+      );
+    }
+  }
+
+  /** The kind of each expression in the body of a function; refuses one that is not allowed. */
+  *#kindsIn(name: string, body: number): Generator<string> {
+    const open = [body]; // no recursion: a module may be nested deeper than a stack
+    for (let next = open.pop(); next !== undefined; next = open.pop()) {
+      const kind = this.#names.get(this.#binaryen.getExpressionId(next)) ?? 'an unknown expression';
+      const fields = ALLOWED[kind];
+      if (fields === undefined) {
+        refuse(`${this.#placeOf(name)} uses ${REFUSED[kind] ?? `${kind}, which is not known to be guarded`}`);
       }
+      yield kind;
+      if (fields.length > 0) open.push(...this.#partsOf(next, { kind, fields, name }));
     }
   }
 

@@ -11,7 +11,7 @@ import * as assert from 'uvu/assert';
 import { FantailError } from '../src/errors.js';
 import { checkModule, loadFilter } from '../src/filter.js';
 import { limits } from '../src/layout.js';
-import { TABLE_ENTRIES_MAX } from '../src/rules.js';
+import { LOCALS_MAX, TABLE_ENTRIES_MAX, TABLES_MAX } from '../src/rules.js';
 
 const test = suite('checker');
 
@@ -107,6 +107,21 @@ const accepted: readonly [name: string, bytes: () => Uint8Array][] = [
         more: `(type $one (func (param i32))) (table 1 funcref) (elem (i32.const 0) $f) (global $n (mut i32) (i32.const 0))
           (func $f (param $job i32) (global.set $n (i32.add (global.get $n) (i32.const 1)))
             (i32.store (i32.const 0) (global.get $n)) (i64.store offset=248 (i32.load offset=8 ${JOB}) (i64.const -1)))`,
+      }),
+  ],
+  [
+    'answers its ABI in the words of a debug build',
+    () =>
+      filterOf({
+        abi: '(func (export "fantail_abi") (result i32) (local $a i32) (local.set $a (i32.const 1)) (return (local.get $a)))',
+      }),
+  ],
+  [
+    'has many locals and tables',
+    () =>
+      filterOf({
+        more: `(func (local i64) (local f32) (local v128) ${'(local i32)'.repeat(40_000)})
+          ${'(table 60 funcref)'.repeat(TABLES_MAX)}`,
       }),
   ],
   [
@@ -252,7 +267,25 @@ const refused: readonly [name: string, bytes: () => Uint8Array, sentence: RegExp
   [
     'an ABI that is never answered',
     () => filterOf({ abi: '(func (export "fantail_abi") (result i32) (loop $l (br $l)) (unreachable))' }),
-    /^its instantiation: .*does not return/,
+    /^its export fantail_abi, function 0, must answer a constant and nothing else: it uses \w+/,
+  ],
+  [
+    'an ABI that depends on where it is asked',
+    () =>
+      filterOf({
+        abi: `(func $abi (export "fantail_abi") (result i32)
+          (if (i32.ne (i32.load8_u (i32.const ${limits.WINDOW_SLOTS})) (i32.const 0xa5)) (then (unreachable)))
+          (i32.const 1))`,
+      }),
+    /^its export fantail_abi, function 0 \(abi\), must answer a constant and nothing else: it uses \w+/,
+  ],
+  [
+    'an ABI that another function answers',
+    () =>
+      filterOf({
+        abi: '(func $one (result i32) (i32.const 1)) (func (export "fantail_abi") (result i32) (call $one))',
+      }),
+    /^its export fantail_abi, function 1, must answer a constant and nothing else: it uses Call/,
   ],
 
   [
@@ -316,6 +349,21 @@ const refused: readonly [name: string, bytes: () => Uint8Array, sentence: RegExp
     'a large table',
     () => filterOf({ more: `(table ${TABLE_ENTRIES_MAX + 1} funcref)` }),
     /^table 0 has 1025 entries; at most 1024/,
+  ],
+  [
+    'a large table behind a small one',
+    () => filterOf({ more: `(table 1 funcref) (table ${TABLE_ENTRIES_MAX} funcref)` }),
+    /^tables 0 to 1 have 1025 entries; at most 1024/,
+  ],
+  [
+    'many tables',
+    () => filterOf({ more: '(table 0 funcref)'.repeat(TABLES_MAX + 1) }),
+    /^it has 17 tables; at most 16/,
+  ],
+  [
+    'many locals in many functions',
+    () => filterOf({ more: `(func ${'(local i32)'.repeat(1000)})`.repeat(LOCALS_MAX / 1000) }),
+    /^its functions have more than 100000 locals/,
   ],
   [
     'a start function',

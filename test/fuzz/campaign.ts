@@ -215,12 +215,13 @@ export class Campaign {
     const readOnly = new ReadOnly(arena);
     const end = Date.now() + ms;
     try {
+      let next = this.#checked(from);
       for (let index = from; index < from + count && Date.now() < end; index++) {
-        const { kind, bytes } = await this.#generator.module(index);
+        const { kind, bytes, report } = await next;
+        next = this.#checked(index + 1); // while this one runs
         const note = (what: string) => this.tally.faults.push({ index, kind, what, module: bytes });
         this.#count(kind, 'generated');
-        const checked = await this.#checker.ask(bytes);
-        if (!this.#goesOn(kind, checked, note)) continue;
+        if (!this.#goesOn(kind, report, note)) continue;
         if (!runner.runs) {
           await runner.start();
           readOnly.remember(); // what attaching has changed is no filter's doing
@@ -232,11 +233,17 @@ export class Campaign {
         note(`leaked: byte ${changed} of the arena has changed`);
         readOnly.remember();
       }
+      await next;
     } finally {
       this.#checker.close();
       runner.close();
     }
     return this.tally;
+  }
+
+  async #checked(index: number): Promise<{ kind: Kind; bytes: Uint8Array; report: Report }> {
+    const { kind, bytes } = await this.#generator.module(index);
+    return { kind, bytes, report: await this.#checker.ask(bytes) };
   }
 
   /** Counts what the checker says; whether the module is to be run. */

@@ -15,7 +15,7 @@ const FUNCTIONS = 4;
 const TABLE_ENTRIES = 6;
 const DEPTH_MAX = 3;
 /** Turns of a loop that ends: few where it runs on the checker's samples, many where only a time limit ends it. */
-const FEW_TURNS = 3;
+const FEW_TURNS = 2;
 const MANY_TURNS = 1 << 26;
 
 type Type = 'i32' | 'i64' | 'f32' | 'f64' | 'v128';
