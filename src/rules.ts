@@ -75,7 +75,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * What fantail_abi may consist of: it is called when the module is loaded, on the live window and
+ * What fantail_abi and fantail_state may consist of: they are called when the module is loaded, on the live window and
  * outside any burst, where a trap is not accounted for and nobody sees that it does not return.
  */
 const CONSTANT: ReadonlySet<string> = new Set([
@@ -237,16 +237,14 @@ class Reader {
     const { i32 } = this.#binaryen;
     try {
       this.#checkMemory();
-      const abi = this.#checkExport({ name: ABI_EXPORT, params: [], results: [i32] });
+      const constants = [ABI_EXPORT, ...(this.#module.getExport(STATE_EXPORT) === 0 ? [] : [STATE_EXPORT])];
+      const functions = constants.map((name) => this.#checkExport({ name, params: [], results: [i32] }));
       this.#checkExport({ name: BURST_EXPORT, params: [i32, i32, i32], results: [] });
-      if (this.#module.getExport(STATE_EXPORT) !== 0) {
-        this.#checkExport({ name: STATE_EXPORT, params: [], results: [i32] });
-      }
       this.#checkStart();
       this.#checkTables();
       this.#checkData();
       this.#checkInstructions();
-      this.#checkConstant(abi, ABI_EXPORT);
+      for (const [index, name] of functions.entries()) this.#checkConstant(name, constants[index] ?? '');
     } finally {
       this.#module.dispose();
     }

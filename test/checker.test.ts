@@ -265,6 +265,11 @@ const refused: readonly [name: string, bytes: () => Uint8Array, sentence: RegExp
     /^fantail_state\(\) answers 0, which means no state/,
   ],
   [
+    'a state that is never answered',
+    () => filterOf({ more: '(func (export "fantail_state") (result i32) (loop $l (br $l)) (unreachable))' }),
+    /^its export fantail_state, function 2, must answer a constant and nothing else: it uses \w+/,
+  ],
+  [
     'an ABI that is never answered',
     () => filterOf({ abi: '(func (export "fantail_abi") (result i32) (loop $l (br $l)) (unreachable))' }),
     /^its export fantail_abi, function 0, must answer a constant and nothing else: it uses \w+/,
