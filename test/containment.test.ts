@@ -3,17 +3,14 @@
  *
  * One module, written as text, behaves on every size of packet but a few; each of those few is one way to go wrong.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import binaryen from 'binaryen';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { connect, orThrow } from '../src/client.js';
 import { FAULTS_MAX } from '../src/filter-desk.js';
 import { limits } from '../src/layout.js';
-import { eventually } from './program.js';
-import { LAYOUTS, networkTest, subscribersOf, withReplicator } from './scenario.js';
-import { replicatedRoute, startFeed } from './wire.js';
+import { assertLossless, LAYOUTS, networkTest, subscribersOf, transfer, withReplicator } from './scenario.js';
+import type { Destination } from './wire.js';
 
 const test = suite('containment');
 
@@ -82,6 +79,79 @@ function evilModule(): Uint8Array {
   return bytes;
 }
 
+/** Each form of module that may not go live: what is wrong with it, and the refusal. */
+const body = (more: string, { memory = '1', work = answer(0, 0, 0), abi = '1' } = {}) => `(module
+  (import "env" "memory" (memory ${memory})) ${more}
+  (func (export "fantail_abi") (result i32) (i32.const ${abi}))
+  (func (export "fantail_burst") (param $jobs i32) (param $first i32) (param $count i32) (local $job i32)
+    (local.set $job (local.get $jobs)) ${work}))`;
+const ADDRESS = `(i32.const ${limits.WINDOW_FRAMES})`;
+const REFUSED: readonly (readonly [what: string, text: string, why: RegExp])[] = [
+  ['memory.fill', body('', { work: `(memory.fill ${ADDRESS} (i32.const 0) (i32.const 1))` }), /memory\.fill/],
+  ['memory.copy', body('', { work: `(memory.copy ${ADDRESS} (i32.const 0) (i32.const 1))` }), /memory\.copy/],
+  [
+    'memory.init',
+    body('(data $d "x")', { work: `(memory.init $d ${ADDRESS} (i32.const 0) (i32.const 1))` }),
+    /memory\.init|passive/,
+  ],
+  ['an atomic store', body('', { work: `(i32.atomic.store ${ADDRESS} (i32.const 1))` }), /atomic/],
+  ['an atomic add', body('', { work: `(drop (i32.atomic.rmw.add ${ADDRESS} (i32.const 1)))` }), /atomic/],
+  ['memory.grow', body('', { work: '(drop (memory.grow (i32.const 1)))' }), /memory\.grow/],
+  ['a minimum over the packets', body('', { memory: '65' }), /minimum of 65 pages/],
+  ['a maximum', body('', { memory: '1 65536' }), /maximum/],
+  ['another import', body('(import "env" "clock" (func))'), /env\.clock/],
+  ['a start function', body('(func $s) (start $s)'), /start function/],
+  ['another ABI', body('', { abi: '7' }), /answers 7/],
+  ['no answer', body('', { work: '' }), /not answered/],
+  ['no end', body('', { work: '(loop $l (br $l))' }), /does not return/],
+];
+
+function assembled(text: string): Uint8Array {
+  const module = binaryen.parseText(text);
+  module.setFeatures(
+    binaryen.Features.BulkMemory | binaryen.Features.Atomics | binaryen.Features.MutableGlobals,
+  );
+  const bytes = module.emitBinary();
+  module.dispose();
+  return bytes;
+}
+
+networkTest(
+  test,
+  'every form of forbidden module is refused while packets flow, and costs nobody one',
+  { queues: 1 },
+  async (link) => {
+    await withReplicator({ link, flags: ['--mode', 'copy', '--layout', 'inline'] }, async (replicator) => {
+      const subscribers = subscribersOf(3);
+      await replicator.subscribe(subscribers);
+      const client = await connect({ control: `ws://${replicator.control}` });
+      const count = 150_000;
+      let refused = 0;
+      const sunk = await transfer(replicator, {
+        subscribers,
+        rate: 10_000,
+        count,
+        meanwhile: async () => {
+          for (const [what, text, why] of REFUSED) {
+            const module = Buffer.from(assembled(text)).toString('base64');
+            const { body: said } = await client.ask({ op: 'filter.load', name: 'bad', module });
+            assert.not.ok(said.ok, `${what} was not refused`);
+            if (said.ok) return;
+            assert.is(said.error.code, 'FILTER_REJECTED', `${what}: ${said.error.message}`);
+            assert.match(said.error.message, why, what);
+            refused++;
+          }
+        },
+      });
+      client.close();
+      assert.is(refused, REFUSED.length);
+      await assertLossless(replicator, sunk, count);
+      const { workers, filters } = await replicator.stats();
+      assert.equal([workers[0]?.restarts, filters.loaded.length, filters.rollbacks], [0, 1, []]);
+    });
+  },
+);
+
 for (const layout of LAYOUTS)
   for (const mode of ['copy', 'socket'])
     networkTest(
@@ -89,39 +159,47 @@ for (const layout of LAYOUTS)
       `each way to go wrong costs its own copies only, and no worker dies: ${layout}, ${mode}`,
       { queues: 1 },
       async (link) => {
-        const folder = mkdtempSync(join(tmpdir(), 'fantail-'));
-        const file = join(folder, 'evil.wasm');
-        writeFileSync(file, evilModule());
-        try {
-          const flags = ['--mode', mode, '--layout', layout, '--filter', file];
-          await withReplicator({ link, flags }, async (replicator) => {
-            await replicator.subscribe(subscribersOf(3));
-            const rounds = Math.floor((FAULTS_MAX - 1) / (FAULTS.length * 3)); // one more and it is rolled back
-            const sizes = FAULTS.flatMap(({ size }) => [GOOD_SIZE, size]);
-            const count = sizes.length * rounds;
-            const route = replicatedRoute(link);
-            await startFeed(route, { rate: 2000, count, sizes: sizes.join() }).result(20_000);
-            await eventually('all packets are accounted for', async () => {
-              const { subscribers } = await replicator.stats();
-              return subscribers.every(({ received }) => received === count);
-            });
-            const stats = await replicator.stats();
-            const expected = { filter_drop: count / 2, filter_trap: 0, filter_bad_answer: 0 };
-            for (const { drop } of FAULTS) expected[drop as keyof typeof expected] += rounds;
-            for (const { drops } of stats.subscribers) {
-              const { filter_drop, filter_trap, filter_bad_answer } = drops;
-              assert.equal({ filter_drop, filter_trap, filter_bad_answer }, expected);
-            }
-            assert.equal(
-              stats.workers.map(({ restarts }) => restarts),
-              [0],
-              'no worker died',
-            );
-            await replicator.cli('stats', '--check');
+        await withReplicator({ link, flags: ['--mode', mode, '--layout', layout] }, async (replicator) => {
+          const [good, ...victims] = subscribersOf(3) as [Destination, ...Destination[]];
+          await replicator.subscribe([good, ...victims]);
+          const client = await connect({ control: `ws://${replicator.control}` });
+          const module = Buffer.from(evilModule()).toString('base64');
+          orThrow(await client.ask({ op: 'filter.load', name: 'evil', module }));
+          for (const { ip, port } of victims)
+            orThrow(await client.ask({ op: 'filter.use', name: 'evil', ip, port }));
+          client.close();
+          // One more and it is rolled back.
+          const rounds = Math.floor((FAULTS_MAX - 1) / (FAULTS.length * victims.length));
+          const sizes = FAULTS.flatMap(({ size }) => [GOOD_SIZE, size]);
+          const count = sizes.length * rounds;
+          const sunk = await transfer(replicator, {
+            subscribers: [good],
+            watched: victims,
+            rate: 2000,
+            count,
+            sizes: sizes.join(),
           });
-        } finally {
-          rmSync(folder, { recursive: true });
-        }
+          assert.equal(
+            sunk.subscribers.map(({ received }) => received),
+            [count, 0, 0],
+            'who has another filter gets everything',
+          );
+          const stats = await replicator.stats();
+          const expected = { filter_drop: count / 2, filter_trap: 0, filter_bad_answer: 0 };
+          for (const { drop } of FAULTS) expected[drop as keyof typeof expected] += rounds;
+          for (const { port, ip, drops } of stats.subscribers) {
+            const { filter_drop, filter_trap, filter_bad_answer } = drops;
+            const isGood = ip === good.ip && port === good.port;
+            const none = { filter_drop: 0, filter_trap: 0, filter_bad_answer: 0 };
+            assert.equal({ filter_drop, filter_trap, filter_bad_answer }, isGood ? none : expected);
+          }
+          assert.equal(
+            stats.workers.map(({ restarts }) => restarts),
+            [0],
+            'no worker died',
+          );
+          await replicator.cli('stats', '--check');
+        });
       },
     );
 
