@@ -255,6 +255,11 @@ const refused: readonly [name: string, bytes: () => Uint8Array, sentence: RegExp
     /^its export fantail_state, function 2 \(state\), must be of type \(\) -> \(i32\)/,
   ],
   [
+    'a fantail_state that is computed',
+    () => filterOf({ more: '(func (export "fantail_state") (result i32) (i32.load (i32.const 0)))' }),
+    /^its export fantail_state, function 2, must answer a constant and nothing else: it uses Load/,
+  ],
+  [
     'a fantail_state that is no function',
     () => filterOf({ more: '(global (export "fantail_state") i32 (i32.const 1))' }),
     /^its export fantail_state is not a function/,
