@@ -42,6 +42,7 @@ const RULES = [
   ['data', /^data segment/],
   ['instructions', / uses /],
   ['unreadable', /^the module is beyond what the checker can read/],
+  ['compiler', /^compiling it as workers do takes/],
   ['samples: no end', /does not return within/],
   ['samples: trap', / fails in |: .*(out of bounds|call stack|unreachable)/],
   ['samples: answer', /: (it is not answered|its verdict|its header)/],

@@ -9,7 +9,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { createContext, Script } from 'node:vm';
 import { FantailError, messageOf } from '../../src/errors.js';
-import { type Burst, checkModule, loadFilter } from '../../src/filter.js';
+import { type Burst, COMPILER_FLAGS, checkModule, loadFilter } from '../../src/filter.js';
 import { limits, offsetOf } from '../../src/layout.js';
 import { STATE_EXPORT } from '../../src/rules.js';
 import { attachGuarded, type Guarded } from './guard.js';
@@ -151,8 +151,7 @@ type Answer = (module: Uint8Array) => Report | Promise<Report>;
 function answerer(role: string | undefined): Answer {
   if (role === 'check') return check;
   // As a worker compiles: what the optimising compiler makes of a store is what is tried here.
-  for (const flag of ['--no-liftoff', '--no-wasm-tier-up', '--no-wasm-lazy-compilation'])
-    setFlagsFromString(flag);
+  for (const flag of COMPILER_FLAGS) setFlagsFromString(flag);
   const { plain, stateful }: Guarded = attachGuarded();
   const [first, second] = [new Window(plain), new Window(stateful)];
   return (module) => (keepsState(module) ? second : first).run(module);
