@@ -6,6 +6,7 @@
  * worker, on the memory that pages of the arena are mapped over, and takes a module that has been
  * checked.
  */
+import { spawn } from 'node:child_process';
 import { createContext, Script } from 'node:vm';
 import { FantailError, messageOf } from './errors.js';
 import { limits } from './layout.js';
@@ -17,6 +18,14 @@ import { Samples } from './samples.js';
  * stop its caller.
  */
 const SAMPLES_MS_MAX = 1000;
+/** How workers compile: with the optimising compiler and at once, or packets would wait for it later. */
+export const COMPILER_FLAGS = ['--no-liftoff', '--no-wasm-tier-up', '--no-wasm-lazy-compilation'];
+/**
+ * What that may take, starting a process included: an ordinary filter takes 10 ms. It must stay well
+ * below what a worker gets to load one (ORDER_MS_MAX), which has to share its cores.
+ */
+const COMPILE_MS_MAX = 4000;
+const COMPILE = "new WebAssembly.Module(require('node:fs').readFileSync(0))";
 
 /** Answers jobs [first, first + count) of those at `jobs`, an address in the filter's memory. */
 export type Burst = (jobs: number, first: number, count: number) => void;
@@ -30,11 +39,38 @@ export interface Filter {
 }
 
 /**
- * Refuses (FILTER_REJECTED) a module that breaks a rule or does not answer sample packets as it
- * must.
+ * Refuses (FILTER_REJECTED) a module that breaks a rule, does not answer sample packets as it must,
+ * or could not be compiled in a worker.
  */
 export async function checkModule(bytes: Uint8Array): Promise<void> {
   runOnSamples(await compileByRules(bytes));
+  await compileAsWorkers(bytes);
+}
+
+/**
+ * Nested loops cost the optimising compiler more than the square of their number: 560 KB of them
+ * take minutes. Nothing ends a compilation but the end of its process, so this one is thrown away;
+ * the flags are a process's too.
+ */
+async function compileAsWorkers(bytes: Uint8Array): Promise<void> {
+  const child = spawn(process.execPath, [...COMPILER_FLAGS, '--eval', COMPILE], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+    timeout: COMPILE_MS_MAX,
+    killSignal: 'SIGKILL',
+  });
+  child.stdin.on('error', () => {}); // it died before it had read all: its end says so
+  child.stdin.end(bytes);
+  const end = await new Promise<number | string | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', (status, signal) => resolve(signal ?? status));
+  });
+  if (end === 0) return;
+  if (end === 'SIGKILL') {
+    refuse(
+      `compiling it as workers do takes over ${COMPILE_MS_MAX / 1000} s: split long functions and nested loops`,
+    );
+  }
+  refuse(`the optimising compiler fails on it: its process ends by ${end}`);
 }
 
 /** The first half: what can be told without running it. */

@@ -75,8 +75,9 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * What fantail_abi and fantail_state may consist of: they are called when the module is loaded, on the live window and
- * outside any burst, where a trap is not accounted for and nobody sees that it does not return.
+ * What fantail_abi and fantail_state may consist of: they are called when the module is loaded, on
+ * the live window and outside any burst, where a trap is not accounted for and nobody sees that
+ * they do not return.
  */
 const CONSTANT: ReadonlySet<string> = new Set([
   'Nop',
@@ -237,14 +238,16 @@ class Reader {
     const { i32 } = this.#binaryen;
     try {
       this.#checkMemory();
-      const constants = [ABI_EXPORT, ...(this.#module.getExport(STATE_EXPORT) === 0 ? [] : [STATE_EXPORT])];
-      const functions = constants.map((name) => this.#checkExport({ name, params: [], results: [i32] }));
+      const abi = this.#checkExport({ name: ABI_EXPORT, params: [], results: [i32] });
       this.#checkExport({ name: BURST_EXPORT, params: [i32, i32, i32], results: [] });
+      const isStateful = this.#module.getExport(STATE_EXPORT) !== 0;
+      const state = isStateful ? this.#checkExport({ name: STATE_EXPORT, params: [], results: [i32] }) : null;
       this.#checkStart();
       this.#checkTables();
       this.#checkData();
       this.#checkInstructions();
-      for (const [index, name] of functions.entries()) this.#checkConstant(name, constants[index] ?? '');
+      this.#checkConstant(abi, ABI_EXPORT);
+      if (state !== null) this.#checkConstant(state, STATE_EXPORT);
     } finally {
       this.#module.dispose();
     }

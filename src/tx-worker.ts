@@ -12,7 +12,7 @@ import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_thread
 import { addon, type WorkerDescriptors } from './addon.js';
 import { Arena } from './arena.js';
 import { messageOf } from './errors.js';
-import { type Burst, instantiate } from './filter.js';
+import { type Burst, COMPILER_FLAGS, instantiate } from './filter.js';
 import type { Loaded } from './filter-loader.js';
 import type { Order } from './filter-orders.js';
 import { limits, offsetOf, structOf } from './layout.js';
@@ -40,8 +40,7 @@ interface Start {
 
 /** The optimising compiler at once: a filter that is compiled while packets wait costs milliseconds. */
 function chooseCompiler(): void {
-  for (const flag of ['--no-liftoff', '--no-wasm-tier-up', '--no-wasm-lazy-compilation'])
-    setFlagsFromString(flag);
+  for (const flag of COMPILER_FLAGS) setFlagsFromString(flag);
 }
 
 /** Nobody answers: the jobs of an empty slot drop as filter_trap. */

@@ -255,6 +255,11 @@ const refused: readonly [name: string, bytes: () => Uint8Array, sentence: RegExp
     /^its export fantail_state, function 2 \(state\), must be of type \(\) -> \(i32\)/,
   ],
   [
+    'a fantail_state that is computed',
+    () => filterOf({ more: '(func (export "fantail_state") (result i32) (i32.load (i32.const 0)))' }),
+    /^its export fantail_state, function 2, must answer a constant and nothing else: it uses Load/,
+  ],
+  [
     'a fantail_state that is no function',
     () => filterOf({ more: '(global (export "fantail_state") i32 (i32.const 1))' }),
     /^its export fantail_state is not a function/,
@@ -499,27 +504,61 @@ for (const [name, bytes, sentence] of misbehaved) {
 }
 
 test('a module nested as deep as its size allows is read to the end', async () => {
-  assert.match(await refusalOf(nested(300_000)), /: sample job 0 .*: it is not answered/);
+  const depth = 300_000;
+  const blocks = Array.from({ length: depth }, () => [0x02, 0x40]).flat(); // block, no result
+  const burst = [0, ...blocks, ...Array.from({ length: depth + 1 }, () => 0x0b)]; // no locals; end
+  assert.match(await refusalOf(rawFilter([burst])), /: sample job 0 .*: it is not answered/);
 });
 
+test('a module that workers could not compile in time is refused', async () => {
+  const depth = 40_000;
+  const loops = Array.from({ length: depth }, () => [0x03, 0x40]).flat(); // loop, no result
+  const ends = Array.from({ length: depth }, (_, index) => {
+    const [one = 0, other = 0, sum = 0, condition = 0] = [7, 11, 3, 1].map((step) => (index * step) % 40);
+    return [0x20, one, 0x20, other, 0x6a, 0x21, sum, 0x20, condition, 0x0d, 0, 0x0b]; // sum = one + other; br_if; end
+  }).flat();
+  const slow = [1, 40, 0x7f, ...loops, ...ends, 0x0b]; // 40 locals of type i32
+  assert.match(
+    await refusalOf(rawFilter([DROPPING, slow])),
+    /^compiling it as workers do takes over 4 s: split/,
+  );
+});
+
+/** A burst that drops all: burst(DROP), assembled. */
+const size = limits.JOB_SIZE;
+const DROPPING = [
+  ...[1, 2, 0x7f], // two locals of type i32: job, end
+  ...[0x20, 0, 0x20, 1, 0x41, size, 0x6c, 0x6a, 0x21, 3], // job = jobs + first * size
+  ...[0x20, 3, 0x20, 2, 0x41, size, 0x6c, 0x6a, 0x21, 4], // end = job + count * size
+  ...[0x02, 0x40, 0x03, 0x40, 0x20, 3, 0x20, 4, 0x4f, 0x0d, 1], // block, loop: out of both if job >= end
+  ...[0x20, 3, 0x41, 0, 0x36, 2, 16], // verdict = 0
+  ...[0x20, 3, 0x41, size, 0x6a, 0x21, 3, 0x0c, 0, 0x0b, 0x0b, 0x0b], // job += size; again; three ends
+];
+
 /**
- * A filter whose burst is `depth` empty blocks in each other: byte by byte, as no assembler would
- * nest so deep.
+ * A filter of those functions, the first its burst, given as code: byte by byte, as no assembler
+ * would nest so deep.
  */
-function nested(depth: number): Uint8Array {
+function rawFilter(codes: readonly (readonly number[])[]): Uint8Array {
   const leb = (value: number): number[] =>
     value < 128 ? [value] : [(value % 128) + 128, ...leb(value >> 7)];
   const section = (id: number, body: number[]) => [id, ...leb(body.length), ...body];
   const name = (text: string) => [text.length, ...Buffer.from(text)];
-  const blocks = Array.from({ length: depth }, () => [0x02, 0x40]).flat(); // block, no result
-  const body = [0, ...blocks, ...Array.from({ length: depth + 1 }, () => 0x0b)]; // no locals; end
   return Uint8Array.from([
     ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
     ...section(1, [2, 0x60, 0, 1, 0x7f, 0x60, 3, 0x7f, 0x7f, 0x7f, 0]), // () -> i32; (i32, i32, i32) -> ()
     ...section(2, [1, ...name('env'), ...name('memory'), 2, 0, 0]),
-    ...section(3, [2, 0, 1]),
+    ...section(3, [1 + codes.length, 0, ...codes.map(() => 1)]),
     ...section(7, [2, ...name('fantail_abi'), 0, 0, ...name('fantail_burst'), 0, 1]),
-    ...section(10, [2, 4, 0, 0x41, 1, 0x0b, ...leb(body.length), ...body]),
+    ...section(10, [
+      1 + codes.length,
+      4,
+      0,
+      0x41,
+      1,
+      0x0b,
+      ...codes.flatMap((code) => [...leb(code.length), ...code]),
+    ]),
   ]);
 }
 

@@ -21,7 +21,9 @@ test('a crash and a changed byte are seen', async () => {
   readOnly.remember();
   const fill = `(memory.fill (i32.const ${limits.WINDOW_FRAMES}) (i32.const 1) (i32.const 9))`; // the checker refuses it
   const answer = answerOf(constant(0), constant(0), constant(0), constant(0));
-  const evil = assemble(filterText({ memory: '1', gated: false, work: fill, answer, more: '' }));
+  const evil = assemble(
+    filterText({ memory: '1', gated: false, stateful: false, work: fill, answer, more: '' }),
+  );
   const report = await runner.ask(evil);
   assert.match(report.is === 'odd' ? report.what : report.is, /^crashed: the run process ended by SIGSEGV/);
   assert.is(readOnly.changed(), null);

@@ -31,16 +31,18 @@ export type Kind = (typeof KINDS)[number];
 
 /** Sentences of the checker and the loader, and what they are counted as. */
 const RULES = [
+  ['locals', /^its functions have more/],
   ['engine', /^not a WebAssembly module/],
   ['imports', /^it (imports|does not import)/],
   ['memory', /^env\.memory|^it has a memory of its own/],
   ['exports', /^it does not export|^its export|^a filter exports/],
-  ['abi', /^fantail_abi\(\) answers/],
+  ['abi and state', /^fantail_(abi|state)\(\) answers|must answer a constant/],
   ['start', / is a start function/],
-  ['tables', /^table \d+ has/],
+  ['tables', /^tables? \d+ .*ha(s|ve)|^it has \d+ tables/],
   ['data', /^data segment/],
   ['instructions', / uses /],
   ['unreadable', /^the module is beyond what the checker can read/],
+  ['compiler', /^compiling it as workers do takes/],
   ['samples: no end', /does not return within/],
   ['samples: trap', / fails in |: .*(out of bounds|call stack|unreachable)/],
   ['samples: answer', /: (it is not answered|its verdict|its header)/],

@@ -9,9 +9,10 @@
 import { setFlagsFromString } from 'node:v8';
 import { createContext, Script } from 'node:vm';
 import { FantailError, messageOf } from '../../src/errors.js';
-import { type Burst, checkModule, loadFilter } from '../../src/filter.js';
+import { type Burst, COMPILER_FLAGS, checkModule, loadFilter } from '../../src/filter.js';
 import { limits, offsetOf } from '../../src/layout.js';
-import { attachGuarded } from './guard.js';
+import { STATE_EXPORT } from '../../src/rules.js';
+import { attachGuarded, type Guarded } from './guard.js';
 import { TRIGGER_LENGTH } from './window.js';
 
 export type Report =
@@ -27,8 +28,9 @@ const LOAD_MS_MAX = 2000;
 /** Jobs of a call, at each end of the job array. */
 const JOBS = 4;
 
-const { JOBS_MAX, JOB_SIZE, SLOT_SIZE, FRAME_SIZE, RX_FRAMES, SUBSCRIBER_SIZE, VERDICT_UNSET } = limits;
-const { WINDOW_JOBS, WINDOW_SLOTS, WINDOW_SUBSCRIBERS, WINDOW_FRAMES } = limits;
+const { JOBS_MAX, JOB_SIZE, SLOT_SIZE, FRAME_SIZE, RX_FRAMES, SUBSCRIBER_SIZE, STATE_SIZE, VERDICT_UNSET } =
+  limits;
+const { WINDOW_JOBS, WINDOW_SLOTS, WINDOW_STATE, WINDOW_SUBSCRIBERS, WINDOW_FRAMES } = limits;
 const VERDICT = offsetOf('job', 'verdict');
 
 // ---- check ----
@@ -60,14 +62,22 @@ function limited(timeout: number, call: () => void): void {
 const isTrap = (error: unknown) => error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
 const isLate = (error: unknown) => (error as { code?: unknown }).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT';
 
-class Guarded {
-  readonly #memory = attachGuarded();
-  readonly #bytes = new Uint8Array(this.#memory.buffer);
-  readonly #view = new DataView(this.#memory.buffer);
+/** One filter's memory, laid out anew for each module. */
+class Window {
+  readonly #memory: WebAssembly.Memory;
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+
+  constructor(memory: WebAssembly.Memory) {
+    this.#memory = memory;
+    this.#bytes = new Uint8Array(memory.buffer);
+    this.#view = new DataView(memory.buffer);
+  }
 
   run(module: Uint8Array): Report {
     this.#bytes.fill(0, 0, WINDOW_JOBS);
     this.#bytes.fill(0, WINDOW_SLOTS, WINDOW_SLOTS + JOBS_MAX * SLOT_SIZE);
+    this.#bytes.fill(0, WINDOW_STATE, WINDOW_STATE + STATE_SIZE);
     for (let index = 0; index < JOBS_MAX; index++) this.#writeJob(index);
     try {
       const burst = this.#load(module);
@@ -130,15 +140,21 @@ class Guarded {
 
 // ---- both ----
 
+/** Read from its exports, as the supervisor does: what it answers is no matter here. */
+function keepsState(module: Uint8Array): boolean {
+  const exports = WebAssembly.Module.exports(new WebAssembly.Module(module));
+  return exports.some(({ name }) => name === STATE_EXPORT);
+}
+
 type Answer = (module: Uint8Array) => Report | Promise<Report>;
 
 function answerer(role: string | undefined): Answer {
   if (role === 'check') return check;
   // As a worker compiles: what the optimising compiler makes of a store is what is tried here.
-  for (const flag of ['--no-liftoff', '--no-wasm-tier-up', '--no-wasm-lazy-compilation'])
-    setFlagsFromString(flag);
-  const guarded = new Guarded();
-  return (module) => guarded.run(module);
+  for (const flag of COMPILER_FLAGS) setFlagsFromString(flag);
+  const { plain, stateful }: Guarded = attachGuarded();
+  const [first, second] = [new Window(plain), new Window(stateful)];
+  return (module) => (keepsState(module) ? second : first).run(module);
 }
 
 const send = (report: Report) => process.send?.(report);

@@ -13,6 +13,8 @@ export interface Parts {
   /** Pages of memory that it declares, or what else stands there: `1 16`. */
   readonly memory: string;
   readonly gated: boolean;
+  /** Says that it keeps state, and gets a block for it. */
+  readonly stateful: boolean;
   /** Statements; the job's address is in $job. */
   readonly work: string;
   /** Stores that answer the job. */
@@ -36,7 +38,7 @@ export function constant(value: number): string {
   return `(i32.const ${value | 0})`;
 }
 
-export function filterText({ memory, gated, work, answer, more }: Parts): string {
+export function filterText({ memory, gated, stateful, work, answer, more }: Parts): string {
   const length = `(i32.load offset=${field('length')} ${JOB})`;
   const jobs = (name: string) => `(i32.mul (local.get $${name}) (i32.const ${limits.JOB_SIZE}))`;
   return `(module
@@ -52,6 +54,7 @@ export function filterText({ memory, gated, work, answer, more }: Parts): string
         ${answer}
         (local.set $job (i32.add ${JOB} (i32.const ${limits.JOB_SIZE})))
         (br $next))))
+    ${stateful ? '(func (export "fantail_state") (result i32) (i32.const 9))' : ''}
     ${more})`;
 }
 

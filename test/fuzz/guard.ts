@@ -14,8 +14,8 @@ import { limits, offsetOf, structOf } from '../../src/layout.js';
 import { atEnd, eventually, ROOT } from '../program.js';
 
 const PAGE_SIZE = 0x10000;
-const { JOBS_MAX, JOB_SIZE, SLOT_SIZE, FILTERS_MAX } = limits;
-const STATE_BLOCKS_SIZE = FILTERS_MAX * structOf('filter_state').size; // each with its undo copy
+const WORD_SIZE = 4;
+const { JOBS_MAX, JOB_SIZE, SLOT_SIZE, STATE_SIZE } = limits;
 const HEADER = 'arena_header';
 
 /** A child finds them at these numbers. */
@@ -76,11 +76,10 @@ function describe(arena: Arena, descriptors: readonly number[]): OpenedArena {
   const region = (name: string) => Number(arena.u64(offsetOf(HEADER, name)));
   const frames = region('umem');
   const slots = frames + (arena.header('rx_frames') + limits.TX_FRAMES) * limits.FRAME_SIZE;
-  const state = region('filter_state');
   const regions = [
     { start: region('jobs'), size: JOBS_MAX * JOB_SIZE },
     { start: slots, size: JOBS_MAX * SLOT_SIZE },
-    { start: state, size: STATE_BLOCKS_SIZE },
+    { start: region('filter_state'), size: STATE_SIZE }, // block 0, without the worker's copy behind it
   ];
   return {
     bytes: new Uint8Array(arena.buffer),
@@ -96,8 +95,15 @@ function describe(arena: Arena, descriptors: readonly number[]): OpenedArena {
   };
 }
 
-/** In a child: the memory of a filter, over the arena. */
-export function attachGuarded(): WebAssembly.Memory {
+/** The memories of two filters over one arena. */
+export interface Guarded {
+  readonly plain: WebAssembly.Memory;
+  /** With a block of state, for a module that says that it keeps some. */
+  readonly stateful: WebAssembly.Memory;
+}
+
+/** In a child. */
+export function attachGuarded(): Guarded {
   const descriptors = {
     arena: ARENA_FD,
     worker: 0,
@@ -107,11 +113,15 @@ export function attachGuarded(): WebAssembly.Memory {
     workerWakes: [WAKE_FD],
     kernelSockets: [],
   };
-  const calls = new Uint32Array(structOf('filter_calls').size / Uint32Array.BYTES_PER_ELEMENT);
+  const calls = new Uint32Array(structOf('filter_calls').size / WORD_SIZE);
   const size = addon.attachWorker(descriptors, calls);
-  const pages = Math.ceil(size / PAGE_SIZE);
-  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-  addon.overlayWindow(memory.buffer, { slot: 0, module: 1, block: 0, owner: 1 });
+  const over = (slot: number, block: number | null) => {
+    const pages = Math.ceil(size / PAGE_SIZE);
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+    addon.overlayWindow(memory.buffer, { slot, module: 1 + slot, block, owner: 1 + slot });
+    return memory;
+  };
+  const guarded = { plain: over(0, null), stateful: over(1, 0) };
   addon.dropPrivileges();
-  return memory;
+  return guarded;
 }

@@ -372,6 +372,7 @@ export function targetedText(chance: Chance): string {
   return filterText({
     memory,
     gated,
+    stateful: chance.oneIn(2),
     work: `(call $f0 ${JOB}) ${chance.oneIn(2) ? `(call $f1 ${JOB})` : ''}`,
     answer: randomAnswer(chance),
     more: `(type $one (func (param i32))) (type $other (func (param i64)))

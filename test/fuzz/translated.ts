@@ -76,6 +76,7 @@ export function filterOf(text: string, chance: Chance): string {
   return filterText({
     memory: String(1 + chance.below(2)),
     gated: !chance.oneIn(4),
+    stateful: chance.oneIn(2),
     work: `${hasLimit ? '(call $hangLimitInitializer)' : ''} ${calls.join(' ')}`,
     answer: answerOf(constant(chance.below(2)), constant(64), constant(42), constant(42)),
     more: kept.replace(ACCESS, (access, instruction) => moved(access, instruction, chance)),
