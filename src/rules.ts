@@ -86,6 +86,7 @@ const CONSTANT: ReadonlySet<string> = new Set([
   'Drop',
   'LocalGet',
   'LocalSet',
+  'GlobalGet', // debug builds keep constants so; to read one can neither trap nor touch memory
   'Const',
 ]);
 

@@ -98,7 +98,7 @@ networkTest(
         count,
         meanwhile: async () => {
           await sleep(300);
-          for (let round = 0; round < 4; round++) {
+          for (let round = 0; round < 3; round++) {
             await load(replicator, 'marked', stock('dscp-ttl')); // a new module under the same name each time
             await use(replicator, 'marked', undefined, 'dscp=46');
             await sleep(300);
@@ -108,11 +108,14 @@ networkTest(
           }
         },
       });
-      assert.is(swaps, 8);
+      assert.is(swaps, 6);
       await assertLossless(replicator, sunk, count);
       const { tos = {} } = sunk.subscribers[0] ?? {};
       assert.equal(Object.keys(tos), ['0', MARKED], JSON.stringify(tos));
-      assert.ok((tos[MARKED] ?? 0) > count / 10 && (tos['0'] ?? 0) > count / 10, JSON.stringify(tos));
+      assert.ok((tos[MARKED] ?? 0) > count / 20 && (tos['0'] ?? 0) > count / 20, JSON.stringify(tos));
+      await use(replicator, 'marked', undefined, 'dscp=46');
+      const again = await transfer(replicator, { subscribers, rate: RATE, count: 5000 });
+      assert.equal(faultsOf(again, 5000), []);
       const { status, cost_ns, jobs, verdicts, faults } = await info(replicator, 'marked');
       assert.equal([status, faults], ['ready', { trap: 0, bad_answer: 0, too_big: 0 }]);
       assert.ok(
