@@ -116,7 +116,7 @@ withLink('each fault of a copy is seen under its own name', { queues: 1 }, async
       { lingerMs: 50 },
     );
     assert.is(sunk.subscribers.length, 1);
-    for (const { latency_ns: _, unsummed: __, first: ___, ...seen } of sunk.subscribers)
+    for (const { latency_ns: _, unsummed: __, first: ___, tos: ____, ...seen } of sunk.subscribers)
       assert.equal(seen, { ...DESTINATION, ...clean, ...wanted }, fault);
   }
 });
