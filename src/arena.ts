@@ -17,6 +17,18 @@ const CONSISTENT_WAIT_MS = 2;
 /** Nobody ever wakes it. */
 const SLEEPER = new Int32Array(new SharedArrayBuffer(4));
 
+/** What a worker counts of one module. */
+export type FilterCounter =
+  | 'calls'
+  | 'jobs'
+  | 'sent'
+  | 'dropped'
+  | 'bad_answers'
+  | 'too_big'
+  | 'traps'
+  | 'timed_jobs'
+  | 'timed_ns';
+
 export class Arena {
   readonly buffer: ArrayBuffer;
   readonly view: DataView;
@@ -75,6 +87,17 @@ export class Arena {
   filterSlot(worker: number, slot: number): number {
     const index = worker * limits.FILTERS_MAX + slot;
     return this.region('filter_slot') + index * structOf('filter_slot').size;
+  }
+
+  /** Of a module, over all workers; a slot that still holds another one counts nothing for it. */
+  filterCount({ slot, module }: { slot: number; module: number }, counter: FilterCounter): number {
+    let sum = 0;
+    for (let worker = 0; worker < this.workers; worker++) {
+      const start = this.filterSlot(worker, slot);
+      const number = Number(this.u64(start + offsetOf('filter_slot', 'module')));
+      if (number === module) sum += Number(this.u64(start + offsetOf('filter_slot', counter)));
+    }
+    return sum;
   }
 
   counters(row: number): number {

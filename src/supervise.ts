@@ -26,12 +26,12 @@ import { log } from './log.js';
 import { type InterfaceEvent, Neighbours } from './neighbours.js';
 import type { Counts, FilterInfo, FilterRow, Replicator, Stats, SubscriberRow } from './protocol.js';
 import { Publisher } from './publisher.js';
+import { Pulse } from './pulse.js';
 import { Reach } from './reach.js';
 import { statsOf, verdictsOf } from './stats.js';
 import { type Route, SubscriberTable } from './subscribers.js';
 
 const FILTER_DEFAULT = fileURLToPath(new URL('../../build/filters/rewrite.wasm', import.meta.url));
-const HEARTBEAT_MS = 100;
 const CONTROL_PORTS_TRIED_MAX = 100;
 /** Socket mode: the kernel finds the neighbours. */
 const SOCKET_ROUTE: Route = { state: 'live', mac: null, kernelSocket: null };
@@ -45,6 +45,7 @@ export class Supervisor implements Replicator {
   private publisher!: Publisher;
   private filters!: Filters;
   private desk!: FilterDesk;
+  private pulse!: Pulse;
   private reach: Reach | null = null;
   private link: Interface | null = null;
   private destinations!: Destinations; // set in open() and whenever the interface's addresses change
@@ -89,11 +90,8 @@ export class Supervisor implements Replicator {
     if (this.plane.mode !== 'socket') this.openReach();
     const { filters, plane, table, publisher } = this;
     this.desk = new FilterDesk({ filters, plane, table, publisher });
-    const beat = setInterval(() => {
-      this.plane.arena.beat();
-      this.desk.tick();
-    }, HEARTBEAT_MS);
-    this.closers.push(() => clearInterval(beat));
+    this.pulse = new Pulse({ filters, plane, desk: this.desk });
+    this.closers.push(() => this.pulse.stop());
     await this.openControl();
     await this.openLegacy();
     this.closers.push(() => this.publisher.stop()); // first to go: whoever waits is told before the channel closes
@@ -351,8 +349,10 @@ export class Supervisor implements Replicator {
     });
   }
 
-  filterLoad(name: string, module: Uint8Array): Promise<FilterInfo> {
-    return this.desk.load(name, module);
+  async filterLoad(name: string, module: Uint8Array): Promise<FilterInfo> {
+    const info = await this.desk.load(name, module);
+    this.pulse.hurry();
+    return info;
   }
 
   filterUse(name: string, param: Uint8Array, to: { ip: string; port: number } | null): Promise<number> {

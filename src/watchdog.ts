@@ -34,21 +34,29 @@ export type Judgement =
 
 /** What was seen of one worker; another pid is another worker. */
 export class Watchdog {
-  private last: { pid: number; sign: bigint; cpu_ms: number } | null = null;
+  /** `cpu_ms`: its CPU time at the first look that found this sign and asked; null: none has. */
+  private last: { pid: number; sign: bigint; cpu_ms: number | null } | null = null;
   private stoppedAt_ms: number | null = null;
 
   judge({ pid, sign, calling, now_ms }: Sighting, usage: () => Usage | null): Judgement {
     const isNew = this.last === null || this.last.pid !== pid || this.last.sign !== sign;
+    if (isNew && calling === 0) {
+      // It lives, and is in no filter: reading /proc would only take time from a core.
+      this.last = { pid, sign, cpu_ms: null };
+      this.stoppedAt_ms = null;
+      return { kind: 'alive' };
+    }
     const used = usage();
     if (used === null) return { kind: 'alive' }; // it has died: its exit is seen elsewhere
-    if (isNew || this.last === null) this.last = { pid, sign, cpu_ms: used.cpu_ms };
+    const since_ms = (isNew ? null : this.last?.cpu_ms) ?? used.cpu_ms;
+    this.last = { pid, sign, cpu_ms: since_ms };
     if (!used.isStopped) this.stoppedAt_ms = null;
     else this.stoppedAt_ms ??= now_ms;
     if (this.stoppedAt_ms !== null && now_ms - this.stoppedAt_ms >= STOPPED_MS_MAX) {
       this.stoppedAt_ms = null;
       return { kind: 'stopped' };
     }
-    if (calling === 0 || used.cpu_ms - this.last.cpu_ms < CPU_MS_MAX) return { kind: 'alive' };
+    if (calling === 0 || used.cpu_ms - since_ms < CPU_MS_MAX) return { kind: 'alive' };
     return { kind: 'stuck', slot: calling - 1 };
   }
 }

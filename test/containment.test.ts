@@ -7,8 +7,8 @@ import binaryen from 'binaryen';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { connect, orThrow } from '../src/client.js';
-import { FAULTS_MAX } from '../src/filter-desk.js';
 import { limits } from '../src/layout.js';
+import { FAULTS_MAX } from '../src/pulse.js';
 import { assertLossless, LAYOUTS, networkTest, subscribersOf, transfer, withReplicator } from './scenario.js';
 import type { Destination } from './wire.js';
 
