@@ -29,6 +29,8 @@
         "-g",
         "-fexceptions",
         "-fno-strict-aliasing",
+        "-flto",
+        "-fvisibility=hidden",
         "-Wall",
         "-Wextra",
         "-Wconversion",
@@ -37,6 +39,7 @@
         "-isystem<(node_root_dir)/include/node",
       ],
       "cflags_cc!": ["-fno-exceptions", "-fno-rtti", "-std=gnu++17", "-std=gnu++20", "-O3"],
+      "ldflags": ["-flto"],
       "libraries": ["-lmnl", "-lbpf", "-lelf", "-lz", "-lcap-ng"],
     }
   ]

@@ -19,7 +19,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0x2f8861d8u
+#define FANTAIL_LAYOUT_VERSION 0x4df83c78u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 0x1000u
 #define FANTAIL_RX_FRAMES 0x2000u
@@ -531,7 +531,8 @@ FANTAIL_ASSERT(__builtin_offsetof(struct filter_state, undo_packets) == 8200, "f
 struct filter_calls {
 	u32 timed; /* (worker) 1: this burst is timed, tell when each call has returned */
 	u32 orders; /* (worker) 1: the supervisor has given orders that are not carried out */
-	u8 pad_8[8];
+	u32 calls; /* (worker) how many calls this burst has; 0xffffffff: the worker is to end */
+	u8 pad_12[4];
 	u32 slot[16]; /* (worker) filter slot of each call */
 	u32 first[16]; /* (worker) its first job */
 	u32 count[16]; /* (worker) its jobs */
@@ -539,6 +540,7 @@ struct filter_calls {
 FANTAIL_ASSERT(sizeof(struct filter_calls) == 208, "filter_calls changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, timed) == 0, "filter_calls.timed moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, orders) == 4, "filter_calls.orders moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, calls) == 8, "filter_calls.calls moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, slot) == 16, "filter_calls.slot moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, first) == 80, "filter_calls.first moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, count) == 144, "filter_calls.count moved");

@@ -3,6 +3,8 @@
 
 #include <sched.h>
 
+#include <algorithm>
+
 namespace fantail {
 
 namespace {
@@ -42,7 +44,8 @@ WorkerLoop::WorkerLoop(Arena& arena, u32 worker, const Inherited& fds, filter_ca
     : arena_(arena), self_(arena.worker(worker)), calls_(calls),
       rx_links_(open_links(arena, worker, arena.header().workers, fds.rx)), tx_link_(arena, worker, fds.tx),
       rx_(open_stages(arena, worker, rx_links_, fds.worker_wakes)), tx_(arena, worker, tx_link_.link(), fds.kernel_sockets),
-      idle_(arena.header().busy_poll != 0, arena.header().yield != 0, fds.wake, fds.rx) {
+      idle_(arena.header().busy_poll != 0, arena.header().yield != 0, fds.wake, fds.rx),
+      looks_suffice_(arena.header().mode != MODE_SOCKET) {
   tx_.set_calls(calls);
 }
 
@@ -58,7 +61,7 @@ int WorkerLoop::step() {
     }
     if (halted(arena_)) break;
     if (calls_->orders != 0) return 0;
-    if (tx_.packets() == 0 && idle_.is_over(self_.heartbeat_ns)) sleep();
+    if (tx_.packets() == 0) rest();
   }
   drain();
   return -1;
@@ -83,16 +86,25 @@ bool WorkerLoop::look() {
   return moved + tx_.packets() != 0;
 }
 
+/// After a turn that moved nothing: until something has, or for a sleep. A look at the words that would say so takes a
+/// quarter of a turn; where no kernel moves them (socket mode), or descriptors are left to kick, only a turn will do.
+void WorkerLoop::rest() {
+  do {
+    if (idle_.is_over(self_.heartbeat_ns)) return sleep();
+  } while (looks_suffice_ && tx_.has_sent_all() && is_idle());
+}
+
+bool WorkerLoop::is_idle() const {
+  if (!tx_.was_idle() || halted(arena_) || has_orders()) return false;
+  return std::all_of(rx_.begin(), rx_.end(), [](const RxStage& stage) { return stage.was_idle(); });
+}
+
 void WorkerLoop::sleep() {
   publish(self_.asleep, 1u);
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  bool idle = tx_.was_idle() && !halted(arena_) && !has_orders();
-  bool brief = tx_.in_flight() != 0;
-  for (const RxStage& stage : rx_) {
-    idle = idle && stage.was_idle();
-    brief = brief || stage.awaits_frames();
-  }
-  if (idle) idle_.sleep(brief ? brief_sleep_ms : sleep_ms);
+  const bool brief = tx_.in_flight() != 0 ||
+                     std::any_of(rx_.begin(), rx_.end(), [](const RxStage& stage) { return stage.awaits_frames(); });
+  if (is_idle()) idle_.sleep(brief ? brief_sleep_ms : sleep_ms);
   publish(self_.asleep, 0u);
   put(self_.heartbeat_ns, clock_ns());
 }

@@ -35,8 +35,10 @@ public:
 
 private:
   bool look();
+  void rest();
   void sleep();
   void drain();
+  bool is_idle() const;
   bool has_orders() const;
 
   Arena& arena_;
@@ -47,6 +49,7 @@ private:
   std::vector<RxStage> rx_;
   TxStage tx_;
   Idle idle_;
+  bool looks_suffice_; // to see that there is something to do; else it takes a turn
   bool asked_ = false;
 };
 

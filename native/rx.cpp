@@ -108,6 +108,7 @@ u32 RxStage::reclaim() {
 u32 RxStage::receive(RxLink& link) {
   if (link.soft != nullptr) link.soft->receive();
   u32& consumer = rx_consumer_[static_cast<std::size_t>(&link - links_.data())];
+  __builtin_prefetch(&link.rx.descriptor(consumer)); // written by the same core as the producer: fetched beside it
   const u32 count = std::min(acquire(*link.rx.producer) - consumer, FANTAIL_BURST_MAX);
   if (count == 0) return 0;
   prefetch(link, consumer, count);

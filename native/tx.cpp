@@ -127,18 +127,18 @@ void TxStage::finish() {
   for (u32 i = 0; i < asked_.size(); ++i) answer(i);
   for (const Packet& packet : burst_)
     if (!packet.kept) give_back(packet.address / FANTAIL_FRAME_SIZE);
-  if (!asked_.empty()) note_answers();
   packets_ += burst_.size();
   laps_.lap(STAGE_WRITE);
   const bool submitted = submitted_ != peek(*link_.tx.producer);
   commit();
   laps_.lap(STAGE_COMMIT);
-  if (submitted) {
-    note_inside(clock_ns());
-    kick();
-  }
+  const u64 committed_ns = clock_ns();
+  if (submitted) kick();
   send_kernel_copies();
   laps_.lap(STAGE_KICK);
+  // Statistics are for afterwards: what is sent does not wait for them.
+  if (submitted) note_inside(committed_ns);
+  if (!asked_.empty()) note_answers();
   if (laps_.end()) note_laps();
   add(self_.bursts, 1);
 }
@@ -290,7 +290,7 @@ u32 TxStage::take_packets() {
   const u32 subscribers = static_cast<u32>(rows_.size());
   const u32 receivers = static_cast<u32>(forward_.size());
   for (u32 i = 0; i < receivers && burst_.size() < wanted; ++i) {
-    Consumer<forward_slot>& from = forward_[(next_receiver_ + i) % receivers];
+    Consumer<forward_slot>& from = forward_[next_receiver_ + i < receivers ? next_receiver_ + i : next_receiver_ + i - receivers];
     u32 count = from.available();
     if (count == 0) continue;
     if (burst_.empty() && subscribers != 0) {
@@ -306,7 +306,7 @@ u32 TxStage::take_packets() {
       burst_.push_back({slot.address, slot.length, slot.stamp_ns, alone, false});
     }
   }
-  next_receiver_ = (next_receiver_ + 1) % receivers;
+  next_receiver_ = next_receiver_ + 1 < receivers ? next_receiver_ + 1 : 0;
   return packets();
 }
 

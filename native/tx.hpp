@@ -66,6 +66,8 @@ public:
   u32 jobs() const { return static_cast<u32>(asked_.size()); }
   /// Copies on the TX ring or on their way to completion.
   u32 in_flight() const { return submitted_ - completed_; }
+  /// The kernel has taken every descriptor from the TX ring.
+  bool has_sent_all() const { return acquire(*link_.tx.consumer) == submitted_; }
   /// Racy look for the way to sleep: was there nothing to do just now?
   bool was_idle() const;
   /// Packets taken by the last gather(), with or without jobs.

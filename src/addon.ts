@@ -229,8 +229,8 @@ export interface DataPath {
   /** User nobody, no capabilities, no_new_privs. Everything that is read from files must be loaded before. */
   dropPrivileges(): void;
   pinToCpu(cpu: number): void;
-  /** Finishes the last burst and waits for the next: its filter calls; 0: orders wait; -1: the worker is to end. */
-  step(): number;
+  /** Finishes the last burst and waits for the next, for orders, or for the end: `calls` says which. */
+  step(): void;
   /** In a timed burst: that call has returned. */
   called(call: number): void;
   /** After a trap in that call: the first of its jobs to go on with. The one that trapped stays without an answer. */

@@ -388,6 +388,7 @@ export const structs: readonly Struct[] = [
     [
       [0, 'u32', 'timed', 'worker', '1: this burst is timed, tell when each call has returned'],
       [4, 'u32', 'orders', 'worker', '1: the supervisor has given orders that are not carried out'],
+      [8, 'u32', 'calls', 'worker', 'how many calls this burst has; 0xffffffff: the worker is to end'],
       [16, 'u32[16]', 'slot', 'worker', 'filter slot of each call'],
       [80, 'u32[16]', 'first', 'worker', 'its first job'],
       [144, 'u32[16]', 'count', 'worker', 'its jobs'],

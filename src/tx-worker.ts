@@ -29,6 +29,8 @@ const JOBS = limits.WINDOW_JOBS;
 const wordOf = (field: string) => offsetOf('filter_calls', field) / WORD_SIZE;
 const TIMED = wordOf('timed');
 const ORDERS = wordOf('orders');
+const CALLS = wordOf('calls');
+const ENDED = 2 ** 32 - 1;
 const SLOT = wordOf('slot');
 const FIRST = wordOf('first');
 const COUNT = wordOf('count');
@@ -113,9 +115,10 @@ function run(): void {
     }
     calling[0] = 0;
     if (calls[ORDERS] !== 0) for (let next = take(); next !== null; next = take()) carryOut(next);
-    count = step();
+    step();
+    count = calls[CALLS] as number;
     call = 0;
-    if (count < 0) return;
+    if (count === ENDED) return;
   }
 }
 
