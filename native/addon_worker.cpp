@@ -3,7 +3,8 @@
 // The data path's half of the addon: what a TX worker calls. One worker a process, attached once; it stays attached
 // until the process ends.
 //
-// step() is raw N-API without argument objects: it is called once a burst (9 ns against 21 through node-addon-api).
+// wait() and finish() are raw N-API without argument objects: they are called for each burst (9 ns against 21 through
+// node-addon-api).
 #include <fcntl.h>
 #include <napi.h>
 #include <sched.h>
@@ -28,7 +29,7 @@ struct Attached {
   u32 index;
   filter_calls* calls;
   Napi::Reference<Napi::TypedArray> view; // keeps `calls` alive
-  bool runs = false;                      // step() was called: packets may be waiting
+  bool runs = false;                      // wait() was called: packets may be waiting
   Attached(int arena_fd, u32 worker, const Inherited& fds, Napi::TypedArray calls_view, filter_calls* memory)
       : arena(Arena::attach(arena_fd)), loop(arena, worker, fds, memory), index(worker), calls(memory),
         view(Napi::Persistent(calls_view)) {
@@ -168,15 +169,23 @@ Napi::Value pin(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-/// step(): the next burst, or orders, or the end: see WorkerLoop::step(). Its answer is in struct filter_calls, since making
+/// finish(): sends what the filters answered. A call of its own, since after a system call the processor has forgotten
+/// where to return to, all the way up to JavaScript: it learns that here, and not when the next packet is in a hurry.
+napi_value finish(napi_env env, napi_callback_info) {
+  if (attached) attached->loop.finish();
+  else napi_throw_error(env, nullptr, "no worker is attached");
+  return nullptr;
+}
+
+/// wait(): the next burst, or orders, or the end: see WorkerLoop::wait(). Its answer is in struct filter_calls, since making
 /// a JavaScript number takes longer than reading one there.
-napi_value step(napi_env env, napi_callback_info) {
+napi_value wait(napi_env env, napi_callback_info) {
   if (!attached) {
     napi_throw_error(env, nullptr, "no worker is attached");
     return nullptr;
   }
   attached->runs = true;
-  attached->calls->calls = static_cast<u32>(attached->loop.step());
+  attached->calls->calls = static_cast<u32>(attached->loop.wait());
   return nullptr;
 }
 
@@ -244,9 +253,12 @@ Napi::Object init_worker(Napi::Env env, Napi::Object exports) {
   exports.Set("ordersDone", Napi::Function::New(env, orders_done));
   exports.Set("readConsistent", Napi::Function::New(env, read_words));
   exports.Set("layoutVersion", Napi::Function::New(env, layout_version));
-  napi_value function = nullptr;
-  if (napi_create_function(env, "step", NAPI_AUTO_LENGTH, step, nullptr, &function) != napi_ok)
-    throw Napi::Error::New(env, "step cannot be exported");
-  exports.Set("step", Napi::Function(env, function));
+  constexpr std::pair<const char*, napi_callback> raw[] = {{"wait", wait}, {"finish", finish}};
+  for (const auto& [name, body] : raw) {
+    napi_value function = nullptr;
+    if (napi_create_function(env, name, NAPI_AUTO_LENGTH, body, nullptr, &function) != napi_ok)
+      throw Napi::Error::New(env, std::string(name) + " cannot be exported");
+    exports.Set(name, Napi::Function(env, function));
+  }
   return exports;
 }

@@ -49,9 +49,12 @@ WorkerLoop::WorkerLoop(Arena& arena, u32 worker, const Inherited& fds, filter_ca
   tx_.set_calls(calls);
 }
 
-int WorkerLoop::step() {
+void WorkerLoop::finish() {
   if (asked_) tx_.finish();
   asked_ = false;
+}
+
+int WorkerLoop::wait() {
   for (;;) {
     if (look()) idle_.worked();
     calls_->orders = has_orders();

@@ -21,12 +21,14 @@ struct Inherited {
 
 class WorkerLoop {
 public:
-  /// `calls`: where step() says which filters to call; JavaScript reads it.
+  /// `calls`: where wait() says which filters to call; JavaScript reads it.
   WorkerLoop(Arena& arena, u32 worker, const Inherited& fds, filter_calls* calls);
 
-  /// Finishes the last burst and waits for the next. Returns the filter calls that it takes (1 or more), 0 when there
-  /// are orders of the supervisor instead, or -1 when told to halt.
-  int step();
+  /// The filters have answered the burst that wait() returned: sends what they said. Else does nothing.
+  void finish();
+  /// Waits for the next burst. Returns the filter calls that it takes (1 or more), 0 when there are orders of the
+  /// supervisor instead, or -1 when told to halt.
+  int wait();
   /// Where a filter's memory shows the UMEM.
   void set_window(const char* frames);
   TxStage& tx() { return tx_; }

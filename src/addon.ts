@@ -221,7 +221,7 @@ export interface FilterPlace {
 export interface DataPath {
   /**
    * Maps the arena and the rings and finishes what a predecessor had committed. `calls`: as large as `struct
-   * filter_calls`; step() writes there. Returns the bytes that a filter's memory needs.
+   * filter_calls`; wait() writes there. Returns the bytes that a filter's memory needs.
    */
   attachWorker(descriptors: WorkerDescriptors, calls: Uint32Array): number;
   /** Lays the arena over the pages of a WebAssembly.Memory; its read-only pages trap an ordinary store. */
@@ -229,8 +229,10 @@ export interface DataPath {
   /** User nobody, no capabilities, no_new_privs. Everything that is read from files must be loaded before. */
   dropPrivileges(): void;
   pinToCpu(cpu: number): void;
-  /** Finishes the last burst and waits for the next, for orders, or for the end: `calls` says which. */
-  step(): void;
+  /** Waits for the next burst, for orders, or for the end: `calls` says which. */
+  wait(): void;
+  /** Sends what the filters have answered. */
+  finish(): void;
   /** In a timed burst: that call has returned. */
   called(call: number): void;
   /** After a trap in that call: the first of its jobs to go on with. The one that trapped stays without an answer. */

@@ -10,7 +10,7 @@
  */
 import type { FilterCounter } from './arena.js';
 import type { DataPlane } from './data-plane.js';
-import { FantailError, messageOf } from './errors.js';
+import { counted, FantailError, messageOf } from './errors.js';
 import { checkFilter } from './filter-check.js';
 import type { FilterModule, Filters, Rollback } from './filters.js';
 import { limits } from './layout.js';
@@ -152,7 +152,7 @@ export class FilterDesk {
     const whither = older === null ? 'what they had before' : `the ${module.name} before it`;
     log.error(
       `filter ${module.name} (sha256 ${module.hash.slice(0, 12)}) is rolled back: ${reason}; ` +
-        `its ${users} subscribers go back to ${whither}`,
+        `${counted(users, 'subscriber')} of it went back to ${whither}`,
     );
     plane.substituteFilter(module.slot, filters.substitute(module));
     table.touch();

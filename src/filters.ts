@@ -9,7 +9,7 @@
  * Each holder (a subscriber, or those to come) remembers the assignment before its last: that is what "the last good
  * filter" means for it. A module stays in its slot as long as anybody holds it, now or as the one before.
  */
-import { FantailError } from './errors.js';
+import { counted, FantailError } from './errors.js';
 import type { Placed } from './filter-orders.js';
 import { limits } from './layout.js';
 
@@ -198,7 +198,7 @@ export class Filters {
     const users = this.users(module);
     const isDefault = this.newcomers.filter.module === module;
     if (users > 0 || isDefault) {
-      const whom = [...(users > 0 ? [`${users} subscribers`] : []), ...(isDefault ? ['new ones'] : [])];
+      const whom = [...(users > 0 ? [counted(users, 'subscriber')] : []), ...(isDefault ? ['new ones'] : [])];
       throw new FantailError(
         'BUSY',
         `filter ${name} answers for ${whom.join(' and ')}; filter use another one first`,

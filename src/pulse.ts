@@ -10,6 +10,7 @@
  */
 import type { Arena } from './arena.js';
 import type { DataPlane } from './data-plane.js';
+import { counted } from './errors.js';
 import type { FilterDesk } from './filter-desk.js';
 import type { FilterModule, Filters } from './filters.js';
 import { log } from './log.js';
@@ -91,7 +92,11 @@ export class Pulse {
       this.windows.set(module, { faults, began_ms: now });
       if (window !== undefined || faults < FAULTS_MAX) return;
     } else if (faults - window.faults < FAULTS_MAX) return;
-    const kinds = [`${traps} traps`, `${bad} bad answers`, `${tooBig} results over the MTU`];
+    const kinds = [
+      counted(traps, 'trap'),
+      counted(bad, 'bad answer'),
+      `${counted(tooBig, 'result')} over the MTU`,
+    ];
     this.options.desk.condemn(module, kinds.filter((kind) => !kind.startsWith('0 ')).join(', '));
   }
 

@@ -2,7 +2,7 @@
  * A TX worker: one process per queue that it owns. Attaches to the arena, lays it over each filter's memory, gives up
  * every privilege, and then runs one loop that never returns to the event loop:
  *
- *     step()   native: finish the last burst, reap, wait for the next        burst()   a filter answers its jobs
+ *     wait()   native: the next burst        burst()   a filter answers its jobs        finish()   native: send
  *
  * Started by data-plane.ts with its descriptors as one JSON argument; filters come through stdin (filter-orders.ts), are
  * compiled by a thread (filter-loader.ts), and are taken over between two bursts.
@@ -25,7 +25,7 @@ const WARM_UP_BURSTS = 20_000;
 /** How long the first look at an empty port takes while the loader starts. */
 const PORT_WAIT_MS = 1;
 const JOBS = limits.WINDOW_JOBS;
-/** Places in `calls`, which step() writes: struct filter_calls. */
+/** Places in `calls`, which wait() writes: struct filter_calls. */
 const wordOf = (field: string) => offsetOf('filter_calls', field) / WORD_SIZE;
 const TIMED = wordOf('timed');
 const ORDERS = wordOf('orders');
@@ -100,12 +100,12 @@ function carryOut({ order, module }: { order: Order; module: WebAssembly.Module 
   addon.ordersDone(order.number);
 }
 
-/** The calls of the burst that step() returned last, and the one that is next. */
+/** The calls of the burst that wait() returned last, and the one that is next. */
 let count = 0;
 let call = 0;
 
 function run(): void {
-  const { step, called } = addon;
+  const { wait, finish, called } = addon;
   for (;;) {
     for (; call < count; call++) {
       const slot = calls[SLOT + call] as number; // here and below: inside struct filter_calls
@@ -114,8 +114,9 @@ function run(): void {
       if (calls[TIMED] !== 0) called(call);
     }
     calling[0] = 0;
+    finish();
     if (calls[ORDERS] !== 0) for (let next = take(); next !== null; next = take()) carryOut(next);
-    step();
+    wait();
     count = calls[CALLS] as number;
     call = 0;
     if (count === ENDED) return;

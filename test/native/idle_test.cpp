@@ -144,11 +144,12 @@ void push_before_sleep_is_found() {
       Injection here{&world.arena.worker(0), push, clock_ns(), 0, before};
       injection = &here;
       on_store = inject;
-      expect_equal(loop.step(), 1, "calls");
+      expect_equal(loop.wait(), 1, "calls");
       on_store = nullptr;
       const int jobs = static_cast<int>(loop.tx().jobs());
       expect_equal(jobs, 2, "jobs");
       answer_all(world.arena, jobs);
+      loop.finish();
       if (here.slept) return expect(found >= 20, "pushes fell just before the sleep"); // past the last store before it
       if (clock_ns() - here.started_ns > prompt_ns) fail("a push before late store " + std::to_string(before) + " was not seen");
       ++found;
@@ -167,7 +168,7 @@ void loops_lose_no_wake_up(u64 seed) {
   std::thread worker([&] {
     filter_calls calls{};
     WorkerLoop loop(world.arena, 0, {{}, world.link.fd(), worker_wake.get(), {worker_wake.get()}, {}}, &calls);
-    while (loop.step() >= 0) answer_all(world.arena, static_cast<int>(loop.tx().jobs()));
+    for (; loop.wait() >= 0; loop.finish()) answer_all(world.arena, static_cast<int>(loop.tx().jobs()));
   });
   while (acquire(world.arena.worker(0).generation_done) == 0 || acquire(world.arena.receiver(0).generation_done) == 0)
     sched_yield();
