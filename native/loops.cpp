@@ -45,7 +45,7 @@ WorkerLoop::WorkerLoop(Arena& arena, u32 worker, const Inherited& fds, filter_ca
       rx_links_(open_links(arena, worker, arena.header().workers, fds.rx)), tx_link_(arena, worker, fds.tx),
       rx_(open_stages(arena, worker, rx_links_, fds.worker_wakes)), tx_(arena, worker, tx_link_.link(), fds.kernel_sockets),
       idle_(arena.header().busy_poll != 0, arena.header().yield != 0, fds.wake, fds.rx),
-      looks_suffice_(arena.header().mode != MODE_SOCKET) {
+      looks_suffice_(arena.header().mode == MODE_COPY || arena.header().mode == MODE_SKB) {
   tx_.set_calls(calls);
 }
 
@@ -90,7 +90,8 @@ bool WorkerLoop::look() {
 }
 
 /// After a turn that moved nothing: until something has, or for a sleep. A look at the words that would say so takes a
-/// quarter of a turn; where no kernel moves them (socket mode), or descriptors are left to kick, only a turn will do.
+/// quarter of a turn. Only a turn will do where no kernel moves them (socket mode), where a driver may want to be woken
+/// first (zero copy), or where descriptors are left to kick.
 void WorkerLoop::rest() {
   do {
     if (idle_.is_over(self_.heartbeat_ns)) return sleep();
