@@ -207,8 +207,9 @@ void open_xdp_sockets(const Options& o, Plane& plane, int interface_index, bool 
     plane.rx.push_back(std::move(rx));
   }
   for (u32 w = 0; w < o.geometry.workers; ++w) {
+    // No preferred busy poll here: its sendto would poll for reception instead of waking the driver to send, which drivers
+    // that send in a NAPI of its own (virtio_net) then never do. (net/xdp/xsk.c, xsk_no_wakeup)
     plane.tx.push_back(open_tx_socket(plane.rx[w].get(), interface_index, o.queues[w]));
-    if (o.geometry.busy_poll) prefer_busy_poll(plane.tx.back().get());
   }
   for (u32 q = 0; q < o.queues.size(); ++q) {
     set_xsk(plane.xdp->xsks_fd(), o.queues[q], plane.rx[q].get());

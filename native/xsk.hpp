@@ -52,7 +52,7 @@ Fd open_shared_rx_socket();
 void bind_shared_rx_socket(int fd, int umem_fd, int interface_index, u32 queue);
 /// What the kernel granted, read back by XDP_OPTIONS.
 bool is_zero_copy(int fd);
-/// Preferred busy polling; refused without privilege or on older kernels, which is no failure.
+/// Preferred busy polling, of a receiving socket; refused without privilege or on older kernels, which is no failure.
 void prefer_busy_poll(int fd);
 
 } // namespace fantail
