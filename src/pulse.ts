@@ -33,6 +33,7 @@ export interface PulseOptions {
 export class Pulse {
   private readonly watchdogs: Watchdog[];
   private timer: NodeJS.Timeout;
+  private pace_ms = CALM_MS;
   private looks = 0;
   /** Faults of each module when its window began. */
   private readonly windows = new WeakMap<FilterModule, { faults: number; began_ms: number }>();
@@ -46,20 +47,19 @@ export class Pulse {
     clearTimeout(this.timer);
   }
 
-  /** There is a new filter: the next look is not put off. */
+  /** There is a new filter: the next look is not put off, nor by a further one. */
   hurry(): void {
+    if (this.pace_ms === WARY_MS) return;
     this.stop();
     this.timer = this.next();
   }
 
   private next(): NodeJS.Timeout {
-    return setTimeout(
-      () => {
-        this.look();
-        this.timer = this.next();
-      },
-      this.isWary ? WARY_MS : CALM_MS,
-    );
+    this.pace_ms = this.isWary ? WARY_MS : CALM_MS;
+    return setTimeout(() => {
+      this.look();
+      this.timer = this.next();
+    }, this.pace_ms);
   }
 
   private get arena(): Arena {

@@ -34,6 +34,20 @@ test('signs of life, another process or no filter call make it alive', () => {
   );
 });
 
+test('of a worker that lives and is in no filter nothing is read', () => {
+  const dog = new Watchdog();
+  let reads = 0;
+  const counting = () => {
+    reads++;
+    return { cpu_ms: 0, isStopped: false };
+  };
+  for (let i = 0; i < 10; i++) dog.judge({ ...seen, calling: 0, sign: BigInt(i) }, counting);
+  assert.is(reads, 0);
+  dog.judge({ ...seen, calling: 0, sign: 9n }, counting);
+  dog.judge({ ...seen, sign: 10n }, counting);
+  assert.is(reads, 2, 'but of one without a sign of life, and of one in a filter');
+});
+
 test('a worker that is stopped for a second is stopped, whatever it was doing', () => {
   const dog = new Watchdog();
   const idle = { ...seen, calling: 0 };
