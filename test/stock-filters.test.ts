@@ -11,7 +11,7 @@ import { checkModule, type Filter, loadFilter } from '../src/filter.js';
 import { limits, membersOf, offsetOf } from '../src/layout.js';
 import { ROOT } from './program.js';
 import { type Random, random } from './random.js';
-import { foldedSum, internetChecksum } from './rewrite-oracle.js';
+import { foldedSum, internetChecksum, type Subscriber } from './rewrite-oracle.js';
 
 const test = suite('stock filters');
 const FOLDER = join(ROOT, 'build', 'filters');
@@ -25,19 +25,13 @@ const moduleOf = (name: string) => readFileSync(join(FOLDER, `${name}.wasm`));
 
 // ---- one packet for one subscriber, and the window that it is asked in --------------------------------
 
-interface Job {
+interface Job extends Subscriber {
   /** From Ethernet on. */
   readonly packet: readonly number[];
   /** Where it lies; jobs of one packet share it. */
   readonly frame: number;
   readonly receiveNs: bigint;
   readonly row: number;
-  readonly targetMac: readonly number[];
-  readonly sourceMac: readonly number[];
-  readonly sourceIp: readonly number[];
-  readonly sourcePort: number;
-  readonly targetIp: readonly number[];
-  readonly targetPort: number;
   readonly epoch: bigint;
   readonly param: string;
   readonly checksum: 'zero' | 'full';
