@@ -39,7 +39,8 @@ const ETHERNET_SOURCE: usize = ETHERNET_TARGET + 6;
 const ETHERNET_TYPE: usize = ETHERNET_SOURCE + 6;
 const IP: usize = ETHERNET_TYPE + 2;
 const IP_TOTAL_LENGTH: usize = IP + 2; // version, header length, TOS before it
-const IP_CHECKSUM: usize = IP_TOTAL_LENGTH + 8; // total length, id, fragment, TTL, protocol before it
+// total length, id, fragment, TTL, protocol before it
+const IP_CHECKSUM: usize = IP_TOTAL_LENGTH + 8;
 const IP_SOURCE: usize = IP_CHECKSUM + 2;
 const IP_TARGET: usize = IP_SOURCE + 4;
 const UDP: usize = IP_TARGET + 4;
@@ -50,7 +51,9 @@ const UDP_CHECKSUM: usize = UDP_LENGTH + 2;
 export const PACKET_SOURCE_IP: usize = IP_SOURCE;
 export const PACKET_SOURCE_PORT: usize = UDP;
 
-/** The word of time to live and protocol, and that of version, header length and type of service. */
+/**
+ * The word of time to live and protocol, and that of version, header length and type of service.
+ */
 const IP_TTL: usize = IP + 8;
 const IP_SERVICE: usize = IP;
 
@@ -74,7 +77,8 @@ const LENGTH_MAX: u32 = <u32>IP + 0xffff;
  */
 @inline
 export function fits(length: u32): bool {
-  return length - HEADER_SIZE <= LENGTH_MAX - HEADER_SIZE; // unsigned: a shorter one wraps to far above
+  // unsigned: a shorter one wraps to far above
+  return length - HEADER_SIZE <= LENGTH_MAX - HEADER_SIZE;
 }
 
 /**
@@ -94,7 +98,8 @@ export function rewrite(length: u32, payload_sum: u32, header: usize, subscriber
   const addresses = pair(source) + pair(target);
 
   write_ethernet(header, subscriber);
-  const length_to_protocol = <u64>total_length | (<u64>FRAGMENT_TTL_PROTOCOL << 32); // the id between is 0
+  // the id between is 0
+  const length_to_protocol = <u64>total_length | (<u64>FRAGMENT_TTL_PROTOCOL << 32);
   store<u64>(header, length_to_protocol, IP_TOTAL_LENGTH);
   store<u16>(header, <u16>~fold(FIXED_SUM + total_length + addresses), IP_CHECKSUM);
   store<u32>(header, source, IP_SOURCE);

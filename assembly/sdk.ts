@@ -18,8 +18,9 @@
  *     burst<Mine>(jobs, first, count);
  *   }
  *
- * Around it: rewrite.ts changes what `rewrite` has written (set_source, set_dscp, set_ttl) and writes
- * other headers; settings.ts reads the subscriber's parameter; `state` and PacketMark are below.
+ * Around it: rewrite.ts changes what `rewrite` has written (set_source, set_dscp, set_ttl) and
+ * writes other headers; settings.ts reads the subscriber's parameter; `state` and PacketMark are
+ * below.
  *
  * The worker owns the job, the packet and the subscriber record; only the slot, the answer and the
  * state block may be written. A store to anything else traps, or makes the module be refused before
@@ -92,7 +93,9 @@ export class Job {
 
   // ---- the packet's payload ----
 
-  /** Whether the packet has its three headers, and new ones can state its length. Ask this first. */
+  /**
+   * Whether the packet has its three headers, and new ones can state its length. Ask this first.
+   */
   @inline get fits(): bool {
     return fits(this.length);
   }
@@ -107,7 +110,10 @@ export class Job {
     return this.length - HEADER_SIZE;
   }
 
-  /** Whether the payload has the `size` bytes from `offset` on. What is past its end is no error to read, but not it. */
+  /**
+   * Whether the payload has the `size` bytes from `offset` on. What is past its end is no error to
+   * read, but not it.
+   */
   @inline has(offset: u32, size: u32): bool {
     return <u64>HEADER_SIZE + <u64>offset + <u64>size <= <u64>this.length;
   }
@@ -131,7 +137,10 @@ export class Job {
 
   // ---- the answer ----
 
-  /** Where `rewrite` writes: there is room before it for tags and tunnels, and behind it for payload. */
+  /**
+   * Where `rewrite` writes: there is room before it for tags and tunnels, and behind it for
+   * payload.
+   */
   @inline get header(): usize {
     return this.slot + <usize>SLOT_HEADROOM;
   }
@@ -149,7 +158,8 @@ export class Job {
   /** The frame sent is slot[start, start + length), then the packet from its byte `replaced` on. */
   @inline send(start: u32, length: u32, replaced: u32): void {
     assert(start <= SLOT_SIZE && length <= SLOT_SIZE - start); // the header is inside its slot
-    if (!ASC_NO_ASSERT) assert(replaced <= this.length); // a header cannot stand for more than there is
+    // a header cannot stand for more than there is
+    if (!ASC_NO_ASSERT) assert(replaced <= this.length);
     const answer = <u64>SEND | (<u64>start << START_SHIFT) | (<u64>length << LENGTH_SHIFT);
     store<u64>(this.address, answer, JOB_VERDICT);
     store<u32>(this.address, replaced, JOB_REPLACED);
@@ -161,7 +171,10 @@ export class Job {
   }
 }
 
-/** Tells the first of a packet's jobs from its others, which stand next to it: for what is done once a packet. */
+/**
+ * Tells the first of a packet's jobs from its others, which stand next to it: for what is done once
+ * a packet.
+ */
 @unmanaged
 export class PacketMark {
   private packet: u32;
@@ -169,8 +182,9 @@ export class PacketMark {
   private receive_ns: u64;
 
   /**
-   * Whether the job's packet is another than at the last call. A frame's address comes back, but never
-   * with the same time; that holds over calls too, since one may begin in the middle of a packet.
+   * Whether the job's packet is another than at the last call. A frame's address comes back, but
+   * never with the same time; that holds over calls too, since one may begin in the middle of a
+   * packet.
    */
   @inline is_new(job: Job): bool {
     const packet = <u32>job.packet;
@@ -183,10 +197,11 @@ export class PacketMark {
 }
 
 /**
- * The block of STATE_SIZE bytes that is committed with each burst, as a T: zeros at first, and after
- * a worker's death as of the last commit. A module that uses it exports fantail_state(), a number other than 0
- * that changes with the layout of T: the block goes over to a newer module only if both return the same.
- * Globals and the rest of the module's memory start anew whenever it is loaded.
+ * The block of STATE_SIZE bytes that is committed with each burst, as a T: zeros at first, and
+ * after a worker's death as of the last commit. A module that uses it exports fantail_state(), a
+ * number other than 0 that changes with the layout of T: the block goes over to a newer module only
+ * if both return the same. Globals and the rest of the module's memory start anew whenever it is
+ * loaded.
  */
 @inline
 export function state<T>(): T {

@@ -9,13 +9,13 @@
  *   }
  *   … settings<Service>(this.subscriber).ttl, and .is_valid …
  *
- * Words are apart by spaces; keys and values are ASCII. `read` asks for every key that there may be,
- * and is called only when the parameter is another one than at the last look: per packet it costs a
- * comparison. A word that it does not ask for, that comes twice, or whose value is not as asked makes
- * `is_valid` false; no text makes it trap.
+ * Words are apart by spaces; keys and values are ASCII. `read` asks for every key that there may
+ * be, and is called only when the parameter is another one than at the last look: per packet it
+ * costs a comparison. A word that it does not ask for, that comes twice, or whose value is not as
+ * asked makes `is_valid` false; no text makes it trap.
  *
- * What was read lies in the module's own memory, behind its data, in one place for each subscriber. Two
- * that fall on one place take turns and are read each time: that is slow, never wrong.
+ * What was read lies in the module's own memory, behind its data, in one place for each subscriber.
+ * Two that fall on one place take turns and are read each time: that is slow, never wrong.
  */
 import {
   PARAM_SIZE,
@@ -33,7 +33,9 @@ const SPACE: u32 = 0x20;
 const EQUALS: u32 = 0x3d;
 const ZERO: u32 = 0x30;
 
-/** What T has read from the parameter in that record. T extends Settings and has the method read(). */
+/**
+ * What T has read from the parameter in that record. T extends Settings and has the method read().
+ */
 @inline
 export function settings<T>(subscriber: usize): T {
   assert(offsetof<T>() <= PLACE_SIZE); // larger ones would overlap
@@ -49,7 +51,8 @@ export function settings<T>(subscriber: usize): T {
 @inline
 function place_of(subscriber: usize): usize {
   const places = (__heap_base + 63) & ~63;
-  assert(places + <usize>SUBSCRIBERS_MAX * PLACE_SIZE <= <usize>WINDOW_JOBS); // the end of the module's own memory
+  // the end of the module's own memory
+  assert(places + <usize>SUBSCRIBERS_MAX * PLACE_SIZE <= <usize>WINDOW_JOBS);
   const index = (<u32>subscriber / SUBSCRIBER_SIZE) % SUBSCRIBERS_MAX;
   return places + <usize>index * PLACE_SIZE;
 }
@@ -134,7 +137,9 @@ export class Settings {
     return true;
   }
 
-  /** For values of another kind: where that of the first word `key=` starts; 0 without such a word. */
+  /**
+   * For values of another kind: where that of the first word `key=` starts; 0 without such a word.
+   */
   value_of(key: string): usize {
     const end = this.text_end;
     for (let at = word_start(this.text, end); at < end; at = word_start(word_end(at, end), end)) {

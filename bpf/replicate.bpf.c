@@ -38,10 +38,12 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#include "layout.h"
+#include "shm/layout.h"
 
 /* Entries of `feeds`: 16 feeds on each of QUEUES_MAX queues, or more on fewer. */
 #define FEEDS_MAX 1024
+/* Entries of `verdicts`: a counter for each verdict of each queue. */
+#define VERDICTS_MAX (FANTAIL_QUEUES_MAX * VERDICT_COUNT)
 /* iphdr.frag_off: "more fragments" and the offset. Left out: "do not fragment", a reserved bit. */
 #define IP_FRAGMENT 0x3fff
 /* iphdr.ihl of a header without options, in 32-bit words. */
@@ -78,7 +80,7 @@ struct {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, FANTAIL_QUEUES_MAX * VERDICT_COUNT);
+	__uint(max_entries, VERDICTS_MAX);
 	__type(key, __u32);
 	__type(value, __u64);
 } verdicts SEC(".maps");
@@ -91,7 +93,7 @@ static __always_inline enum verdict classify(struct xdp_md *ctx, const bool frag
 	struct ethhdr *ethernet = data;
 	struct iphdr *ip = (void *)(ethernet + 1);
 	struct udphdr *udp = (void *)(ip + 1);
-	struct feed key = { .queue = ctx->rx_queue_index };
+	struct feed key = {.queue = ctx->rx_queue_index};
 
 	if ((void *)(ethernet + 1) > data_end)
 		return VERDICT_SHORT;
@@ -101,7 +103,7 @@ static __always_inline enum verdict classify(struct xdp_md *ctx, const bool frag
 	if (ethernet->h_proto != bpf_htons(ETH_P_IP))
 		return VERDICT_NOT_IPV4;
 	if ((void *)(udp + 1) > data_end)
-		return VERDICT_SHORT;	/* this one check covers all that is read below */
+		return VERDICT_SHORT; /* this one check covers all that is read below */
 	if (ip->version != 4)
 		return VERDICT_NOT_IPV4;
 	if (ip->protocol != IPPROTO_UDP)

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT-0
 //
-// fantail-rx: opens everything that takes privileges (arena, UMEM, AF_XDP sockets, XDP program), hands the file
-// descriptors to the supervisor, drops its capabilities, and then runs rx_stage (split) or keeps everything open
-// (inline). Started by `fantail up`, not by people.
+// fantail-rx: opens everything that takes privileges (arena, UMEM, AF_XDP sockets, XDP program),
+// hands the file descriptors to the supervisor, drops its capabilities, and then runs rx_stage
+// (split) or keeps everything open (inline). Started by `fantail up`, not by people.
 //
-// With --adopt it opens nothing: it is the successor of one that died, on the descriptors that the supervisor kept.
-// It says over --supervisor, one JSON message each:
-//   {"event":"opened","mode":…,"attach":…,"fallbacks":[…]} with the descriptors arena, rx…, tx…, link, xsks, feeds, verdicts
+// With --adopt it opens nothing: it is the successor of one that died, on the descriptors that the
+// supervisor kept. It says over --supervisor, one JSON message each:
+//   {"event":"opened","mode":…,"attach":…,"fallbacks":[…]} with the descriptors arena, rx…, tx…,
+//   link, xsks, feeds, verdicts
 //   {"event":"running"}          {"event":"failed","message":…,"tried":[…]}
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -22,11 +23,11 @@
 #include <optional>
 #include <sstream>
 
-#include "loops.hpp"
-#include "namespace.hpp"
-#include "pass.hpp"
-#include "privileges.hpp"
-#include "xdp.hpp"
+#include "host/descriptor_passing.hpp"
+#include "host/namespace.hpp"
+#include "host/privileges.hpp"
+#include "path/loops.hpp"
+#include "xdp/program.hpp"
 
 namespace fantail {
 namespace {
@@ -41,7 +42,7 @@ struct Options {
   int wake = -1;          // own eventfd
   int cpu = -1;
   Geometry geometry;
-  std::vector<int> join;  // link, xsks, feeds, verdicts of another launcher's program
+  std::vector<int> join; // link, xsks, feeds, verdicts of another launcher's program
   Attach joined = Attach::native;
   std::vector<int> adopt; // arena, then RX sockets
 };
@@ -66,7 +67,7 @@ std::vector<std::string> split(const char* list) {
   return items;
 }
 
-template <class T> std::vector<T> numbers(const char* list) {
+template<class T> std::vector<T> numbers(const char* list) {
   std::vector<T> result;
   for (const std::string& item : split(list)) result.push_back(static_cast<T>(std::stol(item)));
   return result;
@@ -89,12 +90,15 @@ void set_listen(Geometry& geometry, const std::string& value) {
 
 Options parse(int argc, char** argv) {
   static const option known[] = {
-      {"supervisor", 1, nullptr, 's'}, {"interface", 1, nullptr, 'i'}, {"netns", 1, nullptr, 'n'},
-      {"modes", 1, nullptr, 'm'},      {"queues", 1, nullptr, 'q'},    {"wakes", 1, nullptr, 'w'},
-      {"wake", 1, nullptr, 'W'},       {"cpu", 1, nullptr, 'c'},       {"layout", 1, nullptr, 'l'},
-      {"workers", 1, nullptr, 'x'},    {"listen", 1, nullptr, 'L'},    {"mtu", 1, nullptr, 'M'},
-      {"order", 1, nullptr, 'o'},      {"busy-poll", 0, nullptr, 'b'}, {"yield", 0, nullptr, 'y'},
-      {"checksum-full", 0, nullptr, 'f'}, {"join", 1, nullptr, 'j'},   {"joined-generic", 0, nullptr, 'g'},
+      {"supervisor", 1, nullptr, 's'}, {"interface", 1, nullptr, 'i'},
+      {"netns", 1, nullptr, 'n'},      {"modes", 1, nullptr, 'm'},
+      {"queues", 1, nullptr, 'q'},     {"wakes", 1, nullptr, 'w'},
+      {"wake", 1, nullptr, 'W'},       {"cpu", 1, nullptr, 'c'},
+      {"layout", 1, nullptr, 'l'},     {"workers", 1, nullptr, 'x'},
+      {"listen", 1, nullptr, 'L'},     {"mtu", 1, nullptr, 'M'},
+      {"order", 1, nullptr, 'o'},      {"busy-poll", 0, nullptr, 'b'},
+      {"yield", 0, nullptr, 'y'},      {"checksum-full", 0, nullptr, 'f'},
+      {"join", 1, nullptr, 'j'},       {"joined-generic", 0, nullptr, 'g'},
       {"adopt", 1, nullptr, 'a'},      {nullptr, 0, nullptr, 0}};
   Options o;
   Geometry& g = o.geometry;
@@ -104,7 +108,8 @@ Options parse(int argc, char** argv) {
     case 'i': o.interface = optarg; break;
     case 'n': o.netns = optarg; break;
     case 'm':
-      for (const std::string& name : split(optarg)) o.modes.push_back(mode(position(mode_names, MODE_COUNT, name)));
+      for (const std::string& name : split(optarg))
+        o.modes.push_back(mode(position(mode_names, MODE_COUNT, name)));
       break;
     case 'q': o.queues = numbers<u32>(optarg); break;
     case 'w': o.wakes = numbers<int>(optarg); break;
@@ -133,7 +138,8 @@ std::string quoted(const std::string& text) {
   std::string json = "\"";
   for (const char c : text) {
     char escaped[8];
-    if (static_cast<unsigned char>(c) < 0x20) std::snprintf(escaped, sizeof escaped, "\\u%04x", static_cast<unsigned>(c));
+    if (static_cast<unsigned char>(c) < 0x20)
+      std::snprintf(escaped, sizeof escaped, "\\u%04x", static_cast<unsigned>(c));
     else if (c == '"' || c == '\\') std::snprintf(escaped, sizeof escaped, "\\%c", c);
     else std::snprintf(escaped, sizeof escaped, "%c", c);
     json += escaped;
@@ -141,7 +147,8 @@ std::string quoted(const std::string& text) {
   return json + "\"";
 }
 
-/// igb and others reset the link when XDP is attached: wait for the carrier, if it was there before.
+/// igb and others reset the link when XDP is attached: wait for the carrier, if it was there
+/// before.
 bool has_carrier(const std::string& interface) {
   const Fd fd(check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "opening a socket"));
   ifreq request{};
@@ -154,7 +161,8 @@ void wait_for_carrier(const std::string& interface) {
   for (int i = 0; i < 500 && !has_carrier(interface); ++i) nanosleep(&pause, nullptr);
 }
 
-/// A program whose last holder has just died is detached some 12 ms later, so EBUSY is believed only after a second.
+/// A program whose last holder has just died is detached some 12 ms later, so EBUSY is believed
+/// only after a second.
 void attach(Xdp& program, int interface_index, Attach how) {
   constexpr timespec pause{0, 10'000'000};
   for (int tries = 100;; --tries) {
@@ -172,8 +180,10 @@ void open_program(const Options& o, Plane& plane, int interface_index, Attach ho
     if (how != o.joined) throw Error(EBUSY, "another launcher attached XDP in the other way");
     if (plane.xdp) return;
     std::vector<Fd> fds;
-    for (const int fd : o.join) fds.emplace_back(check(fcntl(fd, F_DUPFD_CLOEXEC, 3), "taking over the XDP program"));
-    plane.xdp = Xdp::adopt(std::move(fds[0]), std::move(fds[1]), std::move(fds[2]), std::move(fds[3]));
+    for (const int fd : o.join)
+      fds.emplace_back(check(fcntl(fd, F_DUPFD_CLOEXEC, 3), "taking over the XDP program"));
+    plane.xdp =
+        Xdp::adopt(std::move(fds[0]), std::move(fds[1]), std::move(fds[2]), std::move(fds[3]));
   } else if (!plane.xdp || plane.attach != how) {
     plane.xdp.reset();
     const bool carrier = has_carrier(o.interface);
@@ -196,19 +206,22 @@ void open_xdp_sockets(const Options& o, Plane& plane, int interface_index, bool 
   Arena& arena = *plane.arena;
   std::vector<MappedRing> completions; // mapped before bind, as older kernels want it
   for (u32 q = 0; q < o.queues.size(); ++q) {
-    Fd rx = q == 0 ? open_rx_socket(arena.umem(), arena.header().umem_size) : open_shared_rx_socket();
+    Fd rx =
+        q == 0 ? open_rx_socket(arena.umem(), arena.header().umem_size) : open_shared_rx_socket();
     const MappedRing filled = map_ring(rx.get(), XDP_UMEM_PGOFF_FILL_RING, FANTAIL_RX_FRAMES);
     completions.push_back(map_ring(rx.get(), XDP_UMEM_PGOFF_COMPLETION_RING, FANTAIL_TX_FRAMES));
     fill(filled.ring(), q);
     if (q == 0) bind_rx_socket(rx.get(), interface_index, o.queues[q], zero_copy);
     else bind_shared_rx_socket(rx.get(), plane.rx[0].get(), interface_index, o.queues[q]);
-    if (zero_copy && !is_zero_copy(rx.get())) throw Error(EOPNOTSUPP, "the driver granted no zero copy");
+    if (zero_copy && !is_zero_copy(rx.get()))
+      throw Error(EOPNOTSUPP, "the driver granted no zero copy");
     if (o.geometry.busy_poll) prefer_busy_poll(rx.get());
     plane.rx.push_back(std::move(rx));
   }
   for (u32 w = 0; w < o.geometry.workers; ++w) {
-    // No preferred busy poll here: its sendto would poll for reception instead of waking the driver to send, which drivers
-    // that send in a NAPI of its own (virtio_net) then never do. (net/xdp/xsk.c, xsk_no_wakeup)
+    // No preferred busy poll here: its sendto would poll for reception instead of waking the driver
+    // to send, which drivers that send in a NAPI of its own (virtio_net) then never do.
+    // (net/xdp/xsk.c, xsk_no_wakeup)
     plane.tx.push_back(open_tx_socket(plane.rx[w].get(), interface_index, o.queues[w]));
   }
   for (u32 q = 0; q < o.queues.size(); ++q) {
@@ -220,15 +233,19 @@ void open_xdp_sockets(const Options& o, Plane& plane, int interface_index, bool 
 /// Socket mode: one UDP socket per queue, spread over by flow where there are several.
 void open_udp_sockets(const Options& o, Plane& plane) {
   for (u32 q = 0; q < o.queues.size(); ++q) {
-    Fd fd(check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "opening a UDP socket"));
+    Fd fd(check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
+                "opening a UDP socket"));
     const int on = 1, buffer = 8 << 20;
-    if (o.queues.size() > 1) check(setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on), "SO_REUSEPORT");
+    if (o.queues.size() > 1)
+      check(setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on), "SO_REUSEPORT");
     if (setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof buffer) < 0)
-      setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer); // as much as net.core.rmem_max lets us have
+      // as much as net.core.rmem_max lets us have
+      setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
     if (setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUFFORCE, &buffer, sizeof buffer) < 0)
       setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
     if (o.interface != "-" && o.interface != "lo")
-      check(setsockopt(fd.get(), SOL_SOCKET, SO_BINDTODEVICE, o.interface.c_str(), static_cast<socklen_t>(o.interface.size())),
+      check(setsockopt(fd.get(), SOL_SOCKET, SO_BINDTODEVICE, o.interface.c_str(),
+                       static_cast<socklen_t>(o.interface.size())),
             "binding to the interface");
     const int find = IP_PMTUDISC_DO; // DF, as in the other modes
     check(setsockopt(fd.get(), IPPROTO_IP, IP_MTU_DISCOVER, &find, sizeof find), "IP_MTU_DISCOVER");
@@ -243,7 +260,8 @@ void open_udp_sockets(const Options& o, Plane& plane) {
     plane.rx.push_back(std::move(fd));
   }
   for (u32 w = 0; w < o.geometry.workers; ++w)
-    plane.tx.emplace_back(check(fcntl(plane.rx[w].get(), F_DUPFD_CLOEXEC, 3), "duplicating a UDP socket"));
+    plane.tx.emplace_back(
+        check(fcntl(plane.rx[w].get(), F_DUPFD_CLOEXEC, 3), "duplicating a UDP socket"));
 }
 
 void open_in_mode(Options& o, Plane& plane, mode wanted) {
@@ -266,7 +284,8 @@ void open_in_mode(Options& o, Plane& plane, mode wanted) {
 
 /// None of several modes was possible; the supervisor may know another way.
 struct NoMode : Error {
-  explicit NoMode(std::vector<Fallback> tried) : Error(0, "no mode is possible"), tried(std::move(tried)) {}
+  explicit NoMode(std::vector<Fallback> tried)
+      : Error(0, "no mode is possible"), tried(std::move(tried)) {}
   std::vector<Fallback> tried;
 };
 
@@ -278,10 +297,12 @@ std::vector<Fallback> open_plane(Options& o, Plane& plane) {
       open_in_mode(o, plane, wanted);
       return fallbacks;
     } catch (const Error& error) {
-      if (error.number == EBUSY) throw; // somebody else's XDP program, or a queue in use: no mode is a way round that
+      // somebody else's XDP program, or a queue in use: no mode is a way round that
+      if (error.number == EBUSY) throw;
       if (o.modes.size() == 1)
-        throw Error(error.number, std::string(mode_names[wanted]) + " mode is not possible on " + o.interface + ": " +
-                                      error.what() + "; --mode auto takes the best one that is");
+        throw Error(error.number, std::string(mode_names[wanted]) + " mode is not possible on " +
+                                      o.interface + ": " + error.what() +
+                                      "; --mode auto takes the best one that is");
       fallbacks.push_back({wanted, error.what()});
     }
   }
@@ -291,20 +312,21 @@ std::vector<Fallback> open_plane(Options& o, Plane& plane) {
 std::string json_of(const std::vector<Fallback>& fallbacks) {
   std::string text;
   for (const Fallback& each : fallbacks)
-    text += std::string(text.empty() ? "" : ",") + R"({"mode":")" + mode_names[each.from] + R"(","reason":)" +
-            quoted(each.reason) + "}";
+    text += std::string(text.empty() ? "" : ",") + R"({"mode":")" + mode_names[each.from] +
+            R"(","reason":)" + quoted(each.reason) + "}";
   return "[" + text + "]";
 }
 
 void tell_opened(const Options& o, const Plane& plane, const std::vector<Fallback>& fallbacks) {
-  std::string text = std::string(R"({"event":"opened","mode":")") + mode_names[o.geometry.granted] + R"(","attach":")" +
-                     (plane.attach == Attach::native ? "native" : "generic") + R"(","fallbacks":)" +
-                     json_of(fallbacks) + "}";
+  std::string text = std::string(R"({"event":"opened","mode":")") + mode_names[o.geometry.granted] +
+                     R"(","attach":")" + (plane.attach == Attach::native ? "native" : "generic") +
+                     R"(","fallbacks":)" + json_of(fallbacks) + "}";
   std::vector<int> fds{plane.arena->fd()};
   for (const Fd& fd : plane.rx) fds.push_back(fd.get());
   for (const Fd& fd : plane.tx) fds.push_back(fd.get());
   if (plane.xdp)
-    fds.insert(fds.end(), {plane.xdp->link_fd(), plane.xdp->xsks_fd(), plane.xdp->feeds_fd(), plane.xdp->verdicts_fd()});
+    fds.insert(fds.end(), {plane.xdp->link_fd(), plane.xdp->xsks_fd(), plane.xdp->feeds_fd(),
+                           plane.xdp->verdicts_fd()});
   send_message(o.supervisor, text, fds);
 }
 
@@ -313,20 +335,23 @@ void adopt(const Options& o, Plane& plane) {
   for (std::size_t i = 1; i < o.adopt.size(); ++i) plane.rx.emplace_back(o.adopt[i]);
 }
 
-/// Inline: holds every descriptor and the registered memory until told to halt. The supervisor may die meanwhile.
+/// Inline: holds every descriptor and the registered memory until told to halt. The supervisor may
+/// die meanwhile.
 void keep(const Arena& arena, int wake) {
   while (acquire(arena.control().state) != RUN_STATE_HALT) {
     pollfd waited{wake, POLLIN, 0};
     poll(&waited, 1, 1000);
     u64 count;
-    if (waited.revents != 0) [[maybe_unused]] const ssize_t drained = read(wake, &count, sizeof count);
+    if (waited.revents != 0) [[maybe_unused]]
+      const ssize_t drained = read(wake, &count, sizeof count);
   }
 }
 
 /// The last word to the supervisor, or to stderr if there is none.
 int fail(const Options& o, const char* message, const std::string& more) {
   try {
-    send_message(o.supervisor, R"({"event":"failed","message":)" + quoted(message) + more + "}", {});
+    send_message(o.supervisor, R"({"event":"failed","message":)" + quoted(message) + more + "}",
+                 {});
   } catch (const std::exception&) {
     std::fprintf(stderr, "fantail-rx: %s\n", message);
   }

@@ -1,12 +1,15 @@
 /**
- * `npm test`: runs every test there is, counts, and ends with the line `P passed, F failed, S skipped`.
+ * `npm test`: runs every test there is, counts, and ends with the line `P passed, F failed, S
+ * skipped`.
  *
- * The steps: the generated files are fresh, the linter agrees, the native tests, then each test/*.test.ts in a
- * process of its own. `npm test -- control lint` runs only the steps whose name contains one of those words.
+ * The steps: the generated files are fresh, the linter agrees, the native tests, then each
+ * *.test.ts below test/ in a process of its own. `npm test -- control lint` runs only the steps
+ * whose name contains one of those words.
  *
- * What counts: uvu's own totals; for native tests the `P passed, F failed` line of each program. A test that cannot run here prints
- * `skip: why` and returns: it is counted as skipped, not as passed. In CI a skip is a failure unless this machine
- * truly lacks what most skips are about (see `lackOf`). A file that runs no test at all fails: uvu would call it good.
+ * What counts: uvu's own totals; for native tests the `P passed, F failed` line of each program. A
+ * test that cannot run here prints `skip: why` and returns: it is counted as skipped, not as
+ * passed. In CI a skip is a failure unless this machine truly lacks what most skips are about (see
+ * `lackOf`). A file that runs no test at all fails: uvu would call it good.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -90,7 +93,9 @@ function runStep(step: Step): Promise<Finished> {
     };
     child.on('close', (status, signal) => finish(faultOf(status, signal)));
     // A stray grandchild that holds the pipe open must not hold us.
-    child.on('exit', (status, signal) => setTimeout(() => finish(faultOf(status, signal)), PIPE_MS).unref());
+    child.on('exit', (status, signal) =>
+      setTimeout(() => finish(faultOf(status, signal)), PIPE_MS).unref(),
+    );
   });
 }
 
@@ -109,12 +114,16 @@ function countUvu({ output, fault }: Finished): Counts {
   const passed = sum(output, /^ {2}Passed: +(\d+)$/gm) ?? 0;
   const unexplained = sum(output, /^ {2}Skipped: +(\d+)$/gm) ?? 0;
   const skips = [...skipsIn(output), ...Array<string>(unexplained).fill('no reason given')];
-  // No total at all, or a total with a bad end (a crash in clean-up): one failure, whatever the totals say.
+  // No total at all, or a total with a bad end (a crash in clean-up): one failure, whatever the
+  // totals say.
   const failed = Math.max(total - passed, fault !== null || total + unexplained === 0 ? 1 : 0);
   return { passed: Math.max(passed - (skips.length - unexplained), 0), failed, skips };
 }
 
-/** The Makefile prints `# name` before each program; one that tells no total, or of no test, counts as a failure. */
+/**
+ * The Makefile prints `# name` before each program; one that tells no total, or of no test, counts
+ * as a failure.
+ */
 function countNative({ output, fault }: Finished): Counts {
   const programs = output.split(/^# /m).slice(1);
   let passed = 0;
@@ -128,19 +137,29 @@ function countNative({ output, fault }: Finished): Counts {
     failed += count === 0 ? 1 : Number(total?.[2] ?? 0);
     skips.push(...skipped);
   }
-  return { passed, failed: Math.max(failed, fault !== null || programs.length === 0 ? 1 : 0), skips };
+  return {
+    passed,
+    failed: Math.max(failed, fault !== null || programs.length === 0 ? 1 : 0),
+    skips,
+  };
 }
 
 function countWhole({ fault }: Finished): Counts {
   return { passed: fault === null ? 1 : 0, failed: fault === null ? 0 : 1, skips: [] };
 }
 
-/** The steps, from the quickest to tell something to the slowest. Test files are found by source, never by a stale dist. */
+/**
+ * The steps, from the quickest to tell something to the slowest. Test files are found by source,
+ * never by a stale dist.
+ */
 function allSteps(): Step[] {
   const node = process.execPath;
-  const files = readdirSync(join(ROOT, 'test')).filter((file) => file.endsWith('.test.ts'));
+  const found = readdirSync(join(ROOT, 'test'), { recursive: true, encoding: 'utf8' });
+  const files = found.filter((file) => file.endsWith('.test.ts'));
   const fileSteps = files.sort().map((file): Step => {
-    const asked = /^(?:\/\/| \*) time limit: (\d+) s/m.exec(readFileSync(join(ROOT, 'test', file), 'utf8'));
+    const asked = /^(?:\/\/| \*) time limit: (\d+) s/m.exec(
+      readFileSync(join(ROOT, 'test', file), 'utf8'),
+    );
     return {
       name: `test/${file}`,
       program: node,
@@ -155,6 +174,7 @@ function allSteps(): Step[] {
   return [
     whole('generated files', node, ['dist/tools/gen-layout.js', '--check']),
     whole('lint', node, ['node_modules/@biomejs/biome/bin/biome', 'check', '.']),
+    whole('format of native code', node, ['tools/format-native.mjs']),
     {
       name: 'native',
       program: 'make',
@@ -166,7 +186,10 @@ function allSteps(): Step[] {
   ];
 }
 
-/** What this machine lacks for the privileged tests, tried and not assumed; null: nothing, so that a skip is a fault. */
+/**
+ * What this machine lacks for the privileged tests, tried and not assumed; null: nothing, so that a
+ * skip is a fault.
+ */
 function lackOf(): string | null {
   const status = readFileSync('/proc/self/status', 'utf8');
   const effective = BigInt(`0x${/^CapEff:\s+([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
@@ -207,7 +230,9 @@ function report(step: Step, finished: Finished, counts: Counts, seconds: number)
   for (const why of counts.skips) process.stdout.write(`     skip: ${why}\n`);
   if (counts.failed === 0) return;
   const indented = finished.output.trimEnd().replace(/^/gm, '     | ');
-  process.stdout.write(`${indented}\n     = ${step.name} ${finished.fault ?? 'failed, or ran no test'}\n`);
+  process.stdout.write(
+    `${indented}\n     = ${step.name} ${finished.fault ?? 'failed, or ran no test'}\n`,
+  );
 }
 
 async function main(): Promise<void> {

@@ -3,9 +3,9 @@
  *
  *   setup → npm install → tsc → links of the commands → gen → filters (asc) → native (make) → addon (node-gyp)
  *
- * Runs before node_modules exists, so it may use nothing but Node itself. Each step says so when it works; a step
- * whose inputs have not changed since it last succeeded (by content, not by date) is passed over in silence.
- * In CI the generated files are only checked, never rewritten.
+ * Runs before node_modules exists, so it may use nothing but Node itself. Each step says so when it
+ * works; a step whose inputs have not changed since it last succeeded (by content, not by date) is
+ * passed over in silence. In CI the generated files are only checked, never rewritten.
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -35,7 +35,10 @@ function say(line) {
   process.stderr.write(`build: ${line}\n`);
 }
 
-/** Runs one program of a step, its output passed on; with `quiet` the output is shown only if it fails. */
+/**
+ * Runs one program of a step, its output passed on; with `quiet` the output is shown only if it
+ * fails.
+ */
 function run(program, args, quiet = false) {
   const { status, signal, error, stdout, stderr } = spawnSync(program, args, {
     cwd: ROOT,
@@ -59,7 +62,8 @@ function filesOf(folder, endings) {
   )) {
     const path = join(folder, entry.name);
     if (entry.isDirectory()) {
-      if (entry.name !== 'build' && entry.name !== 'node_modules') found.push(...filesOf(path, endings));
+      if (entry.name !== 'build' && entry.name !== 'node_modules')
+        found.push(...filesOf(path, endings));
     } else if (endings.some((ending) => entry.name.endsWith(ending))) found.push(path);
   }
   return found;
@@ -87,7 +91,10 @@ function unlessFresh({ name, why, inputs, outputs, work }) {
   writeFileSync(stamp, wanted);
 }
 
-/** Whether node_modules holds what package-lock.json asks for: npm leaves there a lock file of what it installed. */
+/**
+ * Whether node_modules holds what package-lock.json asks for: npm leaves there a lock file of what
+ * it installed.
+ */
 function modulesAreFresh() {
   const installedPath = join(ROOT, 'node_modules', '.package-lock.json');
   if (!existsSync(installedPath)) return false;
@@ -103,8 +110,9 @@ function modulesAreFresh() {
 function installModules() {
   if (modulesAreFresh()) return;
   say('installing Node packages');
-  // Not `npm ci`: it refuses a lock file without the optional packages of other platforms, which not every registry
-  // has. --no-save takes the versions of package-lock.json all the same, checks their hashes, and leaves it alone.
+  // Not `npm ci`: it refuses a lock file without the optional packages of other platforms, which
+  // not every registry has. --no-save takes the versions of package-lock.json all the same, checks
+  // their hashes, and leaves it alone.
   run('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error']);
 }
 
@@ -114,8 +122,8 @@ function compileTypeScript() {
 }
 
 /**
- * Makes `npx fantail` and the others find what was just built. npx would else keep a copy of the list of commands as
- * it was when it was first asked, and tsc writes files that nobody may execute.
+ * Makes `npx fantail` and the others find what was just built. npx would else keep a copy of the
+ * list of commands as it was when it was first asked, and tsc writes files that nobody may execute.
  */
 function linkCommands() {
   const { bin } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));

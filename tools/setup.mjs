@@ -1,9 +1,10 @@
 /**
  * `npm run setup`: the system packages that building and running need.
  *
- * Runs on a bare clone, so it may use nothing but Node itself. Looks for what each package brings (a program or a
- * header), and installs only the packages whose piece is missing: with apt-get or dnf if it is root, else it prints
- * the one line to run and exits 1. `--check` never installs. When all is there it takes a few milliseconds.
+ * Runs on a bare clone, so it may use nothing but Node itself. Looks for what each package brings
+ * (a program or a header), and installs only the packages whose piece is missing: with apt-get or
+ * dnf if it is root, else it prints the one line to run and exits 1. `--check` never installs. When
+ * all is there it takes a few milliseconds.
  */
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
@@ -12,14 +13,21 @@ import { delimiter, join } from 'node:path';
 /** Oldest Node with the flags and the Wasm trap behaviour that fantail relies on. */
 const NODE_MAJOR_MIN = 20;
 
-/** What must exist (any one of `pieces`), and the package that brings it under each package manager. */
+/**
+ * What must exist (any one of `pieces`), and the package that brings it under each package manager.
+ */
 const NEEDS = [
   { pieces: ['bin:make'], apt: 'make', dnf: 'make', why: 'builds the native programs' },
   { pieces: ['bin:g++'], apt: 'g++', dnf: 'gcc-c++', why: 'compiles C++20' },
   { pieces: ['bin:python3'], apt: 'python3', dnf: 'python3', why: 'node-gyp runs on it' },
   { pieces: ['bin:clang'], apt: 'clang', dnf: 'clang', why: 'compiles the XDP program' },
   { pieces: ['bin:wasm-ld'], apt: 'lld', dnf: 'lld', why: 'links filters that are written in C' },
-  { pieces: ['include:bpf/libbpf.h'], apt: 'libbpf-dev', dnf: 'libbpf-devel', why: 'loads the XDP program' },
+  {
+    pieces: ['include:bpf/libbpf.h'],
+    apt: 'libbpf-dev',
+    dnf: 'libbpf-devel',
+    why: 'loads the XDP program',
+  },
   {
     pieces: ['include:libelf.h', 'include:elfutils/libelf.h'],
     apt: 'libelf-dev',
@@ -33,7 +41,12 @@ const NEEDS = [
     dnf: 'libmnl-devel',
     why: 'reads routes and neighbours',
   },
-  { pieces: ['include:cap-ng.h'], apt: 'libcap-ng-dev', dnf: 'libcap-ng-devel', why: 'drops privileges' },
+  {
+    pieces: ['include:cap-ng.h'],
+    apt: 'libcap-ng-dev',
+    dnf: 'libcap-ng-devel',
+    why: 'drops privileges',
+  },
   {
     pieces: ['include:linux/if_xdp.h'],
     apt: 'linux-libc-dev',
@@ -46,12 +59,23 @@ const NEEDS = [
     dnf: 'iproute',
     why: 'makes the virtual link of the demo and the tests',
   },
-  { pieces: ['bin:ethtool'], apt: 'ethtool', dnf: 'ethtool', why: 'tells and sets the queues of a card' },
+  {
+    pieces: ['bin:ethtool'],
+    apt: 'ethtool',
+    dnf: 'ethtool',
+    why: 'tells and sets the queues of a card',
+  },
 ];
 
 function isProgram(name) {
   // A user's PATH often lacks the sbin folders, where `ip` may live.
-  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin', '/usr/bin', '/bin'];
+  const folders = [
+    ...(process.env.PATH ?? '').split(delimiter),
+    '/usr/sbin',
+    '/sbin',
+    '/usr/bin',
+    '/bin',
+  ];
   return folders.some((folder) => {
     try {
       accessSync(join(folder, name), constants.X_OK);
@@ -65,7 +89,8 @@ function isProgram(name) {
 function includeFolders() {
   const folders = ['/usr/include', '/usr/local/include'];
   try {
-    // Debian keeps some headers in a folder named by the machine, such as /usr/include/x86_64-linux-gnu.
+    // Debian keeps some headers in a folder named by the machine, such as
+    // /usr/include/x86_64-linux-gnu.
     for (const entry of readdirSync('/usr/include')) {
       if (entry.includes('-linux-gnu')) folders.push(join('/usr/include', entry));
     }
@@ -79,7 +104,9 @@ const includes = includeFolders();
 
 function isThere(piece) {
   const [kind, name] = piece.split(':');
-  return kind === 'bin' ? isProgram(name) : includes.some((folder) => existsSync(join(folder, name)));
+  return kind === 'bin'
+    ? isProgram(name)
+    : includes.some((folder) => existsSync(join(folder, name)));
 }
 
 const missingNeeds = () => NEEDS.filter((need) => !need.pieces.some(isThere));
@@ -105,13 +132,15 @@ function install(commands) {
   for (const [program, ...args] of commands) {
     say(`${program} ${args.join(' ')}`);
     const { status, error } = spawnSync(program, args, {
-      // Package managers report to the same place as we do: stdout stays free for whoever called us.
+      // Package managers report to the same place as we do: stdout stays free for whoever called
+      // us.
       stdio: ['ignore', process.stderr, process.stderr],
       env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
     });
     if (status !== 0) {
       // A failing update is not the end: an old package list often has what is needed.
-      if (args[0] === 'update') say('the package lists could not be renewed; trying with the present ones');
+      if (args[0] === 'update')
+        say('the package lists could not be renewed; trying with the present ones');
       else return error?.message ?? `${program} failed with status ${status}`;
     }
   }

@@ -5,7 +5,8 @@
  *   npm start -- --layout split              → fantail demo --layout split
  *   npm start -- <interface> <ip> <port> …   → fantail up <interface> <ip> <port> …
  *
- * Which of the two is meant is decided by the first argument: `up` begins with an interface, `demo` with a flag.
+ * Which of the two is meant is decided by the first argument: `up` begins with an interface, `demo`
+ * with a flag.
  */
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
@@ -23,8 +24,9 @@ const child = spawn(process.execPath, [join(ROOT, 'dist/src/main.js'), command, 
   stdio: 'inherit',
 });
 
-// A terminal sends Ctrl-C to the child as well. Our part is to stay until it has cleaned up; other senders
-// (`timeout`, a service manager) signal this process alone, so it hands on what it gets. Twice does no harm.
+// A terminal sends Ctrl-C to the child as well. Our part is to stay until it has cleaned up; other
+// senders (`timeout`, a service manager) signal this process alone, so it hands on what it gets.
+// Twice does no harm.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
 
 child.on('exit', (status, signal) => {

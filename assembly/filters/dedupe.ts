@@ -1,21 +1,22 @@
 /**
- * A/B arbitration: two copies of a MoldUDP64 feed arrive at one address, and subscribers get the first
- * of each sequence number. What one line loses comes from the other; both can be lost for a while and
- * nothing is sent twice when they return.
+ * A/B arbitration: two copies of a MoldUDP64 feed arrive at one address, and subscribers get the
+ * first of each sequence number. What one line loses comes from the other; both can be lost for a
+ * while and nothing is sent twice when they return.
  *
  *   0                  10                  18    20
  *   │session           │sequence           │count│ messages         the payload, big-endian
  *
  * A packet holds the messages [sequence, sequence + count). It goes out if one of them has not gone
- * out before; a packet of the past that was missing goes out late, in the order of arrival. Count 0 is a
- * heartbeat and 0xffff the end of the session: they bear no message, and go out as those of one source
- * do, the other's being dropped until that one has been silent for HEARTBEAT_NS_MAX. Packets too short for
- * the header go out as they are: what is not understood is not withheld.
+ * out before; a packet of the past that was missing goes out late, in the order of arrival. Count 0
+ * is a heartbeat and 0xffff the end of the session: they bear no message, and go out as those of
+ * one source do, the other's being dropped until that one has been silent for HEARTBEAT_NS_MAX.
+ * Packets too short for the header go out as they are: what is not understood is not withheld.
  *
- * It takes no parameter: the decision is the packet's, the same for all its subscribers. The state is
- * in the state block, so it is committed with the burst, and a worker's successor goes on with it.
- * Up to SESSIONS_MAX sessions are known at once; another one replaces that which was silent for longest.
- * The name of a session must not be used again for other messages (MoldUDP64 sees to that).
+ * It takes no parameter: the decision is the packet's, the same for all its subscribers. The state
+ * is in the state block, so it is committed with the burst, and a worker's successor goes on with
+ * it. Up to SESSIONS_MAX sessions are known at once; another one replaces that which was silent for
+ * longest. The name of a session must not be used again for other messages (MoldUDP64 sees to
+ * that).
  */
 import { STATE_SIZE } from '../layout';
 import { PACKET_SOURCE_IP, PACKET_SOURCE_PORT } from '../rewrite';
@@ -92,7 +93,10 @@ class Session {
   }
 }
 
-/** The state; its mark is of the packet that was decided on last. Counters are of packets unless they say messages. */
+/**
+ * The state; its mark is of the packet that was decided on last. Counters are of packets unless
+ * they say messages.
+ */
 @unmanaged
 class Arbitration extends PacketMark {
   goes_out: bool;
@@ -144,7 +148,10 @@ class Arbitration extends PacketMark {
     return oldest;
   }
 
-  /** What came before the first packet that is seen has not gone out: the slower line may still bring it. */
+  /**
+   * What came before the first packet that is seen has not gone out: the slower line may still
+   * bring it.
+   */
   private begin(session: Session, sequence: u64): void {
     session.used = this.packets;
     session.next = sequence;
@@ -158,7 +165,8 @@ class Arbitration extends PacketMark {
     const ip = load<u32>(job.packet, PACKET_SOURCE_IP);
     const port = load<u16>(job.packet, PACKET_SOURCE_PORT);
     const is_same = session.heartbeat_ip == ip && session.heartbeat_port == port;
-    const silence = job.receive_ns - session.heartbeat_ns; // of a clock that was set back: very long
+    // of a clock that was set back: very long
+    const silence = job.receive_ns - session.heartbeat_ns;
     if (!is_same && silence <= HEARTBEAT_NS_MAX) return false;
     session.heartbeat_ns = job.receive_ns;
     session.heartbeat_ip = ip;

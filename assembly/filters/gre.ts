@@ -3,10 +3,10 @@
  * without checksum), then an IPv4 and UDP datagram. 24 bytes longer than the plain copy, and as
  * such held against the MTU.
  *
- * Parameter: `inner=subscriber` (default): the inner datagram is the plain copy, so that the far end
- * delivers it to the subscriber's port; `inner=feed`: the addresses and ports of the feed as they
- * came, as if the far end were on the feed's own network (a multicast group stays one). A parameter
- * that cannot be read drops the subscriber's copies. No state.
+ * Parameter: `inner=subscriber` (default): the inner datagram is the plain copy, so that the far
+ * end delivers it to the subscriber's port; `inner=feed`: the addresses and ports of the feed as
+ * they came, as if the far end were on the feed's own network (a multicast group stays one). A
+ * parameter that cannot be read drops the subscriber's copies. No state.
  *
  *   40        54          74    76    78           98      106
  *   │Ethernet │IPv4, 47   │ 0000│ 0800│inner IPv4  │UDP     │ payload
@@ -50,7 +50,10 @@ class Gre extends Job {
     this.send(START, OUTER_SIZE + HEADER_SIZE, HEADER_SIZE);
   }
 
-  /** The packet's own IPv4 and UDP header, but for the UDP checksum, which a local sender leaves unfilled. */
+  /**
+   * The packet's own IPv4 and UDP header, but for the UDP checksum, which a local sender leaves
+   * unfilled.
+   */
   @inline private keep_feed(): void {
     const header = this.header;
     const packet = this.packet;

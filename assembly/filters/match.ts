@@ -2,8 +2,8 @@
  * The plain rewrite of packets that have certain bytes at a certain place: one symbol, one type of
  * message, one MoldUDP64 session. Others are dropped, for this subscriber.
  *
- * Parameter: `offset=0…65535` into the UDP payload (default 0); `text=` and `hex=` the bytes that must
- * stand there, each with alternatives behind commas, such as `offset=24 text=AAPL,MSFT` or
+ * Parameter: `offset=0…65535` into the UDP payload (default 0); `text=` and `hex=` the bytes that
+ * must stand there, each with alternatives behind commas, such as `offset=24 text=AAPL,MSFT` or
  * `hex=4d4f4c44`. A text ends at a space or comma, so bytes like those are given in hex. It matches
  * from its first byte to its last: `AAPL` also finds `AAPLX`, `4141504c20` does not. Without any
  * bytes, or with a parameter that cannot be read, the subscriber gets nothing. No state.
@@ -63,7 +63,8 @@ class Wanted extends Settings {
     if (size == 0) return false;
     store<u8>(open, <u8>size);
     this.list_size = <u32>(open + 1 + <usize>size - this.list);
-    assert(this.list_size <= PARAM_SIZE); // as many sizes as commas and key, and no more bytes than the text
+    // as many sizes as commas and key, and no more bytes than the text
+    assert(this.list_size <= PARAM_SIZE);
     return true;
   }
 }

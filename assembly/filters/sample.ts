@@ -1,14 +1,15 @@
 /**
- * The plain rewrite of one packet in N, for a subscriber that watches a feed rather than trades on it.
+ * The plain rewrite of one packet in N, for a subscriber that watches a feed rather than trades on
+ * it.
  *
- * Parameter: `n=1…4294967295` (needed), such as `n=10`. Without it, or with one that cannot be read,
- * the subscriber gets nothing.
+ * Parameter: `n=1…4294967295` (needed), such as `n=10`. Without it, or with one that cannot be
+ * read, the subscriber gets nothing.
  *
- * Packets are counted once for all subscribers, and a subscriber gets those whose number, shifted by
- * its epoch, is a multiple of its N: exactly one in N, and not the same ones for all, so that the
- * samples of many do not leave in one burst. The count is the module's own and starts anew when it is
- * loaded or its worker replaced: one sample comes early or late then, which is not worth a block of
- * state that every burst would have to commit.
+ * Packets are counted once for all subscribers, and a subscriber gets those whose number, shifted
+ * by its epoch, is a multiple of its N: exactly one in N, and not the same ones for all, so that
+ * the samples of many do not leave in one burst. The count is the module's own and starts anew when
+ * it is loaded or its worker replaced: one sample comes early or late then, which is not worth a
+ * block of state that every burst would have to commit.
  */
 import { SUBSCRIBER_EPOCH } from '../layout';
 import { Job, PacketMark, burst } from '../sdk';

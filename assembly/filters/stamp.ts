@@ -1,11 +1,11 @@
 /**
  * The plain rewrite with a time in the payload: eight bytes at a given offset become the time at
- * which the packet was received, nanoseconds since 1970 (CLOCK_REALTIME), big-endian. What they held
- * is lost, so the feed must keep room for them.
+ * which the packet was received, nanoseconds since 1970 (CLOCK_REALTIME), big-endian. What they
+ * held is lost, so the feed must keep room for them.
  *
  * Parameter: `offset=0…206` into the UDP payload (needed), such as `offset=20`. Without it, or with
- * one that cannot be read, the subscriber's copies are dropped. A packet that ends before the eighth
- * byte is sent unstamped. No state.
+ * one that cannot be read, the subscriber's copies are dropped. A packet that ends before the
+ * eighth byte is sent unstamped. No state.
  *
  * Payload bytes are read-only, so the header stands for those up to the stamp's end as well: it
  * carries 42 + offset + 8 bytes, which must fit a slot of SLOT_SIZE, whence the limit.

@@ -1,6 +1,6 @@
 /**
- * What has become of the messages of a run: received, twice, late. The first `warmUp` of them are sent and looked at
- * like the others, and counted nowhere. Pure.
+ * What has become of the messages of a run: received, twice, late. The first `warmUp` of them are
+ * sent and looked at like the others, and counted nowhere. Pure.
  */
 import { CORRUPT, FOREIGN } from './message.js';
 

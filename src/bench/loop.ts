@@ -1,15 +1,20 @@
 /**
- * The loop of a measurement: sends each message when it is due, takes copies as they come, and looks at the clock
- * for each. It never waits for a copy before it sends (open loop), and times a round trip from when the message was
- * due, so that a sender or a replicator that stalls cannot hide what the stall cost.
+ * The loop of a measurement: sends each message when it is due, takes copies as they come, and
+ * looks at the clock for each. It never waits for a copy before it sends (open loop), and times a
+ * round trip from when the message was due, so that a sender or a replicator that stalls cannot
+ * hide what the stall cost.
  *
- * One thread does both, by turns: on a small machine a second busy thread would take the replicator's core. It spins
- * around each send and sleeps only where the next one is further away. All times are nanoseconds.
+ * One thread does both, by turns: on a small machine a second busy thread would take the
+ * replicator's core. It spins around each send and sleeps only where the next one is further away.
+ * All times are nanoseconds.
  */
 import type { Account } from './account.js';
 import type { Messages } from './message.js';
 
-/** Messages sent in a row when they are overdue, and copies taken in a row, before the other gets its turn. */
+/**
+ * Messages sent in a row when they are overdue, and copies taken in a row, before the other gets
+ * its turn.
+ */
 const SEND_BATCH = 4;
 const RECEIVE_BATCH = 16;
 /** How long before a send, and after it while its copy is missing, the loop spins. */
@@ -37,7 +42,10 @@ export interface World {
   /** The length of the packet that was put into `into`, or -1 after at most `waitUs`. */
   receive(into: Buffer, waitUs: number): number;
   isStopped(): boolean;
-  /** Told of each send and each first copy of a counted message; `index` counts from the end of the warm-up. */
+  /**
+   * Told of each send and each first copy of a counted message; `index` counts from the end of the
+   * warm-up.
+   */
   sent(index: number, dueNs: number, atNs: number): void;
   received(index: number, dueNs: number, atNs: number): void;
 }

@@ -1,15 +1,21 @@
 /**
- * A measurement from its sockets to its result: opens them, starts the measuring thread, tells about progress, and
- * passes on the wish to stop.
+ * A measurement from its sockets to its result: opens them, starts the measuring thread, tells
+ * about progress, and passes on the wish to stop.
  */
 import { closeSync } from 'node:fs';
 import type { Histogram } from 'node:perf_hooks';
 import { Worker } from 'node:worker_threads';
-import { addon } from '../addon.js';
-import { Failure, messageOf } from '../errors.js';
+import { Failure, messageOf } from '../domain/errors.js';
+import { addon } from '../memory/addon.js';
 import { randomRun } from './message.js';
 import type { Plan } from './plan.js';
-import type { MessageLog, Shared, ThreadOptions, ThreadResult, ThreadTell } from './thread-messages.js';
+import type {
+  MessageLog,
+  Shared,
+  ThreadOptions,
+  ThreadResult,
+  ThreadTell,
+} from './thread-messages.js';
 
 /** Over a second of copies at 20k a second, where the kernel grants it. */
 const RECEIVE_BUFFER_SIZE = 16 * 1024 * 1024;
@@ -35,7 +41,10 @@ export interface MeasureOptions {
   readonly onProgress: (progress: Progress) => void;
 }
 
-/** The sockets of a measurement: copies come to one; the other is connected, so that a refusal is told. */
+/**
+ * The sockets of a measurement: copies come to one; the other is connected, so that a refusal is
+ * told.
+ */
 export class Sockets {
   readonly receiveFd: number;
   readonly sendFd: number;
@@ -65,10 +74,14 @@ export async function measure(sockets: Sockets, options: MeasureOptions): Promis
   const shared: Shared = { stop: new SharedArrayBuffer(4), progress: new SharedArrayBuffer(16) };
   const times = () => new SharedArrayBuffer(plan.count * Float64Array.BYTES_PER_ELEMENT);
   const log = plan.csv === null ? null : { sent: times(), received: times() };
-  const schedule = { total: plan.warmUp + plan.count, warmUp: plan.warmUp, intervalNs: 1e9 / plan.rate };
+  const schedule = {
+    total: plan.warmUp + plan.count,
+    warmUp: plan.warmUp,
+    intervalNs: 1e9 / plan.rate,
+  };
   const { sendFd, receiveFd } = sockets;
   const workerData: ThreadOptions = { schedule, run: randomRun(), sendFd, receiveFd, shared, log };
-  const worker = new Worker(new URL('thread-main.js', import.meta.url), { workerData });
+  const worker = new Worker(new URL('./thread-main.js', import.meta.url), { workerData });
   const stop = () => Atomics.store(new Int32Array(shared.stop), 0, 1);
   if (signal.aborted) stop();
   signal.addEventListener('abort', stop, { once: true });

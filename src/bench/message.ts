@@ -1,18 +1,24 @@
 /**
- * The trade message that a measurement sends: valid JSON of one fixed length, in the form that exchanges publish
- * trades in. `t` is the message's id and `b` the run's, ten digits each, so that a copy tells which message of which
- * run it is; everything else is the same in all messages of a run.
+ * The trade message that a measurement sends: valid JSON of one fixed length, in the form that
+ * exchanges publish trades in. `t` is the message's id and `b` the run's, ten digits each, so that
+ * a copy tells which message of which run it is; everything else is the same in all messages of a
+ * run.
  */
 
-const ID_FIRST = 1_000_000_000; // ten digits, none of them a leading zero: JSON knows no such numbers
+// ten digits, none of them a leading zero: JSON knows no such numbers
+const ID_FIRST = 1_000_000_000;
 const ID_DIGITS = 10;
 const ZERO = 0x30;
 
-/** What `read` says of a packet that is no message of this run, and of one that is, but was changed. */
+/**
+ * What `read` says of a packet that is no message of this run, and of one that is, but was changed.
+ */
 export const FOREIGN = -1;
 export const CORRUPT = -2;
 
-/** A run's id at random: two measurements through one replicator do not count each other's copies. */
+/**
+ * A run's id at random: two measurements through one replicator do not count each other's copies.
+ */
 export function randomRun(): number {
   return ID_FIRST + Math.floor(Math.random() * 8 * ID_FIRST);
 }

@@ -1,6 +1,6 @@
 /** Words of `fantail bench` and `market_data_provider_client` → a checked plan. */
-import { addressOf, integerOf, numberOf, portOf } from '../arguments.js';
-import { UsageError } from '../errors.js';
+import { addressOf, integerOf, numberOf, portOf } from '../cli/arguments.js';
+import { UsageError } from '../domain/errors.js';
 
 export const COUNT_MAX = 100_000_000;
 /** With --csv two times of every message are kept: 160 MB. */
@@ -42,7 +42,10 @@ export interface Plan {
   readonly asJson: boolean;
 }
 
-export function planOf(words: MeasureWords, { warmUp = '0', csv, netns, json }: MeasureFlags): Plan {
+export function planOf(
+  words: MeasureWords,
+  { warmUp = '0', csv, netns, json }: MeasureFlags,
+): Plan {
   const count = integerOf('count', words.count, { min: 1, max: COUNT_MAX });
   if (csv !== undefined && count > CSV_COUNT_MAX)
     throw new UsageError(
@@ -50,7 +53,10 @@ export function planOf(words: MeasureWords, { warmUp = '0', csv, netns, json }: 
     );
   return {
     replicator: { ip: addressOf('replicator_ip', words.ip), port: portOf('port', words.port) },
-    local: { ip: addressOf('local_ip', words.localIp), port: portOf('local_port', words.localPort) },
+    local: {
+      ip: addressOf('local_ip', words.localIp),
+      port: portOf('local_port', words.localPort),
+    },
     count,
     rate: numberOf('rate', words.rate, { min: RATE_MIN, max: RATE_MAX }),
     warmUp: integerOf('--warm-up', warmUp, { min: 0, max: WARM_UP_MAX }),

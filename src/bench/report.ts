@@ -1,7 +1,10 @@
-/** The result of a measurement: as an object for programs, as a page for people, as lines of a CSV file. */
+/**
+ * The result of a measurement: as an object for programs, as a page for people, as lines of a CSV
+ * file.
+ */
 import { once } from 'node:events';
 import type { WriteStream } from 'node:fs';
-import { grouped, tableLines } from '../table.js';
+import { grouped, tableLines } from '../terminal/tables.js';
 import type { Measured } from './measure.js';
 import type { Plan } from './plan.js';
 import { type Bar, barLines, barsOf, microseconds, type Summary } from './times.js';
@@ -99,7 +102,10 @@ export function pageOf(result: Result): string[] {
     .filter(([, number]) => number > 0)
     .map(([name, number]) => `, ${grouped(number)} ${name}`);
   const head = ['µs', ...Object.keys(round_trip_ns).map(shortName)];
-  const row = (name: string, summary: Summary) => [name, ...Object.values(summary).map(microseconds)];
+  const row = (name: string, summary: Summary) => [
+    name,
+    ...Object.values(summary).map(microseconds),
+  ];
   return [
     `sent ${grouped(sent)} of ${grouped(count)} at ${grouped(result.actual_rate)}/s (${grouped(rate)}/s asked)` +
       (result.interrupted ? ', interrupted' : ''),
@@ -117,7 +123,9 @@ function shortName(name: string): string {
   return name.replace(/^p99(9+)$/, 'p99.$1');
 }
 
-/** A line a message, nanoseconds from when the first one was due; empty where something never came. */
+/**
+ * A line a message, nanoseconds from when the first one was due; empty where something never came.
+ */
 export async function writeCsv(file: WriteStream, plan: Plan, measured: Measured): Promise<void> {
   const { log } = measured;
   if (log === null) return;

@@ -1,18 +1,22 @@
 /**
- * A measurement as a command: subscribes, measures, takes the subscription back whatever happens, reports. The two
- * commands that do this differ in how they subscribe.
+ * A measurement as a command: subscribes, measures, takes the subscription back whatever happens,
+ * reports. The two commands that do this differ in how they subscribe.
  */
 import { once } from 'node:events';
 import { createWriteStream, type WriteStream } from 'node:fs';
-import { Failure, messageOf } from '../errors.js';
-import { grouped } from '../table.js';
+import { Failure, messageOf } from '../domain/errors.js';
+import { grouped } from '../terminal/tables.js';
 import { type Measured, measure, type Progress, Sockets } from './measure.js';
 import type { Plan } from './plan.js';
 import { pageOf, resultOf, warningsOf, writeCsv } from './report.js';
 import type { Subscribe } from './subscription.js';
 import { microseconds } from './times.js';
 
-export async function runMeasurement(plan: Plan, subscribe: Subscribe, signal: AbortSignal): Promise<void> {
+export async function runMeasurement(
+  plan: Plan,
+  subscribe: Subscribe,
+  signal: AbortSignal,
+): Promise<void> {
   const file = plan.csv === null ? null : await openFile(plan.csv);
   const sockets = new Sockets(plan);
   let measured: Measured;
@@ -37,7 +41,10 @@ export async function runMeasurement(plan: Plan, subscribe: Subscribe, signal: A
     throw new Failure(nothingCame(plan, result.refused));
 }
 
-/** The subscription is taken back also when the work fails, whose failure is then the one that is told. */
+/**
+ * The subscription is taken back also when the work fails, whose failure is then the one that is
+ * told.
+ */
 async function whileSubscribed(
   { local }: Plan,
   subscribe: Subscribe,
@@ -79,7 +86,8 @@ function progressLine({ count }: Plan, { seconds, sent, received, roundTrip }: P
 
 function nothingCame({ replicator, local }: Plan, refused: number): string {
   const feed = `${replicator.ip}:${replicator.port}`;
-  if (refused > 0) return `nobody listens at ${feed}: give the listen_ip and listen_port of fantail up`;
+  if (refused > 0)
+    return `nobody listens at ${feed}: give the listen_ip and listen_port of fantail up`;
   return (
     `nothing came back: is ${feed} the feed of that replicator (its stats count what it received), ` +
     `and does ${local.ip}:${local.port} lead here, through any firewall`

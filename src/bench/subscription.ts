@@ -1,14 +1,17 @@
 /**
- * A measurement's own subscription: made before the first message, taken back after the last. One that was there
- * before stays: it is somebody else's.
+ * A measurement's own subscription: made before the first message, taken back after the last. One
+ * that was there before stays: it is somebody else's.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type ClientFlags, orThrow, withClient } from '../client.js';
-import type { LegacyClient } from '../legacy-client.js';
-import type { SubscriberRow } from '../protocol.js';
+import { type ClientFlags, orThrow, withClient } from '../control/client.js';
+import type { SubscriberRow } from '../control/protocol.js';
+import type { LegacyClient } from '../legacy/client.js';
 import type { Endpoint } from './plan.js';
 
-/** Until copies go straight to us, rather than through the kernel while our MAC address is asked for. */
+/**
+ * Until copies go straight to us, rather than through the kernel while our MAC address is asked
+ * for.
+ */
 const LIVE_MS_MAX = 1000;
 const ASK_AGAIN_MS = 20;
 /** Legacy control tells no state: time to be found in. */
@@ -38,19 +41,29 @@ export async function subscribe(flags: ClientFlags, { ip, port }: Endpoint): Pro
     }
     const notes = [
       ...(existing === true ? [`${ip}:${port} ${STAYS}`] : []),
-      ...(state === 'live' ? [] : [`${ip}:${port} is ${state}, not live: copies may take the slow way`]),
+      ...(state === 'live'
+        ? []
+        : [`${ip}:${port} is ${state}, not live: copies may take the slow way`]),
     ];
     const end = async () => {
       if (existing === true) return;
       // A connection of its own: the first one may not have outlived a long run.
-      await withClient(flags, async (later) => orThrow(await later.ask({ op: 'remove', ip, port })));
+      await withClient(flags, async (later) =>
+        orThrow(await later.ask({ op: 'remove', ip, port })),
+      );
     };
     return { note: notes.length === 0 ? null : notes.join('; '), end };
   });
 }
 
-/** By legacy control, which does not tell whether somebody was there already: its list does, up to 255. */
-export async function subscribeLegacy(client: LegacyClient, { ip, port }: Endpoint): Promise<Subscription> {
+/**
+ * By legacy control, which does not tell whether somebody was there already: its list does, up to
+ * 255.
+ */
+export async function subscribeLegacy(
+  client: LegacyClient,
+  { ip, port }: Endpoint,
+): Promise<Subscription> {
   const before = await client.list();
   const isThere = before.some((each) => each.ip === ip && each.port === port);
   await client.add({ ip, port });

@@ -1,18 +1,21 @@
 /**
- * The measuring thread: a loop over two sockets and the clock that never returns to an event loop until the run is
- * over. The thread that started it shows progress and hears Ctrl-C.
+ * The measuring thread: a loop over two sockets and the clock that never returns to an event loop
+ * until the run is over. The thread that started it shows progress and hears Ctrl-C.
  */
 import { writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
-import { addon } from '../addon.js';
-import { messageOf } from '../errors.js';
+import { messageOf } from '../domain/errors.js';
+import { addon } from '../memory/addon.js';
 import { Account } from './account.js';
 import { Loop, type World } from './loop.js';
 import { Messages } from './message.js';
 import type { ThreadOptions, ThreadResult, ThreadTell } from './thread-messages.js';
 import { Times } from './times.js';
 
-/** Messages that pass through the code before the first is sent, so that V8 has compiled what is measured with. */
+/**
+ * Messages that pass through the code before the first is sent, so that V8 has compiled what is
+ * measured with.
+ */
 const REHEARSED = 20_000;
 
 const options = workerData as ThreadOptions; // written by measure.ts and by nobody else
@@ -78,7 +81,10 @@ function rehearse(): void {
 
 let refused = 0;
 
-/** False: the socket is full, or its last packet was refused by the far end; either way this one has not left. */
+/**
+ * False: the socket is full, or its last packet was refused by the far end; either way this one has
+ * not left.
+ */
 function send(message: Buffer): boolean {
   try {
     writeSync(options.sendFd, message);

@@ -10,7 +10,9 @@ export interface ThreadOptions {
   readonly sendFd: number;
   readonly receiveFd: number;
   readonly shared: Shared;
-  /** Time of each counted message, nanoseconds from when the first one was due; null: nobody asks. */
+  /**
+   * Time of each counted message, nanoseconds from when the first one was due; null: nobody asks.
+   */
   readonly log: MessageLog | null;
 }
 

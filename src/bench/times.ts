@@ -1,6 +1,6 @@
 /**
- * Times of many messages: percentiles by HDR histogram (the one that Node has built in, to three significant digits),
- * and counts on a logarithmic scale for the picture. Nanoseconds.
+ * Times of many messages: percentiles by HDR histogram (the one that Node has built in, to three
+ * significant digits), and counts on a logarithmic scale for the picture. Nanoseconds.
  */
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
 
@@ -13,7 +13,14 @@ const JOINS = [1, 2, 4, 5, 10, 20];
 const ROWS_MAX = 18;
 const FULL_WIDTH = 40;
 
-export const percentiles = { p50: 50, p90: 90, p95: 95, p99: 99, p999: 99.9, p9999: 99.99 } as const;
+export const percentiles = {
+  p50: 50,
+  p90: 90,
+  p95: 95,
+  p99: 99,
+  p999: 99.9,
+  p9999: 99.99,
+} as const;
 
 /** `min` to `p9999`, in nanoseconds; all 0 if there were none. */
 export type Summary = Record<'min' | 'mean' | 'max' | keyof typeof percentiles, number>;
@@ -79,7 +86,10 @@ export function barsOf(counts: Float64Array): Bar[] {
 
 /** 12345 ns → 12.3; always one digit behind the point. */
 export function microseconds(ns: number): string {
-  return (ns / 1000).toLocaleString('en-US', { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+  return (ns / 1000).toLocaleString('en-US', {
+    minimumFractionDigits: 1,
+    maximumFractionDigits: 1,
+  });
 }
 
 /** The bars as lines of a terminal. */

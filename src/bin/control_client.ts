@@ -1,10 +1,13 @@
 #!/usr/bin/env node
-/** `control_client <replicator_ip> add|remove <ip> <port> | list`: subscribers, by the legacy UDP protocol. */
-import { addressOf, destinationOf, portOf } from '../arguments.js';
-import { command, runProgram, untilInterrupted, version } from '../cli.js';
-import { UsageError } from '../errors.js';
-import { LegacyClient } from '../legacy-client.js';
-import { LEGACY_PORT } from '../legacy-protocol.js';
+/**
+ * `control_client <replicator_ip> add|remove <ip> <port> | list`: subscribers, by the legacy UDP
+ * protocol.
+ */
+import { addressOf, destinationOf, portOf } from '../cli/arguments.js';
+import { command, runProgram, untilInterrupted, version } from '../cli/program.js';
+import { UsageError } from '../domain/errors.js';
+import { LegacyClient } from '../legacy/client.js';
+import { LEGACY_PORT } from '../legacy/protocol.js';
 
 interface Flags {
   controlPort?: string;
@@ -21,7 +24,8 @@ async function control(
   flags: Flags,
 ): Promise<void> {
   const [ip, port] = words;
-  const say = (line: string, value: object) => console.log(flags.json ? JSON.stringify(value) : line);
+  const say = (line: string, value: object) =>
+    console.log(flags.json ? JSON.stringify(value) : line);
   if (operation === 'list') {
     if (words.length > 0) throw new UsageError('list takes no address');
     const destinations = await client.list();
@@ -31,7 +35,8 @@ async function control(
   }
   if (operation !== 'add' && operation !== 'remove')
     throw new UsageError(`operation must be add, remove or list, not '${operation}'`);
-  if (ip === undefined || port === undefined) throw new UsageError(`${operation} takes <ip> <port>`);
+  if (ip === undefined || port === undefined)
+    throw new UsageError(`${operation} takes <ip> <port>`);
   await client[operation](destinationOf(ip, port));
   say(DONE, { ok: true });
 }

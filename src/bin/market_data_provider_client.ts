@@ -1,12 +1,13 @@
 #!/usr/bin/env node
-/**
- * `market_data_provider_client <replicator_ip> <port> <local_ip> <local_port> <count> <rate>`: `fantail bench` that
- * subscribes by the legacy UDP protocol, and takes that back.
- */
-import { portOf } from '../arguments.js';
 import { type MeasureFlags, planOf } from '../bench/plan.js';
 import { runMeasurement } from '../bench/run.js';
 import { subscribeLegacy } from '../bench/subscription.js';
+/**
+ * `market_data_provider_client <replicator_ip> <port> <local_ip> <local_port> <count> <rate>`:
+ * `fantail bench` that subscribes by the legacy UDP protocol, and takes that back.
+ */
+import { portOf } from '../cli/arguments.js';
+import { declareMeasure } from '../cli/declarations.js';
 import {
   command,
   interruption,
@@ -14,16 +15,17 @@ import {
   runProgram,
   untilInterrupted,
   version,
-} from '../cli.js';
-import { declareMeasure } from '../declarations.js';
-import { LegacyClient } from '../legacy-client.js';
-import { LEGACY_PORT } from '../legacy-protocol.js';
+} from '../cli/program.js';
+import { LegacyClient } from '../legacy/client.js';
+import { LEGACY_PORT } from '../legacy/protocol.js';
 
 type Flags = MeasureFlags & { controlPort?: string };
 
 const program = declareMeasure(command('market_data_provider_client'))
   .usage('<replicator_ip> <port> <local_ip> <local_port> <count> <rate>')
-  .description('Measure round trips: subscribe by legacy control, send trade messages, time their copies.')
+  .description(
+    'Measure round trips: subscribe by legacy control, send trade messages, time their copies.',
+  )
   .option('--control-port <n>', `UDP port of legacy control (default: ${LEGACY_PORT})`)
   .version(version, '--version', 'print the version')
   .action(

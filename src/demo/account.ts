@@ -1,5 +1,6 @@
 /**
- * One subscriber's account of a numbered feed: what came, what is missing, what came twice or late. Pure.
+ * One subscriber's account of a numbered feed: what came, what is missing, what came twice or late.
+ * Pure.
  */
 import type { Latency, Snapshot } from './messages.js';
 
@@ -38,7 +39,10 @@ export class Account {
     this.#received++;
   }
 
-  /** Counts the packets up to `through`; later ones wait for the next snapshot. A gap is lost once a later one came. */
+  /**
+   * Counts the packets up to `through`; later ones wait for the next snapshot. A gap is lost once a
+   * later one came.
+   */
   snapshot(through: number): Snapshot {
     let received = this.#received;
     for (let later = Math.max(through + 1, this.#first); later <= this.#highest; later++) {

@@ -1,5 +1,6 @@
 /**
- * The feed of the demo, a process of its own: numbered, timed packets at a steady pace, whatever becomes of them.
+ * The feed of the demo, a process of its own: numbered, timed packets at a steady pace, whatever
+ * becomes of them.
  */
 import { createSocket } from 'node:dgram';
 import {
@@ -17,9 +18,12 @@ const REPORT_MS = 100;
 /** Packets of one tick after a stall: what is due beyond comes with the next ticks. */
 const TICK_PACKETS_MAX = 1000;
 /** A payload may wait in libuv's queue while the next ones are written. */
-const PAYLOADS = Array.from({ length: 4 * TICK_PACKETS_MAX }, () => Buffer.alloc(PAYLOAD_SIZE, 0x2e));
+const PAYLOADS = Array.from({ length: 4 * TICK_PACKETS_MAX }, () =>
+  Buffer.alloc(PAYLOAD_SIZE, 0x2e),
+);
 
-const options = JSON.parse(process.argv[2] ?? '{}') as FeedOptions; // written by helpers.ts and by nobody else
+// written by helpers.ts and by nobody else
+const options = JSON.parse(process.argv[2] ?? '{}') as FeedOptions;
 const tell = (message: FeedTell) => process.send?.(message);
 const socket = createSocket('udp4');
 let sent = 0;
@@ -57,7 +61,8 @@ process.on('message', (message: FeedAsk) => {
   else stop();
 });
 process.on('disconnect', () => process.exit(0));
-// A refusal by the far end (nobody listens there) arrives here as well as at the packet that met it.
+// A refusal by the far end (nobody listens there) arrives here as well as at the packet that met
+// it.
 socket.on('error', () => undefined);
 socket.bind(0, options.sourceIp, () => {
   socket.connect(options.targetPort, options.targetIp, () => tell({ tell: 'ready' }));

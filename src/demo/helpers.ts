@@ -1,14 +1,14 @@
 /**
  * The processes of a demo: listeners and feed at the far end, and the replicator itself.
  *
- * Each is a session of its own, so that a Ctrl-C in the terminal reaches the demo alone, which then ends them in
- * order. If the demo is killed, helpers end as their channel closes, and the replicator gets SIGTERM from the kernel
- * (setpriv --pdeathsig).
+ * Each is a session of its own, so that a Ctrl-C in the terminal reaches the demo alone, which then
+ * ends them in order. If the demo is killed, helpers end as their channel closes, and the
+ * replicator gets SIGTERM from the kernel (setpriv --pdeathsig).
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { Failure } from '../errors.js';
+import { Failure } from '../domain/errors.js';
 import type {
   FeedAsk,
   FeedOptions,
@@ -31,7 +31,11 @@ const LAST_WORDS_MS = 50;
 const scriptPath = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
 /** `work`, or a Failure after a while. */
-async function within<Value>(milliseconds: number, what: string, work: Promise<Value>): Promise<Value> {
+async function within<Value>(
+  milliseconds: number,
+  what: string,
+  work: Promise<Value>,
+): Promise<Value> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(
@@ -57,9 +61,14 @@ async function end(child: ChildProcess): Promise<void> {
 }
 
 /** Starts a helper script in the far namespace, with a channel to it. */
-function startHelper(script: string, scene: Scene, options: FeedOptions | ListenerOptions): ChildProcess {
+function startHelper(
+  script: string,
+  scene: Scene,
+  options: FeedOptions | ListenerOptions,
+): ChildProcess {
   const node = [process.execPath, scriptPath(script), JSON.stringify(options)];
-  const command = scene.farNamespace === null ? node : ['ip', 'netns', 'exec', scene.farNamespace, ...node];
+  const command =
+    scene.farNamespace === null ? node : ['ip', 'netns', 'exec', scene.farNamespace, ...node];
   return spawn(command[0] ?? 'ip', command.slice(1), {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     detached: true,
@@ -115,7 +124,10 @@ export class Listener {
     });
   }
 
-  /** Begins a new account: owed is everything from sequence `from` on, or with null from the first that comes. */
+  /**
+   * Begins a new account: owed is everything from sequence `from` on, or with null from the first
+   * that comes.
+   */
   restart(from: number | null): void {
     this.#ask({ ask: 'restart', from });
   }
@@ -253,7 +265,10 @@ export class ReplicatorProcess {
   }
 }
 
-/** A line of its log without the time; null for one below a warning. As log.ts prints it: `[time] WARN: sentence`. */
+/**
+ * A line of its log without the time; null for one below a warning. As log.ts prints it: `[time]
+ * WARN: sentence`.
+ */
 function saidBy(line: string): string | null {
   const [, level, said] = /^\[[^\]]*\] ([A-Z]+): (.*)$/.exec(line) ?? [];
   if (said === undefined) return line;
@@ -265,12 +280,14 @@ function replicatorCommand({ scene, controlPort, mode, layout }: ReplicatorOptio
   const main = scriptPath('../main.js');
   const command = [process.execPath, main, 'up', interfaceName, listen.ip, String(listen.port)];
   command.push('--control', `127.0.0.1:${controlPort}`);
-  // The link is the demo's own, so legacy control harms nobody there, and existing clients can be tried on it.
+  // The link is the demo's own, so legacy control harms nobody there, and existing clients can be
+  // tried on it.
   if (nearNamespace !== null) command.push('--netns', nearNamespace, '--legacy-control', listen.ip);
   // Over loopback AF_XDP has nothing to offer, and without root it is not to be had.
   const chosen = mode ?? (scene.kind === 'loopback' ? 'socket' : null);
   if (chosen !== null) command.push('--mode', chosen);
   if (layout !== null) command.push('--layout', layout);
-  const hasSetpriv = spawnSync('setpriv', ['--pdeathsig', 'TERM', 'true'], { stdio: 'ignore' }).status === 0;
+  const hasSetpriv =
+    spawnSync('setpriv', ['--pdeathsig', 'TERM', 'true'], { stdio: 'ignore' }).status === 0;
   return hasSetpriv ? ['setpriv', '--pdeathsig', 'TERM', ...command] : command;
 }

@@ -1,5 +1,6 @@
 /**
- * A subscriber of the demo, a process of its own: receives, keeps an account, and answers when asked for it.
+ * A subscriber of the demo, a process of its own: receives, keeps an account, and answers when
+ * asked for it.
  */
 import { createSocket } from 'node:dgram';
 import { Account } from './account.js';
@@ -16,7 +17,8 @@ import {
 const RECEIVE_BUFFER_SIZE = 4 * 1024 * 1024;
 const PORTS_TRIED_MAX = 20;
 
-const options = JSON.parse(process.argv[2] ?? '{}') as ListenerOptions; // written by helpers.ts and by nobody else
+// written by helpers.ts and by nobody else
+const options = JSON.parse(process.argv[2] ?? '{}') as ListenerOptions;
 const tell = (message: ListenerTell) => process.send?.(message);
 let account = new Account(null);
 
@@ -29,7 +31,8 @@ function listen(port: number, triesLeft: number): void {
   });
   socket.on('message', (packet) => {
     const now = process.hrtime.bigint();
-    if (packet.length !== PAYLOAD_SIZE) return; // of somebody who tries another feed on the same link
+    // of somebody who tries another feed on the same link
+    if (packet.length !== PAYLOAD_SIZE) return;
     const latencyNs = Number(now - packet.readBigUInt64LE(SENT_NS_OFFSET));
     account.record(Number(packet.readBigUInt64LE(SEQUENCE_OFFSET)), latencyNs / 1000);
   });

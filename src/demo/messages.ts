@@ -1,11 +1,15 @@
 /**
- * What the demo and its helpers at the far end of the link say to each other, and the payload they send.
+ * What the demo and its helpers at the far end of the link say to each other, and the payload they
+ * send.
  *
- * Helpers are Node processes inside the far namespace (feed-main.ts, listener-main.ts), driven over Node's own
- * process channel; they end when it closes, so none outlives a demo that was killed.
+ * Helpers are Node processes inside the far namespace (feed-main.ts, listener-main.ts), driven over
+ * Node's own process channel; they end when it closes, so none outlives a demo that was killed.
  */
 
-/** Payload: u64 sequence, u64 send time (CLOCK_MONOTONIC ns, one clock for all processes), then filling. */
+/**
+ * Payload: u64 sequence, u64 send time (CLOCK_MONOTONIC ns, one clock for all processes), then
+ * filling.
+ */
 export const SEQUENCE_OFFSET = 0;
 export const SENT_NS_OFFSET = 8;
 export const PAYLOAD_SIZE = 200;
@@ -33,11 +37,14 @@ export interface FeedReport {
   readonly atMs: number;
 }
 
-export type FeedTell = { readonly tell: 'ready' } | ({ readonly tell: 'sent' | 'stopped' } & FeedReport);
+export type FeedTell =
+  | { readonly tell: 'ready' }
+  | ({ readonly tell: 'sent' | 'stopped' } & FeedReport);
 
 /**
- * A snapshot counts sequences up to `through`, so that all subscribers are asked about the same packets. `restart`
- * begins a new account: everything from sequence `from` on is owed, or with null from the first that comes.
+ * A snapshot counts sequences up to `through`, so that all subscribers are asked about the same
+ * packets. `restart` begins a new account: everything from sequence `from` on is owed, or with null
+ * from the first that comes.
  */
 export type ListenerAsk =
   | { readonly ask: 'snapshot'; readonly through: number }

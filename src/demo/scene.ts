@@ -1,15 +1,17 @@
 /**
- * Where the demo takes place: a virtual link between two network namespaces, or the loopback without root.
+ * Where the demo takes place: a virtual link between two network namespaces, or the loopback
+ * without root.
  *
  *   namespace …-near                     namespace …-far
  *   fantail0 10.77.0.1  ──── veth ────  feed0 10.77.0.2 (feed), 10.77.0.11, .12, .13 (subscribers), .14 (yours)
  *
- * The namespaces carry the demo's process id, so that a later demo recognises what a dead one left and removes it.
+ * The namespaces carry the demo's process id, so that a later demo recognises what a dead one left
+ * and removes it.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { readFileSync } from 'node:fs';
-import { messageOf } from '../errors.js';
+import { messageOf } from '../domain/errors.js';
 
 const PREFIX = 'fantail-demo';
 const QUEUES = '2';
@@ -42,7 +44,8 @@ function ip(...args: string[]): string {
   try {
     return execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
   } catch (thrown) {
-    const said = (thrown as { stderr?: unknown }).stderr; // execFileSync puts it there when the program ran
+    // execFileSync puts it there when the program ran
+    const said = (thrown as { stderr?: unknown }).stderr;
     const words = typeof said === 'string' ? said.trim() : '';
     throw new Error(`ip ${args.join(' ')}: ${words === '' ? messageOf(thrown) : words}`);
   }
@@ -83,7 +86,10 @@ export function removeLeftovers(): string[] {
 }
 
 const places = (subnet: string): Place[] =>
-  [0, 1, 2, 3].map((index) => ({ ip: `${subnet}.${11 + index}`, port: FIRST_SUBSCRIBER_PORT + index }));
+  [0, 1, 2, 3].map((index) => ({
+    ip: `${subnet}.${11 + index}`,
+    port: FIRST_SUBSCRIBER_PORT + index,
+  }));
 
 function openLink(): Scene {
   const near = `${PREFIX}-${process.pid}-near`;
@@ -130,7 +136,9 @@ async function freePort(address: string, port: number): Promise<number> {
     });
     if (isFree) return candidate;
   }
-  throw new Error(`no UDP port from ${port} to ${port + PORTS_TRIED_MAX - 1} is free on ${address}`);
+  throw new Error(
+    `no UDP port from ${port} to ${port + PORTS_TRIED_MAX - 1} is free on ${address}`,
+  );
 }
 
 async function openLoopback(reason: string): Promise<Scene> {

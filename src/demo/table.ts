@@ -1,14 +1,16 @@
 /**
- * What the demo shows: one view a second, as a table that stays in place on a terminal, as lines elsewhere, or as one
- * JSON object a line. The renderers are pure; Screen does the writing.
+ * What the demo shows: one view a second, as a table that stays in place on a terminal, as lines
+ * elsewhere, or as one JSON object a line. The renderers are pure; Screen does the writing.
  */
-import type { Stats } from '../protocol.js';
-import { grouped } from '../table.js';
+import type { Stats } from '../control/protocol.js';
+import { grouped } from '../terminal/tables.js';
 import type { Latency, Snapshot } from './messages.js';
 import type { Place, Scene } from './scene.js';
 
 export interface SubscriberView extends Place {
-  /** waiting: no packet yet; silent: it did not answer; removed: the replicator does not serve it. */
+  /**
+   * waiting: no packet yet; silent: it did not answer; removed: the replicator does not serve it.
+   */
   readonly state: 'receiving' | 'waiting' | 'silent' | 'removed';
   readonly rate: number;
   readonly account: Snapshot | null;
@@ -64,7 +66,8 @@ function latencyCells(latency: Latency | null | undefined): string[] {
 function subscriberLine(row: SubscriberView): string {
   const name = `${row.ip}:${row.port}`;
   const { account } = row;
-  if (row.state === 'waiting' || account === null) return `${name.padEnd(COLUMNS[0][1])}  ${row.state}`;
+  if (row.state === 'waiting' || account === null)
+    return `${name.padEnd(COLUMNS[0][1])}  ${row.state}`;
   const counts = [account.received, account.lost, account.duplicated, account.reordered].map(whole);
   const line = cells([name, whole(row.rate), ...counts, ...latencyCells(account.latency)]);
   return row.state === 'receiving' ? line : `${line}  ${row.state}`;
@@ -177,10 +180,14 @@ export class Screen {
     this.#erase();
     // A line that wraps would take two rows and spoil the count.
     const width = this.output.columns > 0 ? this.output.columns - 1 : 120;
-    // The line to copy is the exception: it wraps rather than lose its end, and its rows are counted.
+    // The line to copy is the exception: it wraps rather than lose its end, and its rows are
+    // counted.
     const isWhole = (line: string) => line.includes('npx wscat');
     const shown = lines.map((line) => (isWhole(line) ? line : line.slice(0, width)));
-    this.#drawn = shown.reduce((rows, line) => rows + Math.max(Math.ceil(line.length / (width + 1)), 1), 0);
+    this.#drawn = shown.reduce(
+      (rows, line) => rows + Math.max(Math.ceil(line.length / (width + 1)), 1),
+      0,
+    );
     this.output.write(`${shown.join('\n')}\n`);
   }
 

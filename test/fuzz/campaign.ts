@@ -1,15 +1,16 @@
 /**
- * A fuzzing campaign: random modules, one after the other, each to the checker and, unless a rule refuses it, onto the
- * guarded memory of a worker; after each, every byte of the arena that a filter may not write is compared with what it
- * was. Two children do what could crash (child.ts); a child that dies, does not answer, or answers what it should not,
- * is a fault of ours, as is a changed byte.
+ * A fuzzing campaign: random modules, one after the other, each to the checker and, unless a rule
+ * refuses it, onto the guarded memory of a worker; after each, every byte of the arena that a
+ * filter may not write is compared with what it was. Two children do what could crash (child.ts); a
+ * child that dies, does not answer, or answers what it should not, is a fault of ours, as is a
+ * changed byte.
  *
- * The checker's samples refuse what misbehaves on them, and a filter could behave on those and nowhere else. So a
- * module that only the samples refuse is run too.
+ * The checker's samples refuse what misbehaves on them, and a filter could behave on those and
+ * nowhere else. So a module that only the samples refuse is run too.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { atEnd } from '../program.js';
+import { atEnd } from '../rig/program.js';
 import { Chance, seedOf } from './chance.js';
 import type { Report } from './child.js';
 import { assemble } from './frame.js';
@@ -19,7 +20,9 @@ import { targetedText } from './targeted.js';
 import { filterOf, translatedText } from './translated.js';
 
 const CHILD = fileURLToPath(new URL('./child.js', import.meta.url));
-/** The checker and the optimising compiler are slow on long modules; past this, a child is stuck. */
+/**
+ * The checker and the optimising compiler are slow on long modules; past this, a child is stuck.
+ */
 const ANSWER_MS_MAX = 30_000;
 /** Filters made of one module of binaryen's fuzzer, which takes a second to make. */
 const FILTERS_PER_TRANSLATION = 40;
@@ -133,7 +136,9 @@ export class ReadOnly {
     this.#arena = arena;
     const parts: [number, number][] = [];
     let from = 0;
-    const writable = arena.writable.filter(([start, end]) => end > start).toSorted(([a], [b]) => a - b);
+    const writable = arena.writable
+      .filter(([start, end]) => end > start)
+      .toSorted(([a], [b]) => a - b);
     for (const [start, end] of [...writable, [arena.bytes.length, 0] as const]) {
       parts.push([from, start]);
       from = end;
@@ -150,7 +155,8 @@ export class ReadOnly {
     for (const [index, [start, end]] of this.#parts.entries()) {
       const before = this.#before[index] ?? new Uint8Array();
       const now = this.#arena.bytes.subarray(start, end);
-      if (Buffer.compare(before, now) !== 0) return start + now.findIndex((byte, at) => byte !== before[at]);
+      if (Buffer.compare(before, now) !== 0)
+        return start + now.findIndex((byte, at) => byte !== before[at]);
     }
     return null;
   }
@@ -174,13 +180,18 @@ export class Generator {
       case 'translated':
         return { kind, bytes: assemble(filterOf(await this.#text(index), chance)) };
       case 'mutated': {
-        const text = chance.oneIn(3) ? filterOf(await this.#text(index), chance) : targetedText(chance);
+        const text = chance.oneIn(3)
+          ? filterOf(await this.#text(index), chance)
+          : targetedText(chance);
         return { kind, bytes: mutated(assemble(text), chance) };
       }
     }
   }
 
-  /** What binaryen's fuzzer makes for the modules round this one; for the next ones it is made meanwhile. */
+  /**
+   * What binaryen's fuzzer makes for the modules round this one; for the next ones it is made
+   * meanwhile.
+   */
   #text(index: number): Promise<string> {
     const number = Math.floor(index / FILTERS_PER_TRANSLATION);
     this.#translations.delete(number - 1);
@@ -276,13 +287,24 @@ export class Campaign {
   }
 }
 
-const OUTCOMES = ['generated', 'accepted', 'returned', 'trapped', 'timed out', 'crashed', 'stuck', 'leaked'];
+const OUTCOMES = [
+  'generated',
+  'accepted',
+  'returned',
+  'trapped',
+  'timed out',
+  'crashed',
+  'stuck',
+  'leaked',
+];
 
 /** The counts as lines of text, those that must be zero always among them. */
 export function told({ seed, counts, faults }: Tally): string {
   const lines = KINDS.map((kind) => {
     const more = Object.keys(counts[kind]).filter((outcome) => !OUTCOMES.includes(outcome));
-    const parts = [...OUTCOMES, ...more.sort()].map((outcome) => `${outcome} ${counts[kind][outcome] ?? 0}`);
+    const parts = [...OUTCOMES, ...more.sort()].map(
+      (outcome) => `${outcome} ${counts[kind][outcome] ?? 0}`,
+    );
     return `${kind}: ${parts.join('; ')}`;
   });
   const said = faults.slice(0, 10).map(({ index, kind, what, module }) => {

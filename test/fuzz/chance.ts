@@ -1,6 +1,7 @@
 /**
- * Seeded random choices of the fuzzing campaign: every module has a seed of its own, so that one of them can be made
- * again without those before it. `SEED=n` repeats a run. (mulberry32, as in ../random.ts.)
+ * Seeded random choices of the fuzzing campaign: every module has a seed of its own, so that one of
+ * them can be made again without those before it. `SEED=n` repeats a run. (mulberry32, as in
+ * ../random.ts.)
  */
 
 export class Chance {

@@ -1,17 +1,19 @@
 /**
- * The processes that a random module could crash, so that it does not crash the campaign. Started with its role:
+ * The processes that a random module could crash, so that it does not crash the campaign. Started
+ * with its role:
  *
  *     check   takes a module to checkModule(), as the supervisor does
  *     run     runs it on the guarded memory of a worker, whatever the checker has said of its behaviour
  *
- * It answers each module with one Report. What it does not foresee it reports as `odd`, which fails the campaign.
+ * It answers each module with one Report. What it does not foresee it reports as `odd`, which fails
+ * the campaign.
  */
 import { setFlagsFromString } from 'node:v8';
 import { createContext, Script } from 'node:vm';
-import { FantailError, messageOf } from '../../src/errors.js';
-import { type Burst, COMPILER_FLAGS, checkModule, loadFilter } from '../../src/filter.js';
-import { limits, offsetOf } from '../../src/layout.js';
-import { STATE_EXPORT } from '../../src/rules.js';
+import { FantailError, messageOf } from '../../src/domain/errors.js';
+import { STATE_EXPORT } from '../../src/filters/check/rules.js';
+import { type Burst, COMPILER_FLAGS, checkModule, loadFilter } from '../../src/filters/module.js';
+import { limits, offsetOf } from '../../src/memory/layout.js';
 import { attachGuarded, type Guarded } from './guard.js';
 import { TRIGGER_LENGTH } from './window.js';
 
@@ -28,8 +30,16 @@ const LOAD_MS_MAX = 2000;
 /** Jobs of a call, at each end of the job array. */
 const JOBS = 4;
 
-const { JOBS_MAX, JOB_SIZE, SLOT_SIZE, FRAME_SIZE, RX_FRAMES, SUBSCRIBER_SIZE, STATE_SIZE, VERDICT_UNSET } =
-  limits;
+const {
+  JOBS_MAX,
+  JOB_SIZE,
+  SLOT_SIZE,
+  FRAME_SIZE,
+  RX_FRAMES,
+  SUBSCRIBER_SIZE,
+  STATE_SIZE,
+  VERDICT_UNSET,
+} = limits;
 const { WINDOW_JOBS, WINDOW_SLOTS, WINDOW_STATE, WINDOW_SUBSCRIBERS, WINDOW_FRAMES } = limits;
 const VERDICT = offsetOf('job', 'verdict');
 
@@ -40,7 +50,11 @@ async function check(bytes: Uint8Array): Promise<Report> {
     await checkModule(bytes);
     return { is: 'accepted' };
   } catch (error) {
-    if (error instanceof FantailError && error.code === 'FILTER_REJECTED' && error.message.length > 0) {
+    if (
+      error instanceof FantailError &&
+      error.code === 'FILTER_REJECTED' &&
+      error.message.length > 0
+    ) {
       return { is: 'refused', sentence: error.message };
     }
     return { is: 'odd', what: `the checker throws ${messageOf(error)}` };
@@ -59,8 +73,10 @@ function limited(timeout: number, call: () => void): void {
 }
 
 /** As tx-worker.ts knows it. */
-const isTrap = (error: unknown) => error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
-const isLate = (error: unknown) => (error as { code?: unknown }).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT';
+const isTrap = (error: unknown) =>
+  error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
+const isLate = (error: unknown) =>
+  (error as { code?: unknown }).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT';
 
 /** One filter's memory, laid out anew for each module. */
 class Window {
@@ -126,7 +142,9 @@ class Window {
     const put = (name: string, value: number) =>
       this.#view.setUint32(WINDOW_JOBS + index * JOB_SIZE + offsetOf('job', name), value, true);
     const isLast = index === JOBS_MAX - 1;
-    const packet = isLast ? RX_FRAMES * FRAME_SIZE - TRIGGER_LENGTH : (index % RX_FRAMES) * FRAME_SIZE + 256;
+    const packet = isLast
+      ? RX_FRAMES * FRAME_SIZE - TRIGGER_LENGTH
+      : (index % RX_FRAMES) * FRAME_SIZE + 256;
     put('packet', WINDOW_FRAMES + packet);
     put('length', TRIGGER_LENGTH);
     put('slot', WINDOW_SLOTS + index * SLOT_SIZE);
@@ -159,6 +177,7 @@ function answerer(role: string | undefined): Answer {
 
 const send = (report: Report) => process.send?.(report);
 const answer = answerer(process.argv[2]);
-process.on('message', async (message) => send(await answer(message as Uint8Array))); // the campaign sends nothing else
+// the campaign sends nothing else
+process.on('message', async (message) => send(await answer(message as Uint8Array)));
 process.on('disconnect', () => process.exit(0));
 send({ is: 'ready' });

@@ -1,12 +1,13 @@
 /**
- * What every generated module has around its random part: a burst that walks over its jobs, calls the random part for
- * each, and answers. Written as text and assembled with binaryen.
+ * What every generated module has around its random part: a burst that walks over its jobs, calls
+ * the random part for each, and answers. Written as text and assembled with binaryen.
  *
- * Most random parts would fail on the checker's sample packets and never be seen again. So most frames are gated: the
- * random part runs for packets of TRIGGER_LENGTH bytes only, which no sample has.
+ * Most random parts would fail on the checker's sample packets and never be seen again. So most
+ * frames are gated: the random part runs for packets of TRIGGER_LENGTH bytes only, which no sample
+ * has.
  */
 import binaryen from 'binaryen';
-import { limits, offsetOf } from '../../src/layout.js';
+import { limits, offsetOf } from '../../src/memory/layout.js';
 import { TRIGGER_LENGTH } from './window.js';
 
 export interface Parts {
@@ -58,7 +59,10 @@ export function filterText({ memory, gated, stateful, work, answer, more }: Part
     ${more})`;
 }
 
-/** What modules may be written with; all that binaryen knows would be written in ways that no engine reads yet. */
+/**
+ * What modules may be written with; all that binaryen knows would be written in ways that no engine
+ * reads yet.
+ */
 const { Features } = binaryen;
 const FEATURES =
   Features.Atomics |
@@ -79,7 +83,8 @@ export function assemble(text: string): Uint8Array {
   try {
     module = binaryen.parseText(text);
   } catch (error) {
-    throw new Error(`${(error as { message?: string }).message ?? error} in\n${text}`); // binaryen throws plain objects
+    // binaryen throws plain objects
+    throw new Error(`${(error as { message?: string }).message ?? error} in\n${text}`);
   }
   try {
     module.setFeatures(FEATURES);

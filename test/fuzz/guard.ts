@@ -1,17 +1,18 @@
 /**
- * A real arena without a network card, and a worker's guarded view of it: all that the fuzzing campaign needs of
- * fantail-rx and of the addon's data path.
+ * A real arena without a network card, and a worker's guarded view of it: all that the fuzzing
+ * campaign needs of fantail-rx and of the addon's data path.
  *
- * The parent opens the arena: fantail-rx makes it in socket mode, on the loopback, hands it over and is ended. A child
- * attaches to it as its worker 0 and lays it over a filter's memory, as tx-worker.ts does. Neither ever moves a packet.
+ * The parent opens the arena: fantail-rx makes it in socket mode, on the loopback, hands it over
+ * and is ended. A child attaches to it as its worker 0 and lays it over a filter's memory, as
+ * tx-worker.ts does. Neither ever moves a packet.
  */
 import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { join } from 'node:path';
-import { addon } from '../../src/addon.js';
-import { Arena } from '../../src/arena.js';
-import { limits, offsetOf, structOf } from '../../src/layout.js';
-import { atEnd, eventually, ROOT } from '../program.js';
+import { addon } from '../../src/memory/addon.js';
+import { Arena } from '../../src/memory/arena.js';
+import { limits, offsetOf, structOf } from '../../src/memory/layout.js';
+import { atEnd, eventually, ROOT } from '../rig/program.js';
 
 const PAGE_SIZE = 0x10000;
 const WORD_SIZE = 4;
@@ -27,7 +28,10 @@ export interface OpenedArena {
   readonly bytes: Uint8Array;
   /** Parts of the arena that a filter of worker 0 may write: [start, end). */
   readonly writable: readonly (readonly [number, number])[];
-  /** Parts whose bytes nobody looks at as long as no table lists a row and no packet moves: records and frames. */
+  /**
+   * Parts whose bytes nobody looks at as long as no table lists a row and no packet moves: records
+   * and frames.
+   */
   readonly patterned: readonly (readonly [number, number])[];
   /** For a child's `stdio`, from ARENA_FD on. */
   readonly descriptors: readonly number[];
@@ -79,7 +83,8 @@ function describe(arena: Arena, descriptors: readonly number[]): OpenedArena {
   const regions = [
     { start: region('jobs'), size: JOBS_MAX * JOB_SIZE },
     { start: slots, size: JOBS_MAX * SLOT_SIZE },
-    { start: region('filter_state'), size: STATE_SIZE }, // block 0, without the worker's copy behind it
+    // block 0, without the worker's copy behind it
+    { start: region('filter_state'), size: STATE_SIZE },
   ];
   return {
     bytes: new Uint8Array(arena.buffer),

@@ -1,6 +1,7 @@
 /**
- * Modules of the other generators with some bytes changed: what a reader of modules takes for one thing and the engine
- * for another would show here. The engine refuses most at once, so most of the time one is looked for that it takes.
+ * Modules of the other generators with some bytes changed: what a reader of modules takes for one
+ * thing and the engine for another would show here. The engine refuses most at once, so most of the
+ * time one is looked for that it takes.
  */
 import type { Chance } from './chance.js';
 
@@ -8,7 +9,8 @@ const CHANGES_MAX = 6;
 const TRIES_MAX = 60;
 /** First bytes of instructions worth having: loads, stores, prefixes, control. */
 const OPCODES = [
-  0x00, 0x03, 0x0b, 0x0c, 0x10, 0x1a, 0x28, 0x36, 0x37, 0x38, 0x39, 0x3a, 0x3b, 0x3f, 0x40, 0xfc, 0xfd, 0xfe,
+  0x00, 0x03, 0x0b, 0x0c, 0x10, 0x1a, 0x28, 0x36, 0x37, 0x38, 0x39, 0x3a, 0x3b, 0x3f, 0x40, 0xfc,
+  0xfd, 0xfe,
 ];
 const ODD_BYTES = [0x00, 0x01, 0x7f, 0x80, 0xff];
 const HEADER_BYTES = 8; // magic and version

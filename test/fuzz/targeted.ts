@@ -1,9 +1,9 @@
 /**
- * Our own random modules: loads and stores of every kind round every border of the filter's memory, at constant and
- * computed addresses, among loops, recursion, calls through tables, divisions, SIMD, tail calls and globals. One in a
- * few also breaks a rule of the checker.
+ * Our own random modules: loads and stores of every kind round every border of the filter's memory,
+ * at constant and computed addresses, among loops, recursion, calls through tables, divisions,
+ * SIMD, tail calls and globals. One in a few also breaks a rule of the checker.
  */
-import { limits, offsetOf } from '../../src/layout.js';
+import { limits, offsetOf } from '../../src/memory/layout.js';
 import type { Chance } from './chance.js';
 import { answerOf, constant, filterText } from './frame.js';
 import { NEAR, nearBorder } from './window.js';
@@ -14,7 +14,10 @@ const PAGE_SIZE = 0x10000;
 const FUNCTIONS = 4;
 const TABLE_ENTRIES = 6;
 const DEPTH_MAX = 3;
-/** Turns of a loop that ends: few where it runs on the checker's samples, many where only a time limit ends it. */
+/**
+ * Turns of a loop that ends: few where it runs on the checker's samples, many where only a time
+ * limit ends it.
+ */
 const FEW_TURNS = 2;
 const MANY_TURNS = 1 << 26;
 
@@ -171,7 +174,10 @@ class Writer {
 
   #function(index: number): string {
     const locals = TYPES.map((type) => `(local $${type} ${type})`).join(' ');
-    const turns = Array.from({ length: DEPTH_MAX + 1 }, (_, depth) => `(local $turns${depth} i32)`).join(' ');
+    const turns = Array.from(
+      { length: DEPTH_MAX + 1 },
+      (_, depth) => `(local $turns${depth} i32)`,
+    ).join(' ');
     const tail = this.#chance.oneIn(8) ? `(return_call $f${this.#callee(index)} ${JOB})` : '';
     return `(func $f${index} (param $job i32) ${locals} ${turns} ${this.#block(0, index)} ${tail})`;
   }
@@ -196,7 +202,9 @@ class Writer {
   /** A later function, so that calls end; any, itself too, where they need not. */
   #callee(within: number): string {
     if (!this.#ends) return String(this.#chance.below(FUNCTIONS));
-    return within + 1 < FUNCTIONS ? String(within + 1 + this.#chance.below(FUNCTIONS - within - 1)) : '_last';
+    return within + 1 < FUNCTIONS
+      ? String(within + 1 + this.#chance.below(FUNCTIONS - within - 1))
+      : '_last';
   }
 
   #assignment(): string {
@@ -210,7 +218,9 @@ class Writer {
     const chance = this.#chance;
     switch (chance.below(5)) {
       case 0:
-        return chance.oneIn(3) ? '(unreachable)' : `(if ${this.#value('i32', 1)} (then (unreachable)))`;
+        return chance.oneIn(3)
+          ? '(unreachable)'
+          : `(if ${this.#value('i32', 1)} (then (unreachable)))`;
       case 1:
         return `(drop (i64.div_u ${this.#value('i64', 1)} (i64.const 0)))`;
       case 2:
@@ -236,7 +246,8 @@ class Writer {
     const body = this.#block(depth + 1, within);
     const chance = this.#chance;
     if (!this.#ends && chance.oneIn(6)) return `(loop $l${depth} ${body} (br $l${depth}))`;
-    const turns = !this.#ends && chance.oneIn(4) ? chance.below(MANY_TURNS) : 1 + chance.below(FEW_TURNS);
+    const turns =
+      !this.#ends && chance.oneIn(4) ? chance.below(MANY_TURNS) : 1 + chance.below(FEW_TURNS);
     const counter = `$turns${depth}`;
     return `(local.set ${counter} ${constant(turns)})
       (loop $l${depth} ${body}
@@ -263,8 +274,8 @@ class Writer {
   }
 
   /**
-   * Offset and address expression. Every second place is the filter's own, so that not every program ends at its first
-   * access; the others are mostly near a border, or about the job.
+   * Offset and address expression. Every second place is the filter's own, so that not every
+   * program ends at its first access; the others are mostly near a border, or about the job.
    */
   #place(): [offset: string, address: string] {
     const chance = this.#chance;
@@ -332,7 +343,9 @@ class Writer {
     switch (type) {
       case 'i32':
         return constant(
-          chance.oneIn(2) ? nearBorder(chance) : chance.pick([0, 1, -1, 7, -(2 ** 31), chance.word()]),
+          chance.oneIn(2)
+            ? nearBorder(chance)
+            : chance.pick([0, 1, -1, 7, -(2 ** 31), chance.word()]),
         );
       case 'i64':
         return `(i64.const ${chance.pick(['0', '1', '-1', '-9223372036854775808', String(chance.word())])})`;
@@ -345,7 +358,8 @@ class Writer {
 }
 
 function randomAnswer(chance: Chance): string {
-  const lawful = () => answerOf(constant(chance.below(2)), constant(64), constant(42), constant(42));
+  const lawful = () =>
+    answerOf(constant(chance.below(2)), constant(64), constant(42), constant(42));
   if (!chance.oneIn(4)) return lawful();
   const value = () => constant(chance.pick([0, 1, 2, 42, 256, 0xffff, -1, chance.word()]));
   return answerOf(value(), value(), value(), value());

@@ -1,7 +1,8 @@
 /**
- * Random modules of binaryen's own fuzzer (`wasm-opt --translate-to-fuzz`), rewired into filters: what they import
- * becomes functions that do nothing, their memory becomes env.memory, their loads and stores move from the few bytes
- * that the fuzzer keeps to into the whole of a filter's memory, and fantail_burst calls some of their functions.
+ * Random modules of binaryen's own fuzzer (`wasm-opt --translate-to-fuzz`), rewired into filters:
+ * what they import becomes functions that do nothing, their memory becomes env.memory, their loads
+ * and stores move from the few bytes that the fuzzer keeps to into the whole of a filter's memory,
+ * and fantail_burst calls some of their functions.
  *
  * The fuzzer's programs end by themselves: it counts loops and calls down, and traps at zero.
  */
@@ -10,8 +11,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { messageOf } from '../../src/errors.js';
-import { ROOT } from '../program.js';
+import { messageOf } from '../../src/domain/errors.js';
+import { ROOT } from '../rig/program.js';
 import { Chance } from './chance.js';
 import { answerOf, constant, filterText } from './frame.js';
 import { nearBorder } from './window.js';
@@ -66,7 +67,8 @@ async function translate(file: string, chance: Chance): Promise<string> {
 export function filterOf(text: string, chance: Chance): string {
   // One definition is one line with the lines that are further to the right.
   const definitions = text.split(/\n(?= \()/).slice(1);
-  definitions.push((definitions.pop() ?? '').replace(/\)\s*$/, '')); // without the module's own bracket
+  // without the module's own bracket
+  definitions.push((definitions.pop() ?? '').replace(/\)\s*$/, ''));
   const functions = definitions.map(signatureOf).filter((found) => found !== null);
   const calls = Array.from({ length: 1 + chance.below(CALLS_MAX) }, () =>
     callOf(chance.pick(functions), chance),
@@ -120,7 +122,10 @@ function callOf({ name, parameters, results }: Signature, chance: Chance): strin
   return results.length === 1 ? `(drop ${call})` : call;
 }
 
-/** A load or store with another offset: three times in four, and then near a border of the filter's memory. */
+/**
+ * A load or store with another offset: three times in four, and then near a border of the filter's
+ * memory.
+ */
 function moved(access: string, instruction: string, chance: Chance): string {
   if (chance.oneIn(4)) return access;
   return `(${instruction} offset=${Math.min(nearBorder(chance), 2 ** 32 - 1)}`;

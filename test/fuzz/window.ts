@@ -1,12 +1,17 @@
-/** The borders of a filter's memory, which random addresses are made to hit, and the packets that lie in it. */
-import { limits, structOf } from '../../src/layout.js';
+/**
+ * The borders of a filter's memory, which random addresses are made to hit, and the packets that
+ * lie in it.
+ */
+import { limits, structOf } from '../../src/memory/layout.js';
 import type { Chance } from './chance.js';
 
 const { WINDOW_JOBS, WINDOW_SLOTS, WINDOW_STATE, WINDOW_SUBSCRIBERS, WINDOW_FRAMES } = limits;
 const { JOBS_MAX, JOB_SIZE, SLOT_SIZE, STATE_SIZE, FRAME_SIZE, RX_FRAMES } = limits;
 const PAGE_SIZE = 0x10000;
 
-/** Bytes of the packets that set a gated module off (frame.ts): of no sample packet of the checker. */
+/**
+ * Bytes of the packets that set a gated module off (frame.ts): of no sample packet of the checker.
+ */
 export const TRIGGER_LENGTH = 777;
 
 /** Where one kind of memory ends and another begins: of a worker with one queue. */

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT-0
 //
-// A filter whose answers are random: the fields of every answer uniform, at their borders or all ones, the question
-// that stands beside it overwritten, jobs that nobody asked about written too, any bytes in the header slots.
+// A filter whose answers are random: the fields of every answer uniform, at their borders or all
+// ones, the question that stands beside it overwritten, jobs that nobody asked about written too,
+// any bytes in the header slots.
 //
-// An oracle reads the jobs as the filter has left them and says what each copy must become. Every copy ends in exactly
-// that outcome, counted at its own subscriber; what is transmitted is the oracle's frames, in order; every TX and RX
-// frame is still in exactly one place. ASan sees what is read or written past a bound.
+// An oracle reads the jobs as the filter has left them and says what each copy must become. Every
+// copy ends in exactly that outcome, counted at its own subscriber; what is transmitted is the
+// oracle's frames, in order; every TX and RX frame is still in exactly one place. ASan sees what is
+// read or written past a bound.
 #undef NDEBUG
 #include "oracle.hpp"
 #include "socket_arena.hpp"
@@ -26,11 +28,12 @@ struct Copy {
   Bytes frame;
 };
 
-// -- the answers --------------------------------------------------------------------------------------------------------
+// -- the answers ----------------------------------------------------------------------------------
 
 u32 odd_word(Random& random) {
-  constexpr u32 borders[] = {0, 1, 2, 13, 14, 41, 42, 43, 255, 256, 257, 1514, 4096, 0x7fff, 0x8000, 0xffff, 0x10000,
-                             0x7fffffff, 0x80000000, ~0u - 1, ~0u};
+  constexpr u32 borders[] = {0,      1,      2,       13,         14,         41,      42,
+                             43,     255,    256,     257,        1514,       4096,    0x7fff,
+                             0x8000, 0xffff, 0x10000, 0x7fffffff, 0x80000000, ~0u - 1, ~0u};
   if (random.once_in(2)) return borders[random.below(std::size(borders))];
   return random.once_in(2) ? random.below(300) : static_cast<u32>(random.next());
 }
@@ -40,7 +43,8 @@ u32 near(Random& random, u32 border) {
   return random.once_in(8) ? odd_word(random) : border - 1 + random.below(3);
 }
 
-/// A sending answer whose three numbers are about to break one bound: of the slot, the packet, Ethernet or the MTU.
+/// A sending answer whose three numbers are about to break one bound: of the slot, the packet,
+/// Ethernet or the MTU.
 void answer_at_a_border(Random& random, job& asked, u32 length) {
   u32 start = random.below(FANTAIL_SLOT_SIZE + 1), header = plain, replaced = plain;
   switch (random.below(5)) {
@@ -65,13 +69,16 @@ void answer_at_a_border(Random& random, job& asked, u32 length) {
 
 void answer_at_random(Random& random, job& asked) {
   const u32 verdict = random.below(4);
-  asked.verdict = verdict < 2 ? u32{FILTER_VERDICT_SEND} : verdict == 2 ? odd_word(random) : FANTAIL_VERDICT_UNSET;
+  asked.verdict = verdict < 2    ? u32{FILTER_VERDICT_SEND}
+                  : verdict == 2 ? odd_word(random)
+                                 : FANTAIL_VERDICT_UNSET;
   asked.header_start = static_cast<u16>(odd_word(random));
   asked.header_length = static_cast<u16>(odd_word(random));
   asked.replaced = odd_word(random);
 }
 
-/// What a filter may do to its question: nothing that native code asks it may be believed afterwards.
+/// What a filter may do to its question: nothing that native code asks it may be believed
+/// afterwards.
 void scribble(Random& random, job& asked) {
   asked.packet = odd_word(random);
   asked.length = odd_word(random);
@@ -80,14 +87,15 @@ void scribble(Random& random, job& asked) {
   asked.payload_sum = odd_word(random);
 }
 
-// -- the oracle ---------------------------------------------------------------------------------------------------------
+// -- the oracle -----------------------------------------------------------------------------------
 
 Copy oracle(u16 row, const Bytes& packet, const u8* slot, const job& answer) {
   const u64 start = answer.header_start, header = answer.header_length, replaced = answer.replaced;
   if (answer.verdict == FANTAIL_VERDICT_UNSET) return {row, DROP_FILTER_TRAP, {}};
   if (answer.verdict == FILTER_VERDICT_DROP_COPY) return {row, DROP_FILTER_DROP, {}};
   if (answer.verdict != FILTER_VERDICT_SEND) return {row, DROP_FILTER_BAD_ANSWER, {}};
-  if (start + header > FANTAIL_SLOT_SIZE || replaced > packet.size()) return {row, DROP_FILTER_BAD_ANSWER, {}};
+  if (start + header > FANTAIL_SLOT_SIZE || replaced > packet.size())
+    return {row, DROP_FILTER_BAD_ANSWER, {}};
   Bytes frame(slot + start, slot + start + header);
   frame.insert(frame.end(), packet.begin() + static_cast<long>(replaced), packet.end());
   if (frame.size() < length_min) return {row, DROP_FILTER_BAD_ANSWER, {}};
@@ -95,7 +103,7 @@ Copy oracle(u16 row, const Bytes& packet, const u8* slot, const job& answer) {
   return {row, DROP_COUNT, std::move(frame)};
 }
 
-// -- one world ----------------------------------------------------------------------------------------------------------
+// -- one world ------------------------------------------------------------------------------------
 
 struct Sums {
   u64 received = 0, sent = 0, bytes = 0;
@@ -104,7 +112,9 @@ struct Sums {
 
 class Trial {
 public:
-  Trial(Random& random, const Shape& shape, bool kernel) : random_(random), world_(shape), arena_(world_.arena()), kernel_(kernel), sums_(shape.subscribers) {
+  Trial(Random& random, const Shape& shape, bool kernel)
+      : random_(random), world_(shape), arena_(world_.arena()), kernel_(kernel),
+        sums_(shape.subscribers) {
     sent_.resize(shape.workers);
     link_.connect_to(sink_.port());
     for (Process& process : world_.processes) process.kernel_sockets = {link_.fd()};
@@ -121,7 +131,8 @@ public:
     do {
       for (Process& process : world_.processes) turn(process);
       const bool slow = random_.once_in(3); // frames stay with the kernel over some bursts
-      world_.run_kernel(slow ? random_.below(50) : FANTAIL_TX_FRAMES, slow ? random_.below(50) : FANTAIL_TX_FRAMES);
+      world_.run_kernel(slow ? random_.below(50) : FANTAIL_TX_FRAMES,
+                        slow ? random_.below(50) : FANTAIL_TX_FRAMES);
     } while (!world_.is_quiet());
     for (const Socket::Datagram& datagram : sink_.take()) datagrams_.push_back(datagram.payload);
     check_sums(world_);
@@ -140,17 +151,21 @@ private:
   void deliver() {
     Bytes payload(random_.below(random_.once_in(4) ? payload_max : 64));
     for (u8& byte : payload) byte = static_cast<u8>(random_.next());
-    expect(world_.rx[random_.below(world_.shape().queues)].deliver(feed_frame(payload)), "delivered");
+    expect(world_.rx[random_.below(world_.shape().queues)].deliver(feed_frame(payload)),
+           "delivered");
   }
 
-  /// One turn of a process, as Process::turn() makes it, with all jobs in the filter's hand at once.
+  /// One turn of a process, as Process::turn() makes it, with all jobs in the filter's hand at
+  /// once.
   void turn(Process& process) {
     const u32 process_index = static_cast<u32>(&process - world_.processes.data());
     const bool split = world_.shape().kind == LAYOUT_SPLIT;
-    if (split && process_index == 0) return process.turn(world_.filter); // the receiver, which has no filter
+    // the receiver, which has no filter
+    if (split && process_index == 0) return process.turn(world_.filter);
     const u32 worker = process_index - (split ? 1 : 0);
     if (!split)
-      for (u32 q = worker, i = 0; q < world_.shape().queues; q += world_.shape().workers, ++i) process.rx(i).turn();
+      for (u32 q = worker, i = 0; q < world_.shape().queues; q += world_.shape().workers, ++i)
+        process.rx(i).turn();
     if (const u32 jobs = process.tx().gather(); jobs != 0) {
       answer(worker, jobs);
       process.tx().finish();
@@ -162,16 +177,19 @@ private:
     std::vector<std::pair<u16, Bytes>> asked;
     for (u32 i = 0; i < count; ++i) {
       const Question question = question_of(arena_, worker, jobs[i]);
-      asked.emplace_back(static_cast<u16>(ntohs(question.to->port) - 10000), Bytes(question.packet, question.packet + jobs[i].length));
+      asked.emplace_back(static_cast<u16>(ntohs(question.to->port) - 10000),
+                         Bytes(question.packet, question.packet + jobs[i].length));
       answer_one(jobs[i], question);
     }
-    for (u32 more = random_.below(8); more != 0; --more) { // jobs of nobody, and of others than itself
+    // jobs of nobody, and of others than itself
+    for (u32 more = random_.below(8); more != 0; --more) {
       job& any = jobs[random_.once_in(2) ? random_.below(FANTAIL_JOBS_MAX) : random_.below(count)];
       scribble(random_, any);
       answer_at_random(random_, any);
     }
     for (u32 i = 0; i < count; ++i) {
-      const u8* slot = reinterpret_cast<const u8*>(arena_.slots(worker)) + u64{i} * FANTAIL_SLOT_SIZE;
+      const u8* slot =
+          reinterpret_cast<const u8*>(arena_.slots(worker)) + u64{i} * FANTAIL_SLOT_SIZE;
       note(worker, oracle(asked[i].first, asked[i].second, slot, jobs[i]));
     }
     copies_ += count;
@@ -209,7 +227,9 @@ private:
     const std::vector<Bytes>& should = sent_[worker];
     expect_equal(is.size(), should.size(), "frames transmitted");
     for (std::size_t i = 0; i < is.size(); ++i)
-      if (is[i] != should[i]) fail("frame " + std::to_string(i) + " of worker " + std::to_string(worker) + " is another one");
+      if (is[i] != should[i])
+        fail("frame " + std::to_string(i) + " of worker " + std::to_string(worker) +
+             " is another one");
   }
 
   void check_account(u16 row) const {
@@ -219,17 +239,21 @@ private:
     expect_equal(account.sent, sums.sent, "sent");
     expect_equal(account.bytes, sums.bytes, "bytes");
     expect_equal(account.in_flight, 0u, "in_flight");
-    for (u32 why = 0; why < DROP_COUNT; ++why) expect_equal(account.drop[why], sums.drop[why], drop_names[why]);
+    for (u32 why = 0; why < DROP_COUNT; ++why)
+      expect_equal(account.drop[why], sums.drop[why], drop_names[why]);
   }
 
-  /// Of a subscriber behind a kernel socket: what can go, as many a burst as there is room for; the order is kept.
+  /// Of a subscriber behind a kernel socket: what can go, as many a burst as there is room for; the
+  /// order is kept.
   void check_kernel() const {
     const counters& account = arena_.counters(0);
     const Sums& sums = sums_[0];
     const u64 refused = account.drop[DROP_NO_NEIGHBOUR] + account.drop[DROP_UNSUPPORTED_HEADER];
     expect_equal(account.received, sums.received, "received through the kernel");
-    expect_equal(account.sent + refused, sums.sent, "sent through the kernel, or more or other than that can send");
-    for (const drop why : {DROP_FILTER_DROP, DROP_FILTER_TRAP, DROP_FILTER_BAD_ANSWER, DROP_TOO_BIG})
+    expect_equal(account.sent + refused, sums.sent,
+                 "sent through the kernel, or more or other than that can send");
+    for (const drop why :
+         {DROP_FILTER_DROP, DROP_FILTER_TRAP, DROP_FILTER_BAD_ANSWER, DROP_TOO_BIG})
       expect_equal(account.drop[why], sums.drop[why], drop_names[why]);
     expect_equal(datagrams_.size(), account.sent, "datagrams");
     std::size_t next = 0;
@@ -239,7 +263,8 @@ private:
     }
   }
   static bool is_payload(const Bytes& datagram, const Bytes& frame) {
-    return frame.size() == plain + datagram.size() && std::equal(datagram.begin(), datagram.end(), frame.begin() + plain);
+    return frame.size() == plain + datagram.size() &&
+           std::equal(datagram.begin(), datagram.end(), frame.begin() + plain);
   }
 
   Random& random_;
@@ -258,7 +283,10 @@ void try_shapes(u64 seed, layout kind, bool kernel) {
   u64 copies = 0;
   for (u32 i = 0; i < worlds; ++i) {
     const u32 queues = 1 + random.below(2);
-    Trial trial(random, Shape{kind, queues, 1 + random.below(queues), 1 + random.below(4), Rewrite::plain, 0, 0}, kernel);
+    Trial trial(
+        random,
+        Shape{kind, queues, 1 + random.below(queues), 1 + random.below(4), Rewrite::plain, 0, 0},
+        kernel);
     for (u32 b = 0; b < bursts; ++b) trial.burst();
     trial.check();
     copies += trial.copies();
@@ -275,9 +303,11 @@ int main(int argc, char** argv) {
   const fantail::u64 seed = suite.seed();
   for (const fantail::layout kind : {fantail::LAYOUT_INLINE, fantail::LAYOUT_SPLIT}) {
     const std::string name = fantail::layout_names[kind];
-    suite.run(("random answers end as the oracle says, and what is sent is what it says: " + name).c_str(),
+    suite.run(("random answers end as the oracle says, and what is sent is what it says: " + name)
+                  .c_str(),
               [&] { try_shapes(seed, kind, false); });
-    suite.run(("the same with a subscriber behind a kernel socket: " + name).c_str(), [&] { try_shapes(seed, kind, true); });
+    suite.run(("the same with a subscriber behind a kernel socket: " + name).c_str(),
+              [&] { try_shapes(seed, kind, true); });
   }
   return suite.end();
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT-0
 //
-// The arena: how it is made, sealed and attached, what is refused and with which words, and that its regions are where
-// everybody thinks they are.
+// The arena: how it is made, sealed and attached, what is refused and with which words, and that
+// its regions are where everybody thinks they are.
 #undef NDEBUG
-#include "arena.hpp"
+#include "shm/arena.hpp"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -61,9 +61,11 @@ void creates_and_attaches() {
   put(made.worker(1).packets, u64{42});
   expect_equal(seen.worker(1).packets, 42u, "what the other mapping sees");
   for (u32 w = 0; w < 2; ++w) {
-    expect_equal(seen.worker(w).free_tail - seen.worker(w).free_head, FANTAIL_TX_FRAMES, "free TX frames");
+    expect_equal(seen.worker(w).free_tail - seen.worker(w).free_head, FANTAIL_TX_FRAMES,
+                 "free TX frames");
     for (u32 i = 0; i < FANTAIL_TX_FRAMES; ++i)
-      if (seen.free_frames(w)[i] != seen.tx_frame_first(w) + i) fail("a TX frame is not in its first place");
+      if (seen.free_frames(w)[i] != seen.tx_frame_first(w) + i)
+        fail("a TX frame is not in its first place");
   }
 }
 
@@ -72,8 +74,9 @@ void is_sealed() {
   const off_t size = static_cast<off_t>(arena.header().size);
   expect(ftruncate(arena.fd(), size - 4096) < 0 && errno == EPERM, "it cannot shrink");
   expect(ftruncate(arena.fd(), size + 4096) < 0 && errno == EPERM, "it cannot grow");
-  expect(fcntl(arena.fd(), F_ADD_SEALS, F_SEAL_WRITE) < 0 && errno == EPERM, "its seals are sealed");
-  struct stat status {};
+  expect(fcntl(arena.fd(), F_ADD_SEALS, F_SEAL_WRITE) < 0 && errno == EPERM,
+         "its seals are sealed");
+  struct stat status{};
   check(fstat(arena.fd(), &status), "fstat");
   expect_equal(status.st_mode & 07777u, 0600u, "its mode");
   expect((fcntl(arena.fd(), F_GETFD) & FD_CLOEXEC) != 0, "it is closed on exec");
@@ -143,13 +146,15 @@ void regions_do_not_overlap() {
         const std::vector<u32> ids = ids_of(queues);
         const Geometry geometry = geometry_of(ids, kind, workers);
         const u64 size = Arena::size_of(geometry);
-        void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         expect(memory != MAP_FAILED, "memory can be reserved");
         {
           const Arena arena = Arena::in_memory(geometry, static_cast<char*>(memory));
           const arena_header& h = arena.header();
           expect_equal(h.size, size, "its size");
-          expect(h.ring_slots >= h.rx_frames / h.receivers, "a ring has room for every frame that could be in it");
+          expect(h.ring_slots >= h.rx_frames / h.receivers,
+                 "a ring has room for every frame that could be in it");
           std::vector<Region> regions = regions_of(h);
           std::ranges::sort(regions, {}, &Region::start);
           u64 reached = 0;
@@ -168,14 +173,18 @@ void regions_do_not_overlap() {
 
 void limits_are_refused() {
   const std::vector<u32> none, one = ids_of(1), many = ids_of(65), most = ids_of(64);
-  const auto refusal = [](const Geometry& geometry) { return sentence_of<Error>([&] { Arena::create(geometry); }); };
+  const auto refusal = [](const Geometry& geometry) {
+    return sentence_of<Error>([&] { Arena::create(geometry); });
+  };
   expect_contains(refusal(geometry_of(none)), "queues");
   expect_contains(refusal(geometry_of(many)), "64");
   expect_contains(refusal(geometry_of(one, LAYOUT_SPLIT, 0)), "workers");
   expect_contains(refusal(geometry_of(one, LAYOUT_SPLIT, 2)), "workers");
   expect_contains(refusal(geometry_of(most, LAYOUT_SPLIT, 17)), "16");
-  for (const layout kind : {LAYOUT_SPLIT, LAYOUT_INLINE}) // so the filter's memory holds whatever can be asked for
-    expect(Arena::size_of(geometry_of(most, kind, FANTAIL_WORKERS_MAX)) < 3ull << 30, "the largest stays below 3 GiB");
+  // so the filter's memory holds whatever can be asked for
+  for (const layout kind : {LAYOUT_SPLIT, LAYOUT_INLINE})
+    expect(Arena::size_of(geometry_of(most, kind, FANTAIL_WORKERS_MAX)) < 3ull << 30,
+           "the largest stays below 3 GiB");
   Geometry wide = geometry_of(one);
   wide.mtu = FANTAIL_FRAME_SIZE - 256 - 14 + 1;
   expect_contains(refusal(wide), "MTU");
@@ -189,9 +198,12 @@ void limits_are_refused() {
 int main(int argc, char** argv) {
   using namespace fantail::testing;
   Suite suite(argc, argv);
-  suite.run("what one process creates another attaches, and both see the same memory", creates_and_attaches);
-  suite.run("it cannot shrink or grow, its seals are final, and only its owner may open it", is_sealed);
-  suite.run("another magic, layout or size is refused, naming both values", refuses_what_is_no_arena);
+  suite.run("what one process creates another attaches, and both see the same memory",
+            creates_and_attaches);
+  suite.run("it cannot shrink or grow, its seals are final, and only its owner may open it",
+            is_sealed);
+  suite.run("another magic, layout or size is refused, naming both values",
+            refuses_what_is_no_arena);
   suite.run("a file that is no arena is refused", refuses_other_files);
   suite.run("regions start on pages and do not overlap, in every geometry", regions_do_not_overlap);
   suite.run("a geometry past a limit is refused, naming the limit", limits_are_refused);

@@ -33,7 +33,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "xdp.hpp"
+#include "xdp/program.hpp"
 
 namespace fantail {
 namespace {
@@ -41,11 +41,11 @@ namespace {
 using Bytes = std::vector<u8>;
 
 constexpr int SKIPPED = 77;
-constexpr u32 VETH_QUEUES = FANTAIL_QUEUES_MAX + 2;  // two more than are counted by themselves
+constexpr u32 VETH_QUEUES = FANTAIL_QUEUES_MAX + 2; // two more than are counted by themselves
 constexpr const char* FEED_IP = "10.77.0.1";
-constexpr u16 FEED_PORT = 9000;  // 0x2328: differs from its byte-swapped self
+constexpr u16 FEED_PORT = 9000; // 0x2328: differs from its byte-swapped self
 constexpr u32 LAST_QUEUE = FANTAIL_QUEUES_MAX - 1;
-constexpr std::size_t FRAME_ROOM = 3840;  // of a 4096-byte UMEM frame, after the kernel's 256
+constexpr std::size_t FRAME_ROOM = 3840; // of a 4096-byte UMEM frame, after the kernel's 256
 
 int cases = 0, failures = 0;
 
@@ -71,9 +71,7 @@ int skip(const std::string& reason) {
   return SKIPPED;
 }
 
-void expect(const std::string& name, bool good) {
-  report(name, std::string(good ? "" : "not so"));
-}
+void expect(const std::string& name, bool good) { report(name, std::string(good ? "" : "not so")); }
 
 // ---- frames -------------------------------------------------------------------------------------
 
@@ -82,7 +80,7 @@ struct Packet {
   u16 ether_type = 0x0800;
   u8 version = 4;
   u8 header_words = 5;
-  u16 fragment = 0x4000;  // DF
+  u16 fragment = 0x4000; // DF
   u8 protocol = 17;
   const char* ip = FEED_IP;
   u16 port = FEED_PORT;
@@ -150,7 +148,7 @@ using Counts = std::array<std::array<u64, VERDICT_COUNT>, FANTAIL_QUEUES_MAX>;
 
 // Queue 0 and the last: the feed and a socket. 1: a socket. 2 and one past the last: the feed.
 class Bench {
- public:
+public:
   Bench(Xdp xdp, int ifindex)
       : xdp_(std::move(xdp)), ifindex_(ifindex), socket_(open_socket(AF_XDP, SOCK_RAW)) {
     for (const u32 queue : {0u, 2u, LAST_QUEUE, LAST_QUEUE + 2})
@@ -196,7 +194,7 @@ class Bench {
     return action == wanted_action ? wrong : wrong + "action " + std::to_string(action);
   }
 
- private:
+private:
   Counts counts() const {
     Counts all;
     for (u32 queue = 0; queue < FANTAIL_QUEUES_MAX; ++queue)
@@ -206,7 +204,7 @@ class Bench {
 
   Xdp xdp_;
   int ifindex_;
-  Fd socket_;  // in the map it need not be bound
+  Fd socket_; // in the map it need not be bound
   Counts counted_{};
 };
 
@@ -357,8 +355,8 @@ void test_maps(Bench& bench) {
   expect("the 1025th feed is refused",
          number_of([&] { set_feed(fresh.feeds_fd(), 0, htonl(1024), htons(1)); }) == E2BIG);
   const auto copy = [](int fd) { return Fd(check(fcntl(fd, F_DUPFD_CLOEXEC, 0), "copy")); };
-  const Xdp adopted = Xdp::adopt(Fd(), copy(bench.xdp().xsks_fd()), copy(feeds),
-                                 copy(bench.xdp().verdicts_fd()));
+  const Xdp adopted =
+      Xdp::adopt(Fd(), copy(bench.xdp().xsks_fd()), copy(feeds), copy(bench.xdp().verdicts_fd()));
   delete_feed(adopted.feeds_fd(), 0, address(FEED_IP), htons(FEED_PORT));
   report("who adopts the maps writes the same maps", bench.problem(frame_of({}), 0, VERDICT_OTHER));
 }
@@ -376,7 +374,10 @@ void test_btf() {
   assert(feed_id > 0 && verdict_id > 0);
 
   const btf_type* structure = btf__type_by_id(types, static_cast<u32>(feed_id));
-  const struct { const char* name; std::size_t offset, size; } fields[] = {
+  const struct {
+    const char* name;
+    std::size_t offset, size;
+  } fields[] = {
       {"queue", offsetof(feed, queue), sizeof feed::queue},
       {"daddr", offsetof(feed, daddr), sizeof feed::daddr},
       {"dport", offsetof(feed, dport), sizeof feed::dport},
@@ -524,25 +525,25 @@ void test_attach(int ifindex) {
 
 // Memory that is unmapped at the end.
 class Mapping {
- public:
+public:
   Mapping(std::size_t size, int flags, int fd, u64 page) : size_(size) {
     start_ = mmap(nullptr, size, PROT_READ | PROT_WRITE, flags, fd, static_cast<off_t>(page));
     assert(start_ != MAP_FAILED);
   }
   Mapping(const Mapping&) = delete;
   ~Mapping() { munmap(start_, size_); }
-  template <class Value> Value* at(u64 offset) const {
+  template<class Value> Value* at(u64 offset) const {
     return reinterpret_cast<Value*>(static_cast<u8*>(start_) + offset);
   }
 
- private:
+private:
   std::size_t size_;
   void* start_;
 };
 
 // The least AF_XDP socket that receives: its frames are filled in once and never given back.
 class Receiver {
- public:
+public:
   Receiver(int ifindex, u32 queue) : socket_(open_socket(AF_XDP, SOCK_RAW)) {
     xdp_umem_reg region{};
     region.addr = reinterpret_cast<u64>(umem_.at<u8>(0));
@@ -588,10 +589,10 @@ class Receiver {
     return Bytes(umem_.at<u8>(found.addr), umem_.at<u8>(found.addr + found.len));
   }
 
- private:
-  static constexpr u32 FRAMES = 64;  // more than a case sends, so no ring wraps
+private:
+  static constexpr u32 FRAMES = 64; // more than a case sends, so no ring wraps
 
-  template <class Value> void set(int option, const Value& value) {
+  template<class Value> void set(int option, const Value& value) {
     check(setsockopt(socket_.get(), SOL_XDP, option, &value, sizeof value), "set up the socket");
   }
 
@@ -631,7 +632,7 @@ void test_wire(int near, int far, Attach how) {
   check(bound, "bind the UDP socket");
 
   std::string wrong;
-  constexpr std::size_t most = FRAME_ROOM - FANTAIL_HEADER_SIZE;  // several buffers to veth
+  constexpr std::size_t most = FRAME_ROOM - FANTAIL_HEADER_SIZE; // several buffers to veth
   for (const std::size_t payload : {std::size_t{0}, std::size_t{1}, std::size_t{1472}, most}) {
     const Bytes frame = frame_of({.payload = payload});
     send_on(far, frame);
@@ -650,14 +651,14 @@ void test_wire(int near, int far, Attach how) {
            got == static_cast<ssize_t>(packet.payload));
   }
   const auto counts = read_verdicts(xdp.verdicts_fd(), 0);
-  expect(which + "each was counted under its verdict",
-         counts[VERDICT_REDIRECT] == 4 && counts[VERDICT_OTHER] == 1 &&
-             counts[VERDICT_MULTI_BUFFER] == 1);
+  expect(which + "each was counted under its verdict", counts[VERDICT_REDIRECT] == 4 &&
+                                                           counts[VERDICT_OTHER] == 1 &&
+                                                           counts[VERDICT_MULTI_BUFFER] == 1);
 }
 
 // A pair of interfaces that stay silent.
 void set_up_interfaces() {
-  shell("echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6");  // no router solicitations
+  shell("echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6"); // no router solicitations
   const std::string queues = std::to_string(VETH_QUEUES);
   assert(shell("ip link add fta-near address 02:00:00:00:00:01 numtxqueues 1 numrxqueues " +
                queues + " type veth peer name fta-far numtxqueues 1 numrxqueues 1") &&
@@ -696,8 +697,8 @@ int run_all() {
   return summary();
 }
 
-}  // namespace
-}  // namespace fantail
+} // namespace
+} // namespace fantail
 
 int main() {
   setvbuf(stdout, nullptr, _IOLBF, 0);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT-0
 //
-// A process of the data path is killed between any two of its stores, and a successor finishes: nothing lost, nothing
-// sent twice, no frame in two places, every account exact.
+// A process of the data path is killed between any two of its stores, and a successor finishes:
+// nothing lost, nothing sent twice, no frame in two places, every account exact.
 //
-// The same short scenario runs once for each store of each process: stopped there, all that is private forgotten, the
-// kernel and the other processes run on or not, a successor starts on the same memory. Then the same with a successor
-// that is killed while it starts, and long random runs with many kills, in which subscribers come and go.
+// The same short scenario runs once for each store of each process: stopped there, all that is
+// private forgotten, the kernel and the other processes run on or not, a successor starts on the
+// same memory. Then the same with a successor that is killed while it starts, and long random runs
+// with many kills, in which subscribers come and go.
 #undef NDEBUG
 #include "oracle.hpp"
 
@@ -14,7 +15,8 @@ namespace {
 
 /// What happens between the kill and the successor.
 enum class Meanwhile { nothing, kernel_runs, all_others_run };
-constexpr Meanwhile meanwhiles[] = {Meanwhile::nothing, Meanwhile::kernel_runs, Meanwhile::all_others_run};
+constexpr Meanwhile meanwhiles[] = {Meanwhile::nothing, Meanwhile::kernel_runs,
+                                    Meanwhile::all_others_run};
 
 struct Plan {
   std::size_t victim; // index of the process to kill
@@ -34,11 +36,13 @@ public:
     for (Process& process : world_.processes) guard(process, [&] { process.start(); });
     for (const u32 packets : rounds) {
       for (u32 q = 0; q < world_.shape().queues; ++q) world_.deliver(q, packets);
-      for (Process& process : world_.processes) guard(process, [&] { process.turn(world_.filter); });
+      for (Process& process : world_.processes)
+        guard(process, [&] { process.turn(world_.filter); });
       world_.run_kernel(packets + 1, packets); // less than all, so that frames are in every place
     }
     for (int i = 0; i < 2; ++i) // the last completions and frames go home
-      for (Process& process : world_.processes) guard(process, [&] { process.turn(world_.filter); });
+      for (Process& process : world_.processes)
+        guard(process, [&] { process.turn(world_.filter); });
     victim().stores.kill_at = never;
     world_.settle();
   }
@@ -50,7 +54,7 @@ public:
 private:
   Process& victim() { return world_.processes[plan_.victim]; }
 
-  template <class Action> void guard(Process& process, Action&& action) {
+  template<class Action> void guard(Process& process, Action&& action) {
     try {
       action();
     } catch (const Kill&) {
@@ -63,7 +67,8 @@ private:
     const bool between_commits = world_.is_between_commits();
     left_commit_ = left_commit_ || !between_commits;
     if (between_commits) check_sums(world_);
-    if (plan_.meanwhile != Meanwhile::nothing) world_.run_kernel(FANTAIL_TX_FRAMES, FANTAIL_TX_FRAMES);
+    if (plan_.meanwhile != Meanwhile::nothing)
+      world_.run_kernel(FANTAIL_TX_FRAMES, FANTAIL_TX_FRAMES);
     if (plan_.meanwhile == Meanwhile::all_others_run) {
       world_.turn();
       world_.run_kernel(FANTAIL_TX_FRAMES, FANTAIL_TX_FRAMES);
@@ -82,15 +87,18 @@ private:
 };
 
 std::string describe(const Plan& plan) {
-  return "process " + std::to_string(plan.victim) + " killed at store " + std::to_string(plan.first) +
-         (plan.second == never ? "" : " and its successor at store " + std::to_string(plan.second)) + ", meanwhile " +
-         std::to_string(static_cast<int>(plan.meanwhile)) + ": ";
+  return "process " + std::to_string(plan.victim) + " killed at store " +
+         std::to_string(plan.first) +
+         (plan.second == never ? ""
+                               : " and its successor at store " + std::to_string(plan.second)) +
+         ", meanwhile " + std::to_string(static_cast<int>(plan.meanwhile)) + ": ";
 }
 
 using Check = void (*)(World&);
 
 /// False if the victim was never killed by that plan: it makes fewer stores.
-bool survives(World& world, const Plan& plan, std::span<const u32> rounds, Check check, bool twice) {
+bool survives(World& world, const Plan& plan, std::span<const u32> rounds, Check check,
+              bool twice) {
   Run run(world, plan);
   try {
     run.play(rounds);
@@ -103,13 +111,16 @@ bool survives(World& world, const Plan& plan, std::span<const u32> rounds, Check
 
 constexpr u32 stores_max = 100'000; // of one process in one scenario; more means that it never ends
 
-/// Every process at every store. `thorough`: each with everything that may happen meanwhile; else these take turns.
+/// Every process at every store. `thorough`: each with everything that may happen meanwhile; else
+/// these take turns.
 void kill_at_every_store(World& world, std::span<const u32> rounds, Check check, bool thorough) {
   const u32 ways = thorough ? static_cast<u32>(std::size(meanwhiles)) : 1;
   for (std::size_t victim = 0; victim < world.processes.size(); ++victim)
     for (u32 way = 0; way < ways; ++way) {
       u64 k = 0;
-      while (survives(world, {victim, k, never, meanwhiles[(k + way) % std::size(meanwhiles)]}, rounds, check, false)) ++k;
+      while (survives(world, {victim, k, never, meanwhiles[(k + way) % std::size(meanwhiles)]},
+                      rounds, check, false))
+        ++k;
       expect(k > 20 && k < stores_max, "the scenario has a sensible number of stores");
     }
 }
@@ -122,14 +133,17 @@ void kill_successors_too(World& world, std::span<const u32> rounds, Check check)
       Run first(world, {victim, k, never, Meanwhile::nothing});
       first.play(rounds);
       if (!first.killed()) break;
-      if (!first.left_commit() && k % 16 != 0) continue; // the start has nothing to finish: now and then will do
+      // the start has nothing to finish: now and then will do
+      if (!first.left_commit() && k % 16 != 0) continue;
       u64 j = 0;
-      while (survives(world, {victim, k, j, meanwhiles[(k + j) % std::size(meanwhiles)]}, rounds, check, true)) ++j;
+      while (survives(world, {victim, k, j, meanwhiles[(k + j) % std::size(meanwhiles)]}, rounds,
+                      check, true))
+        ++j;
       expect(j != 0, "a successor makes stores when it starts");
     }
 }
 
-// -- a TX ring that runs full -------------------------------------------------------------------------------------------
+// -- a TX ring that runs full ---------------------------------------------------------------------
 
 /// Fills the TX ring while the kernel takes nothing, until `room` descriptors are left.
 void fill_tx_ring(World& world, u32 room) {
@@ -147,7 +161,8 @@ void fill_tx_ring(World& world, u32 room) {
   expect_equal(world.tx[0].waiting(), copies, "descriptors on the TX ring");
 }
 
-/// Every copy was sent once and in order, or dropped as tx_full (or as backlog: in place, that limit is as near).
+/// Every copy was sent once and in order, or dropped as tx_full (or as backlog: in place, that
+/// limit is as near).
 void check_sent_or_full(World& world) {
   check_sums(world);
   check_feed(world);
@@ -162,19 +177,21 @@ void check_sent_or_full(World& world) {
   }
 }
 
-// -- a random run with many kills ---------------------------------------------------------------------------------------
+// -- a random run with many kills -----------------------------------------------------------------
 
-/// A subscriber that comes and goes: of each queue it is owed every packet from `from` on, and none after `until`.
+/// A subscriber that comes and goes: of each queue it is owed every packet from `from` on, and none
+/// after `until`.
 struct Guest {
   subscriber record;
   u16 row;
   bool published = false, leaves = false;
-  u64 received_before = 0;      // its count when it was told to leave
-  std::vector<u64> from, until; // per queue: packets delivered when all had followed; empty: not yet
+  u64 received_before = 0; // its count when it was told to leave
+  // per queue: packets delivered when all had followed; empty: not yet
+  std::vector<u64> from, until;
 };
 
-/// `paced`: the feed waits while a worker is far behind, so that nothing may drop. `overload`: it does not, and what
-/// drops as backlog must be what the receivers refused.
+/// `paced`: the feed waits while a worker is far behind, so that nothing may drop. `overload`: it
+/// does not, and what drops as backlog must be what the receivers refused.
 enum class Feed { paced, overload };
 
 class Storm {
@@ -182,8 +199,7 @@ public:
   Storm(const Shape& shape, u64 seed, Feed feed) : world_(shape), random_(seed), feed_(feed) {
     world_.save();
     world_.reset();
-    for (Process& process : world_.processes)
-      process.stores.between = [this] { between_stores(); };
+    for (Process& process : world_.processes) process.stores.between = [this] { between_stores(); };
   }
 
   void blow(u32 actions) {
@@ -238,7 +254,8 @@ private:
   void feed(u32 packets) {
     const u32 q = random_.below(world_.shape().queues);
     const KernelRing fill = world_.queue(q).fill_ring();
-    if (peek(*fill.producer) - peek(*fill.consumer) < packets) return; // the kernel would drop, which is its affair
+    // the kernel would drop, which is its affair
+    if (peek(*fill.producer) - peek(*fill.consumer) < packets) return;
     u64 furthest = 0;
     for (u32 r = 0; r < world_.arena().header().receivers; ++r)
       for (u32 w = 0; w < world_.shape().workers; ++w)
@@ -253,7 +270,8 @@ private:
 
   void come_or_go() {
     if (feed_ == Feed::overload) return; // a guest's packets could not be told from those that drop
-    const auto present = std::ranges::count_if(guests_, [](const Guest& guest) { return !guest.leaves; });
+    const auto present =
+        std::ranges::count_if(guests_, [](const Guest& guest) { return !guest.leaves; });
     if (present < guests_max && random_.once_in(2)) {
       const u32 number = 100 + static_cast<u32>(guests_.size());
       const u16 row = world_.supervisor.add(number, random_.below(world_.shape().workers));
@@ -271,7 +289,8 @@ private:
     if (!world_.supervisor.publish()) return;
     for (Guest& guest : guests_) guest.published = true;
   }
-  /// Once everybody follows a table, whoever is new in it is owed every later packet, and whoever left it none.
+  /// Once everybody follows a table, whoever is new in it is owed every later packet, and whoever
+  /// left it none.
   void note_followed() {
     if (!world_.supervisor.is_followed()) return;
     for (Guest& guest : guests_) {
@@ -280,7 +299,8 @@ private:
       if (guest.leaves && guest.until.empty()) guest.until = world_.delivered;
     }
   }
-  /// Each packet was sent once and in order, or refused by a receiver and charged as backlog, and both counts are exact.
+  /// Each packet was sent once and in order, or refused by a receiver and charged as backlog, and
+  /// both counts are exact.
   void check_overload() {
     check_sums(world_);
     check_feed(world_);
@@ -289,7 +309,8 @@ private:
     for (u16 row = 0; row < world_.shape().subscribers; ++row) {
       const subscriber& to = world_.supervisor.record(row);
       u64 refused = 0;
-      for (u32 r = 0; r < world_.arena().header().receivers; ++r) refused += world_.arena().receiver(r).backlog[to.worker];
+      for (u32 r = 0; r < world_.arena().header().receivers; ++r)
+        refused += world_.arena().receiver(r).backlog[to.worker];
       const counters& account = world_.arena().counters(row);
       expect_equal(account.received, packets, "received");
       expect_equal(account.drop[DROP_BACKLOG], refused, "dropped as backlog");
@@ -306,9 +327,11 @@ private:
     for (u32 q = 0; q < world_.shape().queues; ++q) {
       const bool any = got.first[q] != never;
       if (any && got.first[q] > guest.from[q]) fail("a guest missed packets after it was added");
-      if (any && !guest.until.empty() && got.end[q] > guest.until[q]) fail("a guest got packets after it was removed");
+      if (any && !guest.until.empty() && got.end[q] > guest.until[q])
+        fail("a guest got packets after it was removed");
       if (guest.leaves || guest.from[q] == world_.delivered[q]) continue;
-      if (!any || got.end[q] != world_.delivered[q]) fail("a guest that stayed missed the last packets");
+      if (!any || got.end[q] != world_.delivered[q])
+        fail("a guest that stayed missed the last packets");
     }
   }
 
@@ -319,7 +342,7 @@ private:
   u32 kills_ = 0;
 };
 
-// -- cases --------------------------------------------------------------------------------------------------------------
+// -- cases ----------------------------------------------------------------------------------------
 
 constexpr u32 wrap_kernel = 0xffffffffu - 2; // three slots before cursors of kernel rings wrap
 constexpr u64 wrap_ring = ~0ull - 1;         // two slots before cursors of arena rings wrap
@@ -329,7 +352,8 @@ constexpr u32 short_rounds[] = {1};
 void every_store(const Shape& shape) {
   World world(shape);
   world.save();
-  kill_at_every_store(world, rounds, check_all_delivered, shape.queues == 1 && shape.kind == LAYOUT_SPLIT);
+  kill_at_every_store(world, rounds, check_all_delivered,
+                      shape.queues == 1 && shape.kind == LAYOUT_SPLIT);
 }
 
 void every_second_kill(const Shape& shape) {
@@ -361,7 +385,8 @@ void single_kills(Suite& suite) {
     const char* requirement;
     Shape shape;
   } cases[] = {
-      {"a kill at any store loses nothing: split, sent in place", {LAYOUT_SPLIT, 1, 1, 1, Rewrite::plain, 0, 0}},
+      {"a kill at any store loses nothing: split, sent in place",
+       {LAYOUT_SPLIT, 1, 1, 1, Rewrite::plain, 0, 0}},
       {"a kill at any store loses nothing: split, copied",
        {LAYOUT_SPLIT, 1, 1, 3, Rewrite::plain, wrap_kernel, wrap_ring}},
       {"a kill at any store loses nothing: inline, sent in place, longer header",
@@ -378,9 +403,13 @@ void single_kills(Suite& suite) {
        {LAYOUT_INLINE, 2, 2, 1, Rewrite::plain, wrap_kernel, wrap_ring}},
   };
   for (const auto& one : cases) suite.run(one.requirement, [&] { every_store(one.shape); });
-  suite.run("a kill at any store leaves a filter's state as if each packet had been filtered once: in place",
-            [] { state_survives({LAYOUT_SPLIT, 1, 1, 1, Rewrite::plain, wrap_kernel, wrap_ring, true}); });
-  suite.run("a kill at any store leaves a filter's state as if each packet had been filtered once: copied",
+  suite.run("a kill at any store leaves a filter's state as if each packet had been filtered once: "
+            "in place",
+            [] {
+              state_survives({LAYOUT_SPLIT, 1, 1, 1, Rewrite::plain, wrap_kernel, wrap_ring, true});
+            });
+  suite.run("a kill at any store leaves a filter's state as if each packet had been filtered once: "
+            "copied",
             [] { state_survives({LAYOUT_INLINE, 1, 1, 2, Rewrite::plain, 0, 0, true}); });
 }
 
@@ -395,10 +424,12 @@ void double_kills(Suite& suite) {
 
 void full_ring(Suite& suite) {
   for (const u32 subscribers : {1u, 3u})
-    suite.run(subscribers == 1 ? "a kill while the TX ring is nearly full loses nothing but tx_full: in place"
-                               : "a kill while the TX ring is nearly full loses nothing but tx_full: copied",
+    suite.run(subscribers == 1
+                  ? "a kill while the TX ring is nearly full loses nothing but tx_full: in place"
+                  : "a kill while the TX ring is nearly full loses nothing but tx_full: copied",
               [&] {
-                World world({LAYOUT_SPLIT, 1, 1, subscribers, Rewrite::plain, wrap_kernel, wrap_ring});
+                World world(
+                    {LAYOUT_SPLIT, 1, 1, subscribers, Rewrite::plain, wrap_kernel, wrap_ring});
                 fill_tx_ring(world, subscribers == 1 ? 2 : 7);
                 world.save();
                 constexpr u32 one_round[] = {4};
@@ -412,19 +443,28 @@ void storms(Suite& suite) {
     const char* requirement;
     Shape shape;
   } cases[] = {
-      {"any number of kills at random loses nothing while subscribers come and go: split, one subscriber",
+      {"any number of kills at random loses nothing while subscribers come and go: split, one "
+       "subscriber",
        {LAYOUT_SPLIT, 1, 1, 1, Rewrite::longer, wrap_kernel, wrap_ring}},
-      {"any number of kills at random loses nothing while subscribers come and go: split, two queues and workers",
+      {"any number of kills at random loses nothing while subscribers come and go: split, two "
+       "queues and workers",
        {LAYOUT_SPLIT, 2, 2, 3, Rewrite::plain, wrap_kernel, wrap_ring}},
-      {"any number of kills at random loses nothing while subscribers come and go: inline, two queues, one worker",
+      {"any number of kills at random loses nothing while subscribers come and go: inline, two "
+       "queues, one worker",
        {LAYOUT_INLINE, 2, 1, 1, Rewrite::plain, wrap_kernel, wrap_ring}},
-      {"any number of kills at random loses nothing while subscribers come and go: inline, two queues and workers",
+      {"any number of kills at random loses nothing while subscribers come and go: inline, two "
+       "queues and workers",
        {LAYOUT_INLINE, 2, 2, 2, Rewrite::shorter, wrap_kernel, wrap_ring}},
   };
-  for (const auto& one : cases) suite.run(one.requirement, [&] { Storm(one.shape, seed, Feed::paced).blow(2500); });
-  suite.run("any number of kills at random under overload: what drops as backlog is what was refused, exactly", [&] {
-    Storm({LAYOUT_SPLIT, 2, 2, 3, Rewrite::plain, wrap_kernel, wrap_ring}, seed, Feed::overload).blow(2500);
-  });
+  for (const auto& one : cases)
+    suite.run(one.requirement, [&] { Storm(one.shape, seed, Feed::paced).blow(2500); });
+  suite.run("any number of kills at random under overload: what drops as backlog is what was "
+            "refused, exactly",
+            [&] {
+              Storm({LAYOUT_SPLIT, 2, 2, 3, Rewrite::plain, wrap_kernel, wrap_ring}, seed,
+                    Feed::overload)
+                  .blow(2500);
+            });
 }
 
 } // namespace
@@ -436,7 +476,9 @@ int main(int argc, char** argv) {
   suite.run("the scenario without a kill delivers everything", [] {
     World world({fantail::LAYOUT_SPLIT, 2, 2, 3, Rewrite::plain, wrap_kernel, wrap_ring});
     world.save();
-    expect(!survives(world, {0, never, never, Meanwhile::nothing}, rounds, check_all_delivered, false), "nobody died");
+    expect(
+        !survives(world, {0, never, never, Meanwhile::nothing}, rounds, check_all_delivered, false),
+        "nobody died");
   });
   single_kills(suite);
   double_kills(suite);
@@ -444,4 +486,3 @@ int main(int argc, char** argv) {
   storms(suite);
   return suite.end();
 }
-

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT-0
 //
-// Plain memory in the place of an AF_XDP socket's rings, and what the kernel does at its side of them. It checks what
-// it is given: descriptors inside a frame, no frame twice, no byte changed while the kernel has the frame.
+// Plain memory in the place of an AF_XDP socket's rings, and what the kernel does at its side of
+// them. It checks what it is given: descriptors inside a frame, no frame twice, no byte changed
+// while the kernel has the frame.
 #pragma once
 
 #include <algorithm>
@@ -9,13 +10,14 @@
 #include <map>
 #include <span>
 
-#include "arena.hpp"
 #include "feed.hpp"
-#include "kernel_ring.hpp"
+#include "shm/arena.hpp"
+#include "xdp/kernel_ring.hpp"
 
 namespace fantail::testing {
 
-/// The rings of one queue. Cursors a cache line each; page aligned, behind the arena in one mapping.
+/// The rings of one queue. Cursors a cache line each; page aligned, behind the arena in one
+/// mapping.
 struct alignas(4096) QueueMemory {
   struct alignas(64) Word {
     u32 value;
@@ -27,17 +29,24 @@ struct alignas(4096) QueueMemory {
   xdp_desc tx[FANTAIL_TX_FRAMES];
   u64 completion[FANTAIL_TX_FRAMES];
 
-  KernelRing rx_ring() { return {&rx_producer.value, &rx_consumer.value, nullptr, rx, FANTAIL_RX_FRAMES}; }
-  KernelRing fill_ring() { return {&fill_producer.value, &fill_consumer.value, nullptr, fill, FANTAIL_RX_FRAMES}; }
-  KernelRing tx_ring() { return {&tx_producer.value, &tx_consumer.value, nullptr, tx, FANTAIL_TX_FRAMES}; }
+  KernelRing rx_ring() {
+    return {&rx_producer.value, &rx_consumer.value, nullptr, rx, FANTAIL_RX_FRAMES};
+  }
+  KernelRing fill_ring() {
+    return {&fill_producer.value, &fill_consumer.value, nullptr, fill, FANTAIL_RX_FRAMES};
+  }
+  KernelRing tx_ring() {
+    return {&tx_producer.value, &tx_consumer.value, nullptr, tx, FANTAIL_TX_FRAMES};
+  }
   KernelRing completion_ring() {
-    return {&completion_producer.value, &completion_consumer.value, nullptr, completion, FANTAIL_TX_FRAMES};
+    return {&completion_producer.value, &completion_consumer.value, nullptr, completion,
+            FANTAIL_TX_FRAMES};
   }
 
   /// Empty rings whose cursors stand at `start`, all RX frames of the queue on the fill ring.
   void begin(u32 queue, u32 start) {
-    for (Word* word : {&rx_producer, &rx_consumer, &fill_producer, &fill_consumer, &tx_producer, &tx_consumer,
-                       &completion_producer, &completion_consumer})
+    for (Word* word : {&rx_producer, &rx_consumer, &fill_producer, &fill_consumer, &tx_producer,
+                       &tx_consumer, &completion_producer, &completion_consumer})
       word->value = start;
     const KernelRing ring = fill_ring();
     for (u32 i = 0; i < FANTAIL_RX_FRAMES; ++i)
@@ -56,8 +65,11 @@ class FakeRx {
 public:
   FakeRx(char* umem, QueueMemory& memory) : umem_(umem), memory_(&memory) {}
 
-  /// Takes a frame from the fill ring, fills it and puts it on the RX ring. False: no frame, or no room; it is lost.
-  bool deliver(std::span<const u8> bytes) { return deliver_as(bytes, static_cast<u32>(bytes.size())); }
+  /// Takes a frame from the fill ring, fills it and puts it on the RX ring. False: no frame, or no
+  /// room; it is lost.
+  bool deliver(std::span<const u8> bytes) {
+    return deliver_as(bytes, static_cast<u32>(bytes.size()));
+  }
 
   /// The same with a descriptor that says `length`.
   bool deliver_as(std::span<const u8> bytes, u32 length) {
@@ -83,7 +95,8 @@ private:
 class FakeTx {
 public:
   FakeTx(char* umem, u64 umem_size, QueueMemory& memory)
-      : umem_(umem), umem_size_(umem_size), memory_(&memory), has_(umem_size / FANTAIL_FRAME_SIZE) {}
+      : umem_(umem), umem_size_(umem_size), memory_(&memory), has_(umem_size / FANTAIL_FRAME_SIZE) {
+  }
 
   /// Sends at most `count` descriptors; their frames stay with the kernel until complete().
   void transmit(u32 count) {
@@ -114,7 +127,9 @@ public:
   bool is_idle() const {
     return held_.empty() && acquire(memory_->tx_producer.value) == peek(memory_->tx_consumer.value);
   }
-  u32 waiting() const { return acquire(memory_->tx_producer.value) - peek(memory_->tx_consumer.value); }
+  u32 waiting() const {
+    return acquire(memory_->tx_producer.value) - peek(memory_->tx_consumer.value);
+  }
   u32 held() const { return static_cast<u32>(held_.size()); }
   u64 held_address(u32 index) const { return held_[index].address; }
   /// Every datagram ever transmitted, in order.
@@ -129,10 +144,11 @@ private:
 
   void send(const xdp_desc& descriptor) {
     const u64 in_frame = descriptor.addr % FANTAIL_FRAME_SIZE;
-    if (descriptor.addr >= umem_size_ || descriptor.len == 0 || in_frame + descriptor.len > FANTAIL_FRAME_SIZE ||
-        descriptor.options != 0)
+    if (descriptor.addr >= umem_size_ || descriptor.len == 0 ||
+        in_frame + descriptor.len > FANTAIL_FRAME_SIZE || descriptor.options != 0)
       return complain("a TX descriptor is invalid");
-    if (has_[descriptor.addr / FANTAIL_FRAME_SIZE]) return complain("a frame was submitted while the kernel had it");
+    if (has_[descriptor.addr / FANTAIL_FRAME_SIZE])
+      return complain("a frame was submitted while the kernel had it");
     has_[descriptor.addr / FANTAIL_FRAME_SIZE] = true;
     const u8* from = reinterpret_cast<const u8*>(umem_ + descriptor.addr);
     held_.push_back({descriptor.addr, Bytes(from, from + descriptor.len)});

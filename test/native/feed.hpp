@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT-0
 //
-// Packets of a feed, subscribers, and what each subscriber must receive: slow and obvious, for oracles.
+// Packets of a feed, subscribers, and what each subscriber must receive: slow and obvious, for
+// oracles.
 #pragma once
 
 #include <arpa/inet.h>
@@ -9,7 +10,7 @@
 #include <cstring>
 #include <vector>
 
-#include "layout.h"
+#include "shm/layout.h"
 #include "testing.hpp"
 
 namespace fantail::testing {
@@ -20,8 +21,8 @@ inline const u32 feed_ip = htonl(0x0a090001); // 10.9.0.1
 inline const u16 feed_port = htons(9000);
 constexpr u32 minimum_frame = 60; // Ethernet pads to this
 
-/// What the test's filter makes of a packet. The last two change the length, and with it where an in-place frame
-/// starts.
+/// What the test's filter makes of a packet. The last two change the length, and with it where an
+/// in-place frame starts.
 enum class Rewrite { plain, longer, shorter };
 
 inline void write16(u8* at, u32 value) {
@@ -65,20 +66,23 @@ inline std::array<u8, FANTAIL_HEADER_SIZE> header_of(const Ends& ends, u32 paylo
   return bytes;
 }
 
-/// Payload of packet `sequence` on a queue: says both, then bytes that no other packet has; often short, at times long.
+/// Payload of packet `sequence` on a queue: says both, then bytes that no other packet has; often
+/// short, at times long.
 inline Bytes payload_of(u32 queue, u64 sequence) {
   Random random(sequence * 64 + queue + 1);
   const u32 size = random.once_in(8) ? 1400 + random.below(60) : 16 + random.below(48);
   Bytes payload(size);
   for (u8& byte : payload) byte = static_cast<u8>(random.next());
-  std::memcpy(&payload[4], &sequence, sizeof sequence); // the first four bytes may be cut by a rewrite
+  // the first four bytes may be cut by a rewrite
+  std::memcpy(&payload[4], &sequence, sizeof sequence);
   std::memcpy(&payload[12], &queue, sizeof queue);
   return payload;
 }
 
 /// A frame of the feed with that payload, padded as Ethernet wants it.
 inline Bytes feed_frame(const Bytes& payload) {
-  const Ends ends{{2, 0, 0, 0, 0, 1}, {2, 0, 0, 0, 0, 99}, htonl(0x0a090063), feed_ip, htons(4000), feed_port};
+  const Ends ends{{2, 0, 0, 0, 0, 1}, {2, 0, 0, 0, 0, 99}, htonl(0x0a090063), feed_ip, htons(4000),
+                  feed_port};
   const auto header = header_of(ends, static_cast<u32>(payload.size()));
   Bytes frame(header.begin(), header.end());
   frame.insert(frame.end(), payload.begin(), payload.end());
@@ -103,12 +107,15 @@ inline subscriber subscriber_of(u32 number, u32 worker, u64 epoch) {
   return record;
 }
 
-/// The new header for a subscriber, and what more a rewrite adds to it (`longer`: four bytes before the payload).
+/// The new header for a subscriber, and what more a rewrite adds to it (`longer`: four bytes before
+/// the payload).
 inline Bytes new_header(const subscriber& to, u32 payload, Rewrite how) {
   Ends ends{{}, {}, to.source_ip, to.ip, to.source_port, to.port};
   std::memcpy(ends.target_mac.data(), to.target_mac, 6);
   std::memcpy(ends.source_mac.data(), to.source_mac, 6);
-  const u32 sent = how == Rewrite::longer ? payload + 4 : how == Rewrite::shorter ? payload - 4 : payload;
+  const u32 sent = how == Rewrite::longer    ? payload + 4
+                   : how == Rewrite::shorter ? payload - 4
+                                             : payload;
   const auto header = header_of(ends, sent);
   Bytes bytes(header.begin(), header.end());
   if (how == Rewrite::longer) bytes.insert(bytes.end(), {'m', 'o', 'r', 'e'});
@@ -123,7 +130,8 @@ inline u32 replaced_by(Rewrite how) {
 /// The datagram that a subscriber must receive for a payload.
 inline Bytes expected_datagram(const subscriber& to, const Bytes& payload, Rewrite how) {
   Bytes bytes = new_header(to, static_cast<u32>(payload.size()), how);
-  bytes.insert(bytes.end(), payload.begin() + replaced_by(how) - FANTAIL_HEADER_SIZE, payload.end());
+  bytes.insert(bytes.end(), payload.begin() + replaced_by(how) - FANTAIL_HEADER_SIZE,
+               payload.end());
   return bytes;
 }
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT-0
 //
-// Going to sleep loses no wake-up: whatever the order of push, look and poll, one of the two sides sees the other. A
-// lost one would show as a sleep to its time limit.
+// Going to sleep loses no wake-up: whatever the order of push, look and poll, one of the two sides
+// sees the other. A lost one would show as a sleep to its time limit.
 #undef NDEBUG
-#include "idle.hpp"
+#include "path/idle.hpp"
 
 #include <sys/eventfd.h>
 
 #include <atomic>
 #include <thread>
 
-#include "loops.hpp"
+#include "path/loops.hpp"
 #include "socket_arena.hpp"
 
 namespace fantail::testing {
@@ -24,8 +24,9 @@ constexpr u64 rounds = 5'000;
 constexpr u64 rounds = 20'000;
 #endif
 
-/// A different delay each time, of up to some microseconds. Both sides take one, the sleeper just before it says that it
-/// sleeps, so that a push falls before, into and after every step on the way to sleep.
+/// A different delay each time, of up to some microseconds. Both sides take one, the sleeper just
+/// before it says that it sleeps, so that a push falls before, into and after every step on the way
+/// to sleep.
 void dawdle(Random& random) {
   for (u32 i = random.below(2000); i != 0; --i) std::atomic_signal_fence(std::memory_order_seq_cst);
 }
@@ -82,14 +83,15 @@ void protocol_loses_no_wake_up(u64 seed) {
     journal.commit();
     std::atomic_thread_fence(std::memory_order_seq_cst);
     const u64 one = 1;
-    if (peek(shared->asleep) != 0) check(static_cast<int>(write(wake.get(), &one, sizeof one)), "writing the eventfd");
+    if (peek(shared->asleep) != 0)
+      check(static_cast<int>(write(wake.get(), &one, sizeof one)), "writing the eventfd");
   }
   sleeper.join();
   expect(!lost, "no sleep went on to its limit");
   expect(sleeps > 0, "it slept at times");
 }
 
-// -- the loops themselves -----------------------------------------------------------------------------------------------
+// -- the loops themselves -------------------------------------------------------------------------
 
 constexpr u64 spin_ns = 1'000'000;     // of class Idle
 constexpr u64 prompt_ns = 500'000'000; // a worker that was not woken sleeps for a second
@@ -102,14 +104,14 @@ void answer_all(const Arena& arena, int jobs) {
   for (int i = 0; i < jobs; ++i) answer_lawfully(arena, 0, arena.jobs(0)[i], Rewrite::plain);
 }
 
-/// A push at one of the stores that decide. The worker's heartbeat tells where it is: once it has stored one that is a
-/// spin later than the first, its next store sets `asleep`. The receiver still sees it awake and does not wake it, so
-/// only the worker's second look can find the packet.
+/// A push at one of the stores that decide. The worker's heartbeat tells where it is: once it has
+/// stored one that is a spin later than the first, its next store sets `asleep`. The receiver still
+/// sees it awake and does not wake it, so only the worker's second look can find the packet.
 struct Injection {
   const worker* self;
   std::function<void()> push;
   u64 started_ns, first_beat_ns = 0;
-  u32 before;        // how many such stores happen first
+  u32 before; // how many such stores happen first
   u32 late_stores = 0;
   bool pushed = false, slept = false;
 };
@@ -150,27 +152,34 @@ void push_before_sleep_is_found() {
       expect_equal(jobs, 2, "jobs");
       answer_all(world.arena, jobs);
       loop.finish();
-      if (here.slept) return expect(found >= 20, "pushes fell just before the sleep"); // past the last store before it
-      if (clock_ns() - here.started_ns > prompt_ns) fail("a push before late store " + std::to_string(before) + " was not seen");
+      // past the last store before it
+      if (here.slept) return expect(found >= 20, "pushes fell just before the sleep");
+      if (clock_ns() - here.started_ns > prompt_ns)
+        fail("a push before late store " + std::to_string(before) + " was not seen");
       ++found;
     }
 }
 
-/// Both loops in threads of their own; packets come one at a time, about when both are going to sleep.
+/// Both loops in threads of their own; packets come one at a time, about when both are going to
+/// sleep.
 void loops_lose_no_wake_up(u64 seed) {
   constexpr u64 packets = 200;
   SocketArena world;
   const Fd receiver_wake(check(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
   const Fd worker_wake(check(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
   std::thread receiver([&] {
-    ReceiverLoop(world.arena, {{world.link.fd()}, -1, receiver_wake.get(), {worker_wake.get()}, {}}).run();
+    ReceiverLoop(world.arena, {{world.link.fd()}, -1, receiver_wake.get(), {worker_wake.get()}, {}})
+        .run();
   });
   std::thread worker([&] {
     filter_calls calls{};
-    WorkerLoop loop(world.arena, 0, {{}, world.link.fd(), worker_wake.get(), {worker_wake.get()}, {}}, &calls);
-    for (; loop.wait() >= 0; loop.finish()) answer_all(world.arena, static_cast<int>(loop.tx().jobs()));
+    WorkerLoop loop(world.arena, 0,
+                    {{}, world.link.fd(), worker_wake.get(), {worker_wake.get()}, {}}, &calls);
+    for (; loop.wait() >= 0; loop.finish())
+      answer_all(world.arena, static_cast<int>(loop.tx().jobs()));
   });
-  while (acquire(world.arena.worker(0).generation_done) == 0 || acquire(world.arena.receiver(0).generation_done) == 0)
+  while (acquire(world.arena.worker(0).generation_done) == 0 ||
+         acquire(world.arena.receiver(0).generation_done) == 0)
     sched_yield();
   Random random(seed);
   u64 slept = 0;
@@ -181,10 +190,13 @@ void loops_lose_no_wake_up(u64 seed) {
     slept += peek(world.arena.worker(0).asleep);
     const u64 sent = clock_ns();
     world.feed.send_to(world.link.port(), payload_of(0, i));
-    while (acquire(world.arena.counters(1).sent) != i + 1 && clock_ns() - sent < prompt_ns) sched_yield();
-    if (clock_ns() - sent >= prompt_ns) trouble = "packet " + std::to_string(i) + " waited for a sleep to end";
+    while (acquire(world.arena.counters(1).sent) != i + 1 && clock_ns() - sent < prompt_ns)
+      sched_yield();
+    if (clock_ns() - sent >= prompt_ns)
+      trouble = "packet " + std::to_string(i) + " waited for a sleep to end";
   }
-  std::atomic_ref<u32>(world.arena.control().state).store(RUN_STATE_HALT, std::memory_order_release);
+  std::atomic_ref<u32>(world.arena.control().state)
+      .store(RUN_STATE_HALT, std::memory_order_release);
   for (const int fd : {receiver_wake.get(), worker_wake.get()}) eventfd_write(fd, 1);
   receiver.join();
   worker.join();
@@ -214,9 +226,12 @@ int main(int argc, char** argv) {
   Suite suite(argc, argv);
   const fantail::u64 seed = suite.seed();
   suite.run("the way to sleep loses no wake-up", [&] { protocol_loses_no_wake_up(seed); });
-  suite.run("a push just before the worker sleeps, that does not wake it, is found by its second look",
-            push_before_sleep_is_found);
-  suite.run("receiver and worker in their loops: no packet waits for a sleep to end", [&] { loops_lose_no_wake_up(seed); });
-  suite.run("idle is spinning for a millisecond, then sleep; never with busy polling", spins_then_sleeps);
+  suite.run(
+      "a push just before the worker sleeps, that does not wake it, is found by its second look",
+      push_before_sleep_is_found);
+  suite.run("receiver and worker in their loops: no packet waits for a sleep to end",
+            [&] { loops_lose_no_wake_up(seed); });
+  suite.run("idle is spinning for a millisecond, then sleep; never with busy polling",
+            spins_then_sleeps);
   return suite.end();
 }

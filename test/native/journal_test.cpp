@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT-0
 //
-// A commit happens wholly or not at all, wherever it is killed; finishing it twice is the same as once; and whoever
-// reads counters beside it never sees half of one.
+// A commit happens wholly or not at all, wherever it is killed; finishing it twice is the same as
+// once; and whoever reads counters beside it never sees half of one.
 #undef NDEBUG
-#include "journal.hpp"
+#include "shm/journal.hpp"
 
 #include <atomic>
 #include <memory>
@@ -29,7 +29,8 @@ struct Memory {
   bool operator==(const Memory& other) const {
     return std::memcmp(long_words, other.long_words, sizeof long_words) == 0 &&
            std::memcmp(short_words, other.short_words, sizeof short_words) == 0 &&
-           std::memcmp(target, other.target, sizeof target) == 0 && std::memcmp(kernel, other.kernel, sizeof kernel) == 0;
+           std::memcmp(target, other.target, sizeof target) == 0 &&
+           std::memcmp(kernel, other.kernel, sizeof kernel) == 0;
   }
 };
 
@@ -37,7 +38,7 @@ struct Kill {};
 u64 stores_left = 0;
 
 /// Lets `stores` stores happen, then kills. False if there were not so many.
-template <class Action> bool kill_after(u64 stores, Action&& action) {
+template<class Action> bool kill_after(u64 stores, Action&& action) {
   stores_left = stores;
   on_store = [] {
     if (stores_left-- == 0) throw Kill{};
@@ -90,9 +91,11 @@ void all_or_nothing() {
     const auto memory = begin();
     finished = !kill_after(k, [&] { change(*memory); });
     const bool committed = is_open(*memory) || finished || *memory == *after;
-    if (!is_open(*memory)) expect(*memory == *before || *memory == *after, "closed, it is wholly done or not begun");
+    if (!is_open(*memory))
+      expect(*memory == *before || *memory == *after, "closed, it is wholly done or not begun");
     recover(*memory);
-    expect(*memory == (committed ? *after : *before), "after recovery it is wholly done or not begun");
+    expect(*memory == (committed ? *after : *before),
+           "after recovery it is wholly done or not begun");
     expect(!is_open(*memory), "recovery closes it");
   }
   expect(k > 3 * 12 + 12, "every entry's stores were kill points");
@@ -154,7 +157,8 @@ void readers_never_see_half() {
     for (const u64 part : copy.parts) sum += part;
     if (sum != copy.sum || sum < last) {
       writer.join();
-      fail("a reader saw a sum of " + std::to_string(copy.sum) + " over parts of " + std::to_string(sum));
+      fail("a reader saw a sum of " + std::to_string(copy.sum) + " over parts of " +
+           std::to_string(sum));
     }
     last = sum;
   }
@@ -177,8 +181,10 @@ void open_is_refused() {
 int main(int argc, char** argv) {
   using namespace fantail::testing;
   Suite suite(argc, argv);
-  suite.run("a commit killed at any store is wholly done after recovery, or not begun", all_or_nothing);
-  suite.run("recovery applied twice, or killed and applied again, is the same as once", recovery_repeats);
+  suite.run("a commit killed at any store is wholly done after recovery, or not begun",
+            all_or_nothing);
+  suite.run("recovery applied twice, or killed and applied again, is the same as once",
+            recovery_repeats);
   suite.run("a reader beside the writer never sees half of a commit", readers_never_see_half);
   suite.run("a reader of a commit that stays open gives up", open_is_refused);
   return suite.end();

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT-0
 //
-// What must be true of a World: every frame in exactly one place, every account exact, every packet at every
-// subscriber once, in order, byte for byte. Slow and obvious on purpose.
+// What must be true of a World: every frame in exactly one place, every account exact, every packet
+// at every subscriber once, in order, byte for byte. Slow and obvious on purpose.
 #pragma once
 
 #include "world.hpp"
 
 namespace fantail::testing {
 
-/// Counts in how many places each frame is, from nothing but the shared memory and what the kernel holds.
+/// Counts in how many places each frame is, from nothing but the shared memory and what the kernel
+/// holds.
 class Census {
 public:
   explicit Census(World& world) : world_(world), arena_(world.arena()) {
@@ -33,10 +34,12 @@ public:
     if (missing != lost) fail(std::to_string(missing) + " RX frames are in no place");
     for (u32 w = 0; w < arena_.header().workers; ++w)
       for (u32 i = 0; i < FANTAIL_TX_FRAMES; ++i)
-        if (places_[arena_.tx_frame_first(w) + i] != 1) say("TX frame", arena_.tx_frame_first(w) + i, 0);
+        if (places_[arena_.tx_frame_first(w) + i] != 1)
+          say("TX frame", arena_.tx_frame_first(w) + i, 0);
   }
 
-  /// received = sent + in_flight + drops for every account, and in_flight is what is really under way.
+  /// received = sent + in_flight + drops for every account, and in_flight is what is really under
+  /// way.
   void check_accounts() const {
     for (u32 row = 0; row < FANTAIL_SUBSCRIBERS_MAX; ++row) {
       const counters& account = arena_.counters(row);
@@ -44,16 +47,18 @@ public:
       u64 ended = account.sent;
       for (const u64 drops : account.drop) ended += drops;
       if (account.received != ended + account.in_flight)
-        fail("row " + std::to_string(row) + ": received " + std::to_string(account.received) + ", ended " +
-             std::to_string(ended) + ", in flight " + std::to_string(account.in_flight));
+        fail("row " + std::to_string(row) + ": received " + std::to_string(account.received) +
+             ", ended " + std::to_string(ended) + ", in flight " +
+             std::to_string(account.in_flight));
       expect_equal(copies_[row], account.in_flight, "frames with that row's tag");
     }
   }
 
 private:
   [[noreturn]] void say(const char* kind, u32 frame, u32 handed) const {
-    fail(std::string(kind) + " " + std::to_string(frame) + " is in " + std::to_string(places_[frame]) + " places, has " +
-         std::to_string(holders_[frame]) + " holders and is handed to " + std::to_string(handed));
+    fail(std::string(kind) + " " + std::to_string(frame) + " is in " +
+         std::to_string(places_[frame]) + " places, has " + std::to_string(holders_[frame]) +
+         " holders and is handed to " + std::to_string(handed));
   }
   static u32 frame_of(u64 address) { return static_cast<u32>(address / FANTAIL_FRAME_SIZE); }
 
@@ -61,10 +66,12 @@ private:
     for (u32 q = 0; q < arena_.header().queues; ++q) {
       const KernelRing fill = world_.queue(q).fill_ring(), rx = world_.queue(q).rx_ring();
       for (u32 at = peek(*fill.consumer); at != peek(*fill.producer); ++at) {
-        if (arena_.queue_of(frame_of(fill.address(at))) != q) fail("a frame is on another queue's fill ring");
+        if (arena_.queue_of(frame_of(fill.address(at))) != q)
+          fail("a frame is on another queue's fill ring");
         ++places_[frame_of(fill.address(at))];
       }
-      for (u32 at = peek(*rx.consumer); at != peek(*rx.producer); ++at) ++places_[frame_of(rx.descriptor(at).addr)];
+      for (u32 at = peek(*rx.consumer); at != peek(*rx.producer); ++at)
+        ++places_[frame_of(rx.descriptor(at).addr)];
     }
   }
   void count_forward_rings() {
@@ -73,7 +80,8 @@ private:
       for (u32 w = 0; w < arena_.header().workers; ++w) {
         const ring_header& forward = world_.forward(r, w);
         const auto* slots = reinterpret_cast<const forward_slot*>(&forward + 1);
-        for (u64 at = forward.head; at != forward.tail; ++at) ++holders_[frame_of(slots[at & mask].address)];
+        for (u64 at = forward.head; at != forward.tail; ++at)
+          ++holders_[frame_of(slots[at & mask].address)];
         const ring_header& giveback = world_.giveback(r, w);
         const auto* frames = reinterpret_cast<const u32*>(&giveback + 1);
         for (u64 at = giveback.head; at != giveback.tail; ++at) ++holders_[frames[at & mask]];
@@ -81,9 +89,11 @@ private:
   }
   void count_worker(u32 w) {
     const KernelRing tx = world_.queue(w).tx_ring(), done = world_.queue(w).completion_ring();
-    for (u32 at = peek(*tx.consumer); at != peek(*tx.producer); ++at) count_copy(w, tx.descriptor(at).addr);
+    for (u32 at = peek(*tx.consumer); at != peek(*tx.producer); ++at)
+      count_copy(w, tx.descriptor(at).addr);
     for (u32 i = 0; i < world_.tx[w].held(); ++i) count_copy(w, world_.tx[w].held_address(i));
-    for (u32 at = peek(*done.consumer); at != peek(*done.producer); ++at) count_copy(w, done.address(at));
+    for (u32 at = peek(*done.consumer); at != peek(*done.producer); ++at)
+      count_copy(w, done.address(at));
     const worker& self = arena_.worker(w);
     for (u64 at = self.free_head; at != self.free_tail; ++at)
       ++places_[arena_.free_frames(w)[at % FANTAIL_TX_FRAMES]];
@@ -94,7 +104,8 @@ private:
     const u32 frame = frame_of(address);
     const bool received = frame < arena_.header().rx_frames;
     ++(received ? holders_ : places_)[frame];
-    const tag& copy = received ? arena_.rx_tag()[frame] : arena_.tx_tag(w)[frame - arena_.tx_frame_first(w)];
+    const tag& copy =
+        received ? arena_.rx_tag()[frame] : arena_.tx_tag(w)[frame - arena_.tx_frame_first(w)];
     if (arena_.counters(copy.row).epoch == copy.epoch) ++copies_[copy.row];
   }
 
@@ -104,32 +115,37 @@ private:
   std::vector<u64> copies_;           // per row: frames under way for it
 };
 
-/// The datagrams that one subscriber got, and from each queue the run of packets [first, end) that they were.
+/// The datagrams that one subscriber got, and from each queue the run of packets [first, end) that
+/// they were.
 struct Received {
   u64 count = 0, bytes = 0;
   std::vector<u64> first, end; // per queue
 };
 
-/// Reads what the kernel transmitted for `to`: every datagram must be the next packet of its queue, byte for byte.
+/// Reads what the kernel transmitted for `to`: every datagram must be the next packet of its queue,
+/// byte for byte.
 inline Received read_datagrams(World& world, const subscriber& to, bool gaps_allowed = false) {
   Received got;
   got.first.assign(world.shape().queues, never);
   got.end.assign(world.shape().queues, never);
   const u32 from = FANTAIL_HEADER_SIZE - replaced_by(world.shape().rewrite) + 4 +
-                   (world.shape().rewrite == Rewrite::longer ? 4 : 0); // where the sequence is in the UDP payload
+                   // where the sequence is in the UDP payload
+                   (world.shape().rewrite == Rewrite::longer ? 4 : 0);
   for (const Bytes& datagram : world.tx[to.worker].sent()) {
     if (std::memcmp(&datagram[36], &to.port, sizeof to.port) != 0) continue;
     u64 sequence;
     u32 queue;
     std::memcpy(&sequence, &datagram[FANTAIL_HEADER_SIZE + from], sizeof sequence);
     std::memcpy(&queue, &datagram[FANTAIL_HEADER_SIZE + from + 8], sizeof queue);
-    if (queue >= world.shape().queues || sequence >= world.delivered[queue]) fail("a datagram was never sent to us");
+    if (queue >= world.shape().queues || sequence >= world.delivered[queue])
+      fail("a datagram was never sent to us");
     if (datagram != world.expected(to, queue, sequence))
-      fail("packet " + std::to_string(sequence) + " reached port " + std::to_string(ntohs(to.port)) + " changed");
+      fail("packet " + std::to_string(sequence) + " reached port " +
+           std::to_string(ntohs(to.port)) + " changed");
     if (got.first[queue] == never) got.first[queue] = got.end[queue] = sequence;
     if (gaps_allowed ? sequence < got.end[queue] : sequence != got.end[queue])
-      fail("port " + std::to_string(ntohs(to.port)) + " got packet " + std::to_string(sequence) + " where " +
-           std::to_string(got.end[queue]) + " was next");
+      fail("port " + std::to_string(ntohs(to.port)) + " got packet " + std::to_string(sequence) +
+           " where " + std::to_string(got.end[queue]) + " was next");
     got.end[queue] = sequence + 1;
     ++got.count;
     got.bytes += datagram.size();
@@ -152,7 +168,8 @@ inline void check_feed(World& world) {
   for (u32 r = 0; r < world.arena().header().receivers; ++r) {
     received += world.arena().receiver(r).received;
     bytes += world.arena().receiver(r).bytes;
-    for (const u64 invalid : world.arena().receiver(r).invalid) expect_equal(invalid, 0u, "invalid frames");
+    for (const u64 invalid : world.arena().receiver(r).invalid)
+      expect_equal(invalid, 0u, "invalid frames");
   }
   for (u32 q = 0; q < world.shape().queues; ++q)
     for (u64 sequence = 0; sequence < world.delivered[q]; ++sequence, ++packets)
@@ -161,8 +178,8 @@ inline void check_feed(World& world) {
   expect_equal(bytes, payload, "feed bytes");
 }
 
-/// After settle(), with subscribers that have been there from the start: each got each packet exactly once, and every
-/// count is exact.
+/// After settle(), with subscribers that have been there from the start: each got each packet
+/// exactly once, and every count is exact.
 inline void check_all_delivered(World& world) {
   check_sums(world);
   check_feed(world);
@@ -173,7 +190,8 @@ inline void check_all_delivered(World& world) {
     const Received got = read_datagrams(world, to);
     for (u32 q = 0; q < world.shape().queues; ++q)
       if (world.delivered[q] != 0 && (got.first[q] != 0 || got.end[q] != world.delivered[q]))
-        fail("port " + std::to_string(ntohs(to.port)) + " missed packets of queue " + std::to_string(q));
+        fail("port " + std::to_string(ntohs(to.port)) + " missed packets of queue " +
+             std::to_string(q));
     const counters& account = world.arena().counters(row);
     expect_equal(account.received, packets, "received");
     expect_equal(account.sent, packets, "sent");

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT-0
 //
-// The SPSC rings of the arena and the kernel's rings: one thread against a model, two threads, two processes; with
-// cursors that wrap, ends that die before they commit, and far cursors that are stale.
+// The SPSC rings of the arena and the kernel's rings: one thread against a model, two threads, two
+// processes; with cursors that wrap, ends that die before they commit, and far cursors that are
+// stale.
 #undef NDEBUG
 #include <sched.h>
 #include <sys/mman.h>
@@ -11,9 +12,9 @@
 #include <memory>
 #include <thread>
 
-#include "kernel_ring.hpp"
-#include "ring.hpp"
+#include "shm/ring.hpp"
 #include "testing.hpp"
+#include "xdp/kernel_ring.hpp"
 
 namespace fantail::testing {
 namespace {
@@ -28,7 +29,8 @@ constexpr u64 items = 1'000'000;
 constexpr u64 items = 3'000'000;
 #endif
 
-/// What the two ends share: a ring there, a ring back, and the journal of each end. Zeroed memory is a valid start.
+/// What the two ends share: a ring there, a ring back, and the journal of each end. Zeroed memory
+/// is a valid start.
 struct Shared {
   struct Journaled {
     alignas(64) u64 state;
@@ -41,14 +43,18 @@ struct Shared {
   Journaled producer, consumer;
 
   void begin(u64 cursor) { forward.head = forward.tail = back.head = back.tail = cursor; }
-  Journal journal_of(Journaled& end) { return {reinterpret_cast<char*>(this), end.state, end.entries, {}}; }
+  Journal journal_of(Journaled& end) {
+    return {reinterpret_cast<char*>(this), end.state, end.entries, {}};
+  }
 };
 
 using Ring = Producer<u64>;
 using Reader = Consumer<u64>;
 
 Ring forward_end(Shared& shared) { return {&shared.forward, shared.forward_slots, slot_count}; }
-Reader forward_reader(Shared& shared) { return {&shared.forward, shared.forward_slots, slot_count}; }
+Reader forward_reader(Shared& shared) {
+  return {&shared.forward, shared.forward_slots, slot_count};
+}
 
 /// Item `index` on its way: a value that says which it is.
 u64 value_of(u64 index) { return index * 0x9e3779b97f4a7c15ull + 1; }
@@ -64,7 +70,8 @@ void produce(Shared& shared) {
     u32 count = 0;
     for (u32 ready = back.available(); ready != 0; --ready, ++count)
       if (back.take() != value_of(returned++)) std::abort();
-    for (u32 burst = random.below(16); burst != 0 && pushed < items && pushed - returned < slot_count; --burst, ++count)
+    for (u32 burst = random.below(16);
+         burst != 0 && pushed < items && pushed - returned < slot_count; --burst, ++count)
       put(out.next(), value_of(pushed++));
     if (back.moved()) back.commit_to(journal);
     if (out.moved()) out.commit_to(journal);
@@ -106,7 +113,8 @@ void check_totals(const Shared& shared) {
 void follows_a_model(u64 seed) {
   auto shared = std::make_unique<Shared>();
   shared->begin(almost_2_64);
-  Journal out_journal = shared->journal_of(shared->producer), in_journal = shared->journal_of(shared->consumer);
+  Journal out_journal = shared->journal_of(shared->producer),
+          in_journal = shared->journal_of(shared->consumer);
   Ring out = forward_end(*shared);
   Reader in = forward_reader(*shared);
   std::deque<u64> model;
@@ -166,7 +174,8 @@ void leaves_to_successors() {
   }
   Reader in = forward_reader(*shared);
   expect_equal(in.available(), 3u, "items for its successor");
-  for (u64 i = 0; i < 3; ++i) expect(in.take() == value_of(i), "the successor gets them again, in order");
+  for (u64 i = 0; i < 3; ++i)
+    expect(in.take() == value_of(i), "the successor gets them again, in order");
 }
 
 /// A far cursor is read again only when what was seen of it is used up.
@@ -202,7 +211,8 @@ void crosses_threads() {
 
 #if !defined(__SANITIZE_THREAD__) // it watches one process
 void crosses_processes() {
-  void* memory = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* memory =
+      mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   expect(memory != MAP_FAILED, "shared memory can be had");
   Shared& shared = *static_cast<Shared*>(memory);
   shared.begin(almost_2_64);
@@ -217,7 +227,7 @@ void crosses_processes() {
 }
 #endif
 
-// -- rings of the kernel ------------------------------------------------------------------------------------------------
+// -- rings of the kernel --------------------------------------------------------------------------
 
 /// A ring of addresses whose one end is a stage with a journal, whose other end plays the kernel.
 struct KernelShared {
@@ -243,13 +253,15 @@ void kernel_cursors_wrap() {
     }
   });
   u32* const words[] = {&shared->producer};
-  Journal journal(reinterpret_cast<char*>(shared.get()), shared->journaled.state, shared->journaled.entries, words);
+  Journal journal(reinterpret_cast<char*>(shared.get()), shared->journaled.state,
+                  shared->journaled.entries, words);
   const KernelRing ring = shared->ring();
   u32 producer = peek(*ring.producer);
   for (u64 pushed = 0; pushed < items / 2;) {
     const u32 room = slot_count - (producer - acquire(*ring.consumer));
     if (room == 0) sched_yield();
-    for (u32 i = 0; i < std::min(room, 20u) && pushed < items / 2; ++i) put(ring.address(producer++), value_of(pushed++));
+    for (u32 i = 0; i < std::min(room, 20u) && pushed < items / 2; ++i)
+      put(ring.address(producer++), value_of(pushed++));
     journal.set_kernel(0, producer);
     journal.commit();
   }
@@ -264,9 +276,12 @@ int main(int argc, char** argv) {
   using namespace fantail::testing;
   Suite suite(argc, argv);
   const fantail::u64 seed = suite.seed();
-  suite.run("a ring gives back what was pushed, in order, while its cursors wrap at 2^64", [&] { follows_a_model(seed); });
-  suite.run("a ring holds as many items as it has slots, and shows none before the commit", holds_its_capacity);
-  suite.run("an end that dies before its commit leaves the ring to a successor", leaves_to_successors);
+  suite.run("a ring gives back what was pushed, in order, while its cursors wrap at 2^64",
+            [&] { follows_a_model(seed); });
+  suite.run("a ring holds as many items as it has slots, and shows none before the commit",
+            holds_its_capacity);
+  suite.run("an end that dies before its commit leaves the ring to a successor",
+            leaves_to_successors);
   suite.run("the far cursor is stale on purpose until it is needed", reads_the_far_cursor_late);
   suite.run("two threads pass every item once and in order", crosses_threads);
   suite.run("a kernel ring passes every item while its cursors wrap at 2^32", kernel_cursors_wrap);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT-0
 //
-// Socket mode on loopback, for tests: UDP sockets, and an arena whose feed and subscribers are such sockets.
+// Socket mode on loopback, for tests: UDP sockets, and an arena whose feed and subscribers are such
+// sockets.
 #pragma once
 
 #include <netinet/in.h>
@@ -16,7 +17,9 @@ inline const u32 loopback = htonl(INADDR_LOOPBACK);
 /// A UDP socket on a free port of 127.0.0.1.
 class Socket {
 public:
-  Socket() : fd_(check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "opening a UDP socket")) {
+  Socket()
+      : fd_(check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
+                  "opening a UDP socket")) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = loopback;
@@ -36,7 +39,8 @@ public:
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = loopback;
     address.sin_port = port;
-    check(static_cast<int>(sendto(fd(), payload.data(), payload.size(), 0, reinterpret_cast<sockaddr*>(&address), sizeof address)),
+    check(static_cast<int>(sendto(fd(), payload.data(), payload.size(), 0,
+                                  reinterpret_cast<sockaddr*>(&address), sizeof address)),
           "sending a datagram");
   }
   void connect_to(u16 port) const {
@@ -44,7 +48,8 @@ public:
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = loopback;
     address.sin_port = port;
-    check(connect(fd(), reinterpret_cast<sockaddr*>(&address), sizeof address), "connecting a UDP socket");
+    check(connect(fd(), reinterpret_cast<sockaddr*>(&address), sizeof address),
+          "connecting a UDP socket");
   }
 
   struct Datagram {
@@ -66,8 +71,10 @@ public:
       const ssize_t length = recvmsg(fd(), &message, 0);
       if (length < 0) return taken;
       datagram.payload.resize(static_cast<std::size_t>(length));
-      for (cmsghdr* option = CMSG_FIRSTHDR(&message); option != nullptr; option = CMSG_NXTHDR(&message, option)) {
-        if (option->cmsg_type == IP_TTL) std::memcpy(&datagram.ttl, CMSG_DATA(option), sizeof datagram.ttl);
+      for (cmsghdr* option = CMSG_FIRSTHDR(&message); option != nullptr;
+           option = CMSG_NXTHDR(&message, option)) {
+        if (option->cmsg_type == IP_TTL)
+          std::memcpy(&datagram.ttl, CMSG_DATA(option), sizeof datagram.ttl);
         if (option->cmsg_type == IP_TOS) datagram.tos = *CMSG_DATA(option);
       }
       taken.push_back(std::move(datagram));
@@ -83,7 +90,8 @@ private:
 class Reserved {
 public:
   explicit Reserved(u64 size) : size_(size) {
-    void* mapped = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* mapped = mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mapped == MAP_FAILED) throw error_of(errno, "reserving memory");
     at_ = static_cast<char*>(mapped);
   }
@@ -99,7 +107,9 @@ private:
 /// Split, one queue, one worker, two subscribers; nobody runs yet.
 class SocketArena {
 public:
-  SocketArena() : memory_(Arena::size_of(geometry())), arena(Arena::in_memory(geometry(), memory_.at())), supervisor_(arena) {
+  SocketArena()
+      : memory_(Arena::size_of(geometry())), arena(Arena::in_memory(geometry(), memory_.at())),
+        supervisor_(arena) {
     for (u32 i = 0; i < FANTAIL_RX_FRAMES; ++i) arena.soft(0).fill[i] = u64{i} * FANTAIL_FRAME_SIZE;
     arena.soft(0).fill_producer = FANTAIL_RX_FRAMES;
     for (u32 i = 0; i < std::size(sinks); ++i) {

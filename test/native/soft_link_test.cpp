@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT-0
 //
-// Sockets in the data path, over loopback: the soft link that plays the kernel's rings in socket mode, and the connected
-// sockets for subscribers whose neighbour is unresolved. A worker killed at any store: each datagram was sent, or is
-// counted uncertain, at most a burst of them.
+// Sockets in the data path, over loopback: the soft link that plays the kernel's rings in socket
+// mode, and the connected sockets for subscribers whose neighbour is unresolved. A worker killed at
+// any store: each datagram was sent, or is counted uncertain, at most a burst of them.
 #undef NDEBUG
 #include "oracle.hpp"
 #include "socket_arena.hpp"
@@ -19,13 +19,14 @@ public:
 
   void start_receiver() {
     const Counting counting(receiver_stores);
-    receiver_ = std::make_unique<RxStage>(arena, 0, std::vector<RxLink>{{0, soft_.rx_ring(), soft_.fill_ring(), &soft_, -1}},
-                                          std::vector<int>{-1});
+    receiver_ = std::make_unique<RxStage>(
+        arena, 0, std::vector<RxLink>{{0, soft_.rx_ring(), soft_.fill_ring(), &soft_, -1}},
+        std::vector<int>{-1});
   }
   void start_worker() {
     const Counting counting(worker_stores);
-    worker_ = std::make_unique<TxStage>(arena, 0, TxLink{soft_.tx_ring(), soft_.completion_ring(), &soft_, -1},
-                                        std::vector<int>{});
+    worker_ = std::make_unique<TxStage>(
+        arena, 0, TxLink{soft_.tx_ring(), soft_.completion_ring(), &soft_, -1}, std::vector<int>{});
   }
   void stop_receiver() { receiver_.reset(); }
   void stop_worker() { worker_.reset(); }
@@ -88,7 +89,8 @@ void too_long_is_refused() {
   expect_equal(world->arena.receiver(0).received, 1u, "received");
   expect_equal(world->sinks[0].take().size(), 1u, "datagrams that a subscriber got");
   const soft_link& rings = world->arena.soft(0);
-  expect_equal(rings.fill_producer - rings.fill_consumer, FANTAIL_RX_FRAMES, "frames back on the fill ring");
+  expect_equal(rings.fill_producer - rings.fill_consumer, FANTAIL_RX_FRAMES,
+               "frames back on the fill ring");
 }
 
 void headers_aim() {
@@ -114,29 +116,32 @@ void other_headers_drop() {
     answer_lawfully(arena, 0, asked, Rewrite::plain);
     u8* header = question_of(arena, 0, asked).slot + FANTAIL_SLOT_HEADROOM;
     switch (asked_so_far++ % 4) {
-    case 0: header[13] = 0xdd; break;   // not IPv4
-    case 1: header[14] = 0x46; break;   // options
-    case 2: header[23] = 6; break;      // TCP
-    default: asked.header_length = 41;  // too short to aim with
+    case 0: header[13] = 0xdd; break;  // not IPv4
+    case 1: header[14] = 0x46; break;  // options
+    case 2: header[23] = 6; break;     // TCP
+    default: asked.header_length = 41; // too short to aim with
     }
   };
   for (int i = 0; i < 2; ++i) world->feed.send_to(world->link.port(), Bytes{});
   world->settle();
   u64 drops = 0;
-  for (u32 row = 0; row < 2; ++row) drops += world->arena.counters(row).drop[DROP_UNSUPPORTED_HEADER];
+  for (u32 row = 0; row < 2; ++row)
+    drops += world->arena.counters(row).drop[DROP_UNSUPPORTED_HEADER];
   expect_equal(drops, 4u, "unsupported_header");
   for (const Socket& sink : world->sinks) expect(sink.take().empty(), "nothing was sent");
 }
 
-// -- kills --------------------------------------------------------------------------------------------------------------
+// -- kills ----------------------------------------------------------------------------------------
 
-/// The datagrams at a sink are some of the feed's, in order, none twice; those missing are at most `uncertain`.
+/// The datagrams at a sink are some of the feed's, in order, none twice; those missing are at most
+/// `uncertain`.
 void check_sink(const std::vector<Socket::Datagram>& got, const counters& account, u64 owed) {
   expect_equal(account.in_flight, 0u, "in_flight");
   expect_equal(account.received, owed, "received");
   const u64 uncertain = account.drop[DROP_UNCERTAIN];
   expect_equal(account.sent + uncertain, owed, "sent and uncertain");
-  expect(got.size() >= account.sent && got.size() <= account.sent + uncertain, "what arrived is what the counts allow");
+  expect(got.size() >= account.sent && got.size() <= account.sent + uncertain,
+         "what arrived is what the counts allow");
   u64 next = 0;
   for (const Socket::Datagram& datagram : got) {
     u64 sequence;
@@ -156,7 +161,8 @@ void worker_kills_are_uncertain_at_most() {
     u64 sent = 0;
     killed = false;
     while (sent < packets) { // bursts of two and three
-      for (u64 end = sent == 0 ? 2 : packets; sent < end; ++sent) world->feed.send_to(world->link.port(), payload_of(0, sent));
+      for (u64 end = sent == 0 ? 2 : packets; sent < end; ++sent)
+        world->feed.send_to(world->link.port(), payload_of(0, sent));
       try {
         for (int i = 0; i < 3; ++i) {
           world->receiver_turn();
@@ -184,8 +190,8 @@ void worker_kills_are_uncertain_at_most() {
   expect(most > 0, "some kill fell where nobody can know");
 }
 
-/// A datagram taken from the socket dies with a receiver that has not yet said so; nothing else does, and none is
-/// passed on twice or changed.
+/// A datagram taken from the socket dies with a receiver that has not yet said so; nothing else
+/// does, and none is passed on twice or changed.
 void receiver_kills_lose_a_burst_at_most() {
   constexpr u64 packets = 4;
   u64 k = 0;
@@ -208,10 +214,13 @@ void receiver_kills_lose_a_burst_at_most() {
     world->receiver_stores = {};
     world->settle();
     const u64 received = world->arena.receiver(0).received;
-    expect(received == packets || (killed && received == 0), "all arrived, or the burst that was just taken is gone");
-    for (u32 i = 0; i < 2; ++i) check_sink(world->sinks[i].take(), world->arena.counters(i), received);
+    expect(received == packets || (killed && received == 0),
+           "all arrived, or the burst that was just taken is gone");
+    for (u32 i = 0; i < 2; ++i)
+      check_sink(world->sinks[i].take(), world->arena.counters(i), received);
     const soft_link& rings = world->arena.soft(0);
-    expect_equal(rings.fill_producer - rings.fill_consumer, FANTAIL_RX_FRAMES, "frames back on the fill ring");
+    expect_equal(rings.fill_producer - rings.fill_consumer, FANTAIL_RX_FRAMES,
+                 "frames back on the fill ring");
   }
   expect(k > 20, "there were stores to kill at");
 }
@@ -245,10 +254,12 @@ void kernel_copies_are_bounded() {
   const counters& account = world.arena().counters(1);
   expect_equal(account.received, packets, "received");
   expect_equal(account.sent, FANTAIL_KERNEL_COPIES_MAX, "sent, of one burst");
-  expect_equal(account.drop[DROP_NO_NEIGHBOUR], packets - FANTAIL_KERNEL_COPIES_MAX, "no_neighbour");
+  expect_equal(account.drop[DROP_NO_NEIGHBOUR], packets - FANTAIL_KERNEL_COPIES_MAX,
+               "no_neighbour");
   const auto got = both.sink.take();
   expect_equal(got.size(), account.sent, "datagrams that arrived");
-  for (u64 i = 0; i < got.size(); ++i) expect(got[i].payload == payload_of(0, i), "each is the next, untouched");
+  for (u64 i = 0; i < got.size(); ++i)
+    expect(got[i].payload == payload_of(0, i), "each is the next, untouched");
   expect_equal(world.arena().counters(0).sent, packets, "sent to the one that is live");
   check_sums(world);
 }
@@ -301,12 +312,14 @@ int main(int argc, char** argv) {
   suite.run("socket mode passes payloads of every length", every_length_passes);
   suite.run("socket mode refuses a datagram longer than a frame", too_long_is_refused);
   suite.run("socket mode takes DSCP and TTL from the filter's header", headers_aim);
-  suite.run("socket mode drops what is not Ethernet, IPv4, UDP as unsupported_header", other_headers_drop);
+  suite.run("socket mode drops what is not Ethernet, IPv4, UDP as unsupported_header",
+            other_headers_drop);
   suite.run("socket mode, a worker killed at any store: each datagram was sent or is uncertain",
             worker_kills_are_uncertain_at_most);
   suite.run("socket mode, a receiver killed at any store: only the burst in its hands is gone",
             receiver_kills_lose_a_burst_at_most);
-  suite.run("at most 8 copies a burst go through a kernel socket, the rest drop", kernel_copies_are_bounded);
+  suite.run("at most 8 copies a burst go through a kernel socket, the rest drop",
+            kernel_copies_are_bounded);
   suite.run("kernel sockets, a worker killed at any store: each datagram was sent or is uncertain",
             kernel_copies_are_uncertain_at_most);
   return suite.end();

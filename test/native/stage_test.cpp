@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT-0
 //
-// What the two stages do with lies and limits: filters that answer unlawfully, frames that are not what they say, a
-// worker that falls behind.
+// What the two stages do with lies and limits: filters that answer unlawfully, frames that are not
+// what they say, a worker that falls behind.
 #undef NDEBUG
 #include <sys/eventfd.h>
 
@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t receiver_process = 0, worker_process = 1;
 
-// -- answers of a filter ------------------------------------------------------------------------------------------------
+// -- answers of a filter --------------------------------------------------------------------------
 
 /// A filter that answers lawfully, but for what a case then changes.
 using Lie = void (*)(job&);
@@ -24,26 +24,62 @@ struct LieCase {
 };
 
 constexpr LieCase lies[] = {
-    {"a header that ends past its slot", [](job& j) { j.header_start = 250; j.header_length = 42; }, DROP_FILTER_BAD_ANSWER},
-    {"a header that starts past its slot", [](job& j) { j.header_start = 65535; j.header_length = 65535; },
+    {"a header that ends past its slot",
+     [](job& j) {
+       j.header_start = 250;
+       j.header_length = 42;
+     },
      DROP_FILTER_BAD_ANSWER},
-    {"a header longer than its slot", [](job& j) { j.header_start = 0; j.header_length = 257; }, DROP_FILTER_BAD_ANSWER},
-    {"replaced one past the packet", [](job& j) { j.replaced = j.length + 1; }, DROP_FILTER_BAD_ANSWER},
+    {"a header that starts past its slot",
+     [](job& j) {
+       j.header_start = 65535;
+       j.header_length = 65535;
+     },
+     DROP_FILTER_BAD_ANSWER},
+    {"a header longer than its slot",
+     [](job& j) {
+       j.header_start = 0;
+       j.header_length = 257;
+     },
+     DROP_FILTER_BAD_ANSWER},
+    {"replaced one past the packet", [](job& j) { j.replaced = j.length + 1; },
+     DROP_FILTER_BAD_ANSWER},
     {"replaced 2^32 - 1", [](job& j) { j.replaced = ~0u; }, DROP_FILTER_BAD_ANSWER},
-    {"replaced more, and a length that hides it", [](job& j) { j.replaced = j.length + 10; j.length += 100; },
+    {"replaced more, and a length that hides it",
+     [](job& j) {
+       j.replaced = j.length + 10;
+       j.length += 100;
+     },
      DROP_FILTER_BAD_ANSWER},
-    {"nothing left of the frame", [](job& j) { j.replaced = j.length; j.header_length = 0; }, DROP_FILTER_BAD_ANSWER},
-    {"a frame shorter than Ethernet", [](job& j) { j.replaced = j.length; j.header_length = 13; }, DROP_FILTER_BAD_ANSWER},
+    {"nothing left of the frame",
+     [](job& j) {
+       j.replaced = j.length;
+       j.header_length = 0;
+     },
+     DROP_FILTER_BAD_ANSWER},
+    {"a frame shorter than Ethernet",
+     [](job& j) {
+       j.replaced = j.length;
+       j.header_length = 13;
+     },
+     DROP_FILTER_BAD_ANSWER},
     {"a verdict that does not exist", [](job& j) { j.verdict = 2; }, DROP_FILTER_BAD_ANSWER},
     {"a verdict of 2^32 - 2", [](job& j) { j.verdict = ~1u; }, DROP_FILTER_BAD_ANSWER},
     {"a verdict left unset", [](job& j) { j.verdict = FANTAIL_VERDICT_UNSET; }, DROP_FILTER_TRAP},
-    {"a drop", [](job& j) { j.verdict = FILTER_VERDICT_DROP_COPY; j.header_length = 9999; }, DROP_FILTER_DROP},
+    {"a drop",
+     [](job& j) {
+       j.verdict = FILTER_VERDICT_DROP_COPY;
+       j.header_length = 9999;
+     },
+     DROP_FILTER_DROP},
 };
 
-/// A copy of everything but what the worker itself writes in a burst: the frames, and the accounts of the others.
+/// A copy of everything but what the worker itself writes in a burst: the frames, and the accounts
+/// of the others.
 Bytes frames_of(World& world) {
   const char* first = world.arena().umem();
-  return Bytes(first, first + world.arena().header().rx_frames * u64{FANTAIL_FRAME_SIZE} / 64); // those of the first packets
+  // those of the first packets
+  return Bytes(first, first + world.arena().header().rx_frames * u64{FANTAIL_FRAME_SIZE} / 64);
 }
 
 /// Every second packet's job for the last subscriber is answered with a lie.
@@ -69,17 +105,19 @@ void check_lie(const LieCase& one, u32 subscribers) {
   expect_equal(account.received, 6u, "received");
   expect_equal(account.sent, 0u, "sent");
   expect_equal(account.drop[one.why], 6u, drop_names[one.why]);
-  for (u16 row = 0; row < liar; ++row) expect_equal(world.arena().counters(row).sent, 6u, "sent to the others");
+  for (u16 row = 0; row < liar; ++row)
+    expect_equal(world.arena().counters(row).sent, 6u, "sent to the others");
   expect(frames_of(world) == before, "no received frame was written");
   check_sums(world);
 }
 
 void lies_are_dropped(Suite& suite) {
   for (const LieCase& one : lies)
-    suite.run((std::string("a filter's answer is refused by its name: ") + one.requirement).c_str(), [&] {
-      check_lie(one, 1); // would be sent in place
-      check_lie(one, 3); // would be copied
-    });
+    suite.run((std::string("a filter's answer is refused by its name: ") + one.requirement).c_str(),
+              [&] {
+                check_lie(one, 1); // would be sent in place
+                check_lie(one, 3); // would be copied
+              });
 }
 
 /// The longest frame that the MTU allows, and one byte more, by a header that grows.
@@ -104,7 +142,8 @@ void too_big_is_measured() {
     }
 }
 
-/// A whole slot of header in front of the whole packet just fits into the room that the kernel leaves.
+/// A whole slot of header in front of the whole packet just fits into the room that the kernel
+/// leaves.
 void header_needs_room() {
   for (const u32 header : {42u, 200u, FANTAIL_SLOT_SIZE}) {
     World world(Shape{LAYOUT_SPLIT, 1, 1, 1, Rewrite::plain, 0, 0});
@@ -134,7 +173,8 @@ void trap_is_charged_once() {
   TxStage& stage = world.processes[worker_process].tx();
   expect_equal(stage.gather(), 12u, "jobs");
   const auto answer = [&](u32 first, u32 end) {
-    for (u32 i = first; i < end; ++i) answer_lawfully(world.arena(), 0, world.arena().jobs(0)[i], Rewrite::plain);
+    for (u32 i = first; i < end; ++i)
+      answer_lawfully(world.arena(), 0, world.arena().jobs(0)[i], Rewrite::plain);
   };
   answer(0, 5); // job 5 traps
   expect_equal(stage.trapped(0), 6u, "where the burst goes on");
@@ -153,9 +193,11 @@ void trap_is_charged_once() {
   check_sums(world);
 }
 
-/// Rows 0 to 4 have the filters 0, 2, 0, 15, 2. Each is called once a burst for its own jobs; copies leave in rotation.
+/// Rows 0 to 4 have the filters 0, 2, 0, 15, 2. Each is called once a burst for its own jobs;
+/// copies leave in rotation.
 void filters_share_a_burst() {
-  constexpr u32 subscribers = 5, packets = 4, destination_byte = 33; // the last of the IPv4 destination
+  // the last of the IPv4 destination
+  constexpr u32 subscribers = 5, packets = 4, destination_byte = 33;
   constexpr u16 slots[subscribers] = {0, 2, 0, 15, 2};
   World world(Shape{LAYOUT_SPLIT, 1, 1, subscribers, Rewrite::plain, 0, 0});
   for (u16 row = 0; row < subscribers; ++row) world.supervisor.record(row).filter = slots[row];
@@ -177,7 +219,8 @@ void filters_share_a_burst() {
     for (u32 i = calls.first[call]; i < calls.first[call] + calls.count[call]; ++i) {
       job& asked = world.arena().jobs(0)[i];
       const Question question = question_of(world.arena(), 0, asked);
-      expect_equal(u32{question.to->filter}, calls.slot[call], "filter of the subscriber that the job is for");
+      expect_equal(u32{question.to->filter}, calls.slot[call],
+                   "filter of the subscriber that the job is for");
       expect(asked.packet >= packet_before, "a packet's jobs stand together, in order of arrival");
       packet_before = asked.packet;
       answer_lawfully(world.arena(), 0, asked, Rewrite::plain);
@@ -190,10 +233,13 @@ void filters_share_a_burst() {
   const std::vector<Bytes>& sent = world.tx[0].sent();
   expect_equal(sent.size(), std::size_t{packets * subscribers}, "copies");
   const auto number_of = [&](u32 i) { return u32{sent[i][destination_byte]}; };
-  const u32 lowest = std::min({number_of(0), number_of(1), number_of(2), number_of(3), number_of(4)});
+  const u32 lowest =
+      std::min({number_of(0), number_of(1), number_of(2), number_of(3), number_of(4)});
   for (u32 i = 0; i < sent.size(); ++i) {
-    const u32 turn = i / subscribers + i % subscribers + (number_of(0) - lowest); // each packet starts one further on
-    expect_equal(number_of(i) - lowest, turn % subscribers, ("subscriber of copy " + std::to_string(i)).c_str());
+    // each packet starts one further on
+    const u32 turn = i / subscribers + i % subscribers + (number_of(0) - lowest);
+    expect_equal(number_of(i) - lowest, turn % subscribers,
+                 ("subscriber of copy " + std::to_string(i)).c_str());
   }
   for (const u32 slot : {0u, 2u, 15u}) {
     const filter_slot& counted = world.arena().filter(0, slot);
@@ -226,7 +272,7 @@ void state_has_an_owner() {
   expect_equal(world.arena().filter(0, 0).jobs, u64{0}, "jobs of another module");
 }
 
-// -- frames -------------------------------------------------------------------------------------------------------------
+// -- frames ---------------------------------------------------------------------------------------
 
 struct FrameCase {
   const char* requirement;
@@ -244,13 +290,23 @@ void set_ip_length(Bytes& frame, u32 length) {
 constexpr FrameCase frames[] = {
     {"a good frame", [](Bytes&) {}, -1},
     {"41 bytes", [](Bytes& f) { f.resize(41); }, INVALID_IP_LENGTH},
-    {"no payload at all", [](Bytes& f) { f.resize(42); set_ip_length(f, 28); write16(&f[38], 8); }, -1},
+    {"no payload at all",
+     [](Bytes& f) {
+       f.resize(42);
+       set_ip_length(f, 28);
+       write16(&f[38], 8);
+     },
+     -1},
     {"an IP length below the headers", [](Bytes& f) { set_ip_length(f, 27); }, INVALID_IP_LENGTH},
     {"an IP length past the frame",
-     [](Bytes& f) { set_ip_length(f, static_cast<u32>(f.size()) - 14 + 1); write16(&f[38], static_cast<u32>(f.size()) - 33); },
+     [](Bytes& f) {
+       set_ip_length(f, static_cast<u32>(f.size()) - 14 + 1);
+       write16(&f[38], static_cast<u32>(f.size()) - 33);
+     },
      INVALID_IP_LENGTH},
     {"an IP length of 65535", [](Bytes& f) { set_ip_length(f, 65535); }, INVALID_IP_LENGTH},
-    {"a UDP length that differs", [](Bytes& f) { f[39] = static_cast<u8>(f[39] + 1); }, INVALID_UDP_LENGTH},
+    {"a UDP length that differs", [](Bytes& f) { f[39] = static_cast<u8>(f[39] + 1); },
+     INVALID_UDP_LENGTH},
     {"a UDP length of 0", [](Bytes& f) { write16(&f[38], 0); }, INVALID_UDP_LENGTH},
     {"a wrong IP checksum", [](Bytes& f) { f[25] ^= 1; }, INVALID_CHECKSUM},
     {"another ethertype", [](Bytes& f) { f[13] = 0xdd; }, INVALID_FEED},
@@ -279,8 +335,9 @@ void check_frame(const FrameCase& one) {
 
 void bad_frames_are_counted(Suite& suite) {
   for (const FrameCase& one : frames)
-    suite.run((std::string("a received frame gets its name and goes back: ") + one.requirement).c_str(),
-              [&] { check_frame(one); });
+    suite.run(
+        (std::string("a received frame gets its name and goes back: ") + one.requirement).c_str(),
+        [&] { check_frame(one); });
 }
 
 /// Descriptors that no kernel writes: counted, and nothing outside the queue's frames is touched.
@@ -289,11 +346,14 @@ void bad_descriptors_are_counted() {
   world.start();
   world.settle();
   const u64 frames_end = 2ull * FANTAIL_RX_FRAMES * FANTAIL_FRAME_SIZE;
-  const xdp_desc bad[] = {{frames_end, 100, 0},                                     // a TX frame
-                          {~0ull, 100, 0},                                          // nowhere
-                          {u64{FANTAIL_RX_FRAMES} * FANTAIL_FRAME_SIZE, 100, 0},    // the other queue's
-                          {4096 - 50, 100, 0},                                      // past its frame's end
-                          {256, ~0u - 255, 0}};                                     // a length that wraps
+  const xdp_desc bad[] = {{frames_end, 100, 0}, // a TX frame
+                          {~0ull, 100, 0},      // nowhere
+                          // the other queue's
+                          {u64{FANTAIL_RX_FRAMES} * FANTAIL_FRAME_SIZE, 100, 0},
+                          // past its frame's end
+                          {4096 - 50, 100, 0},
+                          // a length that wraps
+                          {256, ~0u - 255, 0}};
   const KernelRing rx = world.queue(0).rx_ring();
   for (const xdp_desc& descriptor : bad) {
     rx.descriptor(*rx.producer) = descriptor;
@@ -301,8 +361,10 @@ void bad_descriptors_are_counted() {
   }
   world.deliver(0, 2);
   world.settle();
-  expect_equal(world.arena().receiver(0).invalid[INVALID_DESCRIPTOR], std::size(bad), "invalid_descriptor");
-  for (u16 row = 0; row < 2; ++row) expect_equal(world.arena().counters(row).sent, 2u, "sent of what was good");
+  expect_equal(world.arena().receiver(0).invalid[INVALID_DESCRIPTOR], std::size(bad),
+               "invalid_descriptor");
+  for (u16 row = 0; row < 2; ++row)
+    expect_equal(world.arena().counters(row).sent, 2u, "sent of what was good");
   check_sums(world);
 }
 
@@ -321,11 +383,12 @@ void held_frames_are_not_taken_twice() {
   check_sums(world);
 }
 
-// -- limits -------------------------------------------------------------------------------------------------------------
+// -- limits ---------------------------------------------------------------------------------------
 
 constexpr u32 over = 708; // frames past the backlog limit
 
-/// A worker that stands still while its receiver runs past the limit. `dies`: its successor finds all that.
+/// A worker that stands still while its receiver runs past the limit. `dies`: its successor finds
+/// all that.
 void backlog_is_charged(bool dies, bool another) {
   World world(Shape{LAYOUT_SPLIT, 2, another ? 2u : 1u, another ? 4u : 2u, Rewrite::plain, 0, 0});
   world.start();
@@ -342,7 +405,8 @@ void backlog_is_charged(bool dies, bool another) {
     run_the_others();
     run_the_others();
   }
-  expect_equal(world.arena().receiver(0).backlog[0], over, "frames that the receiver could not hand over");
+  expect_equal(world.arena().receiver(0).backlog[0], over,
+               "frames that the receiver could not hand over");
   check_sums(world);
   if (dies) stuck.stop();
   world.start();
@@ -355,7 +419,8 @@ void backlog_is_charged(bool dies, bool another) {
     expect_equal(account.received, limit + over, "received");
     expect_equal(account.drop[DROP_BACKLOG], late ? over : 0u, "dropped as backlog");
     expect_equal(account.sent, limit + (late ? 0u : over), "sent");
-    expect_equal(read_datagrams(world, world.supervisor.record(row), true).count, account.sent, "datagrams");
+    expect_equal(read_datagrams(world, world.supervisor.record(row), true).count, account.sent,
+                 "datagrams");
   }
 }
 
@@ -372,7 +437,8 @@ void new_subscribers_are_not_charged() {
   world.processes[worker_process].stop();
   world.processes[worker_process].start();
   world.settle();
-  expect_equal(world.arena().counters(0).drop[DROP_BACKLOG], over, "charged to who was served when they were refused");
+  expect_equal(world.arena().counters(0).drop[DROP_BACKLOG], over,
+               "charged to who was served when they were refused");
   expect_equal(world.arena().counters(row).drop[DROP_BACKLOG], 0u, "charged to who came later");
   check_sums(world);
 }
@@ -405,19 +471,25 @@ int main(int argc, char** argv) {
   lies_are_dropped(suite);
   suite.run("a frame of exactly the MTU is sent, one byte more is too_big", too_big_is_measured);
   suite.run("a header may grow into the room before the packet", header_needs_room);
-  suite.run("several filters share a burst: one call each, copies in the order of the rotation", filters_share_a_burst);
-  suite.run("state starts from zeros for another owner, and counts for another module", state_has_an_owner);
+  suite.run("several filters share a burst: one call each, copies in the order of the rotation",
+            filters_share_a_burst);
+  suite.run("state starts from zeros for another owner, and counts for another module",
+            state_has_an_owner);
   suite.run("a trap costs the job that trapped and no other", trap_is_charged_once);
   bad_frames_are_counted(suite);
-  suite.run("a descriptor outside the queue's frames is counted and touches nothing", bad_descriptors_are_counted);
-  suite.run("a frame that workers hold is not taken from the kernel again", held_frames_are_not_taken_twice);
+  suite.run("a descriptor outside the queue's frames is counted and touches nothing",
+            bad_descriptors_are_counted);
+  suite.run("a frame that workers hold is not taken from the kernel again",
+            held_frames_are_not_taken_twice);
   suite.run("frames past the backlog limit are charged exactly, once the worker runs again",
             [] { backlog_is_charged(false, false); });
   suite.run("frames past the backlog limit are charged exactly by a killed worker's successor",
             [] { backlog_is_charged(true, false); });
   suite.run("a worker that falls behind costs no other worker's subscribers a packet",
             [] { backlog_is_charged(true, true); });
-  suite.run("frames refused before a subscriber was added are not charged to it", new_subscribers_are_not_charged);
-  suite.run("a receiver's successor wakes a worker that its predecessor may have left asleep", successor_wakes_sleepers);
+  suite.run("frames refused before a subscriber was added are not charged to it",
+            new_subscribers_are_not_charged);
+  suite.run("a receiver's successor wakes a worker that its predecessor may have left asleep",
+            successor_wakes_sleepers);
   return suite.end();
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT-0
 //
-// The subscriber table: a worker in a burst keeps the table it began with; a buffer and a row are used again only
-// after everybody has passed them; counts start with an add, stop with a remove and restart with the next.
+// The subscriber table: a worker in a burst keeps the table it began with; a buffer and a row are
+// used again only after everybody has passed them; counts start with an add, stop with a remove and
+// restart with the next.
 #undef NDEBUG
 #include <atomic>
 #include <thread>
@@ -15,7 +16,8 @@ constexpr std::size_t receiver_process = 0, worker_process = 1; // of a split wo
 
 /// A split world that runs, with as many subscribers as wanted.
 std::unique_ptr<World> running_world(u32 subscribers, u32 workers = 1) {
-  auto world = std::make_unique<World>(Shape{LAYOUT_SPLIT, workers, workers, subscribers, Rewrite::plain, 0, 0});
+  auto world = std::make_unique<World>(
+      Shape{LAYOUT_SPLIT, workers, workers, subscribers, Rewrite::plain, 0, 0});
   world->start();
   return world;
 }
@@ -33,10 +35,12 @@ void burst_keeps_its_table() {
   expect(world->supervisor.publish(), "the next table is published while the burst is under way");
   const u16 fourth = world->supervisor.add(3, 0);
   world->processes[receiver_process].turn(world->filter); // the receiver follows at once
-  expect(!world->supervisor.publish(), "the one after it would take the buffer that the burst reads: refused");
+  expect(!world->supervisor.publish(),
+         "the one after it would take the buffer that the burst reads: refused");
   expect(fourth != 0, "the row that was removed is not used again yet");
 
-  for (u32 i = 0; i < 6; ++i) answer_lawfully(world->arena(), 0, world->arena().jobs(0)[i], Rewrite::plain);
+  for (u32 i = 0; i < 6; ++i)
+    answer_lawfully(world->arena(), 0, world->arena().jobs(0)[i], Rewrite::plain);
   stage.finish();
   expect(!world->supervisor.publish(), "the worker has not looked again: still refused");
   world->settle();
@@ -44,8 +48,10 @@ void burst_keeps_its_table() {
   world->settle();
 
   expect_equal(world->arena().counters(0).received, 3u, "owed to the one that was removed");
-  expect_equal(world->arena().counters(third).received, 0u, "owed to the one that was added after the burst began");
-  expect(world->supervisor.publish() && world->supervisor.add(4, 0) == 0, "then the row is free too");
+  expect_equal(world->arena().counters(third).received, 0u,
+               "owed to the one that was added after the burst began");
+  expect(world->supervisor.publish() && world->supervisor.add(4, 0) == 0,
+         "then the row is free too");
   check_sums(*world);
 }
 
@@ -92,7 +98,8 @@ void rows_restart() {
   check_sums(*world);
 }
 
-/// A copy in flight belongs to the subscriber it was made for, whoever has the row when it completes.
+/// A copy in flight belongs to the subscriber it was made for, whoever has the row when it
+/// completes.
 void late_completions_count_for_nobody_else() {
   const auto world = running_world(1);
   world->settle();
@@ -132,7 +139,8 @@ void states_decide() {
   } cases[] = {{SUBSCRIBER_STATE_UNRESOLVED, 4, DROP_NO_NEIGHBOUR},
                {SUBSCRIBER_STATE_NO_ROUTE, 4, DROP_NO_ROUTE},
                {SUBSCRIBER_STATE_PAUSED, 0, -1},
-               {SUBSCRIBER_STATE_KERNEL, 4, DROP_NO_NEIGHBOUR}}; // its socket is one that the worker does not have
+               // its socket is one that the worker does not have
+               {SUBSCRIBER_STATE_KERNEL, 4, DROP_NO_NEIGHBOUR}};
   for (const auto& one : cases) {
     const auto world = running_world(2);
     world->supervisor.record(1).state = one.state;
@@ -150,10 +158,11 @@ void states_decide() {
   }
 }
 
-// -- three threads ------------------------------------------------------------------------------------------------------
+// -- three threads --------------------------------------------------------------------------------
 
-/// A receiver and a worker in threads of their own, while the supervisor adds and removes as fast as it may. Under TSan
-/// this is the proof that nobody reads a table, a frame or a slot that another writes.
+/// A receiver and a worker in threads of their own, while the supervisor adds and removes as fast
+/// as it may. Under TSan this is the proof that nobody reads a table, a frame or a slot that
+/// another writes.
 class Threads {
 public:
   Threads() : world_(Shape{LAYOUT_SPLIT, 1, 1, 1, Rewrite::plain, 0, 0}) {}
@@ -179,11 +188,13 @@ public:
   }
 
 private:
-  // Traffic goes on until there was enough of both; the last is where a supervisor that is stuck fails.
+  // Traffic goes on until there was enough of both; the last is where a supervisor that is stuck
+  // fails.
   static constexpr u64 packets_wanted = 10'000, changes_wanted = 200, packets_max = 1'000'000;
 
   void receive() {
-    RxStage stage(world_.arena(), 0, {{0, world_.queue(0).rx_ring(), world_.queue(0).fill_ring(), nullptr, -1}}, {-1});
+    RxStage stage(world_.arena(), 0,
+                  {{0, world_.queue(0).rx_ring(), world_.queue(0).fill_ring(), nullptr, -1}}, {-1});
     ready_ = true;
     u64 delivered = 0;
     while (!stop_) {
@@ -202,12 +213,14 @@ private:
     served_ = true;
     while (!stop_) {
       const u32 jobs = stage.gather();
-      for (u32 i = 0; i < jobs; ++i) answer_lawfully(world_.arena(), 0, world_.arena().jobs(0)[i], Rewrite::plain);
+      for (u32 i = 0; i < jobs; ++i)
+        answer_lawfully(world_.arena(), 0, world_.arena().jobs(0)[i], Rewrite::plain);
       if (jobs != 0) stage.finish();
       world_.tx[0].transmit(FANTAIL_TX_FRAMES);
       world_.tx[0].complete(FANTAIL_TX_FRAMES);
       finished_ = peek(world_.arena().worker(0).packets);
-      if (total_ != 0 && finished_ == total_ && world_.tx[0].is_idle() && stage.was_idle()) done_ = true;
+      if (total_ != 0 && finished_ == total_ && world_.tx[0].is_idle() && stage.was_idle())
+        done_ = true;
       if (stage.packets() == 0) std::this_thread::yield();
     }
   }
@@ -222,12 +235,15 @@ private:
   std::string unbalanced() {
     for (u16 row = 0; row < 4; ++row) {
       counters account;
-      if (!read_consistent(world_.arena().worker(0).journal, world_.arena().counters(row), account, 1000)) continue;
+      if (!read_consistent(world_.arena().worker(0).journal, world_.arena().counters(row), account,
+                           1000))
+        continue;
       u64 ended = account.sent;
       for (const u64 drops : account.drop) ended += drops;
       if (account.received != ended + account.in_flight)
-        return "an account read in between had received " + std::to_string(account.received) + ", ended " +
-               std::to_string(ended) + ", in flight " + std::to_string(account.in_flight);
+        return "an account read in between had received " + std::to_string(account.received) +
+               ", ended " + std::to_string(ended) + ", in flight " +
+               std::to_string(account.in_flight);
     }
     return {};
   }
@@ -236,7 +252,8 @@ private:
   u16 guest_ = 0;
   u32 number_ = 0;
   std::atomic<bool> ready_ = false, served_ = false, stop_ = false, done_ = false;
-  std::atomic<u64> finished_ = 0, changes_ = 0, total_ = 0; // `total_`: packets in all, once that is known
+  // `total_`: packets in all, once that is known
+  std::atomic<u64> finished_ = 0, changes_ = 0, total_ = 0;
 };
 
 } // namespace
@@ -245,13 +262,17 @@ private:
 int main(int argc, char** argv) {
   using namespace fantail::testing;
   Suite suite(argc, argv);
-  suite.run("a burst keeps its table, and nobody writes that buffer before the worker has passed it", burst_keeps_its_table);
+  suite.run(
+      "a burst keeps its table, and nobody writes that buffer before the worker has passed it",
+      burst_keeps_its_table);
   suite.run("received starts after add and stops after remove", counts_from_add_to_remove);
   suite.run("a row that is used again counts from zero", rows_restart);
-  suite.run("a row with copies in flight is not used again", late_completions_count_for_nobody_else);
+  suite.run("a row with copies in flight is not used again",
+            late_completions_count_for_nobody_else);
   suite.run("a worker without subscribers is handed nothing", removed_worker_gets_nothing);
   suite.run("a subscriber that cannot be reached gets the drop of its state", states_decide);
-  suite.run("adds and removes under traffic: every account balances at any time, the others miss nothing",
-            [] { Threads().run(); });
+  suite.run(
+      "adds and removes under traffic: every account balances at any time, the others miss nothing",
+      [] { Threads().run(); });
   return suite.end();
 }

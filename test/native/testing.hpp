@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT-0
 //
-// What every native test is written with: cases named by a requirement sentence, expectations that say what they
-// saw, seeds that are printed, and the hook by which a test stops a stage between any two of its stores.
+// What every native test is written with: cases named by a requirement sentence, expectations that
+// say what they saw, seeds that are printed, and the hook by which a test stops a stage between any
+// two of its stores.
 //
-// A test's main() makes one Suite, runs its cases and returns end(): 1 if a case failed, 77 if one was skipped.
+// A test's main() makes one Suite, runs its cases and returns end(): 1 if a case failed, 77 if one
+// was skipped.
 #pragma once
 
 #include <chrono>
@@ -17,14 +19,15 @@
 #include <string>
 #include <utility>
 
-#include "store.hpp"
+#include "shm/store.hpp"
 
 namespace fantail {
 
 /// Called before every store that is made through store.hpp by this thread; null: nothing.
 inline thread_local void (*on_store)() = nullptr;
 
-// Not inline: the stages, compiled by themselves, call it too. So one file of a test includes this header.
+// Not inline: the stages, compiled by themselves, call it too. So one file of a test includes this
+// header.
 void fault_point() {
   if (on_store != nullptr) on_store();
 }
@@ -41,7 +44,8 @@ struct Skip : std::runtime_error {
 [[noreturn]] inline void fail(const std::string& what,
                               std::source_location where = std::source_location::current()) {
   const std::string file = where.file_name();
-  throw Failure(what + " (" + file.substr(file.rfind('/') + 1) + ":" + std::to_string(where.line()) + ")");
+  throw Failure(what + " (" + file.substr(file.rfind('/') + 1) + ":" +
+                std::to_string(where.line()) + ")");
 }
 
 inline void expect(bool good, const char* what,
@@ -49,7 +53,7 @@ inline void expect(bool good, const char* what,
   if (!good) fail(std::string("not so: ") + what, where);
 }
 
-template <class A, class B>
+template<class A, class B>
 void expect_equal(const A& is, const B& should, const char* what,
                   std::source_location where = std::source_location::current()) {
   if (std::cmp_equal(is, should)) return;
@@ -59,7 +63,7 @@ void expect_equal(const A& is, const B& should, const char* what,
 }
 
 /// The sentence of the exception of type `E` that `call` must throw.
-template <class E, class Call>
+template<class E, class Call>
 std::string sentence_of(Call&& call, std::source_location where = std::source_location::current()) {
   try {
     call();
@@ -71,14 +75,16 @@ std::string sentence_of(Call&& call, std::source_location where = std::source_lo
 
 inline void expect_contains(const std::string& text, const std::string& part,
                             std::source_location where = std::source_location::current()) {
-  if (text.find(part) == std::string::npos) fail("\"" + text + "\" does not say \"" + part + "\"", where);
+  if (text.find(part) == std::string::npos)
+    fail("\"" + text + "\" does not say \"" + part + "\"", where);
 }
 
 class Suite {
 public:
   /// `argv[1]`, if given, is the seed to run again with.
   Suite(int argc, char** argv)
-      : program_(argv[0]), given_(argc > 1), seed_(given_ ? std::strtoull(argv[1], nullptr, 0) : std::random_device{}()) {
+      : program_(argv[0]), given_(argc > 1),
+        seed_(given_ ? std::strtoull(argv[1], nullptr, 0) : std::random_device{}()) {
     setvbuf(stdout, nullptr, _IOLBF, 0);
   }
 
@@ -89,7 +95,7 @@ public:
     return seed_;
   }
 
-  template <class Body> void run(const char* requirement, Body&& body) {
+  template<class Body> void run(const char* requirement, Body&& body) {
     const auto started = std::chrono::steady_clock::now();
     const std::string trouble = trouble_of(body);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
@@ -112,7 +118,7 @@ public:
   }
 
 private:
-  template <class Body> static std::string trouble_of(Body&& body) {
+  template<class Body> static std::string trouble_of(Body&& body) {
     try {
       body();
       return {};
@@ -131,7 +137,8 @@ private:
   int passed_ = 0, failed_ = 0, skipped_ = 0;
 };
 
-/// A small generator with a fixed algorithm: the same seed gives the same run on every machine. (SplitMix64.)
+/// A small generator with a fixed algorithm: the same seed gives the same run on every machine.
+/// (SplitMix64.)
 class Random {
 public:
   explicit Random(u64 seed) : state_(seed) {}

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT-0
 //
-// A whole data path in one thread, without network: an arena, fake kernel rings behind it, a supervisor that publishes
-// tables, and the processes of a layout, each of which can be killed between any two of its stores.
+// A whole data path in one thread, without network: an arena, fake kernel rings behind it, a
+// supervisor that publishes tables, and the processes of a layout, each of which can be killed
+// between any two of its stores.
 //
-// save() makes what is there the starting point; reset() goes back to it (the memory is a private, copy-on-write view
-// of a memfd), so that the same scenario can run once for each store at which a stage can be killed.
+// save() makes what is there the starting point; reset() goes back to it (the memory is a private,
+// copy-on-write view of a memfd), so that the same scenario can run once for each store at which a
+// stage can be killed.
 #pragma once
 
 #include <sys/mman.h>
@@ -14,8 +16,8 @@
 #include <optional>
 
 #include "fake_kernel.hpp"
-#include "rx.hpp"
-#include "tx.hpp"
+#include "path/rx_stage.hpp"
+#include "path/tx_stage.hpp"
 
 namespace fantail::testing {
 
@@ -24,24 +26,28 @@ struct Shape {
   u32 queues = 1, workers = 1, subscribers = 1;
   Rewrite rewrite = Rewrite::plain;
   u32 kernel_start = 0; // where the cursors of the kernel's rings begin
-  u64 ring_start = 0;   // where the cursors of the arena's rings begin; a multiple of the free ring's size and more
-  bool counts = false;  // the filter keeps state: how many jobs it has answered
+  // where the cursors of the arena's rings begin; a multiple of the free ring's size and more
+  u64 ring_start = 0;
+  bool counts = false; // the filter keeps state: how many jobs it has answered
 };
 
-/// The block of state that the filter of a world that counts keeps on a worker: its first word is the count.
+/// The block of state that the filter of a world that counts keeps on a worker: its first word is
+/// the count.
 constexpr u32 count_block = 3;
 inline u64& jobs_counted(const Arena& arena, u32 worker) {
   return *reinterpret_cast<u64*>(arena.state(worker, count_block).block);
 }
 
-// -- kills --------------------------------------------------------------------------------------------------------------
+// -- kills ----------------------------------------------------------------------------------------
 
-/// What a stage is left by when it is killed. Not a std::exception, so that nobody catches it by mistake.
+/// What a stage is left by when it is killed. Not a std::exception, so that nobody catches it by
+/// mistake.
 struct Kill {};
 
 constexpr u64 never = ~0ull;
 
-/// Counts the stores of the process that runs, kills it before store number `kill_at`, and may let others run between.
+/// Counts the stores of the process that runs, kills it before store number `kill_at`, and may let
+/// others run between.
 struct Stores {
   u64 made = 0;
   u64 kill_at = never;
@@ -70,15 +76,16 @@ public:
   Counting(const Counting&) = delete;
 };
 
-// -- the supervisor -----------------------------------------------------------------------------------------------------
+// -- the supervisor -------------------------------------------------------------------------------
 
-/// Publishes subscriber tables as the real supervisor does: a buffer or a row is used again only after everybody who
-/// follows the old one has passed it.
+/// Publishes subscriber tables as the real supervisor does: a buffer or a row is used again only
+/// after everybody who follows the old one has passed it.
 class Supervisor {
 public:
   explicit Supervisor(const Arena& arena) : arena_(&arena) {}
 
-  /// Adds subscriber `number` (its address) for `worker`; takes effect with the next publish(). Returns its row.
+  /// Adds subscriber `number` (its address) for `worker`; takes effect with the next publish().
+  /// Returns its row.
   u16 add(u32 number, u32 worker) {
     u16 row = 0;
     while (desired_.contains(row) || retired_.contains(row)) ++row;
@@ -110,7 +117,8 @@ public:
     });
     write(generation_ + 1);
     ++generation_;
-    std::atomic_ref<u64>(arena_->control().generation).store(generation_, std::memory_order_release);
+    std::atomic_ref<u64>(arena_->control().generation)
+        .store(generation_, std::memory_order_release);
     return true;
   }
   u64 generation() const { return generation_; }
@@ -134,7 +142,7 @@ private:
   u64 generation_ = 0, epoch_ = 0;
 };
 
-// -- the filter ---------------------------------------------------------------------------------------------------------
+// -- the filter -----------------------------------------------------------------------------------
 
 /// One job as a filter sees it, with the offsets in its memory turned into ours.
 struct Question {
@@ -147,16 +155,19 @@ inline Question question_of(const Arena& arena, u32 worker, const job& asked) {
   const u64 tables = arena.header().table;
   return {reinterpret_cast<const u8*>(arena.umem()) + (asked.packet - FANTAIL_WINDOW_FRAMES),
           reinterpret_cast<u8*>(arena.slots(worker)) + (asked.slot - FANTAIL_WINDOW_SLOTS),
-          reinterpret_cast<const subscriber*>(arena.base() + tables + (asked.subscriber - FANTAIL_WINDOW_SUBSCRIBERS))};
+          reinterpret_cast<const subscriber*>(arena.base() + tables +
+                                              (asked.subscriber - FANTAIL_WINDOW_SUBSCRIBERS))};
 }
 
-/// Answers one job lawfully. Its stores are fault points too: a worker may be killed inside its filter.
+/// Answers one job lawfully. Its stores are fault points too: a worker may be killed inside its
+/// filter.
 inline void answer_lawfully(const Arena& arena, u32 worker, job& asked, Rewrite how) {
   const Question question = question_of(arena, worker, asked);
   const u32 payload = static_cast<u32>(question.packet[38] << 8 | question.packet[39]) - 8;
   u32 daddr;
   std::memcpy(&daddr, question.packet + 30, sizeof daddr);
-  if (daddr != feed_ip) fail("the filter was asked about a frame whose header is already rewritten");
+  if (daddr != feed_ip)
+    fail("the filter was asked about a frame whose header is already rewritten");
   const Bytes header = new_header(*question.to, payload, how);
   put_bytes(question.slot + FANTAIL_SLOT_HEADROOM, header.data(), header.size());
   put(asked.header_start, static_cast<u16>(FANTAIL_SLOT_HEADROOM));
@@ -167,24 +178,28 @@ inline void answer_lawfully(const Arena& arena, u32 worker, job& asked, Rewrite 
 
 using Filter = std::function<void(const Arena&, u32 worker, job&)>;
 
-// -- processes ----------------------------------------------------------------------------------------------------------
+// -- processes ------------------------------------------------------------------------------------
 
-/// The stages that live and die together: fantail-rx (split), or a worker (with its receivers, inline).
+/// The stages that live and die together: fantail-rx (split), or a worker (with its receivers,
+/// inline).
 class Process {
 public:
   Process(Arena& arena, std::vector<QueueMemory*> queues, std::vector<u32> receivers, int worker)
-      : arena_(&arena), queues_(std::move(queues)), receivers_(std::move(receivers)), worker_(worker) {}
+      : arena_(&arena), queues_(std::move(queues)), receivers_(std::move(receivers)),
+        worker_(worker) {}
 
   bool runs() const { return started_; }
 
   void start() {
     stop();
     const Counting counting(stores);
-    for (const u32 r : receivers_) rx_.push_back(std::make_unique<RxStage>(*arena_, r, links_of(r), wakes()));
+    for (const u32 r : receivers_)
+      rx_.push_back(std::make_unique<RxStage>(*arena_, r, links_of(r), wakes()));
     if (worker_ >= 0) {
       QueueMemory& own = *queues_[static_cast<u32>(worker_)];
       tx_ = std::make_unique<TxStage>(*arena_, static_cast<u32>(worker_),
-                                      TxLink{own.tx_ring(), own.completion_ring(), nullptr, -1}, kernel_sockets);
+                                      TxLink{own.tx_ring(), own.completion_ring(), nullptr, -1},
+                                      kernel_sockets);
       if (counts) tx_->set_state(0, count_block, 1);
     }
     started_ = true;
@@ -238,14 +253,15 @@ private:
   std::unique_ptr<TxStage> tx_;
 };
 
-// -- the world ----------------------------------------------------------------------------------------------------------
+// -- the world ------------------------------------------------------------------------------------
 
 class World {
 public:
   explicit World(const Shape& shape)
       : shape_(shape), geometry_(geometry_of(shape)), arena_size_(Arena::size_of(geometry_)),
-        size_(arena_size_ + shape.queues * sizeof(QueueMemory)), memory_(new_memory(size_)), base_(map(MAP_SHARED, nullptr)),
-        arena_(Arena::in_memory(geometry_, base_)), supervisor(arena_) {
+        size_(arena_size_ + shape.queues * sizeof(QueueMemory)), memory_(new_memory(size_)),
+        base_(map(MAP_SHARED, nullptr)), arena_(Arena::in_memory(geometry_, base_)),
+        supervisor(arena_) {
     for (u32 q = 0; q < shape.queues; ++q) {
       queue(q).begin(q, shape.kernel_start);
       rx.emplace_back(arena_.umem(), queue(q));
@@ -256,7 +272,8 @@ public:
     if (shape.subscribers != 0) supervisor.publish();
     delivered.resize(shape.queues);
     payloads_.resize(shape.queues);
-    filter = [how = shape.rewrite, counts = shape.counts](const Arena& arena, u32 worker, job& asked) {
+    filter = [how = shape.rewrite, counts = shape.counts](const Arena& arena, u32 worker,
+                                                          job& asked) {
       answer_lawfully(arena, worker, asked, how);
       if (counts) put(jobs_counted(arena, worker), peek(jobs_counted(arena, worker)) + 1);
     };
@@ -290,20 +307,23 @@ public:
   }
   /// payload_of(), remembered: the same scenario runs very often.
   const Bytes& payload(u32 q, u64 sequence) {
-    while (payloads_[q].size() <= sequence) payloads_[q].push_back(payload_of(q, payloads_[q].size()));
+    while (payloads_[q].size() <= sequence)
+      payloads_[q].push_back(payload_of(q, payloads_[q].size()));
     return payloads_[q][sequence];
   }
   /// The datagram that `to` must get for a packet.
   const Bytes& expected(const subscriber& to, u32 q, u64 sequence) {
     std::vector<Bytes>& known = expected_[{to.port, q}];
     if (known.size() <= sequence) known.resize(sequence + 1);
-    if (known[sequence].empty()) known[sequence] = expected_datagram(to, payload(q, sequence), shape_.rewrite);
+    if (known[sequence].empty())
+      known[sequence] = expected_datagram(to, payload(q, sequence), shape_.rewrite);
     return known[sequence];
   }
   /// The feed's next `count` packets on a queue.
   void deliver(u32 q, u32 count) {
     for (; count != 0; --count) {
-      if (!rx[q].deliver(feed_frame(payload(q, delivered[q])))) fail("the kernel had no room for a packet");
+      if (!rx[q].deliver(feed_frame(payload(q, delivered[q]))))
+        fail("the kernel had no room for a packet");
       ++delivered[q];
     }
   }
@@ -335,7 +355,8 @@ public:
     fail("it does not come to rest");
   }
 
-  /// True if no process was killed in the middle of applying a commit, so that all sums must be right just now.
+  /// True if no process was killed in the middle of applying a commit, so that all sums must be
+  /// right just now.
   bool is_between_commits() const {
     for (u32 r = 0; r < arena_.header().receivers; ++r)
       if (static_cast<u32>(peek(arena_.receiver(r).journal)) != 0) return false;
@@ -381,13 +402,15 @@ private:
   }
 
   ring_header& ring(u64 first, u64 size, u32 r, u32 w) {
-    return *reinterpret_cast<ring_header*>(base_ + first + size * (r * arena_.header().workers + w));
+    return *reinterpret_cast<ring_header*>(base_ + first +
+                                           size * (r * arena_.header().workers + w));
   }
   /// Puts the cursors of all rings in the arena at `start`.
   void move_rings(u64 start) {
     for (u32 w = 0; w < shape_.workers; ++w) {
       for (u32 r = 0; r < arena_.header().receivers; ++r)
-        for (ring_header* header : {&forward(r, w), &giveback(r, w)}) header->head = header->tail = start;
+        for (ring_header* header : {&forward(r, w), &giveback(r, w)})
+          header->head = header->tail = start;
       arena_.worker(w).free_head = start;
       arena_.worker(w).free_tail = start + FANTAIL_TX_FRAMES;
       arena_.worker(w).hot_head = arena_.worker(w).hot_tail = start;
@@ -396,7 +419,8 @@ private:
   void make_processes() {
     std::vector<QueueMemory*> queues;
     for (u32 q = 0; q < shape_.queues; ++q) queues.push_back(&queue(q));
-    if (shape_.kind == LAYOUT_SPLIT) processes.emplace_back(arena_, queues, std::vector<u32>{0}, -1);
+    if (shape_.kind == LAYOUT_SPLIT)
+      processes.emplace_back(arena_, queues, std::vector<u32>{0}, -1);
     for (u32 w = 0; w < shape_.workers; ++w) {
       std::vector<u32> receivers;
       for (u32 q = 0; shape_.kind == LAYOUT_INLINE && q < shape_.queues; ++q)
@@ -412,7 +436,7 @@ private:
   char* base_;
   Arena arena_;
   std::optional<Saved> saved_;
-  std::vector<std::vector<Bytes>> payloads_;                        // per queue, by sequence
+  std::vector<std::vector<Bytes>> payloads_;                   // per queue, by sequence
   std::map<std::pair<u16, u32>, std::vector<Bytes>> expected_; // per port and queue, by sequence
 
 public:

@@ -34,7 +34,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include "../../native/check.hpp"
+#include "host/check.hpp"
 
 namespace wire {
 
@@ -45,8 +45,8 @@ constexpr size_t IP_AT = ETHERNET_SIZE;
 constexpr size_t UDP_AT = IP_AT + IP_SIZE;
 constexpr size_t PAYLOAD_AT = UDP_AT + UDP_SIZE;
 constexpr size_t FRAME_MAX = 9216;
-constexpr size_t STAMP_AT = 8;     // in the payload
-constexpr size_t PATTERN_AT = 16;  // in the payload
+constexpr size_t STAMP_AT = 8;    // in the payload
+constexpr size_t PATTERN_AT = 16; // in the payload
 constexpr unsigned FLOW_SHIFT = 56;
 constexpr uint64_t NS_PER_S = 1'000'000'000;
 
@@ -75,7 +75,7 @@ inline uint64_t clock_ns(clockid_t clock) {
 // ---- Command line: `--name value`, a name may repeat; a name alone is a switch ----
 
 class Flags {
- public:
+public:
   // `known` and `switches` are separated by blanks; any other name is a usage error.
   Flags(int argc, char** argv, std::string_view known, std::string_view switches) {
     for (int i = 1; i < argc; ++i) {
@@ -116,7 +116,7 @@ class Flags {
     return value;
   }
 
- private:
+private:
   static bool has_word(std::string_view words, std::string_view word) {
     for (size_t at = 0; at < words.size();) {
       const size_t end = std::min(words.find(' ', at), words.size());
@@ -196,7 +196,7 @@ inline int index_of(const std::string& interface) {
   return static_cast<int>(index);
 }
 
-template <typename T>
+template<typename T>
 void set_option(const fantail::Fd& socket, int level, int name, const T& value, const char* doing) {
   fantail::check(setsockopt(socket.get(), level, name, &value, sizeof value), doing);
 }
@@ -210,24 +210,19 @@ inline sockaddr_in socket_address(Endpoint endpoint) {
 }
 
 // The kernel's calls take every kind of address under one type.
-template <typename T>
-const sockaddr* plain(const T& address) {
+template<typename T> const sockaddr* plain(const T& address) {
   return reinterpret_cast<const sockaddr*>(&address);
 }
 
 // ---- Bytes ----
 
-template <typename T>
-T load(const uint8_t* at) {
+template<typename T> T load(const uint8_t* at) {
   T value;
   std::memcpy(&value, at, sizeof value);
   return value;
 }
 
-template <typename T>
-void store(uint8_t* at, T value) {
-  std::memcpy(at, &value, sizeof value);
-}
+template<typename T> void store(uint8_t* at, T value) { std::memcpy(at, &value, sizeof value); }
 
 inline void store_u16_be(uint8_t* at, size_t value) {
   store(at, htons(static_cast<uint16_t>(value)));
@@ -291,4 +286,4 @@ inline void fill_payload(uint8_t* at, size_t size, uint64_t seed, uint64_t seque
   }
 }
 
-}  // namespace wire
+} // namespace wire

@@ -37,12 +37,32 @@ constexpr uint64_t SPIN_NS = 2'000;
 constexpr uint8_t SPOIL = 0x5a;
 
 enum class Fault {
-  none, duplicate, reorder, lose, corrupt, truncate, ip_checksum, udp_checksum, ttl, fragmentable,
-  source_port, source_mac, target_mac
+  none,
+  duplicate,
+  reorder,
+  lose,
+  corrupt,
+  truncate,
+  ip_checksum,
+  udp_checksum,
+  ttl,
+  fragmentable,
+  source_port,
+  source_mac,
+  target_mac
 };
 enum class Extra {
-  none, vlan, ip_options, fragment, short_frame, ip_length, udp_length, ip_checksum, not_udp,
-  not_ipv4, other_port
+  none,
+  vlan,
+  ip_options,
+  fragment,
+  short_frame,
+  ip_length,
+  udp_length,
+  ip_checksum,
+  not_udp,
+  not_ipv4,
+  other_port
 };
 enum class Checksum { zero, full, unfilled };
 
@@ -66,37 +86,47 @@ struct Frame {
   std::array<uint8_t, FRAME_MAX + 64> bytes{};
 };
 
-volatile std::sig_atomic_t stopped = 0;  // set by the signal handler only
+volatile std::sig_atomic_t stopped = 0; // set by the signal handler only
 
-template <typename T>
+template<typename T>
 T choice(const std::string& flag, const std::string& text, const std::map<std::string, T>& names) {
   const auto found = names.find(text);
   if (found == names.end()) throw Usage(flag + " " + text + " is not known");
   return found->second;
 }
 
-const std::map<std::string, Fault> FAULTS{
-    {"duplicate", Fault::duplicate},       {"reorder", Fault::reorder},
-    {"lose", Fault::lose},                 {"corrupt", Fault::corrupt},
-    {"truncate", Fault::truncate},         {"ip-checksum", Fault::ip_checksum},
-    {"udp-checksum", Fault::udp_checksum}, {"ttl", Fault::ttl},
-    {"fragmentable", Fault::fragmentable}, {"source-port", Fault::source_port},
-    {"source-mac", Fault::source_mac},     {"target-mac", Fault::target_mac}};
-const std::map<std::string, Extra> EXTRAS{
-    {"vlan", Extra::vlan},             {"ip-options", Extra::ip_options},
-    {"fragment", Extra::fragment},     {"short", Extra::short_frame},
-    {"ip-length", Extra::ip_length},   {"udp-length", Extra::udp_length},
-    {"ip-checksum", Extra::ip_checksum}, {"not-udp", Extra::not_udp},
-    {"not-ipv4", Extra::not_ipv4},     {"other-port", Extra::other_port}};
+const std::map<std::string, Fault> FAULTS{{"duplicate", Fault::duplicate},
+                                          {"reorder", Fault::reorder},
+                                          {"lose", Fault::lose},
+                                          {"corrupt", Fault::corrupt},
+                                          {"truncate", Fault::truncate},
+                                          {"ip-checksum", Fault::ip_checksum},
+                                          {"udp-checksum", Fault::udp_checksum},
+                                          {"ttl", Fault::ttl},
+                                          {"fragmentable", Fault::fragmentable},
+                                          {"source-port", Fault::source_port},
+                                          {"source-mac", Fault::source_mac},
+                                          {"target-mac", Fault::target_mac}};
+const std::map<std::string, Extra> EXTRAS{{"vlan", Extra::vlan},
+                                          {"ip-options", Extra::ip_options},
+                                          {"fragment", Extra::fragment},
+                                          {"short", Extra::short_frame},
+                                          {"ip-length", Extra::ip_length},
+                                          {"udp-length", Extra::udp_length},
+                                          {"ip-checksum", Extra::ip_checksum},
+                                          {"not-udp", Extra::not_udp},
+                                          {"not-ipv4", Extra::not_ipv4},
+                                          {"other-port", Extra::other_port}};
 const std::map<std::string, Checksum> CHECKSUMS{
     {"zero", Checksum::zero}, {"full", Checksum::full}, {"unfilled", Checksum::unfilled}};
 
 Settings parse(int argc, char** argv) {
-  const Flags flags(argc, argv,
-                    "--interface --source-mac --target-mac --source-ip --source-port --target-ip "
-                    "--target-port --rate --count --size --sizes --seed --flow --first --udp-checksum "
-                    "--fault --fault-every --extra --extra-every --queue",
-                    "--socket --spin");
+  const Flags flags(
+      argc, argv,
+      "--interface --source-mac --target-mac --source-ip --source-port --target-ip "
+      "--target-port --rate --count --size --sizes --seed --flow --first --udp-checksum "
+      "--fault --fault-every --extra --extra-every --queue",
+      "--socket --spin");
   Settings settings;
   settings.socket = flags.has("--socket");
   settings.spin = flags.has("--spin");
@@ -132,7 +162,8 @@ void set_ip_checksum(uint8_t* frame, size_t header_size) {
   store(frame + IP_AT + 10, static_cast<uint16_t>(~fold(sum(frame + IP_AT, header_size))));
 }
 
-// `unfilled` is what a local stack leaves to hardware: the sum of the pseudo header, which is wrong.
+// `unfilled` is what a local stack leaves to hardware: the sum of the pseudo header, which is
+// wrong.
 void set_udp_checksum(uint8_t* frame, size_t udp_size, Checksum checksum) {
   store<uint16_t>(frame + UDP_AT + 6, 0);
   if (checksum == Checksum::zero) return;
@@ -141,7 +172,7 @@ void set_udp_checksum(uint8_t* frame, size_t udp_size, Checksum checksum) {
     return;
   }
   const auto right = static_cast<uint16_t>(~udp_sum(frame, udp_size));
-  store(frame + UDP_AT + 6, right == 0 ? uint16_t{0xffff} : right);  // RFC 768: 0 means none
+  store(frame + UDP_AT + 6, right == 0 ? uint16_t{0xffff} : right); // RFC 768: 0 means none
 }
 
 void build(const Settings& settings, uint64_t sequence, uint64_t send_ns, Frame& frame) {
@@ -157,7 +188,7 @@ void build(const Settings& settings, uint64_t sequence, uint64_t send_ns, Frame&
   ip[1] = 0;
   store_u16_be(ip + 2, IP_SIZE + udp_size);
   store_u16_be(ip + 4, sequence & 0xffff);
-  store_u16_be(ip + 6, 0x4000);  // do not fragment
+  store_u16_be(ip + 6, 0x4000); // do not fragment
   ip[8] = 64;
   ip[9] = IPPROTO_UDP;
   store(ip + 12, settings.source.ip);
@@ -178,24 +209,33 @@ void spoil(Fault fault, Frame& frame) {
   uint8_t* at = frame.bytes.data();
   const size_t udp_size = frame.size - UDP_AT;
   switch (fault) {
-    case Fault::corrupt: flip(at[frame.size - 1]); break;
-    case Fault::truncate:
-      frame.size -= 1;
-      store_u16_be(at + IP_AT + 2, frame.size - IP_AT);
-      store_u16_be(at + UDP_AT + 4, frame.size - UDP_AT);
-      set_ip_checksum(at, IP_SIZE);
-      break;
-    case Fault::ip_checksum: flip(at[IP_AT + 10]); break;
-    case Fault::udp_checksum:
-      set_udp_checksum(at, udp_size, Checksum::full);
-      flip(at[UDP_AT + 6]);
-      break;
-    case Fault::ttl: at[IP_AT + 8] = 63; set_ip_checksum(at, IP_SIZE); break;
-    case Fault::fragmentable: store_u16_be(at + IP_AT + 6, 0); set_ip_checksum(at, IP_SIZE); break;
-    case Fault::source_port: flip(at[UDP_AT + 1]); break;
-    case Fault::source_mac: flip(at[11]); break;
-    case Fault::target_mac: flip(at[5]); break;
-    case Fault::none: case Fault::duplicate: case Fault::reorder: case Fault::lose: break;
+  case Fault::corrupt: flip(at[frame.size - 1]); break;
+  case Fault::truncate:
+    frame.size -= 1;
+    store_u16_be(at + IP_AT + 2, frame.size - IP_AT);
+    store_u16_be(at + UDP_AT + 4, frame.size - UDP_AT);
+    set_ip_checksum(at, IP_SIZE);
+    break;
+  case Fault::ip_checksum: flip(at[IP_AT + 10]); break;
+  case Fault::udp_checksum:
+    set_udp_checksum(at, udp_size, Checksum::full);
+    flip(at[UDP_AT + 6]);
+    break;
+  case Fault::ttl:
+    at[IP_AT + 8] = 63;
+    set_ip_checksum(at, IP_SIZE);
+    break;
+  case Fault::fragmentable:
+    store_u16_be(at + IP_AT + 6, 0);
+    set_ip_checksum(at, IP_SIZE);
+    break;
+  case Fault::source_port: flip(at[UDP_AT + 1]); break;
+  case Fault::source_mac: flip(at[11]); break;
+  case Fault::target_mac: flip(at[5]); break;
+  case Fault::none:
+  case Fault::duplicate:
+  case Fault::reorder:
+  case Fault::lose: break;
   }
 }
 
@@ -209,30 +249,36 @@ void insert(Frame& frame, size_t offset, size_t size) {
 void malform(Extra extra, Frame& frame) {
   uint8_t* at = frame.bytes.data();
   switch (extra) {
-    case Extra::vlan:
-      insert(frame, 12, 4);
-      store_u16_be(at + 12, ETHERTYPE_VLAN);
-      store_u16_be(at + 14, 7);
-      break;
-    case Extra::ip_options:
-      insert(frame, UDP_AT, 4);
-      std::memset(at + UDP_AT, 1, 4);  // four times "no operation"
-      at[IP_AT] = 0x46;
-      store_u16_be(at + IP_AT + 2, frame.size - IP_AT);
-      set_ip_checksum(at, IP_SIZE + 4);
-      break;
-    case Extra::fragment: store_u16_be(at + IP_AT + 6, 0x2000); set_ip_checksum(at, IP_SIZE); break;
-    case Extra::short_frame: frame.size = PAYLOAD_AT - 1; break;
-    case Extra::ip_length:
-      store_u16_be(at + IP_AT + 2, frame.size - IP_AT + 100);
-      set_ip_checksum(at, IP_SIZE);
-      break;
-    case Extra::udp_length: store_u16_be(at + UDP_AT + 4, frame.size - UDP_AT + 1); break;
-    case Extra::ip_checksum: flip(at[IP_AT + 10]); break;
-    case Extra::not_udp: at[IP_AT + 9] = 253; set_ip_checksum(at, IP_SIZE); break;  // RFC 3692
-    case Extra::not_ipv4: store_u16_be(at + 12, 0x88b5); break;  // IEEE 802: local experiments
-    case Extra::other_port: flip(at[UDP_AT + 3]); break;
-    case Extra::none: break;
+  case Extra::vlan:
+    insert(frame, 12, 4);
+    store_u16_be(at + 12, ETHERTYPE_VLAN);
+    store_u16_be(at + 14, 7);
+    break;
+  case Extra::ip_options:
+    insert(frame, UDP_AT, 4);
+    std::memset(at + UDP_AT, 1, 4); // four times "no operation"
+    at[IP_AT] = 0x46;
+    store_u16_be(at + IP_AT + 2, frame.size - IP_AT);
+    set_ip_checksum(at, IP_SIZE + 4);
+    break;
+  case Extra::fragment:
+    store_u16_be(at + IP_AT + 6, 0x2000);
+    set_ip_checksum(at, IP_SIZE);
+    break;
+  case Extra::short_frame: frame.size = PAYLOAD_AT - 1; break;
+  case Extra::ip_length:
+    store_u16_be(at + IP_AT + 2, frame.size - IP_AT + 100);
+    set_ip_checksum(at, IP_SIZE);
+    break;
+  case Extra::udp_length: store_u16_be(at + UDP_AT + 4, frame.size - UDP_AT + 1); break;
+  case Extra::ip_checksum: flip(at[IP_AT + 10]); break;
+  case Extra::not_udp:
+    at[IP_AT + 9] = 253;
+    set_ip_checksum(at, IP_SIZE);
+    break;                                                    // RFC 3692
+  case Extra::not_ipv4: store_u16_be(at + 12, 0x88b5); break; // IEEE 802: local experiments
+  case Extra::other_port: flip(at[UDP_AT + 3]); break;
+  case Extra::none: break;
   }
 }
 
@@ -240,7 +286,7 @@ void malform(Extra extra, Frame& frame) {
 
 // Where frames go: sendmmsg in batches, each frame until the link has taken it.
 class Outlet {
- public:
+public:
   explicit Outlet(const Settings& settings) : offset_(settings.socket ? PAYLOAD_AT : 0) {
     if (settings.socket) open_udp(settings);
     else open_packet(settings);
@@ -249,7 +295,9 @@ class Outlet {
   }
 
   Frame& next() { return frames_[count_]; }
-  void push() { if (++count_ == BATCH_MAX) flush(); }
+  void push() {
+    if (++count_ == BATCH_MAX) flush();
+  }
   uint64_t refused() const { return refused_; }
 
   void flush() {
@@ -270,7 +318,7 @@ class Outlet {
     count_ = 0;
   }
 
- private:
+private:
   void open_packet(const Settings& settings) {
     socket_.reset(check(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), "open a packet socket"));
     const int bypass = 1;
@@ -321,7 +369,7 @@ void pin_to_queue(const std::string& interface, uint64_t queue) {
 // ---- Run ----
 
 class Feed {
- public:
+public:
   explicit Feed(const Settings& settings) : settings_(settings), outlet_(settings) {}
 
   void run() {
@@ -344,19 +392,20 @@ class Feed {
   void report() const {
     const uint64_t spent = clock_ns(CLOCK_MONOTONIC) - start_ns_;
     const double seconds = static_cast<double>(spent) / static_cast<double>(NS_PER_S);
-    std::printf("{\"sent\":%lu,\"extra\":%lu,\"refused\":%lu,\"late_ns_max\":%lu,\"seconds\":%.3f}\n",
-                sent_, extra_, outlet_.refused(), late_ns_max_, seconds);
+    std::printf(
+        "{\"sent\":%lu,\"extra\":%lu,\"refused\":%lu,\"late_ns_max\":%lu,\"seconds\":%.3f}\n",
+        sent_, extra_, outlet_.refused(), late_ns_max_, seconds);
   }
 
- private:
+private:
   uint64_t due_ns(uint64_t index) const {
-    const uint64_t rate = settings_.rate;  // whole seconds first: index * NS_PER_S would overflow
+    const uint64_t rate = settings_.rate; // whole seconds first: index * NS_PER_S would overflow
     return start_ns_ + index / rate * NS_PER_S + index % rate * NS_PER_S / rate;
   }
 
   void wait_until(uint64_t at_ns) const {
     const uint64_t now = clock_ns(CLOCK_MONOTONIC);
-    if (settings_.spin || at_ns < now + SPIN_NS) return;  // run() looks at the clock again
+    if (settings_.spin || at_ns < now + SPIN_NS) return; // run() looks at the clock again
     const timespec at{static_cast<time_t>(at_ns / NS_PER_S), static_cast<long>(at_ns % NS_PER_S)};
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, nullptr);
   }
@@ -368,7 +417,7 @@ class Feed {
     build(settings_, sequence, send_ns, outlet_.next());
     spoil(fault, outlet_.next());
     if (fault == Fault::duplicate || fault == Fault::reorder) held_ = outlet_.next();
-    if (fault == Fault::reorder) return;  // it leaves behind its successor
+    if (fault == Fault::reorder) return; // it leaves behind its successor
     outlet_.push();
     send_held();
     if (settings_.extra == Extra::none || (sequence + 1) % settings_.extra_every != 0) return;
@@ -387,16 +436,16 @@ class Feed {
 
   Settings settings_;
   Outlet outlet_;
-  std::optional<Frame> held_;  // a frame that is to be sent once more, or later
+  std::optional<Frame> held_; // a frame that is to be sent once more, or later
   uint64_t start_ns_ = 0, sent_ = 0, extra_ = 0, late_ns_max_ = 0;
 };
 
-}  // namespace
+} // namespace
 
 int main(int argc, char** argv) try {
   const Settings settings = parse(argc, argv);
   for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int) { stopped = 1; });
-  prctl(PR_SET_TIMERSLACK, 1ul);  // ns; the default of 50 µs makes bursts at 20,000 packets/s
+  prctl(PR_SET_TIMERSLACK, 1ul); // ns; the default of 50 µs makes bursts at 20,000 packets/s
   if (settings.queue) pin_to_queue(settings.interface, *settings.queue);
   Feed feed(settings);
   feed.run();

@@ -2,7 +2,8 @@
 // wire-probe: what the tests need beside a feed and a sink, without tools that a machine may lack.
 //
 //   wire-probe --serve IP:PORT              echoes UDP datagrams and TCP connections
-//   wire-probe --target IP:PORT --count N   pings IP, and asks the echo by UDP and by TCP, N times each;
+//   wire-probe --target IP:PORT --count N   pings IP, and asks the echo by UDP and by TCP, N times
+//   each;
 //              [--interval-ms M]            prints {"ping": answered, "udp": …, "tcp": …}
 //   wire-probe --hold-xdp INTERFACE         attaches an XDP program of its own, which passes every
 //              [--netlink]                  frame: by a link fd, or as `ip link set … xdp` would
@@ -29,12 +30,12 @@ using namespace wire;
 
 namespace {
 
-constexpr int ANSWER_MS = 1000;     // longer than that: not answered
-constexpr size_t ECHO_SIZE = 1000;  // bytes of an echo's payload
-constexpr uint64_t SEED = 1;        // of what is echoed
-constexpr size_t PEERS_MAX = 16;    // TCP connections echoed at a time
+constexpr int ANSWER_MS = 1000;    // longer than that: not answered
+constexpr size_t ECHO_SIZE = 1000; // bytes of an echo's payload
+constexpr uint64_t SEED = 1;       // of what is echoed
+constexpr size_t PEERS_MAX = 16;   // TCP connections echoed at a time
 
-volatile std::sig_atomic_t stopped = 0;  // set by the signal handler only
+volatile std::sig_atomic_t stopped = 0; // set by the signal handler only
 
 bool readable(int fd, int wait_ms) {
   pollfd ready{fd, POLLIN, 0};
@@ -45,7 +46,7 @@ bool readable(int fd, int wait_ms) {
 
 Fd bind_to(const sockaddr_in& address, int type) {
   Fd socket(check(::socket(AF_INET, type | SOCK_CLOEXEC, 0), "open a socket"));
-  const int yes = type == SOCK_STREAM ? 1 : 0;  // a datagram socket has its port to itself
+  const int yes = type == SOCK_STREAM ? 1 : 0; // a datagram socket has its port to itself
   set_option(socket, SOL_SOCKET, SO_REUSEADDR, yes, "reuse the address");
   check(bind(socket.get(), plain(address), sizeof address), "bind");
   return socket;
@@ -79,7 +80,7 @@ void serve(Endpoint endpoint) {
   while (stopped == 0) {
     std::vector<pollfd> ready{{datagrams.get(), POLLIN, 0}, {listener.get(), POLLIN, 0}};
     for (const Fd& peer : peers) ready.push_back({peer.get(), POLLIN, 0});
-    if (poll(ready.data(), ready.size(), -1) < 0) continue;  // a signal: look at `stopped`
+    if (poll(ready.data(), ready.size(), -1) < 0) continue; // a signal: look at `stopped`
     if (ready[0].revents != 0) echo_datagram(datagrams.get());
     for (size_t i = peers.size(); i > 0; --i)
       if (ready[i + 1].revents != 0 && !echo_stream(peers[i - 1].get()))
@@ -92,7 +93,7 @@ void serve(Endpoint endpoint) {
 // ---- Questions ----
 
 class Questions {
- public:
+public:
   explicit Questions(Endpoint target) {
     const sockaddr_in address = socket_address(target);
     ping_.reset(check(socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP), "open a raw socket"));
@@ -108,7 +109,8 @@ class Questions {
   // Each is true if the answer came in time and was right, byte for byte.
   bool ping(uint16_t sequence) {
     std::array<uint8_t, 64> request{};
-    fill_payload(request.data() + sizeof(icmphdr), request.size() - sizeof(icmphdr), SEED, sequence, 0);
+    fill_payload(request.data() + sizeof(icmphdr), request.size() - sizeof(icmphdr), SEED, sequence,
+                 0);
     icmphdr header{};
     header.type = ICMP_ECHO;
     header.un.echo.id = static_cast<uint16_t>(getpid());
@@ -133,7 +135,7 @@ class Questions {
   bool udp(uint16_t sequence) { return echo(udp_.get(), sequence); }
   bool tcp(uint16_t sequence) { return echo(tcp_.get(), sequence); }
 
- private:
+private:
   static bool echo(int fd, uint16_t sequence) {
     std::array<uint8_t, ECHO_SIZE> request{}, answer{};
     fill_payload(request.data(), request.size(), SEED, sequence, 0);
@@ -170,7 +172,7 @@ int bpf(int command, bpf_attr& attributes) {
 
 Fd load_pass() {
   std::array<bpf_insn, 2> program{};
-  program[0].code = BPF_ALU64 | BPF_MOV | BPF_K;  // r0 = XDP_PASS
+  program[0].code = BPF_ALU64 | BPF_MOV | BPF_K; // r0 = XDP_PASS
   program[0].imm = XDP_PASS;
   program[1].code = BPF_JMP | BPF_EXIT;
   bpf_attr attributes{};
@@ -248,11 +250,11 @@ void run(int argc, char** argv) {
         flags.number("--interval-ms", 10, 60'000));
 }
 
-}  // namespace
+} // namespace
 
 int main(int argc, char** argv) try {
   struct sigaction action{};
-  action.sa_handler = [](int) { stopped = 1; };  // without SA_RESTART: poll and pause return
+  action.sa_handler = [](int) { stopped = 1; }; // without SA_RESTART: poll and pause return
   for (const int number : {SIGINT, SIGTERM}) sigaction(number, &action, nullptr);
   run(argc, argv);
   return 0;

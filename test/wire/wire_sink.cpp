@@ -52,13 +52,14 @@ struct Settings {
   uint64_t seed = 0, expect = 0, flows = 1, linger_ms = 0;
 };
 
-volatile std::sig_atomic_t stopped = 0;  // set by the signal handler only
+volatile std::sig_atomic_t stopped = 0; // set by the signal handler only
 
 Settings parse(int argc, char** argv) {
-  const Flags flags(argc, argv,
-                    "--interface --source-ip --source-port --source-mac --subscriber --extra --size "
-                    "--sizes --seed --expect --flows --linger-ms",
-                    "");
+  const Flags flags(
+      argc, argv,
+      "--interface --source-ip --source-port --source-mac --subscriber --extra --size "
+      "--sizes --seed --expect --flows --linger-ms",
+      "");
   Settings settings;
   settings.interface = flags.text("--interface");
   settings.source = {parse_ip(flags.text("--source-ip")), parse_port(flags.text("--source-port"))};
@@ -78,7 +79,7 @@ Settings parse(int argc, char** argv) {
 
 // Latencies in log-linear buckets: at most 1/32 too high.
 class Histogram {
- public:
+public:
   void add(uint64_t ns) {
     max_ = std::max(max_, ns);
     const double octaves = std::log2(static_cast<double>(std::max<uint64_t>(ns, 1)));
@@ -100,15 +101,15 @@ class Histogram {
     return 0;
   }
 
- private:
-  std::array<uint64_t, 40 * BUCKETS_PER_OCTAVE> buckets_{};  // to 2^40 ns = 18 minutes
+private:
+  std::array<uint64_t, 40 * BUCKETS_PER_OCTAVE> buckets_{}; // to 2^40 ns = 18 minutes
   uint64_t count_ = 0, max_ = 0;
 };
 
 // What one subscriber has seen of one flow.
 struct Flow {
-  uint64_t next = 0;    // one past the highest sequence seen
-  uint64_t first = 0;   // lowest sequence seen
+  uint64_t next = 0;  // one past the highest sequence seen
+  uint64_t first = 0; // lowest sequence seen
   uint64_t unique = 0;
   std::vector<bool> seen;
 };
@@ -119,9 +120,9 @@ struct Subscriber {
   bool extra = false; // comes and goes: not waited for, and owed only from its first to its last
   uint64_t received = 0, duplicated = 0, reordered = 0, corrupt = 0;
   uint64_t bad_checksum = 0, bad_header = 0;
-  uint64_t unsummed = 0;  // with a UDP checksum of 0
+  uint64_t unsummed = 0;           // with a UDP checksum of 0
   std::map<uint8_t, uint64_t> tos; // copies by their TOS byte: which of several filters made them
-  uint64_t first = 0;     // of all copies of a packet, this subscriber's came first
+  uint64_t first = 0;              // of all copies of a packet, this subscriber's came first
   Histogram latency;
   std::vector<Flow> flows;
 };
@@ -129,16 +130,16 @@ struct Subscriber {
 // One frame as the ring shows it.
 struct Seen {
   const uint8_t* bytes;
-  size_t size;       // on the wire
-  size_t captured;   // here
-  uint64_t time_ns;  // CLOCK_MONOTONIC
-  bool unfilled;     // its UDP checksum was left to hardware: sent by a local stack
+  size_t size;      // on the wire
+  size_t captured;  // here
+  uint64_t time_ns; // CLOCK_MONOTONIC
+  bool unfilled;    // its UDP checksum was left to hardware: sent by a local stack
 };
 
 // ---- Checks ----
 
 class Checker {
- public:
+public:
   explicit Checker(const Settings& settings)
       : settings_(settings), own_mac_(mac_of(settings.interface)), arrived_(settings.flows) {
     for (const auto& text : settings.subscribers) add(text, false);
@@ -174,16 +175,17 @@ class Checker {
       const size_t colon = one->text.find(':');
       std::printf("%s{\"ip\":\"%s\",\"port\":%s,", one == subscribers_.front() ? "" : ",",
                   one->text.substr(0, colon).c_str(), one->text.substr(colon + 1).c_str());
-      std::printf("\"received\":%lu,\"duplicated\":%lu,\"reordered\":%lu,\"lost\":%lu,\"corrupt\":%lu,",
-                  one->received, one->duplicated, one->reordered, lost(*one), one->corrupt);
+      std::printf(
+          "\"received\":%lu,\"duplicated\":%lu,\"reordered\":%lu,\"lost\":%lu,\"corrupt\":%lu,",
+          one->received, one->duplicated, one->reordered, lost(*one), one->corrupt);
       std::printf("\"bad_checksum\":%lu,\"bad_header\":%lu,\"unsummed\":%lu,\"first\":%lu,",
                   one->bad_checksum, one->bad_header, one->unsummed, one->first);
       std::printf("\"tos\":{");
       for (const auto& [tos, copies] : one->tos)
         std::printf("%s\"%u\":%lu", tos == one->tos.begin()->first ? "" : ",", tos, copies);
       std::printf("},");
-      std::printf("\"latency_ns\":{\"p50\":%lu,\"p99\":%lu,\"max\":%lu}}", one->latency.percentile(0.5),
-                  one->latency.percentile(0.99), one->latency.max());
+      std::printf("\"latency_ns\":{\"p50\":%lu,\"p99\":%lu,\"max\":%lu}}",
+                  one->latency.percentile(0.5), one->latency.percentile(0.99), one->latency.max());
     }
     std::printf("]}\n");
   }
@@ -194,8 +196,9 @@ class Checker {
     return all;
   }
 
- private:
-  // `text` is ip:port, or ip:port/mac for a subscriber behind another MAC than this interface's own.
+private:
+  // `text` is ip:port, or ip:port/mac for a subscriber behind another MAC than this interface's
+  // own.
   void add(const std::string& text, bool extra) {
     const size_t slash = std::min(text.find('/'), text.size());
     auto subscriber = std::make_unique<Subscriber>();
@@ -217,8 +220,8 @@ class Checker {
     const bool whole = ip[0] == 0x45 && frame.captured == frame.size &&
                        ip_size + ETHERNET_SIZE == frame.size && udp_size + IP_SIZE == ip_size &&
                        udp_size >= UDP_SIZE;
-    const bool from_mac = !settings_.source_mac ||
-                          std::memcmp(frame.bytes + 6, settings_.source_mac->data(), 6) == 0;
+    const bool from_mac =
+        !settings_.source_mac || std::memcmp(frame.bytes + 6, settings_.source_mac->data(), 6) == 0;
     const bool to_mac = std::memcmp(frame.bytes, subscriber.mac.data(), 6) == 0;
     const bool usual = load_u16_be(ip + 6) == 0x4000 && ip[8] == 64;
     if (!whole || !from_mac || !to_mac || !usual || source != settings_.source)
@@ -229,8 +232,7 @@ class Checker {
     }
     ++subscriber.tos[ip[1]];
     const bool summed = load<uint16_t>(frame.bytes + UDP_AT + 6) != 0;
-    const bool udp_right =
-        !summed || frame.unfilled || udp_sum(frame.bytes, udp_size) == 0xffff;
+    const bool udp_right = !summed || frame.unfilled || udp_sum(frame.bytes, udp_size) == 0xffff;
     if (!summed) ++subscriber.unsummed;
     if (fold(sum(ip, IP_SIZE)) != 0xffff || !udp_right) ++subscriber.bad_checksum;
     check_payload(frame, subscriber, udp_size - UDP_SIZE);
@@ -238,7 +240,7 @@ class Checker {
 
   void check_payload(const Seen& frame, Subscriber& subscriber, size_t size) {
     const uint8_t* payload = frame.bytes + PAYLOAD_AT;
-    uint64_t number = subscriber.flows[0].next;  // too short to say: the next one of the only flow
+    uint64_t number = subscriber.flows[0].next; // too short to say: the next one of the only flow
     std::memcpy(&number, payload, std::min(size, sizeof number));
     uint64_t send_ns = 0;
     if (size > STAMP_AT)
@@ -295,10 +297,10 @@ class Checker {
 
   Settings settings_;
   Mac own_mac_;
-  std::vector<std::vector<bool>> arrived_;  // per flow: sequences of which a copy has been seen
+  std::vector<std::vector<bool>> arrived_; // per flow: sequences of which a copy has been seen
   std::vector<std::unique_ptr<Subscriber>> subscribers_;
   std::map<Endpoint, Subscriber*> by_endpoint_;
-  uint64_t waiting_ = 0;  // flows of subscribers that have not all they expect
+  uint64_t waiting_ = 0; // flows of subscribers that have not all they expect
   uint64_t unexpected_ = 0, icmp_errors_ = 0;
 };
 
@@ -306,13 +308,14 @@ class Checker {
 
 // The AF_PACKET ring of one interface, incoming frames only.
 class Ring {
- public:
+public:
   explicit Ring(const std::string& interface) {
     socket_.reset(check(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), "open a packet socket"));
     const int version = TPACKET_V3;
     set_option(socket_, SOL_PACKET, PACKET_VERSION, version, "choose TPACKET_V3");
     const int ignore = 1;
-    set_option(socket_, SOL_PACKET, PACKET_IGNORE_OUTGOING, ignore, "leave out what this machine sends");
+    set_option(socket_, SOL_PACKET, PACKET_IGNORE_OUTGOING, ignore,
+               "leave out what this machine sends");
     tpacket_req3 request{};
     request.tp_block_size = BLOCK_SIZE;
     request.tp_block_nr = BLOCK_COUNT;
@@ -356,7 +359,7 @@ class Ring {
     return statistics.tp_drops;
   }
 
- private:
+private:
   static constexpr size_t SIZE = size_t{BLOCK_SIZE} * BLOCK_COUNT;
 
   tpacket_block_desc* block() const {
@@ -370,7 +373,8 @@ class Ring {
   }
 
   void read_block(Checker& checker) {
-    // The ring stamps wall time; what the feed wrote is monotonic. A step of the former costs one block.
+    // The ring stamps wall time; what the feed wrote is monotonic. A step of the former costs one
+    // block.
     const uint64_t ahead_ns = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);
     const uint32_t offset = block()->hdr.bh1.offset_to_first_pkt;
     const uint8_t* at = reinterpret_cast<const uint8_t*>(block()) + offset;
@@ -416,7 +420,7 @@ void run(const Settings& settings) {
   checker.report(ring.drops());
 }
 
-}  // namespace
+} // namespace
 
 int main(int argc, char** argv) try {
   const Settings settings = parse(argc, argv);

@@ -1,27 +1,29 @@
 /**
- * `npm run bench`: fantail and its competitors on a virtual link of their own, side by side, in one run.
+ * `npm run bench`: fantail and its competitors on a virtual link of their own, side by side, in one
+ * run.
  *
- * Every competitor takes one turn at every point in every round, in an order that moves on from round to round, so that
- * nobody always has the quiet minute. Results go to bench-results/: run.jsonl while it runs (a run that is interrupted
- * goes on from there), then latest.json and latest.html.
+ * Every competitor takes one turn at every point in every round, in an order that moves on from
+ * round to round, so that nobody always has the quiet minute. Results go to bench-results/:
+ * run.jsonl while it runs (a run that is interrupted goes on from there), then latest.json and
+ * latest.html.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { type CompetitorName, competitorOf } from './competitors.js';
-import { Engine } from './engine.js';
-import { Journal } from './journal.js';
-import { machineOf } from './machine.js';
-import { markdownOf } from './markdown.js';
-import { type Field, type Turn, takeTurn } from './measure.js';
-import { type Plan, type Point, plans } from './plan.js';
-import { ROOT } from './process.js';
-import { linesOf, pageOf } from './report.js';
-import type { Special } from './special.js';
-import { prepare, specials } from './specials.js';
-import { summaryOf } from './summary.js';
-import { tuneSpecials } from './tune.js';
-import { makeWorld } from './world.js';
+import { markdownOf } from './report/markdown.js';
+import { linesOf, pageOf } from './report/report.js';
+import { summaryOf } from './report/summary.js';
+import { type CompetitorName, competitorOf } from './runs/competitors.js';
+import { Engine } from './runs/engine.js';
+import { Journal } from './runs/journal.js';
+import { machineOf } from './runs/machine.js';
+import { type Field, type Turn, takeTurn } from './runs/measure.js';
+import { type Plan, type Point, plans } from './runs/plan.js';
+import { ROOT } from './runs/process.js';
+import { tuneSpecials } from './runs/tune.js';
+import { makeWorld } from './runs/world.js';
+import type { Special } from './specials/special.js';
+import { prepare, specials } from './specials/specials.js';
 
 interface Flags {
   readonly quick?: true;
@@ -59,10 +61,15 @@ function numberOf(text: string): number {
 function parse(): Flags {
   return new Command('npm run bench --')
     .description('Measure fantail and its competitors side by side on a virtual link. Needs root.')
-    .addOption(new Option('--quick', 'the base points only, in two minutes').conflicts(['tune', 'soak']))
+    .addOption(
+      new Option('--quick', 'the base points only, in two minutes').conflicts(['tune', 'soak']),
+    )
     .addOption(new Option('--tiny', 'everything for an instant, to see that it works').hideHelp())
     .addOption(
-      new Option('--tune', 'the raw AF_XDP programs with other settings, and nothing else').conflicts('soak'),
+      new Option(
+        '--tune',
+        'the raw AF_XDP programs with other settings, and nothing else',
+      ).conflicts('soak'),
     )
     .option('--soak', 'memory under 100,000 packets/s for ten minutes, and nothing else')
     .option('--only <regex>', 'only turns whose name matches; see --list', patternOf)
@@ -76,7 +83,15 @@ function parse(): Flags {
 }
 
 function planOf({ quick, tiny, tune, soak, rounds }: Flags): Plan {
-  const plan = tiny ? plans.tiny : quick ? plans.quick : tune ? plans.tune : soak ? plans.soak : plans.full;
+  const plan = tiny
+    ? plans.tiny
+    : quick
+      ? plans.quick
+      : tune
+        ? plans.tune
+        : soak
+          ? plans.soak
+          : plans.full;
   return rounds === undefined ? plan : { ...plan, sizes: { ...plan.sizes, rounds } };
 }
 
@@ -91,7 +106,9 @@ function describe({ windows, limit, trials }: Turn): string {
     return `${short(rate)} p50 ${(p50 / 1000).toFixed(1)} p99 ${(p99 / 1000).toFixed(1)} µs${loss}`;
   });
   if (limit !== null)
-    parts.push(`lossless ${limit.isLowerBound ? '≥ ' : ''}${short(limit.rate)} → ${short(limit.output)}`);
+    parts.push(
+      `lossless ${limit.isLowerBound ? '≥ ' : ''}${short(limit.rate)} → ${short(limit.output)}`,
+    );
   else if (trials.length > 0) parts.push('lossless at no rate tried');
   return parts.join('; ');
 }
@@ -120,7 +137,8 @@ function specialTask(special: Special, round: number, plan: Plan): Task {
   return {
     name: special.id,
     round,
-    isDone: (journal) => journal.specials.some((done) => done.special === special.id && done.round === round),
+    isDone: (journal) =>
+      journal.specials.some((done) => done.special === special.id && done.round === round),
     async carryOut(field, journal) {
       const result = await special.run(field, plan.sizes);
       journal.addSpecial({ special: special.id, title: special.title, round, ...result });
@@ -151,7 +169,9 @@ function tasksOf(plan: Plan): Task[] {
   );
   const chosen = specialsOf(plan);
   const more = Array.from({ length: rounds }, (_, round) =>
-    chosen.filter((special) => round < special.rounds).map((special) => specialTask(special, round, plan)),
+    chosen
+      .filter((special) => round < special.rounds)
+      .map((special) => specialTask(special, round, plan)),
   ).flat();
   return [...turns, ...more];
 }
@@ -179,7 +199,10 @@ class Progress {
   }
 }
 
-/** Carries out what is not done yet. One that fails is told and left out; the rest goes on. Gives the failures. */
+/**
+ * Carries out what is not done yet. One that fails is told and left out; the rest goes on. Gives
+ * the failures.
+ */
 async function carryOut(tasks: readonly Task[], journal: Journal): Promise<number> {
   const left = tasks.filter((task) => !task.isDone(journal));
   const progress = new Progress(left.length);
@@ -218,10 +241,17 @@ async function main(): Promise<number> {
   }
   prepare();
   mkdirSync(flags.output, { recursive: true });
-  const head = { plan: plan.name, seed: flags.seed, machine: machineOf(), started: new Date().toISOString() };
+  const head = {
+    plan: plan.name,
+    seed: flags.seed,
+    machine: machineOf(),
+    started: new Date().toISOString(),
+  };
   const journal = Journal.open(join(flags.output, 'run.jsonl'), head, flags.fresh === true);
   if (journal.isResumed)
-    process.stderr.write(`bench: goes on with the run begun ${journal.head.started}; --fresh begins anew\n`);
+    process.stderr.write(
+      `bench: goes on with the run begun ${journal.head.started}; --fresh begins anew\n`,
+    );
   const failures = await carryOut(tasks, journal);
   const run = { head: journal.head, turns: journal.turns, specials: journal.specials };
   const summary = summaryOf(run);

@@ -5,6 +5,7 @@
     {
       "target_name": "rewrite",
       "sources": ["rewrite.cpp"],
+      "include_dirs": ["../../../native"],
       "defines": ["NAPI_VERSION=8"],
       "cflags_cc": [
         "-std=c++20",

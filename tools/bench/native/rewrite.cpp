@@ -1,31 +1,33 @@
 // SPDX-License-Identifier: MIT-0
 //
-// What the default filter does (assembly/rewrite.ts, which says why each line is as it is), in C++ over the same memory
-// and called in the same place: so that what WebAssembly costs can be measured, and for nothing else.
+// What the default filter does (assembly/rewrite.ts, which says why each line is as it is), in C++
+// over the same memory and called in the same place: so that what WebAssembly costs can be
+// measured, and for nothing else.
 //
 //   attach(buffer)               the memory of a WebAssembly.Memory; later calls replace it
 //   burst(jobs, first, count)    as fantail_burst of the filter ABI
 //
-// Unlike the filter it is called through N-API, some 20 ns a burst, and nothing keeps it inside its memory.
+// Unlike the filter it is called through N-API, some 20 ns a burst, and nothing keeps it inside its
+// memory.
 #include <cstring>
 
 #include <node_api.h>
 
-#include "../../../native/layout.h"
+#include "shm/layout.h"
 
 using namespace fantail;
 
 namespace {
 
-char* memory = nullptr;  // base of the memory attached last
+char* memory = nullptr; // base of the memory attached last
 
-template <typename T> T load(const char* at) {
+template<typename T> T load(const char* at) {
   T value;
   std::memcpy(&value, at, sizeof value);
   return value;
 }
 
-template <typename T> void store(char* at, T value) { std::memcpy(at, &value, sizeof value); }
+template<typename T> void store(char* at, T value) { std::memcpy(at, &value, sizeof value); }
 
 u32 network16(u32 value) { return (value & 0xff) << 8 | value >> 8; }
 u32 pair(u32 words) { return (words & 0xffff) + (words >> 16); }
@@ -101,6 +103,6 @@ napi_value init(napi_env env, napi_value exports) {
   return exports;
 }
 
-}  // namespace
+} // namespace
 
 NAPI_MODULE(NODE_GYP_MODULE_NAME, init)

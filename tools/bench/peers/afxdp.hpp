@@ -2,11 +2,13 @@
 // AF_XDP with nothing around it: one UMEM, one socket, its rings, in one thread. The limit that
 // fantail is measured against, so every setting that helps it may be chosen:
 //
-//   --chunk 4096|2048   --rx-ring N   --tx-ring N   --batch N (packets a turn)   --budget N (of one sendto)
+//   --chunk 4096|2048   --rx-ring N   --tx-ring N   --batch N (packets a turn)   --budget N (of one
+//   sendto)
 //   --prefer-busy-poll 0|1
 //
-// The defaults are the best that `npm run bench -- --tune` has found; fantail's own settings but for the TX ring, since
-// what that one costs, fantail avoids by taking the same few frames again and again.
+// The defaults are the best that `npm run bench -- --tune` has found; fantail's own settings but
+// for the TX ring, since what that one costs, fantail avoids by taking the same few frames again
+// and again.
 #pragma once
 
 #include <memory>
@@ -27,8 +29,10 @@ constexpr int PREFER_BUSY_POLL = 69, BUSY_POLL_BUDGET = 70;
 
 struct Tuning {
   explicit Tuning(const Flags& flags)
-      : chunk(static_cast<u32>(flags.number("--chunk", 4096))), rx(static_cast<u32>(flags.number("--rx-ring", 8192))),
-        tx(static_cast<u32>(flags.number("--tx-ring", 256))), batch(static_cast<u32>(flags.number("--batch", 64))),
+      : chunk(static_cast<u32>(flags.number("--chunk", 4096))),
+        rx(static_cast<u32>(flags.number("--rx-ring", 8192))),
+        tx(static_cast<u32>(flags.number("--tx-ring", 256))),
+        batch(static_cast<u32>(flags.number("--batch", 64))),
         budget(static_cast<u32>(flags.number("--budget", 256))),
         prefer_busy_poll(static_cast<int>(flags.number("--prefer-busy-poll", 1))) {}
   u32 chunk, rx, tx, batch, budget;
@@ -48,14 +52,17 @@ struct Ring {
   void publish(u32* cursor, u32 value) const { __atomic_store_n(cursor, value, __ATOMIC_RELEASE); }
   xdp_desc& descriptor(u32 index) const { return static_cast<xdp_desc*>(entries)[index & mask]; }
   u64& address(u32 index) const { return static_cast<u64*>(entries)[index & mask]; }
-  bool needs_wakeup() const { return (__atomic_load_n(flags, __ATOMIC_RELAXED) & XDP_RING_NEED_WAKEUP) != 0; }
+  bool needs_wakeup() const {
+    return (__atomic_load_n(flags, __ATOMIC_RELAXED) & XDP_RING_NEED_WAKEUP) != 0;
+  }
 };
 
 class Socket {
- public:
+public:
   Socket(const Peer& peer, const Tuning& tuning) : tuning_(tuning) {
     const u64 size = u64{tuning.rx + tuning.tx} * tuning.chunk;
-    void* at = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    void* at = mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (at == MAP_FAILED) throw error_of(errno, "mapping the frames");
     frames = static_cast<u8*>(at);
     fd_.reset(check(socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0), "opening an AF_XDP socket"));
@@ -90,9 +97,10 @@ class Socket {
     if (object == nullptr) throw error_of(errno, "opening " + object_path);
     check(bpf_object__load(object), "loading the XDP program");
     bpf_program* program = bpf_object__find_program_by_name(object, "redirect");
-    for (int tries = 100; bpf_program__attach_xdp(program, index_of(interface)) == nullptr; --tries) {
+    for (int tries = 100; bpf_program__attach_xdp(program, index_of(interface)) == nullptr;
+         --tries) {
       if (errno != EBUSY || tries == 0) throw error_of(errno, "attaching XDP");
-      usleep(10'000);  // as below
+      usleep(10'000); // as below
     }
     const u32 queue = 0;
     const int fd = fd_.get();
@@ -105,16 +113,16 @@ class Socket {
     while (tx.consumed() != producer && stopped == 0) {
       if (!tx.needs_wakeup()) return;
       const ssize_t result = sendto(fd_.get(), nullptr, 0, MSG_DONTWAIT, nullptr, 0);
-      if (result < 0 && errno != EAGAIN && errno != EBUSY && errno != ENOBUFS) check(-1, "transmitting");
+      if (result < 0 && errno != EAGAIN && errno != EBUSY && errno != ENOBUFS)
+        check(-1, "transmitting");
     }
   }
 
-  u8* frames = nullptr;  // RX chunks, then TX chunks
+  u8* frames = nullptr; // RX chunks, then TX chunks
   Ring fill, completion, rx, tx;
 
- private:
-  template <typename T>
-  void set(int level, int name, const T& value, const char* doing) {
+private:
+  template<typename T> void set(int level, int name, const T& value, const char* doing) {
     check(setsockopt(fd_.get(), level, name, &value, sizeof value), doing);
   }
 
@@ -156,4 +164,4 @@ class Socket {
   Fd fd_;
 };
 
-}  // namespace bench
+} // namespace bench

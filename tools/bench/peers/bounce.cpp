@@ -11,7 +11,7 @@ using namespace bench;
 namespace {
 
 class Bounce {
- public:
+public:
   Bounce(const Flags& flags, const Peer& peer, const Tuning& tuning)
       : tuning_(tuning), socket_(peer, tuning) {
     write_header(peer.ends(0), WIRE_FEED_PORT, WIRE_SUBSCRIBER_PORT, peer.size, header_.data());
@@ -29,7 +29,7 @@ class Bounce {
     }
   }
 
- private:
+private:
   // Frames that have been sent go straight back to the fill ring.
   void reap() {
     const u32 count = socket_.completion.produced() - completed_;
@@ -63,7 +63,7 @@ class Bounce {
   u32 received_ = 0, sent_ = 0, completed_ = 0, filled_ = 0;
 };
 
-}  // namespace
+} // namespace
 
 int main(int argc, char** argv) {
   return run_peer(argc, argv, [](const Flags& flags) {

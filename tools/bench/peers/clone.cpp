@@ -17,7 +17,8 @@ bpf_object* load(const Peer& peer, const std::string& path) {
   bpf_object* object = bpf_object__open(path.c_str());
   if (object == nullptr) throw error_of(errno, "opening " + path);
   bpf_map* constants = bpf_object__find_map_by_name(object, ".rodata");
-  check(bpf_map__set_initial_value(constants, &peer.subscribers, sizeof peer.subscribers), "setting the count");
+  check(bpf_map__set_initial_value(constants, &peer.subscribers, sizeof peer.subscribers),
+        "setting the count");
   check(bpf_object__load(object), "loading the program");
   const int headers = bpf_object__find_map_fd_by_name(object, "headers");
   for (u32 i = 0; i < peer.subscribers; ++i) {
@@ -30,19 +31,22 @@ bpf_object* load(const Peer& peer, const std::string& path) {
 
 void run(const Flags& flags) {
   const Peer peer(flags);
-  if (peer.subscribers > CLONE_SUBSCRIBERS_MAX) throw Error(EINVAL, "too many subscribers for the program");
+  if (peer.subscribers > CLONE_SUBSCRIBERS_MAX)
+    throw Error(EINVAL, "too many subscribers for the program");
   bpf_object* object = load(peer, flags.text("--object"));
-  LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = index_of(peer.interface), .attach_point = BPF_TC_INGRESS);
+  LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = index_of(peer.interface),
+              .attach_point = BPF_TC_INGRESS);
   LIBBPF_OPTS(bpf_tc_opts, options,
               .prog_fd = bpf_program__fd(bpf_object__find_program_by_name(object, "fan_out")));
   check(bpf_tc_hook_create(&hook), "making the hook");
   check(bpf_tc_attach(&hook, &options), "attaching to it");
   say_ready();
   while (stopped == 0) pause();
-  hook.attach_point = static_cast<bpf_tc_attach_point>(BPF_TC_INGRESS | BPF_TC_EGRESS);  // the hook itself, too
+  // the hook itself, too
+  hook.attach_point = static_cast<bpf_tc_attach_point>(BPF_TC_INGRESS | BPF_TC_EGRESS);
   bpf_tc_hook_destroy(&hook);
 }
 
-}  // namespace
+} // namespace
 
 int main(int argc, char** argv) { return run_peer(argc, argv, run); }

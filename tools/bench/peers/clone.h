@@ -8,7 +8,7 @@
 #define CLONE_SUBSCRIBERS_MAX 64
 
 struct clone_header {
-	__u8 bytes[48];	/* WIRE_HEADER_SIZE of them are used */
+  __u8 bytes[48]; /* WIRE_HEADER_SIZE of them are used */
 };
 
 #endif

@@ -1,6 +1,7 @@
 /**
- * The relay that one writes in an afternoon: Node's `dgram`, one socket, one `send` a subscriber. No queue of its own,
- * no per-send name look-up (the option `lookup`), 8 MiB of receive buffer where the kernel gives it.
+ * The relay that one writes in an afternoon: Node's `dgram`, one socket, one `send` a subscriber.
+ * No queue of its own, no per-send name look-up (the option `lookup`), 8 MiB of receive buffer
+ * where the kernel gives it.
  *
  * dgram.js listen_ip listen_port subscriber_port address…        prints `ready`, runs until SIGTERM
  */

@@ -13,13 +13,13 @@
 
 namespace bench {
 
-inline volatile std::sig_atomic_t stopped = 0;  // set by the signal handler only
+inline volatile std::sig_atomic_t stopped = 0; // set by the signal handler only
 
 struct Peer {
   explicit Peer(const Flags& flags)
       : interface(flags.text("--interface")), source_mac(flags.mac("--source-mac")),
-        target_mac(flags.mac("--target-mac")), subscribers(static_cast<u32>(flags.number("--subscribers"))),
-        size(flags.number("--size")) {
+        target_mac(flags.mac("--target-mac")),
+        subscribers(static_cast<u32>(flags.number("--subscribers"))), size(flags.number("--size")) {
     for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int) { stopped = 1; });
     pin_to_cpu(flags.number("--cpu"));
   }
@@ -30,7 +30,7 @@ struct Peer {
   std::string interface;
   Mac source_mac, target_mac;
   u32 subscribers;
-  std::size_t size;  // of the payload
+  std::size_t size; // of the payload
 };
 
 inline void say_ready() {
@@ -39,8 +39,7 @@ inline void say_ready() {
 }
 
 // Runs a peer's main; what goes wrong is a sentence on stderr and status 1.
-template <typename Run>
-int run_peer(int argc, char** argv, Run run) {
+template<typename Run> int run_peer(int argc, char** argv, Run run) {
   try {
     run(Flags(argc, argv));
     return 0;
@@ -50,4 +49,4 @@ int run_peer(int argc, char** argv, Run run) {
   }
 }
 
-}  // namespace bench
+} // namespace bench

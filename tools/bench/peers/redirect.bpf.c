@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT-0
-/* The least that a raw AF_XDP program needs: the feed's port goes to the socket, all else passes. */
+/* The least that a raw AF_XDP program needs: the feed's port goes to the socket, all else passes.
+ */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT-0
-// relay: what one writes with sockets. recvmmsg takes up to 64 datagrams, sendmmsg sends each of them
-// to every subscriber, up to 1024 messages a call. It spins instead of sleeping, as fantail does with
+// relay: what one writes with sockets. recvmmsg takes up to 64 datagrams, sendmmsg sends each of
+// them to every subscriber, up to 1024 messages a call. It spins instead of sleeping, as fantail
+// does with
 // --busy-poll, and has 8 MiB of buffer each way. Flags: see peer.hpp.
 #include <algorithm>
 #include <vector>
@@ -14,7 +15,7 @@ using namespace bench;
 namespace {
 
 constexpr std::size_t RECEIVE_BATCH = 64;
-constexpr std::size_t SEND_BATCH = 1024;  // UIO_MAXIOV: sendmmsg takes no more
+constexpr std::size_t SEND_BATCH = 1024; // UIO_MAXIOV: sendmmsg takes no more
 
 sockaddr_in socket_address(u32 ip, u16 port) {
   sockaddr_in address{};
@@ -27,15 +28,18 @@ sockaddr_in socket_address(u32 ip, u16 port) {
 Fd open_socket() {
   Fd fd(check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "opening a UDP socket"));
   const int size = 8 << 20;
-  check(setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size), "enlarging the receive buffer");
-  check(setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size), "enlarging the send buffer");
+  check(setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size),
+        "enlarging the receive buffer");
+  check(setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size),
+        "enlarging the send buffer");
   const sockaddr_in address = socket_address(host_address(REPLICATOR_HOST), WIRE_FEED_PORT);
-  check(bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), "listening to the feed");
+  check(bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+        "listening to the feed");
   return fd;
 }
 
 class Relay {
- public:
+public:
   explicit Relay(const Peer& peer) : socket_(open_socket()), bytes_(RECEIVE_BATCH * FRAME_ROOM) {
     for (u32 i = 0; i < peer.subscribers; ++i)
       targets_.push_back(socket_address(subscriber_address(i), WIRE_SUBSCRIBER_PORT));
@@ -57,7 +61,7 @@ class Relay {
     }
   }
 
- private:
+private:
   void fan_out(std::size_t packets) {
     std::size_t filled = 0;
     for (std::size_t p = 0; p < packets; ++p) {
@@ -77,7 +81,8 @@ class Relay {
 
   std::size_t send(std::size_t count) {
     for (std::size_t done = 0; done < count && stopped == 0;) {
-      const int sent = sendmmsg(socket_.get(), out_.data() + done, static_cast<unsigned>(count - done), 0);
+      const int sent =
+          sendmmsg(socket_.get(), out_.data() + done, static_cast<unsigned>(count - done), 0);
       if (sent > 0) done += static_cast<std::size_t>(sent);
       else if (errno != EINTR && errno != ENOBUFS && errno != EAGAIN) check(-1, "sending");
     }
@@ -92,7 +97,7 @@ class Relay {
   std::vector<mmsghdr> out_;
 };
 
-}  // namespace
+} // namespace
 
 int main(int argc, char** argv) {
   return run_peer(argc, argv, [](const Flags& flags) { Relay(Peer(flags)).run(); });

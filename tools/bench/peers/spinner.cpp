@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT-0
-// spinner: a loop that does nothing but read the clock. What it loses, no program on this core can keep: the
-// hypervisor, interrupts and other tasks take it. Spins for --ms on --cpu, then prints as JSON: turns that took over
-// 1 µs and over 10 µs, how much time they took in all, and the longest.
+// spinner: a loop that does nothing but read the clock. What it loses, no program on this core can
+// keep: the hypervisor, interrupts and other tasks take it. Spins for --ms on --cpu, then prints as
+// JSON: turns that took over 1 µs and over 10 µs, how much time they took in all, and the longest.
 #include <algorithm>
 
 #include "peer.hpp"
@@ -23,6 +23,7 @@ int main(int argc, char** argv) {
       lost += turn;
       longest = std::max(longest, turn);
     }
-    std::printf("{\"brief\":%llu,\"longer\":%llu,\"lost_ns\":%llu,\"longest_ns\":%llu}\n", brief, longer, lost, longest);
+    std::printf("{\"brief\":%llu,\"longer\":%llu,\"lost_ns\":%llu,\"longest_ns\":%llu}\n", brief,
+                longer, lost, longest);
   });
 }

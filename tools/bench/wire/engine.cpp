@@ -7,14 +7,15 @@
 //   send rate=PACKETS/S count=N                    paced, open loop: waits for nobody
 //   flood ms=T                                     as fast as the kernel can, from inside it
 //   collect quiet_ms=T limit_ms=T expect=N detail=0|1
-//                                                  once all has come, or nothing has come for quiet_ms
+//                                                  once all has come, or nothing has come for
+//                                                  quiet_ms
 //
 // engine --interface net0 --source-mac M --target-mac M --cpu C --seed S --object wire.bpf.o
 //
-// A paced packet leaves through an AF_PACKET socket past the queueing discipline, by sendmmsg: alone
-// if it is alone at its time, together with all others that are due if the socket has kept the loop
-// too long. The loop spins on a core of its own and notes what it was late by: a core that is taken
-// away from it shows as `stolen_ns`, and is no fault of what is measured.
+// A paced packet leaves through an AF_PACKET socket past the queueing discipline, by sendmmsg:
+// alone if it is alone at its time, together with all others that are due if the socket has kept
+// the loop too long. The loop spins on a core of its own and notes what it was late by: a core that
+// is taken away from it shows as `stolen_ns`, and is no fault of what is measured.
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -43,7 +44,8 @@ namespace {
 
 constexpr u64 NS_PER_MS = 1'000'000;
 constexpr size_t BATCH_MAX = 64;
-// Two looks at the clock further apart than this, with no send between them: the core was elsewhere.
+// Two looks at the clock further apart than this, with no send between them: the core was
+// elsewhere.
 constexpr u64 STOLEN_NS = 10'000;
 // Frames of one test-run call; a call takes about 10 us to set up, and cannot be left sooner.
 constexpr int FLOOD_FRAMES = 1 << 14;
@@ -53,7 +55,7 @@ constexpr std::array<double, 5> QUANTILES{0.5, 0.9, 0.99, 0.999, 0.9999};
 // ---- Settings and commands: words of the form name=value ----
 
 class Words {
- public:
+public:
   explicit Words(const std::string& line) {
     std::istringstream stream(line);
     stream >> verb;
@@ -70,19 +72,22 @@ class Words {
   }
   std::string verb;
 
- private:
+private:
   std::map<std::string, std::string> values_;
 };
 
 struct Settings {
   explicit Settings(const Flags& flags)
-      : interface(flags.text("--interface")), object(flags.text("--object")), source_mac(flags.mac("--source-mac")),
-        target_mac(flags.mac("--target-mac")), seed(flags.number("--seed")) {}
+      : interface(flags.text("--interface")), object(flags.text("--object")),
+        source_mac(flags.mac("--source-mac")), target_mac(flags.mac("--target-mac")),
+        seed(flags.number("--seed")) {}
   std::string interface, object;
   Mac source_mac, target_mac;
   u64 seed;
 
-  Ends ends() const { return {source_mac, target_mac, host_address(SOURCE_HOST), host_address(REPLICATOR_HOST)}; }
+  Ends ends() const {
+    return {source_mac, target_mac, host_address(SOURCE_HOST), host_address(REPLICATOR_HOST)};
+  }
 };
 
 // ---- Histograms: the sink's buckets, and a percentile inside one by its share ----
@@ -90,7 +95,8 @@ struct Settings {
 u32 bucket_of(u64 value) {
   if (value < 2u << WIRE_BUCKET_BITS) return static_cast<u32>(value);
   const u32 shift = static_cast<u32>(std::bit_width(value)) - WIRE_BUCKET_BITS - 1;
-  return std::min<u32>((shift << WIRE_BUCKET_BITS) + static_cast<u32>(value >> shift), WIRE_BUCKETS - 1);
+  return std::min<u32>((shift << WIRE_BUCKET_BITS) + static_cast<u32>(value >> shift),
+                       WIRE_BUCKETS - 1);
 }
 
 double bucket_start(u32 bucket) {
@@ -100,7 +106,7 @@ double bucket_start(u32 bucket) {
 }
 
 class Histogram {
- public:
+public:
   void add(const u32* buckets, u64 max) {
     for (u32 i = 0; i < WIRE_BUCKETS; ++i) counts_[i] += buckets[i];
     max_ = std::max(max_, max);
@@ -129,20 +135,20 @@ class Histogram {
   // [p50, p90, p99, p99.9, p99.99, max], ns.
   std::string json() const {
     std::string text = "[";
-    for (const double quantile : QUANTILES) text += std::to_string(std::lround(percentile(quantile))) + ",";
+    for (const double quantile : QUANTILES)
+      text += std::to_string(std::lround(percentile(quantile))) + ",";
     return text + std::to_string(max_) + "]";
   }
 
- private:
+private:
   std::array<u64, WIRE_BUCKETS> counts_{};
   u64 max_ = 0;
 };
 
 // ---- The program in the kernel ----
 
-template <typename T>
-class MapView {
- public:
+template<typename T> class MapView {
+public:
   MapView() = default;
   MapView(bpf_object* object, const char* name, size_t count) {
     const int fd = check(bpf_object__find_map_fd_by_name(object, name), name);
@@ -153,21 +159,24 @@ class MapView {
   T& operator[](size_t index) const { return values_[index]; }
   void clear(size_t count) const { std::memset(static_cast<void*>(values_), 0, count * sizeof(T)); }
 
- private:
-  T* values_ = nullptr;  // mapped until the process ends
+private:
+  T* values_ = nullptr; // mapped until the process ends
 };
 
 class Kernel {
- public:
+public:
   Kernel(const std::string& path, int interface_index) {
     object_ = bpf_object__open(path.c_str());
     if (object_ == nullptr) throw error_of(errno, "opening " + path);
     bpf_program* each = nullptr;
-    bpf_object__for_each_program(each, object_) check(bpf_program__set_type(each, BPF_PROG_TYPE_XDP), "naming the type");
+    bpf_object__for_each_program(each, object_)
+        check(bpf_program__set_type(each, BPF_PROG_TYPE_XDP), "naming the type");
     check(bpf_object__load(object_), "loading source and sink into the kernel");
     bpf_program* sink = bpf_object__find_program_by_name(object_, "sink");
-    if (bpf_program__attach_xdp(sink, interface_index) == nullptr) throw error_of(errno, "attaching the sink");
-    source_fd = check(bpf_program__fd(bpf_object__find_program_by_name(object_, "source")), "finding the source");
+    if (bpf_program__attach_xdp(sink, interface_index) == nullptr)
+      throw error_of(errno, "attaching the sink");
+    source_fd = check(bpf_program__fd(bpf_object__find_program_by_name(object_, "source")),
+                      "finding the source");
     config = {object_, "config", 1};
     seen = {object_, "seen", WIRE_SUBSCRIBERS_MAX};
     packets = {object_, "packets", WIRE_PACKETS_MAX};
@@ -181,24 +190,28 @@ class Kernel {
   MapView<wire_source> source;
   int source_fd = -1;
 
- private:
-  bpf_object* object_ = nullptr;  // until the process ends, and with it the link
+private:
+  bpf_object* object_ = nullptr; // until the process ends, and with it the link
 };
 
 // ---- The paced source ----
 
 class Outlet {
- public:
+public:
   Outlet(const Settings& settings, int interface_index)
       : settings_(settings), frames_(BATCH_MAX * FRAME_ROOM) {
-    socket_.reset(check(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), "opening a packet socket"));
+    socket_.reset(
+        check(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), "opening a packet socket"));
     const int bypass = 1, size = 8 << 20;
-    check(setsockopt(socket_.get(), SOL_PACKET, PACKET_QDISC_BYPASS, &bypass, sizeof bypass), "bypassing the qdisc");
-    check(setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size), "enlarging the send buffer");
+    check(setsockopt(socket_.get(), SOL_PACKET, PACKET_QDISC_BYPASS, &bypass, sizeof bypass),
+          "bypassing the qdisc");
+    check(setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size),
+          "enlarging the send buffer");
     sockaddr_ll address{};
     address.sll_family = AF_PACKET;
     address.sll_ifindex = interface_index;
-    check(bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), "binding to the interface");
+    check(bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+          "binding to the interface");
   }
 
   void prepare(size_t payload_size) {
@@ -223,7 +236,8 @@ class Outlet {
   bool flush() {
     if (count_ == 0) return false;
     for (unsigned done = 0; done < count_;) {
-      const int sent = sendmmsg(socket_.get(), messages_.data() + done, static_cast<unsigned>(count_) - done, 0);
+      const int sent =
+          sendmmsg(socket_.get(), messages_.data() + done, static_cast<unsigned>(count_) - done, 0);
       if (sent > 0) done += static_cast<unsigned>(sent);
       else if (errno == ENOBUFS || errno == EAGAIN) ++refused;
       else if (errno != EINTR) check(-1, "sending to the link");
@@ -234,7 +248,7 @@ class Outlet {
 
   u64 refused = 0;
 
- private:
+private:
   const Settings& settings_;
   Fd socket_;
   std::vector<u8> frames_;
@@ -246,11 +260,11 @@ class Outlet {
 
 // ---- The time that a spinning process has its core for ----
 
-// A process that never sleeps owns its core, but for what the hypervisor and other tasks take: what has passed on the
-// clock and not on the process's own is what was taken. The kernel leaves stolen time out of the latter
-// (CONFIG_PARAVIRT_TIME_ACCOUNTING).
+// A process that never sleeps owns its core, but for what the hypervisor and other tasks take: what
+// has passed on the clock and not on the process's own is what was taken. The kernel leaves stolen
+// time out of the latter (CONFIG_PARAVIRT_TIME_ACCOUNTING).
 class OwnTime {
- public:
+public:
   explicit OwnTime(u64 pid) {
     if (pid == 0) return;
     if (const int error = clock_getcpuclockid(static_cast<pid_t>(pid), &clock_); error != 0)
@@ -266,7 +280,7 @@ class OwnTime {
     return wall > own_now ? wall - own_now : 0;
   }
 
- private:
+private:
   u64 own() const {
     timespec now{};
     check(clock_gettime(clock_, &now), "reading the clock of a process");
@@ -280,7 +294,7 @@ class OwnTime {
 // ---- Commands ----
 
 class Engine {
- public:
+public:
   explicit Engine(const Settings& settings)
       : settings_(settings), interface_index_(index_of(settings.interface)),
         kernel_(settings.object, interface_index_), outlet_(settings_, interface_index_) {}
@@ -293,13 +307,15 @@ class Engine {
     throw Error(EINVAL, "there is no command " + words.verb);
   }
 
- private:
+private:
   std::string begin(const Words& words) {
     const u64 size = words.number("size"), subscribers = words.number("subscribers");
-    if (size < WIRE_PAYLOAD_MIN || size > WIRE_PAYLOAD_MAX) throw Error(EINVAL, "no such payload size");
-    if (subscribers < 1 || subscribers > WIRE_SUBSCRIBERS_MAX) throw Error(EINVAL, "no such number of subscribers");
+    if (size < WIRE_PAYLOAD_MIN || size > WIRE_PAYLOAD_MAX)
+      throw Error(EINVAL, "no such payload size");
+    if (subscribers < 1 || subscribers > WIRE_SUBSCRIBERS_MAX)
+      throw Error(EINVAL, "no such number of subscribers");
     wire_config& config = kernel_.config[0];
-    config.subscribers = 0;  // nobody is counted while the counters are cleared
+    config.subscribers = 0; // nobody is counted while the counters are cleared
     kernel_.seen.clear(std::max<size_t>(subscribers, subscribers_));
     kernel_.totals.clear(WIRE_QUEUES_MAX);
     kernel_.packets.clear(WIRE_PACKETS_MAX);
@@ -325,7 +341,9 @@ class Engine {
     Histogram late;
     u64 stolen = 0, stolen_max = 0;
     const u64 start = now_ns() + 10'000;
-    const auto due = [&](u64 i) { return start + i / rate * NS_PER_S + i % rate * NS_PER_S / rate; };
+    const auto due = [&](u64 i) {
+      return start + i / rate * NS_PER_S + i % rate * NS_PER_S / rate;
+    };
     const OwnTime watched(words.number("watch"));
     u64 before = now_ns();
     for (u64 done = 0; done < count;) {
@@ -342,16 +360,17 @@ class Engine {
       late.note(now - due(done));
       outlet_.put(tag(sequence_ + done), due(done));
       ++done;
-      if (done % BATCH_MAX == 0) before = now_ns();  // put() may have sent
+      if (done % BATCH_MAX == 0) before = now_ns(); // put() may have sent
     }
     outlet_.flush();
     const u64 end = now_ns();
     const u64 taken = watched.taken();
     sequence_ += count;
     std::ostringstream json;
-    json << "{\"sent\":" << count << ",\"refused\":" << outlet_.refused - refused << ",\"start_ns\":" << start
-         << ",\"end_ns\":" << end << ",\"late_ns\":" << late.json() << ",\"stolen_ns\":" << stolen
-         << ",\"stolen_ns_max\":" << stolen_max << ",\"taken_ns\":" << taken << "}";
+    json << "{\"sent\":" << count << ",\"refused\":" << outlet_.refused - refused
+         << ",\"start_ns\":" << start << ",\"end_ns\":" << end << ",\"late_ns\":" << late.json()
+         << ",\"stolen_ns\":" << stolen << ",\"stolen_ns_max\":" << stolen_max
+         << ",\"taken_ns\":" << taken << "}";
     return json.str();
   }
 
@@ -372,14 +391,15 @@ class Engine {
     context.ingress_ifindex = static_cast<u32>(interface_index_);
     LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(),
                 .data_size_in = static_cast<u32>(WIRE_HEADER_SIZE + size_), .ctx_in = &context,
-                .ctx_size_in = sizeof context, .repeat = FLOOD_FRAMES, .flags = BPF_F_TEST_XDP_LIVE_FRAMES,
-                .batch_size = FLOOD_BATCH);
+                .ctx_size_in = sizeof context, .repeat = FLOOD_FRAMES,
+                .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = FLOOD_BATCH);
     while (now_ns() < source.until_ns)
       check(bpf_prog_test_run_opts(kernel_.source_fd, &options), "flooding (needs Linux 5.18)");
     const u64 end = now_ns();
     sequence_ += source.sent;
     std::ostringstream json;
-    json << "{\"sent\":" << source.sent << ",\"start_ns\":" << start << ",\"end_ns\":" << end << "}";
+    json << "{\"sent\":" << source.sent << ",\"start_ns\":" << start << ",\"end_ns\":" << end
+         << "}";
     return json.str();
   }
 
@@ -387,7 +407,8 @@ class Engine {
     u64 sum = 0;
     for (size_t queue = 0; queue < WIRE_QUEUES_MAX; ++queue) {
       const wire_total& total = kernel_.totals[queue];
-      sum += __atomic_load_n(&total.frames, __ATOMIC_RELAXED) - __atomic_load_n(&total.stale, __ATOMIC_RELAXED);
+      sum += __atomic_load_n(&total.frames, __ATOMIC_RELAXED) -
+             __atomic_load_n(&total.stale, __ATOMIC_RELAXED);
     }
     return sum;
   }
@@ -448,11 +469,12 @@ class Engine {
     }
     std::ostringstream json;
     json << "{\"received\":" << received << ",\"lost\":" << lost << ",\"duplicated\":" << duplicated
-         << ",\"reordered\":" << reordered << ",\"corrupt\":" << corrupt << ",\"malformed\":" << sum.malformed
-         << ",\"unexpected\":" << sum.unexpected << ",\"stale\":" << sum.stale << ",\"last_gap\":" << last_gap
+         << ",\"reordered\":" << reordered << ",\"corrupt\":" << corrupt
+         << ",\"malformed\":" << sum.malformed << ",\"unexpected\":" << sum.unexpected
+         << ",\"stale\":" << sum.stale << ",\"last_gap\":" << last_gap
          << ",\"first_ns\":" << (last_ns == 0 ? 0 : first_ns) << ",\"last_ns\":" << last_ns
-         << ",\"latency_ns\":" << all.json() << ",\"windows\":" << sum.windows << ",\"window_ns\":" << window.json()
-         << ",\"subscribers\":[" << rows << "]}";
+         << ",\"latency_ns\":" << all.json() << ",\"windows\":" << sum.windows
+         << ",\"window_ns\":" << window.json() << ",\"subscribers\":[" << rows << "]}";
     return json.str();
   }
 
@@ -464,7 +486,7 @@ class Engine {
   u64 subscribers_ = 0, size_ = 0, sequence_ = 0;
 };
 
-}  // namespace
+} // namespace
 
 int main(int argc, char** argv) try {
   const Flags flags(argc, argv);
@@ -472,7 +494,8 @@ int main(int argc, char** argv) try {
   const Settings settings(flags);
   Engine engine(settings);
   std::cout << "ready" << std::endl;
-  for (std::string line; std::getline(std::cin, line);) std::cout << engine.carry_out(Words(line)) << std::endl;
+  for (std::string line; std::getline(std::cin, line);)
+    std::cout << engine.carry_out(Words(line)) << std::endl;
   return 0;
 } catch (const std::exception& error) {
   std::fprintf(stderr, "engine: %s\n", error.what());

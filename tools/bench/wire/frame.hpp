@@ -16,7 +16,7 @@
 #include <netinet/in.h>
 #include <sched.h>
 
-#include "../../../native/check.hpp"
+#include "host/check.hpp"
 #include "wire.h"
 
 namespace bench {
@@ -55,7 +55,7 @@ inline void relax() {
 // ---- Command line: pairs of --name value ----
 
 class Flags {
- public:
+public:
   Flags(int argc, char** argv) {
     for (int i = 1; i + 1 < argc; i += 2) values_[argv[i]] = argv[i + 1];
     if (argc % 2 == 0) throw Error(EINVAL, "flags come as --name value");
@@ -67,16 +67,18 @@ class Flags {
     return found->second;
   }
   u64 number(const std::string& name) const { return std::stoull(text(name)); }
-  u64 number(const std::string& name, u64 fallback) const { return has(name) ? number(name) : fallback; }
+  u64 number(const std::string& name, u64 fallback) const {
+    return has(name) ? number(name) : fallback;
+  }
   Mac mac(const std::string& name) const {
     Mac mac{};
-    if (std::sscanf(text(name).c_str(), "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4],
-                    &mac[5]) != 6)
+    if (std::sscanf(text(name).c_str(), "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &mac[0], &mac[1], &mac[2],
+                    &mac[3], &mac[4], &mac[5]) != 6)
       throw Error(EINVAL, text(name) + " is not a MAC address");
     return mac;
   }
 
- private:
+private:
   std::map<std::string, std::string> values_;
 };
 
@@ -115,11 +117,12 @@ inline void store32(u8* at, u32 value) {
 
 struct Ends {
   Mac source_mac, target_mac;
-  u32 source, target;  // IPv4, host order
+  u32 source, target; // IPv4, host order
 };
 
 // The 42 bytes before the payload; the UDP checksum is 0, which says that there is none.
-inline void write_header(const Ends& ends, u16 source_port, u16 target_port, std::size_t payload_size, u8* frame) {
+inline void write_header(const Ends& ends, u16 source_port, u16 target_port,
+                         std::size_t payload_size, u8* frame) {
   std::memset(frame, 0, WIRE_HEADER_SIZE);
   std::memcpy(frame, ends.target_mac.data(), 6);
   std::memcpy(frame + 6, ends.source_mac.data(), 6);
@@ -127,7 +130,7 @@ inline void write_header(const Ends& ends, u16 source_port, u16 target_port, std
   u8* ip = frame + 14;
   ip[0] = 0x45;
   store16(ip + 2, 28 + payload_size);
-  store16(ip + 6, 0x4000);  // do not fragment
+  store16(ip + 6, 0x4000); // do not fragment
   ip[8] = 64;
   ip[9] = IPPROTO_UDP;
   store32(ip + 12, ends.source);
@@ -160,4 +163,4 @@ inline void stamp(u64 seed, std::size_t payload_size, u64 tag, u64 intended, u8*
   std::memcpy(payload + payload_size - WIRE_TAIL_SIZE, &tail, sizeof tail);
 }
 
-}  // namespace bench
+} // namespace bench

@@ -84,10 +84,22 @@ static __always_inline __u32 bucket_of(__u64 value)
 		return value;
 	if (rest >> 32)
 		return WIRE_BUCKETS - 1;
-	if (rest >> 16) { shift += 16; rest >>= 16; }
-	if (rest >> 8) { shift += 8; rest >>= 8; }
-	if (rest >> 4) { shift += 4; rest >>= 4; }
-	if (rest >> 2) { shift += 2; rest >>= 2; }
+	if (rest >> 16) {
+		shift += 16;
+		rest >>= 16;
+	}
+	if (rest >> 8) {
+		shift += 8;
+		rest >>= 8;
+	}
+	if (rest >> 4) {
+		shift += 4;
+		rest >>= 4;
+	}
+	if (rest >> 2) {
+		shift += 2;
+		rest >>= 2;
+	}
 	if (rest >> 1)
 		shift += 1;
 	shift += 1;

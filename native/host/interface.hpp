@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT-0
+// What one interface is: link, addresses, channels, driver, and the XDP program on it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "host/netlink.hpp"
+
+namespace fantail {
+
+struct Interface {
+  Link link;
+  std::vector<Address> addresses;
+  u32 rx_queues;      // active channels that receive; 1 where the driver does not say
+  u32 tx_queues;      // active channels that transmit; likewise
+  std::string driver; // empty where ethtool does not say
+};
+
+// Of the calling thread's network namespace. Error ENODEV: there is no such interface.
+Interface describe_interface(const std::string& name);
+
+struct XdpProgram {
+  u32 id;
+  XdpMode mode;
+};
+std::optional<XdpProgram> xdp_program_on(const std::string& name);
+
+} // namespace fantail

@@ -1,0 +1,427 @@
+// SPDX-License-Identifier: MIT-0
+#include "host/netlink.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include <libmnl/libmnl.h>
+#include <linux/if_link.h>
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+namespace fantail {
+namespace {
+
+constexpr std::size_t BUFFER_SIZE = 65536; // the kernel fills at most 32 KiB of a dump at once
+constexpr int EVENT_BUFFER_SIZE = 4 << 20; // bytes of events that may wait, about 10,000
+constexpr int DUMP_TRIES_MAX = 8;          // a dump that changed while it was read is read again
+constexpr std::size_t ATTRIBUTES_MAX = 64; // above every type that we read (IFLA_XDP is 43)
+constexpr timeval ANSWER_TIMEOUT{.tv_sec = 2, .tv_usec = 0}; // answers do not take time at all
+
+struct Buffer {
+  alignas(nlmsghdr) std::array<char, BUFFER_SIZE> bytes;
+};
+
+// The attributes of one message or nest by type; what is not there is null.
+struct Attributes {
+  std::array<const nlattr*, ATTRIBUTES_MAX> at{};
+
+  template<typename T> std::optional<T> read(std::size_t type) const {
+    if (at[type] == nullptr || mnl_attr_get_payload_len(at[type]) < sizeof(T)) return std::nullopt;
+    T value;
+    std::memcpy(&value, mnl_attr_get_payload(at[type]), sizeof(T));
+    return value;
+  }
+
+  // A MAC has six bytes; a longer hardware address (Infiniband) is none to us.
+  std::optional<Mac> mac(std::size_t type) const {
+    if (at[type] == nullptr || mnl_attr_get_payload_len(at[type]) != sizeof(Mac))
+      return std::nullopt;
+    return read<Mac>(type);
+  }
+};
+
+int keep_attribute(const nlattr* attribute, void* into) {
+  const std::size_t type = mnl_attr_get_type(attribute);
+  if (type < ATTRIBUTES_MAX) static_cast<Attributes*>(into)->at[type] = attribute;
+  return MNL_CB_OK;
+}
+
+// The fixed part of a message of type T, or null if it is too short for one.
+template<typename T> const T* fixed_part(const nlmsghdr* message) {
+  if (mnl_nlmsg_get_payload_len(message) < sizeof(T)) return nullptr;
+  return static_cast<const T*>(mnl_nlmsg_get_payload(message));
+}
+
+template<typename T> Attributes attributes_of(const nlmsghdr* message) {
+  Attributes result;
+  mnl_attr_parse(message, sizeof(T), keep_attribute, &result);
+  return result;
+}
+
+// ---- messages into values ----
+
+void read_xdp(const Attributes& attributes, Link& link) {
+  link.xdp_id = 0;
+  link.xdp_mode = XdpMode::native;
+  if (attributes.at[IFLA_XDP] == nullptr) return;
+  Attributes xdp;
+  mnl_attr_parse_nested(attributes.at[IFLA_XDP], keep_attribute, &xdp);
+  const u8 attached = xdp.read<u8>(IFLA_XDP_ATTACHED).value_or(XDP_ATTACHED_NONE);
+  if (attached == XDP_ATTACHED_NONE) return;
+  // With several programs at once (XDP_ATTACHED_MULTI) the driver's is the one that sees a frame
+  // first.
+  const auto choose = [&](std::size_t type, XdpMode mode) {
+    const u32 id = xdp.read<u32>(type).value_or(0);
+    if (id == 0 || link.xdp_id != 0) return;
+    link.xdp_id = id;
+    link.xdp_mode = mode;
+  };
+  choose(IFLA_XDP_DRV_PROG_ID, XdpMode::native);
+  choose(IFLA_XDP_SKB_PROG_ID, XdpMode::generic);
+  choose(IFLA_XDP_HW_PROG_ID, XdpMode::offload);
+}
+
+std::optional<Link> link_of(const nlmsghdr* message) {
+  const auto* fixed = fixed_part<ifinfomsg>(message);
+  if (fixed == nullptr || fixed->ifi_family != AF_UNSPEC)
+    return std::nullopt; // AF_BRIDGE: a bridge's view of a port
+  const Attributes attributes = attributes_of<ifinfomsg>(message);
+  Link link{};
+  link.index = fixed->ifi_index;
+  link.mtu = attributes.read<u32>(IFLA_MTU).value_or(0);
+  link.mac = attributes.mac(IFLA_ADDRESS);
+  link.up = (fixed->ifi_flags & IFF_UP) != 0 && (fixed->ifi_flags & IFF_RUNNING) != 0;
+  link.loopback = (fixed->ifi_flags & IFF_LOOPBACK) != 0;
+  read_xdp(attributes, link);
+  return link;
+}
+
+std::optional<Address> address_of(const nlmsghdr* message) {
+  const auto* fixed = fixed_part<ifaddrmsg>(message);
+  if (fixed == nullptr || fixed->ifa_family != AF_INET) return std::nullopt;
+  // IFA_LOCAL is ours; IFA_ADDRESS is the other end's on a point-to-point link.
+  const auto ip = attributes_of<ifaddrmsg>(message).read<u32>(IFA_LOCAL);
+  if (!ip) return std::nullopt;
+  return Address{static_cast<int>(fixed->ifa_index), *ip, fixed->ifa_prefixlen};
+}
+
+std::optional<Neighbour> neighbour_of(const nlmsghdr* message) {
+  const auto* fixed = fixed_part<ndmsg>(message);
+  if (fixed == nullptr || fixed->ndm_family != AF_INET || (fixed->ndm_flags & NTF_PROXY) != 0)
+    return std::nullopt;
+  const Attributes attributes = attributes_of<ndmsg>(message);
+  const auto ip = attributes.read<u32>(NDA_DST);
+  if (!ip) return std::nullopt;
+  return Neighbour{fixed->ndm_ifindex, *ip, attributes.mac(NDA_LLADDR), fixed->ndm_state};
+}
+
+// ---- requests ----
+
+using OnMessage = std::function<void(const nlmsghdr*)>;
+
+// One request under construction, and its number.
+struct Request {
+  Buffer buffer{};
+  nlmsghdr* header = nullptr;
+
+  template<typename T> T* begin(u16 type, u16 flags) {
+    static std::atomic<u32> last_sequence{0};
+    header = mnl_nlmsg_put_header(buffer.bytes.data());
+    header->nlmsg_type = type;
+    header->nlmsg_flags = static_cast<u16>(NLM_F_REQUEST | flags);
+    header->nlmsg_seq = ++last_sequence;
+    return static_cast<T*>(mnl_nlmsg_put_extra_header(header, sizeof(T)));
+  }
+};
+
+// What became of an exchange: 0, or the errno that the kernel answered.
+struct Outcome {
+  int error;
+  bool interrupted; // a dump changed while it was read
+};
+
+std::size_t receive_some(int fd, Buffer& buffer) {
+  sockaddr_nl from{};
+  iovec part{buffer.bytes.data(), buffer.bytes.size()};
+  msghdr message{};
+  message.msg_name = &from;
+  message.msg_namelen = sizeof(from);
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  ssize_t length;
+  do length = ::recvmsg(fd, &message, 0);
+  while (length < 0 && errno == EINTR);
+  check(static_cast<int>(length), "read from rtnetlink");
+  if ((message.msg_flags & MSG_TRUNC) != 0)
+    throw Error(EMSGSIZE, "an rtnetlink message is longer than 64 KiB");
+  return from.nl_pid == 0 ? static_cast<std::size_t>(length) : 0; // only the kernel is believed
+}
+
+// Calls `visit` on each message in the buffer until it returns false.
+template<typename Visit> void each_message(const Buffer& buffer, std::size_t length, Visit visit) {
+  int left = static_cast<int>(length);
+  const auto* message = reinterpret_cast<const nlmsghdr*>(buffer.bytes.data());
+  for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
+    if (!visit(message)) return;
+  }
+}
+
+int error_in(const nlmsghdr* message) {
+  if (message->nlmsg_type == NLMSG_ERROR) {
+    const auto* fixed = fixed_part<nlmsgerr>(message);
+    return fixed == nullptr ? EBADMSG : -fixed->error;
+  }
+  // NLMSG_DONE carries an int that is negative if a dump failed half-way.
+  const auto* failed = fixed_part<int>(message);
+  return failed == nullptr || *failed >= 0 ? 0 : -*failed;
+}
+
+Outcome exchange(int fd, const Request& request, const OnMessage& on_message) {
+  const ssize_t sent = ::send(fd, request.header, request.header->nlmsg_len, 0);
+  check(static_cast<int>(sent), "ask rtnetlink");
+  Outcome outcome{0, false};
+  Buffer buffer;
+  for (bool finished = false; !finished;) {
+    each_message(buffer, receive_some(fd, buffer), [&](const nlmsghdr* message) {
+      if (message->nlmsg_seq != request.header->nlmsg_seq)
+        return true; // rest of an answer that failed half-way
+      if ((message->nlmsg_flags & NLM_F_DUMP_INTR) != 0) outcome.interrupted = true;
+      if (message->nlmsg_type == NLMSG_ERROR || message->nlmsg_type == NLMSG_DONE) {
+        outcome.error = error_in(message);
+        finished = true;
+        return false;
+      }
+      on_message(message);
+      return true;
+    });
+  }
+  return outcome;
+}
+
+// Reads a whole table, again if it changed meanwhile. `Fixed` is the message's fixed part, `parse`
+// makes a row of it.
+template<typename Fixed, typename Row>
+std::vector<Row> dump(int fd, u16 type, int index, std::optional<Row> (*parse)(const nlmsghdr*),
+                      const char* doing) {
+  for (int tries = 0; tries < DUMP_TRIES_MAX; tries++) {
+    Request request;
+    auto* fixed = request.begin<Fixed>(type, NLM_F_DUMP);
+    *reinterpret_cast<unsigned char*>(fixed) = AF_INET; // every fixed part begins with its family
+    std::vector<Row> rows;
+    const Outcome outcome = exchange(fd, request, [&](const nlmsghdr* message) {
+      const std::optional<Row> row = parse(message);
+      if (row && row->index == index) rows.push_back(*row);
+    });
+    if (outcome.error != 0) throw error_of(outcome.error, doing);
+    if (!outcome.interrupted) return rows;
+  }
+  throw Error(EAGAIN, std::string(doing) + ": it changes faster than it can be read");
+}
+
+struct RouteAnswer {
+  int error;
+  bool unicast;
+  std::optional<u32> gateway;
+  bool foreign_gateway; // the next hop is an IPv6 address
+};
+
+RouteAnswer ask_route(int fd, int index, u32 ip, u32 source, u32 flags) {
+  Request request;
+  auto* fixed = request.begin<rtmsg>(RTM_GETROUTE, NLM_F_ACK);
+  fixed->rtm_family = AF_INET;
+  fixed->rtm_dst_len = 32;
+  fixed->rtm_flags = flags;
+  mnl_attr_put_u32(request.header, RTA_DST, ip);
+  mnl_attr_put_u32(request.header, RTA_OIF, static_cast<u32>(index));
+  if (source != 0) {
+    fixed->rtm_src_len = 32;
+    mnl_attr_put_u32(request.header, RTA_SRC, source);
+  }
+  RouteAnswer answer{0, false, std::nullopt, false};
+  const Outcome outcome = exchange(fd, request, [&](const nlmsghdr* message) {
+    const auto* route = fixed_part<rtmsg>(message);
+    if (route == nullptr) return;
+    const Attributes attributes = attributes_of<rtmsg>(message);
+    answer.unicast = route->rtm_type == RTN_UNICAST;
+    answer.gateway = attributes.read<u32>(RTA_GATEWAY);
+    answer.foreign_gateway = attributes.at[RTA_VIA] != nullptr;
+  });
+  answer.error = outcome.error;
+  return answer;
+}
+
+// Errors that say "this way leads nowhere": no route, a prohibited or blackholed one, a source that
+// is not (or not any more) an address of ours, an interface that is gone. Anything else is a
+// failure of the asking.
+bool means_no_route(int error) {
+  constexpr std::array errors{ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL, ENODEV, ENXIO, ENETDOWN};
+  return std::find(errors.begin(), errors.end(), error) != errors.end();
+}
+
+void subscribe(int fd, int group) {
+  check(::setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)),
+        "subscribe to rtnetlink events");
+}
+
+struct Arrival {
+  enum class What { message, nothing, lost };
+  What what;
+  std::size_t length;
+};
+
+Arrival receive_event(int fd, Buffer& buffer) {
+  try {
+    return {Arrival::What::message, receive_some(fd, buffer)};
+  } catch (const Error& error) {
+    if (error.number == EAGAIN) return {Arrival::What::nothing, 0};
+    if (error.number == ENOBUFS || error.number == EMSGSIZE) return {Arrival::What::lost, 0};
+    throw;
+  }
+}
+
+void append_event(const nlmsghdr* message, std::vector<Event>& events) {
+  switch (message->nlmsg_type) {
+  case RTM_NEWNEIGH:
+  case RTM_DELNEIGH:
+    if (const auto neighbour = neighbour_of(message)) {
+      events.push_back(NeighbourEvent{*neighbour, message->nlmsg_type == RTM_DELNEIGH});
+    }
+    return;
+  case RTM_NEWLINK:
+  case RTM_DELLINK:
+    if (const auto link = link_of(message)) {
+      events.push_back(LinkEvent{*link, message->nlmsg_type == RTM_DELLINK});
+    }
+    return;
+  case RTM_NEWADDR:
+  case RTM_DELADDR:
+    if (const auto address = address_of(message)) {
+      events.push_back(AddressEvent{*address, message->nlmsg_type == RTM_DELADDR});
+    }
+    return;
+  case RTM_NEWROUTE:
+  case RTM_DELROUTE:
+  case RTM_NEWRULE:
+  case RTM_DELRULE:
+  case RTM_NEWNEXTHOP:
+  case RTM_DELNEXTHOP:
+    // A flood of routes is one piece of news.
+    if (events.empty() || !std::holds_alternative<RouteEvent>(events.back()))
+      events.push_back(RouteEvent{});
+    return;
+  default: return;
+  }
+}
+
+} // namespace
+
+Fd open_netlink() {
+  Fd fd{check(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), "open rtnetlink")};
+  check(::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &ANSWER_TIMEOUT, sizeof(ANSWER_TIMEOUT)),
+        "limit rtnetlink");
+  return fd;
+}
+
+Fd open_netlink_events() {
+  Fd fd{check(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE),
+              "open rtnetlink")};
+  // The kernel sends no news to a socket without a number of its own.
+  sockaddr_nl any{};
+  any.nl_family = AF_NETLINK;
+  check(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&any), sizeof(any)),
+        "bind an rtnetlink socket");
+  // Without CAP_NET_ADMIN the first is refused and the second gives what net.core.rmem_max allows:
+  // still correct, since an overrun is told of and everything is read again.
+  if (::setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUFFORCE, &EVENT_BUFFER_SIZE,
+                   sizeof(EVENT_BUFFER_SIZE)) < 0) {
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &EVENT_BUFFER_SIZE, sizeof(EVENT_BUFFER_SIZE));
+  }
+  for (const int group :
+       {RTNLGRP_NEIGH, RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE}) {
+    subscribe(fd.get(), group);
+  }
+  try {
+    subscribe(fd.get(), RTNLGRP_NEXTHOP);
+  } catch (const Error&) {
+    // Kernels before 5.3 have no next hop objects, hence no news of them.
+  }
+  return fd;
+}
+
+std::optional<Link> read_link(int fd, const std::string& name) {
+  if (name.empty() || name.size() >= IFNAMSIZ) return std::nullopt;
+  Request request;
+  request.begin<ifinfomsg>(RTM_GETLINK, NLM_F_ACK)->ifi_family = AF_UNSPEC;
+  mnl_attr_put_strz(request.header, IFLA_IFNAME, name.c_str());
+  std::optional<Link> link;
+  const Outcome outcome =
+      exchange(fd, request, [&](const nlmsghdr* message) { link = link_of(message); });
+  if (outcome.error == ENODEV) return std::nullopt;
+  if (outcome.error != 0) throw error_of(outcome.error, "read the interface " + name);
+  return link;
+}
+
+std::vector<Address> list_addresses(int fd, int index) {
+  return dump<ifaddrmsg, Address>(fd, RTM_GETADDR, index, address_of,
+                                  "read the interface's addresses");
+}
+
+std::vector<Neighbour> list_neighbours(int fd, int index) {
+  return dump<ndmsg, Neighbour>(fd, RTM_GETNEIGH, index, neighbour_of, "read the neighbour table");
+}
+
+std::optional<u32> look_up_route(int fd, int index, u32 ip, u32 source) {
+  // Asked for an interface, the kernel takes a destination without a route to be on its link. Only
+  // the look-up of the matching table entry says that there is none; only the plain one says which
+  // gateway of several it takes.
+  for (const u32 flags : {static_cast<u32>(RTM_F_FIB_MATCH), 0u}) {
+    const RouteAnswer answer = ask_route(fd, index, ip, source, flags);
+    if (means_no_route(answer.error)) return std::nullopt;
+    if (answer.error != 0) throw error_of(answer.error, "look a route up");
+    // Local, broadcast and multicast destinations have no neighbour. Nor have we one where IPv6
+    // carries IPv4.
+    if (!answer.unicast || answer.foreign_gateway) return std::nullopt;
+    if (flags == 0) return answer.gateway.value_or(ip);
+  }
+  return std::nullopt;
+}
+
+void probe_neighbour(int fd, int index, u32 ip) {
+  Request request;
+  auto* fixed = request.begin<ndmsg>(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE | NLM_F_ACK);
+  fixed->ndm_family = AF_INET;
+  fixed->ndm_ifindex = index;
+  fixed->ndm_state = NUD_NONE;
+  fixed->ndm_flags = NTF_USE;
+  mnl_attr_put_u32(request.header, NDA_DST, ip);
+  const Outcome outcome = exchange(fd, request, [](const nlmsghdr*) {});
+  if (outcome.error != 0) throw error_of(outcome.error, "ask for a neighbour");
+}
+
+std::vector<Event> read_events(int fd) {
+  std::vector<Event> events;
+  Buffer buffer;
+  bool overrun = false;
+  while (events.size() < EVENTS_MAX) {
+    const Arrival arrival = receive_event(fd, buffer);
+    if (arrival.what == Arrival::What::nothing) break;
+    if (arrival.what == Arrival::What::lost) overrun = true;
+    // The kernel drops what is newest and keeps what is oldest, and sends nothing more until all of
+    // that is taken. None of it may be believed: whoever reads everything again must not then hear
+    // of older things.
+    if (overrun) continue;
+    each_message(buffer, arrival.length, [&](const nlmsghdr* message) {
+      append_event(message, events);
+      return true;
+    });
+  }
+  if (overrun) events.push_back(OverrunEvent{});
+  return events;
+}
+
+} // namespace fantail

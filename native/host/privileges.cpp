@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT-0
+#include "host/privileges.hpp"
+
+#include <cap-ng.h>
+#include <grp.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "host/check.hpp"
+
+namespace fantail {
+
+namespace {
+// the kernel's overflow uid (Documentation/admin-guide/sysctl/kernel.rst)
+constexpr unsigned nobody = 65534;
+} // namespace
+
+void drop_capabilities() {
+  capng_clear(CAPNG_SELECT_ALL);
+  check(capng_apply(CAPNG_SELECT_CAPS), "dropping capabilities");
+  check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
+}
+
+void become_nobody() {
+  // Root of a container may lack CAP_SETUID: then it is as unprivileged as it can be, and stays who
+  // it is.
+  if (geteuid() == 0 && capng_have_capability(CAPNG_EFFECTIVE, CAP_SETUID) != 0) {
+    check(setgroups(0, nullptr), "dropping groups");
+    check(setresgid(nobody, nobody, nobody), "changing group");
+    check(setresuid(nobody, nobody, nobody), "changing user");
+  }
+  drop_capabilities();
+}
+
+} // namespace fantail

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT-0
+#include "path/loops.hpp"
+
+#include <sched.h>
+
+#include <algorithm>
+
+namespace fantail {
+
+namespace {
+
+constexpr int sleep_ms = 1000;        // a sleeper's heartbeat
+constexpr int brief_sleep_ms = 10;    // while frames are under way whose return wakes nobody
+constexpr u64 drain_ns = 100'000'000; // how long a halted worker waits for its last completions
+
+bool halted(const Arena& arena) { return acquire(arena.control().state) == RUN_STATE_HALT; }
+
+std::vector<RxLinkOwner> open_links(Arena& arena, u32 first, u32 stride,
+                                    const std::vector<int>& fds) {
+  std::vector<RxLinkOwner> links;
+  links.reserve(fds.size());
+  for (u32 i = 0; i < fds.size(); ++i) links.emplace_back(arena, first + i * stride, fds[i]);
+  return links;
+}
+
+std::vector<RxLink> views(const std::vector<RxLinkOwner>& owners) {
+  std::vector<RxLink> links;
+  for (const RxLinkOwner& owner : owners) links.push_back(owner.link());
+  return links;
+}
+
+/// Inline: one receiver per queue of this worker.
+std::vector<RxStage> open_stages(Arena& arena, u32 worker, const std::vector<RxLinkOwner>& links,
+                                 std::vector<int> wakes) {
+  if (worker < wakes.size()) wakes[worker] = -1; // it does not wake itself
+  std::vector<RxStage> stages;
+  stages.reserve(links.size());
+  for (const RxLinkOwner& owner : links)
+    stages.emplace_back(arena, owner.link().queue, std::vector<RxLink>{owner.link()}, wakes);
+  return stages;
+}
+
+} // namespace
+
+WorkerLoop::WorkerLoop(Arena& arena, u32 worker, const Inherited& fds, filter_calls* calls)
+    : arena_(arena), self_(arena.worker(worker)), calls_(calls),
+      rx_links_(open_links(arena, worker, arena.header().workers, fds.rx)),
+      tx_link_(arena, worker, fds.tx), rx_(open_stages(arena, worker, rx_links_, fds.worker_wakes)),
+      tx_(arena, worker, tx_link_.link(), fds.kernel_sockets),
+      idle_(arena.header().busy_poll != 0, arena.header().yield != 0, fds.wake, fds.rx),
+      looks_suffice_(arena.header().mode == MODE_COPY || arena.header().mode == MODE_SKB) {
+  tx_.set_calls(calls);
+}
+
+void WorkerLoop::finish() {
+  if (asked_) tx_.finish();
+  asked_ = false;
+}
+
+int WorkerLoop::wait() {
+  for (;;) {
+    if (look()) idle_.worked();
+    calls_->orders = has_orders();
+    if (tx_.jobs() != 0) {
+      asked_ = true;
+      return static_cast<int>(tx_.calls());
+    }
+    if (halted(arena_)) break;
+    if (calls_->orders != 0) return 0;
+    if (tx_.packets() == 0) rest();
+  }
+  drain();
+  return -1;
+}
+
+void WorkerLoop::set_window(const char* frames) {
+  for (RxStage& stage : rx_) stage.set_window(frames);
+}
+
+bool WorkerLoop::has_orders() const {
+  return acquire(arena_.control().filter_orders) != peek(self_.filter_orders_done);
+}
+
+/// One turn of every stage of this process. True if anything moved.
+bool WorkerLoop::look() {
+  u32 moved = 0;
+  tx_.begin_turn();
+  for (RxStage& stage : rx_) moved += stage.turn();
+  tx_.received();
+  tx_.gather();
+  if (tx_.jobs() == 0) tx_.kick(); // what an earlier kick left, for example while the link was down
+  return moved + tx_.packets() != 0;
+}
+
+/// After a turn that moved nothing: until something has, or for a sleep. A look at the words that
+/// would say so takes a quarter of a turn. Only a turn will do where no kernel moves them (socket
+/// mode), where a driver may want to be woken first (zero copy), or where descriptors are left to
+/// kick.
+void WorkerLoop::rest() {
+  do {
+    if (idle_.is_over(self_.heartbeat_ns)) return sleep();
+  } while (looks_suffice_ && tx_.has_sent_all() && is_idle());
+}
+
+bool WorkerLoop::is_idle() const {
+  if (!tx_.was_idle() || halted(arena_) || has_orders()) return false;
+  return std::all_of(rx_.begin(), rx_.end(), [](const RxStage& stage) { return stage.was_idle(); });
+}
+
+void WorkerLoop::sleep() {
+  publish(self_.asleep, 1u);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  const bool brief = tx_.in_flight() != 0 ||
+                     std::any_of(rx_.begin(), rx_.end(),
+                                 [](const RxStage& stage) { return stage.awaits_frames(); });
+  if (is_idle()) idle_.sleep(brief ? brief_sleep_ms : sleep_ms);
+  publish(self_.asleep, 0u);
+  put(self_.heartbeat_ns, clock_ns());
+}
+
+/// What is on the TX ring goes out before the process does.
+void WorkerLoop::drain() {
+  const u64 deadline = clock_ns() + drain_ns;
+  while (tx_.in_flight() != 0 && clock_ns() < deadline) {
+    tx_.kick();
+    tx_.reap_only();
+  }
+}
+
+ReceiverLoop::ReceiverLoop(Arena& arena, const Inherited& fds)
+    : arena_(arena), self_(arena.receiver(0)), links_(open_links(arena, 0, 1, fds.rx)),
+      rx_(arena, 0, views(links_), fds.worker_wakes),
+      idle_(arena.header().busy_poll != 0, arena.header().yield != 0, fds.wake, fds.rx) {}
+
+void ReceiverLoop::run() {
+  Laps laps;
+  while (!halted(arena_)) {
+    laps.begin();
+    const u32 moved = rx_.turn();
+    if (moved != 0) {
+      laps.lap(STAGE_RECEIVE);
+      if (laps.end()) note(moved, laps.spent(STAGE_RECEIVE));
+      idle_.worked();
+      if (arena_.header().yield != 0) sched_yield(); // the worker that has this core gets it now
+    } else if (idle_.is_over(self_.heartbeat_ns)) {
+      sleep();
+    }
+  }
+}
+
+void ReceiverLoop::note(u32 frames, u64 spent_ns) {
+  add(self_.timed_bursts, 1);
+  add(self_.timed_frames, frames);
+  add(self_.receive_ns, spent_ns);
+}
+
+void ReceiverLoop::sleep() {
+  publish(self_.asleep, 1u);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (rx_.was_idle() && !halted(arena_))
+    idle_.sleep(rx_.awaits_frames() ? brief_sleep_ms : sleep_ms);
+  publish(self_.asleep, 0u);
+  put(self_.heartbeat_ns, clock_ns());
+}
+
+void pin_to_cpu(int cpu) {
+  if (cpu < 0) return;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<unsigned>(cpu), &set);
+  check(sched_setaffinity(0, sizeof set, &set), "pinning to a CPU (see --cpus)");
+}
+
+} // namespace fantail

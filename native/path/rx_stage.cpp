@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: MIT-0
+#include "path/rx_stage.hpp"
+
+#include <arpa/inet.h>
+#include <netinet/ip.h>
+#include <netinet/udp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "host/clock.hpp"
+
+namespace fantail {
+
+namespace {
+
+/// Frames taken back from one worker in one turn.
+constexpr u32 reclaim_max = 1024;
+/// Entries one frame can need: `handed`. Counters, cursors and kernel words come on top, once a
+/// turn.
+constexpr u32 turn_entries_max =
+    FANTAIL_QUEUES_MAX * (FANTAIL_BURST_MAX + 2) + FANTAIL_WORKERS_MAX * (reclaim_max + 3) + 16;
+static_assert(turn_entries_max <= FANTAIL_JOURNAL_ENTRIES_MAX);
+
+std::vector<u32*> words_of(const std::vector<RxLink>& links) {
+  std::vector<u32*> words;
+  for (const RxLink& link : links) {
+    words.push_back(link.rx.consumer);
+    words.push_back(link.fill.producer);
+  }
+  return words;
+}
+
+/// RFC 1071 over the 20 bytes of a plain IPv4 header: 0xffff if its checksum is right.
+u32 header_sum(const u8* ip) {
+  u32 sum = 0;
+  for (u32 i = 0; i < 20; i += 2) sum += static_cast<u32>(ip[i] << 8 | ip[i + 1]);
+  sum = (sum & 0xffff) + (sum >> 16);
+  return (sum & 0xffff) + (sum >> 16);
+}
+
+} // namespace
+
+RxStage::RxStage(Arena& arena, u32 receiver, std::vector<RxLink> links, std::vector<int> wake_fds)
+    : arena_(arena), self_(arena.receiver(receiver)), index_(receiver),
+      workers_(arena.header().workers), links_(std::move(links)), wake_fds_(std::move(wake_fds)),
+      kernel_words_(words_of(links_)),
+      journal_(arena.base(), self_.journal, arena.journal(receiver), kernel_words_),
+      handed_(arena.header().rx_frames), wanted_(workers_),
+      backlog_max_(u64{FANTAIL_BACKLOG_MAX} * links_.size()),
+      wakes_others_(
+          std::any_of(wake_fds_.begin(), wake_fds_.end(), [](int fd) { return fd >= 0; })),
+      fill_sleeps_(arena.header().mode == MODE_ZEROCOPY) {
+  journal_.recover();
+  for (u32 w = 0; w < workers_; ++w) {
+    forward_.push_back(arena_.forward_producer(index_, w));
+    giveback_.push_back(arena_.giveback_consumer(index_, w));
+  }
+  for (const RxLink& link : links_) {
+    rx_consumer_.push_back(peek(*link.rx.consumer));
+    fill_producer_.push_back(peek(*link.fill.producer));
+  }
+  for (u32 f = 0; f < handed_.size(); ++f) handed_[f] = static_cast<u8>(peek(arena_.handed()[f]));
+  std::memcpy(&mirror_, &self_, sizeof mirror_);
+  put(self_.asleep, 0u);
+  put(self_.pid, static_cast<u32>(getpid()));
+  adopt_table();
+  wake(); // our predecessor may have died between its commit and its wake-up
+}
+
+u32 RxStage::turn() {
+  adopt_table();
+  u32 moved = reclaim();
+  for (RxLink& link : links_) moved += receive(link);
+  if (moved != 0) {
+    commit();
+    wake();
+  }
+  // In copy mode the kernel takes from the fill ring when a frame comes; a look would fetch the
+  // line it has written to.
+  for (RxLink& link : links_)
+    if (fill_sleeps_ && link.xsk_fd >= 0 && link.fill.needs_wakeup())
+      recvfrom(link.xsk_fd, nullptr, 0, MSG_DONTWAIT, nullptr, nullptr);
+  return moved;
+}
+
+/// Reads the table's generation once a turn. From here on every frame follows the new one, so it is
+/// done with the old.
+void RxStage::adopt_table() {
+  const u64 generation = acquire(arena_.control().generation);
+  if (generation == generation_ && peek(self_.generation_done) == generation) return;
+  const table& now = arena_.table(generation);
+  for (u32 w = 0; w < workers_; ++w) wanted_[w] = peek(now.count[w]);
+  generation_ = generation;
+  publish(self_.generation_done, generation);
+}
+
+/// Frames that workers have finished with go to the fill ring of their queue once nobody holds
+/// them.
+u32 RxStage::reclaim() {
+  u32 moved = 0;
+  for (Consumer<u32>& from : giveback_) {
+    const u32 count = std::min(from.available(), reclaim_max);
+    for (u32 i = 0; i < count; ++i) {
+      const u32 frame = from.take();
+      // no worker may give what it was not handed
+      if (frame >= handed_.size() || handed_[frame] == 0) continue;
+      set_handed(frame, handed_[frame] - 1u);
+      if (handed_[frame] == 0) give_to_kernel(frame);
+    }
+    moved += count;
+  }
+  return moved;
+}
+
+u32 RxStage::receive(RxLink& link) {
+  if (link.soft != nullptr) link.soft->receive();
+  u32& consumer = rx_consumer_[static_cast<std::size_t>(&link - links_.data())];
+  // written by the same core as the producer: fetched beside it
+  __builtin_prefetch(&link.rx.descriptor(consumer));
+  const u32 count = std::min(acquire(*link.rx.producer) - consumer, FANTAIL_BURST_MAX);
+  if (count == 0) return 0;
+  prefetch(link, consumer, count);
+  const u64 stamp_ns = clock_ns();
+  for (u32 i = 0; i < count; ++i) {
+    const xdp_desc& descriptor = link.rx.descriptor(consumer++);
+    const u32 frame = static_cast<u32>(descriptor.addr / FANTAIL_FRAME_SIZE);
+    u32 length = 0;
+    const u32 why = judge(descriptor, link, length);
+    if (why != INVALID_COUNT) {
+      ++mirror_.invalid[why];
+      // a frame that is not ours to give stays out
+      if (why != INVALID_DESCRIPTOR) give_to_kernel(frame);
+      continue;
+    }
+    ++mirror_.received;
+    mirror_.bytes += length - FANTAIL_HEADER_SIZE;
+    const u32 holders = hand_over({static_cast<u32>(descriptor.addr), length, stamp_ns});
+    if (holders == 0) give_to_kernel(frame);
+    else set_handed(frame, holders);
+  }
+  return count;
+}
+
+/// Another core wrote the packets, and each is on a page of its own: fetch line and translation of
+/// all at once.
+void RxStage::prefetch(const RxLink& link, u32 consumer, u32 count) const {
+  for (u32 i = 0; i < count; ++i) {
+    const u64 packet = link.rx.descriptor(consumer + i).addr;
+    __builtin_prefetch(arena_.umem() + packet);
+    if (window_ != nullptr) __builtin_prefetch(window_ + packet);
+  }
+}
+
+u32 RxStage::judge(const xdp_desc& descriptor, const RxLink& link, u32& length) const {
+  const u64 first = u64{link.queue} * FANTAIL_RX_FRAMES * FANTAIL_FRAME_SIZE;
+  const u64 end = first + u64{FANTAIL_RX_FRAMES} * FANTAIL_FRAME_SIZE;
+  const u64 in_frame = descriptor.addr % FANTAIL_FRAME_SIZE;
+  if (descriptor.addr < first || descriptor.addr >= end ||
+      in_frame + descriptor.len > FANTAIL_FRAME_SIZE ||
+      handed_[descriptor.addr / FANTAIL_FRAME_SIZE] != 0)
+    return INVALID_DESCRIPTOR;
+  if (descriptor.len < FANTAIL_HEADER_SIZE) return INVALID_IP_LENGTH;
+
+  const u8* bytes = reinterpret_cast<const u8*>(arena_.umem() + descriptor.addr);
+  const u8* ip = bytes + 14;
+  const u8* udp = ip + 20;
+  u32 daddr;
+  u16 dport;
+  std::memcpy(&daddr, ip + 16, sizeof daddr);
+  std::memcpy(&dport, udp + 2, sizeof dport);
+  if (bytes[12] != 0x08 || bytes[13] != 0x00 || ip[0] != 0x45 || ip[9] != IPPROTO_UDP ||
+      ((ip[6] & 0x3f) | ip[7]) != 0 || daddr != arena_.header().listen_ip ||
+      dport != arena_.header().listen_port)
+    return INVALID_FEED;
+  const u32 ip_length = static_cast<u32>(ip[2] << 8 | ip[3]);
+  if (ip_length < 28 || ip_length + 14 > descriptor.len) return INVALID_IP_LENGTH;
+  if (static_cast<u32>(udp[4] << 8 | udp[5]) != ip_length - 20) return INVALID_UDP_LENGTH;
+  if (header_sum(ip) != 0xffff) return INVALID_CHECKSUM;
+  length = ip_length + 14; // short frames are padded on the wire
+  return INVALID_COUNT;
+}
+
+/// Pushes the frame to every worker that has a subscriber and room in its backlog; returns how
+/// many.
+u32 RxStage::hand_over(const forward_slot& slot) {
+  u32 holders = 0;
+  for (u32 w = 0; w < workers_; ++w) {
+    if (wanted_[w] == 0) continue;
+    if (forward_[w].tail() - giveback_[w].head() >= backlog_max_) {
+      ++mirror_.backlog[w]; // the worker charges it to its subscribers
+      continue;
+    }
+    forward_slot& next = forward_[w].next();
+    put(next.address, slot.address);
+    put(next.length, slot.length);
+    put(next.stamp_ns, slot.stamp_ns);
+    ++holders;
+  }
+  return holders;
+}
+
+void RxStage::give_to_kernel(u32 frame) {
+  const u32 queue = arena_.queue_of(frame);
+  for (std::size_t i = 0; i < links_.size(); ++i)
+    if (links_[i].queue == queue) {
+      put(links_[i].fill.address(fill_producer_[i]++), u64{frame} * FANTAIL_FRAME_SIZE);
+      return;
+    }
+}
+
+void RxStage::set_handed(u32 frame, u32 count) {
+  handed_[frame] = static_cast<u8>(count);
+  journal_.set(arena_.handed()[frame], count);
+}
+
+/// All of a turn at once: holders first, so that a worker that sees the tail sees them too.
+void RxStage::commit() {
+  journal_.set(self_.received, mirror_.received);
+  journal_.set(self_.bytes, mirror_.bytes);
+  for (u32 i = 0; i < INVALID_COUNT; ++i)
+    if (mirror_.invalid[i] != self_.invalid[i]) journal_.set(self_.invalid[i], mirror_.invalid[i]);
+  for (u32 w = 0; w < workers_; ++w) {
+    if (mirror_.backlog[w] != self_.backlog[w]) journal_.set(self_.backlog[w], mirror_.backlog[w]);
+    if (giveback_[w].moved()) giveback_[w].commit_to(journal_);
+    if (forward_[w].moved()) forward_[w].commit_to(journal_);
+  }
+  for (u32 i = 0; i < links_.size(); ++i) {
+    if (rx_consumer_[i] != peek(*links_[i].rx.consumer))
+      journal_.set_kernel(2 * i, rx_consumer_[i]);
+    if (fill_producer_[i] != peek(*links_[i].fill.producer))
+      journal_.set_kernel(2 * i + 1, fill_producer_[i]);
+  }
+  journal_.commit();
+}
+
+/// Pairs with the worker's asleep, fence, look again: one of the two sees the other. It is left out
+/// where the only worker is this very process.
+void RxStage::wake() {
+  if (!wakes_others_) return;
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  for (u32 w = 0; w < workers_; ++w) {
+    if (wake_fds_[w] < 0 || peek(arena_.worker(w).asleep) == 0) continue;
+    const u64 one = 1;
+    [[maybe_unused]] const ssize_t written = write(wake_fds_[w], &one, sizeof one);
+  }
+}
+
+bool RxStage::was_idle() const {
+  for (std::size_t i = 0; i < links_.size(); ++i)
+    if (acquire(*links_[i].rx.producer) != rx_consumer_[i]) return false;
+  for (const Consumer<u32>& from : giveback_)
+    if (!from.was_empty()) return false;
+  return acquire(arena_.control().generation) == generation_;
+}
+
+bool RxStage::awaits_frames() const {
+  for (u32 w = 0; w < workers_; ++w)
+    if (forward_[w].tail() != giveback_[w].head()) return true;
+  return false;
+}
+
+} // namespace fantail

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT-0
+//
+// rx_stage: RX ring → validated frames → the ring of each worker that has a subscriber; and back:
+// frames that the workers have finished with → fill ring.
+//
+// Who calls it: fantail-rx for all queues (split), or the TX worker of a queue for that queue
+// (inline). A receiver is one caller; it owns RX and fill rings, `handed` of its frames and its own
+// counters.
+//
+// An RX frame is in exactly one of these places:
+//     fill ring or kernel → RX ring → (turn) → handed to n ≥ 1 workers → giveback rings → (turn) →
+//     fill ring
+//                                   ↘ nobody wants it, or it is invalid → fill ring
+// System calls that turn() may make: eventfd write (a worker sleeps), recvfrom (the fill ring asks
+// for it), recvmmsg (socket mode).
+#pragma once
+
+#include <vector>
+
+#include "path/soft_link.hpp"
+#include "shm/arena.hpp"
+#include "xdp/kernel_ring.hpp"
+
+namespace fantail {
+
+/// The receiving side of one queue. `soft` is set in socket mode, `xsk_fd` otherwise; -1 in tests.
+struct RxLink {
+  u32 queue = 0; // index among the queues served, not the interface's number
+  KernelRing rx;
+  KernelRing fill;
+  SoftLink* soft = nullptr;
+  int xsk_fd = -1;
+};
+
+class RxStage {
+public:
+  /// `wake_fds`: eventfd of each worker, written when it sleeps; -1: that worker is this very
+  /// process, or a test.
+  RxStage(Arena& arena, u32 receiver, std::vector<RxLink> links, std::vector<int> wake_fds);
+
+  /// Where the filter of this very process sees the UMEM, if it does: packets are fetched there
+  /// too.
+  void set_window(const char* frames) { window_ = frames; }
+  /// One turn: take back, receive, hand over, commit, wake. Returns the frames it moved; 0 means
+  /// idle.
+  u32 turn();
+  /// Racy look for the way to sleep: was there nothing to do just now?
+  bool was_idle() const;
+  /// True while workers hold frames of ours: sleep only briefly then, since their return wakes
+  /// nobody.
+  bool awaits_frames() const;
+
+private:
+  void adopt_table();
+  u32 reclaim();
+  u32 receive(RxLink& link);
+  void prefetch(const RxLink& link, u32 consumer, u32 count) const;
+  /// Why a descriptor is refused, or INVALID_COUNT if it is good; then `length` loses its padding.
+  u32 judge(const xdp_desc& descriptor, const RxLink& link, u32& length) const;
+  u32 hand_over(const forward_slot& slot);
+  void give_to_kernel(u32 frame);
+  void set_handed(u32 frame, u32 count);
+  void commit();
+  void wake();
+
+  Arena& arena_;
+  receiver& self_;
+  u32 index_;
+  u32 workers_;
+  std::vector<RxLink> links_;
+  std::vector<int> wake_fds_;
+  std::vector<u32*> kernel_words_; // per link: RX consumer, fill producer
+  Journal journal_;
+
+  std::vector<Producer<forward_slot>> forward_;  // to each worker
+  std::vector<Consumer<u32>> giveback_;          // from each worker
+  std::vector<u32> rx_consumer_, fill_producer_; // per link, ahead of what is committed
+  std::vector<u8> handed_;                       // mirror of arena.handed()
+  // per worker: subscribers it has in the adopted table
+  std::vector<u32> wanted_;
+  receiver mirror_; // counters ahead of what is committed
+  u64 generation_ = 0;
+  u64 backlog_max_;
+  bool wakes_others_;
+  bool fill_sleeps_; // the driver may ask for a wake-up
+  const char* window_ = nullptr;
+};
+
+} // namespace fantail

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT-0
+#include "path/soft_link.hpp"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "host/clock.hpp"
+
+namespace fantail {
+
+namespace {
+
+constexpr u32 headroom = 256; // as the kernel leaves before an XDP frame (XDP_PACKET_HEADROOM)
+constexpr u32 payload_max = FANTAIL_FRAME_SIZE - headroom - FANTAIL_HEADER_SIZE;
+constexpr u32 send_batch = 64;
+
+/// Two neighbouring u32 cursors as the one u64 that they are stored as. (Little endian: x86-64 and
+/// arm64.)
+u64 pair_of(u32 low, u32 high) { return u64{high} << 32 | low; }
+
+void store16(u8* at, u32 value) {
+  at[0] = static_cast<u8>(value >> 8);
+  at[1] = static_cast<u8>(value);
+}
+
+/// Ethernet (addresses zero), IPv4 and UDP in front of a datagram that a socket delivered. RFC 791,
+/// RFC 768.
+void write_header(u8* at, const sockaddr_in& source, u32 target_ip, u16 target_port, u32 payload) {
+  std::memset(at, 0, FANTAIL_HEADER_SIZE);
+  at[12] = 0x08;
+  u8* ip = at + 14;
+  ip[0] = 0x45;
+  store16(ip + 2, payload + 28);
+  ip[6] = 0x40; // do not fragment
+  ip[8] = 64;
+  ip[9] = IPPROTO_UDP;
+  std::memcpy(ip + 12, &source.sin_addr.s_addr, 4);
+  std::memcpy(ip + 16, &target_ip, 4);
+  u32 sum = 0;
+  for (u32 i = 0; i < 20; i += 2) sum += static_cast<u32>(ip[i] << 8 | ip[i + 1]);
+  while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+  store16(ip + 10, ~sum & 0xffff);
+  u8* udp = ip + 20;
+  std::memcpy(udp, &source.sin_port, 2);
+  std::memcpy(udp + 2, &target_port, 2);
+  store16(udp + 4, payload + 8);
+}
+
+} // namespace
+
+SoftLink::SoftLink(Arena& arena, u32 queue, int socket)
+    : arena_(arena), link_(arena.soft(queue)), queue_(queue), socket_(socket) {}
+
+KernelRing SoftLink::rx_ring() const {
+  return {&link_.rx_producer, &link_.rx_consumer, nullptr, link_.rx, FANTAIL_RX_FRAMES};
+}
+KernelRing SoftLink::fill_ring() const {
+  return {&link_.fill_producer, &link_.fill_consumer, nullptr, link_.fill, FANTAIL_RX_FRAMES};
+}
+KernelRing SoftLink::tx_ring() const {
+  return {&link_.tx_producer, &link_.tx_consumer, nullptr, link_.tx, FANTAIL_TX_FRAMES};
+}
+KernelRing SoftLink::completion_ring() const {
+  return {&link_.completion_producer, &link_.completion_consumer, nullptr, link_.completion,
+          FANTAIL_TX_FRAMES};
+}
+
+void SoftLink::receive() {
+  const u32 rx = peek(link_.rx_producer), fill = peek(link_.fill_consumer);
+  if (acquire(link_.rx_consumer) != rx) return;
+  const u32 room = std::min(acquire(link_.fill_producer) - fill, FANTAIL_BURST_MAX);
+  if (room == 0) return;
+  mmsghdr messages[FANTAIL_BURST_MAX]{};
+  iovec pieces[FANTAIL_BURST_MAX];
+  sockaddr_in sources[FANTAIL_BURST_MAX];
+  const KernelRing fills = fill_ring();
+  for (u32 i = 0; i < room; ++i) {
+    pieces[i] = {arena_.umem() + fills.address(fill + i) + headroom + FANTAIL_HEADER_SIZE,
+                 payload_max};
+    messages[i].msg_hdr.msg_iov = &pieces[i];
+    messages[i].msg_hdr.msg_iovlen = 1;
+    messages[i].msg_hdr.msg_name = &sources[i];
+    messages[i].msg_hdr.msg_namelen = sizeof sources[i];
+  }
+  const int count = recvmmsg(socket_, messages, room, MSG_DONTWAIT | MSG_TRUNC, nullptr);
+  if (count <= 0) return;
+  const KernelRing rxs = rx_ring();
+  for (u32 i = 0; i < static_cast<u32>(count); ++i) {
+    // MSG_TRUNC: msg_len is the datagram's real length, so a truncated one fails the receiver's
+    // test of lengths
+    const u32 payload = std::min(messages[i].msg_len, 0xffffu - 28);
+    const u64 address = fills.address(fill + i) + headroom;
+    write_header(reinterpret_cast<u8*>(arena_.umem() + address), sources[i],
+                 arena_.header().listen_ip, arena_.header().listen_port, payload);
+    rxs.descriptor(rx + i) = {address, std::min(payload, payload_max) + FANTAIL_HEADER_SIZE, 0};
+  }
+  const u32 taken = static_cast<u32>(count);
+  publish(*reinterpret_cast<u64*>(&link_.rx_producer), pair_of(rx + taken, fill + taken));
+}
+
+void SoftLink::transmit(u64 retry_ns) {
+  const u64 deadline_ns = clock_ns() + retry_ns;
+  for (;;) {
+    const u32 waiting = acquire(link_.tx_producer) - peek(link_.tx_consumer);
+    if (waiting == 0) return;
+    send_some(std::min(waiting, send_batch), deadline_ns);
+  }
+}
+
+namespace {
+
+/// What stands in `sending` while `count` descriptors from cursor `first` on are with sendmmsg.
+u32 sending_mark(u32 first, u32 count) { return first << 8 | count; }
+
+/// The drop that an error of sendmmsg means for the datagram at its front.
+u16 outcome_of(int error) {
+  switch (error) {
+  case EMSGSIZE: return 1 + DROP_TOO_BIG;
+  case ENETUNREACH:
+  case EHOSTUNREACH:
+  case EPERM: return 1 + DROP_NO_ROUTE;
+  default: return 1 + DROP_TX_FULL;
+  }
+}
+
+/// A message aimed by a frame's own header, with its DSCP and TTL. False: not Ethernet, plain IPv4,
+/// UDP.
+struct Message {
+  sockaddr_in target{};
+  iovec piece{};
+  alignas(cmsghdr) char control[2 * CMSG_SPACE(sizeof(int))];
+
+  bool aim(const u8* frame, u32 length, msghdr& header) {
+    if (length < FANTAIL_HEADER_SIZE || frame[12] != 0x08 || frame[13] != 0x00 ||
+        frame[14] != 0x45 || frame[23] != IPPROTO_UDP)
+      return false;
+    target.sin_family = AF_INET;
+    std::memcpy(&target.sin_addr.s_addr, frame + 30, 4);
+    std::memcpy(&target.sin_port, frame + 36, 2);
+    piece = {const_cast<u8*>(frame) + FANTAIL_HEADER_SIZE, length - FANTAIL_HEADER_SIZE};
+    header = {};
+    header.msg_name = &target;
+    header.msg_namelen = sizeof target;
+    header.msg_iov = &piece;
+    header.msg_iovlen = 1;
+    header.msg_control = control;
+    header.msg_controllen = sizeof control;
+    cmsghdr* option = CMSG_FIRSTHDR(&header);
+    set(option, IP_TOS, frame[15]);
+    set(CMSG_NXTHDR(&header, option), IP_TTL, frame[22]);
+    return true;
+  }
+
+private:
+  static void set(cmsghdr* option, int type, int value) {
+    option->cmsg_level = IPPROTO_IP;
+    option->cmsg_type = type;
+    option->cmsg_len = CMSG_LEN(sizeof value);
+    std::memcpy(CMSG_DATA(option), &value, sizeof value);
+  }
+};
+
+} // namespace
+
+/// Sends the first `count` descriptors of the TX ring, in order; each ends in one completion.
+u32 SoftLink::send_some(u32 count, u64 deadline_ns) {
+  // one transmitting thread a process; too large for the stack
+  static thread_local Message bodies[send_batch];
+  mmsghdr messages[send_batch];
+  u16 outcomes[send_batch];
+  const KernelRing tx = tx_ring();
+  const u32 first = peek(link_.tx_consumer);
+  u32 good = 0;
+  for (; good < count; ++good) {
+    const xdp_desc& descriptor = tx.descriptor(first + good);
+    const u8* frame = reinterpret_cast<const u8*>(arena_.umem() + descriptor.addr);
+    std::memset(bodies[good].control, 0, sizeof bodies[good].control);
+    if (!bodies[good].aim(frame, descriptor.len, messages[good].msg_hdr)) break;
+    outcomes[good] = 0;
+  }
+  if (good == 0) {
+    outcomes[0] = 1 + DROP_UNSUPPORTED_HEADER;
+    complete(1, outcomes);
+    return 1;
+  }
+  publish(link_.sending, sending_mark(first, good));
+  int sent = sendmmsg(socket_, messages, good, MSG_DONTWAIT);
+  if (sent < 0 && errno == ECONNREFUSED) sent = sendmmsg(socket_, messages, good, MSG_DONTWAIT);
+  if (sent < 0 && (errno == EAGAIN || errno == ENOBUFS) && clock_ns() < deadline_ns) {
+    publish(link_.sending, 0u); // nothing left; ask again until the deadline
+    return 0;
+  }
+  if (sent < 0) {
+    outcomes[0] = outcome_of(errno);
+    sent = 1;
+  }
+  complete(static_cast<u32>(sent), outcomes);
+  return static_cast<u32>(sent);
+}
+
+void SoftLink::complete(u32 count, const u16* outcomes) {
+  const KernelRing tx = tx_ring(), completions = completion_ring();
+  const u32 consumer = peek(link_.tx_consumer), producer = peek(link_.completion_producer);
+  for (u32 i = 0; i < count; ++i)
+    completions.address(producer + i) = tx.descriptor(consumer + i).addr | u64{outcomes[i]}
+                                                                               << outcome_shift;
+  publish(*reinterpret_cast<u64*>(&link_.tx_consumer), pair_of(consumer + count, producer + count));
+  publish(link_.sending, 0u);
+}
+
+void SoftLink::recover() {
+  const u32 sending = acquire(link_.sending), count = sending & 0xff;
+  const u32 waiting = acquire(link_.tx_producer) - peek(link_.tx_consumer);
+  if (count == 0 || count > std::min(waiting, send_batch)) return;
+  // completed, but not unmarked
+  if (sending != sending_mark(peek(link_.tx_consumer), count)) return;
+  u16 outcomes[send_batch];
+  std::fill_n(outcomes, count, u16{1 + DROP_UNCERTAIN});
+  complete(count, outcomes);
+}
+
+static_assert(__builtin_offsetof(soft_link, rx_producer) % 8 == 0);
+static_assert(__builtin_offsetof(soft_link, fill_consumer) ==
+              __builtin_offsetof(soft_link, rx_producer) + 4);
+static_assert(__builtin_offsetof(soft_link, tx_consumer) % 8 == 0);
+static_assert(__builtin_offsetof(soft_link, completion_producer) ==
+              __builtin_offsetof(soft_link, tx_consumer) + 4);
+
+} // namespace fantail

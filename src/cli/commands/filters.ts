@@ -1,0 +1,117 @@
+/** `fantail filter load | list | info | use | unload`: the filters of a running replicator. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type ClientFlags, orThrow, type Reply, withClient } from '../../control/client.js';
+import {
+  count,
+  type FilterInfo,
+  type FilterRow,
+  paramOf,
+  type Question,
+} from '../../control/protocol.js';
+import { Failure, messageOf, UsageError } from '../../domain/errors.js';
+import { tableLines } from '../../terminal/tables.js';
+import { destinationOf } from '../arguments.js';
+
+const STOCK = fileURLToPath(new URL('../../../../build/filters/', import.meta.url));
+
+type Flags = ClientFlags & { json?: boolean };
+
+async function ask(flags: Flags, question: Question): Promise<Reply> {
+  const reply = await withClient(flags, (client) => client.ask(question));
+  if (flags.json) console.log(reply.text);
+  orThrow(reply);
+  return reply;
+}
+
+/** The file that was named, or the stock's filter of that name. */
+function readModule(name: string, file: string | undefined): Buffer {
+  const inStock = !/[/\\]/.test(name) && existsSync(join(STOCK, `${name}.wasm`));
+  if (file === undefined && !inStock)
+    throw new UsageError(`there is no filter ${name} in the stock; name the file of your own`);
+  try {
+    return readFileSync(file ?? join(STOCK, `${name}.wasm`));
+  } catch (error) {
+    throw new Failure(`cannot read the filter: ${messageOf(error)}`);
+  }
+}
+
+export async function load(name: string, file: string | undefined, flags: Flags): Promise<void> {
+  const bytes = readModule(name, file);
+  const module = `base64:${bytes.toString('base64')}`;
+  const { filter } = orThrow(await ask(flags, { op: 'filter.load', name, module }));
+  // here and below: the server's own type, made by the same program
+  const { hash, abi } = filter as FilterInfo;
+  if (!flags.json) console.log(`loaded ${name}: ${bytes.length} bytes, ABI ${abi}, sha256 ${hash}`);
+}
+
+export async function list(flags: Flags): Promise<void> {
+  const { filters } = orThrow(await ask(flags, { op: 'filter.list' }));
+  if (flags.json) return;
+  const rows = (filters as FilterRow[]).map((row) => [
+    row.name,
+    row.status,
+    row.hash.slice(0, 12),
+    String(row.size),
+    String(row.subscribers),
+    row.default ? 'yes' : '',
+    row.rollback?.reason ?? '',
+  ]);
+  const head = ['name', 'status', 'sha256', 'bytes', 'subscribers', 'default', 'rolled back'];
+  console.log(tableLines(head, rows).join('\n'));
+}
+
+export async function info(name: string, flags: Flags): Promise<void> {
+  const { filter } = orThrow(await ask(flags, { op: 'filter.info', name }));
+  if (flags.json) return;
+  const it = filter as FilterInfo;
+  const { verdicts, faults, rollback } = it;
+  const lines = [
+    ['name', it.name],
+    ['status', it.status],
+    ['sha256', it.hash],
+    ['size', `${it.size} bytes, ABI ${it.abi}, ${it.state ? 'keeps state' : 'no state'}`],
+    ['answers for', `${count(it.subscribers, 'subscriber')}${it.default ? ', and new ones' : ''}`],
+    ['cost', it.cost_ns === null ? 'not measured yet' : `${it.cost_ns} ns a packet and subscriber`],
+    ['asked', `${it.calls} calls, ${it.jobs} jobs`],
+    ['verdicts', `send ${verdicts.send}, drop ${verdicts.drop}`],
+    ['faults', `trap ${faults.trap}, bad answer ${faults.bad_answer}, too big ${faults.too_big}`],
+    ...(rollback === null
+      ? []
+      : [['rolled back', `sha256 ${rollback.hash.slice(0, 12)}: ${rollback.reason}`]]),
+  ];
+  console.log(lines.map(([key, value]) => `${(key ?? '').padEnd(13)}${value}`).join('\n'));
+}
+
+export async function use(
+  name: string,
+  to: { ip: string | undefined; port: string | undefined },
+  flags: Flags & { param?: string },
+): Promise<void> {
+  const { ip, port } = to;
+  if (ip !== undefined && port === undefined)
+    throw new UsageError(
+      'use takes <dest_ip> and <dest_port> together, or neither for all subscribers',
+    );
+  const one = ip === undefined || port === undefined ? {} : destinationOf(ip, port);
+  const { param } = flags;
+  if (param !== undefined && paramOf(param) === null)
+    throw new UsageError(`--param takes text, or hex: and pairs of digits, not '${param}'`);
+  const question = {
+    op: 'filter.use' as const,
+    name,
+    ...one,
+    ...(param === undefined ? {} : { param }),
+  };
+  const { subscribers } = orThrow(await ask(flags, question));
+  if (flags.json) return;
+  const whom =
+    ip === undefined ? `all, ${count(Number(subscribers), 'subscriber')} now` : `${ip}:${port}`;
+  console.log(`${name} answers for ${whom}`);
+}
+
+export async function unload(name: string, flags: Flags): Promise<void> {
+  await ask(flags, { op: 'filter.unload', name });
+  if (!flags.json) console.log(`unloaded ${name}`);
+}

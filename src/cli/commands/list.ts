@@ -1,0 +1,21 @@
+/** `fantail list`: all subscribers and how each is reached. */
+
+import { type ClientFlags, orThrow, withClient } from '../../control/client.js';
+import type { SubscriberRow } from '../../control/protocol.js';
+import { tableLines } from '../../terminal/tables.js';
+
+export async function list(flags: ClientFlags & { json?: boolean }): Promise<void> {
+  const reply = await withClient(flags, (client) => client.ask({ op: 'list' }));
+  if (flags.json) console.log(reply.text);
+  const { subscribers } = orThrow(reply);
+  if (!flags.json) console.log(listText(subscribers as SubscriberRow[])); // the server's own type
+}
+
+function listText(subscribers: readonly SubscriberRow[]): string {
+  if (subscribers.length === 0)
+    return 'no subscribers; add one with: fantail add <dest_ip> <dest_port>';
+  const rows = subscribers.map((row) => {
+    return [row.ip, String(row.port), row.state, row.mac ?? '-', String(row.worker), row.filter];
+  });
+  return tableLines(['ip', 'port', 'state', 'mac', 'worker', 'filter'], rows).join('\n');
+}

@@ -1,0 +1,230 @@
+/**
+ * `fantail stats`: the counters once, again and again (`--watch`), or checked against each other
+ * (`--check`).
+ */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  type Client,
+  type ClientFlags,
+  orThrow,
+  type Reply,
+  withClient,
+} from '../../control/client.js';
+import {
+  count,
+  countsText,
+  type Stats,
+  sumOf,
+  WATCH_SECONDS_MAX,
+  WATCH_SECONDS_MIN,
+} from '../../control/protocol.js';
+import { Failure, UsageError } from '../../domain/errors.js';
+import { differences, isSettled } from '../../replicator/conservation.js';
+import { type Cell, grouped, tableLines } from '../../terminal/tables.js';
+import { numberOf } from '../arguments.js';
+
+/** How long `--check` waits for copies in flight, and how often it looks. */
+const CHECK_WAIT_MS = 1000;
+const CHECK_PERIOD_MS = 50;
+
+export interface StatsFlags extends ClientFlags {
+  /** Seconds as typed; true where none were. */
+  watch?: string | true;
+  check?: boolean;
+  json?: boolean;
+}
+
+export async function stats(flags: StatsFlags, signal: AbortSignal): Promise<void> {
+  if (flags.check && flags.watch !== undefined)
+    throw new UsageError('--check and --watch exclude each other');
+  const watch = flags.watch === true ? '1' : flags.watch;
+  if (watch !== undefined) {
+    const seconds = numberOf('--watch', watch, { min: WATCH_SECONDS_MIN, max: WATCH_SECONDS_MAX });
+    return withClient(flags, (client) => watchStats(client, seconds, flags.json === true, signal));
+  }
+  if (flags.check) return withClient(flags, (client) => checkStats(client, flags.json === true));
+  const reply = await withClient(flags, (client) => client.ask({ op: 'stats' }));
+  if (flags.json) console.log(reply.text);
+  const current = statsOf(reply);
+  if (!flags.json) console.log(statsText(current, null));
+}
+
+/** Redraws on a terminal; elsewhere prints one block after the other, or one JSON object a line. */
+async function watchStats(
+  client: Client,
+  seconds: number,
+  json: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  let previous: Stats | null = null;
+  const draw = (current: Stats) => {
+    const text = statsText(current, previous);
+    if (process.stdout.isTTY) {
+      const lines = text.split('\n').slice(0, Math.max(1, process.stdout.rows - 1));
+      process.stdout.write(`\x1b[H\x1b[J${lines.join('\n')}\n`); // cursor home, clear below
+    } else {
+      process.stdout.write(`${previous === null ? '' : '\n'}${text}\n`);
+    }
+    previous = current;
+  };
+  if (!json) {
+    if (process.stdout.isTTY) process.stdout.write('\x1b[2J');
+    draw(statsOf(await client.ask({ op: 'stats' })));
+  }
+  await client.watch(
+    seconds,
+    (event) => (json ? console.log(event.text) : draw(event.stats)),
+    signal,
+  );
+}
+
+async function checkStats(client: Client, json: boolean): Promise<void> {
+  const ends = performance.now() + CHECK_WAIT_MS;
+  let reply = await client.ask({ op: 'stats' });
+  const first = statsOf(reply);
+  let last = first;
+  while (!isSettled(last) && performance.now() < ends) {
+    await sleep(CHECK_PERIOD_MS);
+    reply = await client.ask({ op: 'stats' });
+    last = statsOf(reply);
+  }
+  if (json) console.log(reply.text);
+  const found = differences(first, last);
+  if (found.length > 0) throw new Failure(found.join('; '));
+  if (json) return;
+  const inFlight = last.subscribers.reduce((sum, row) => sum + row.in_flight, 0);
+  const still = inFlight === 0 ? '' : `; ${inFlight} in flight, since the feed flows`;
+  console.log(
+    `ok: every packet of ${count(last.subscribers.length, 'subscriber')} is accounted for${still}`,
+  );
+}
+
+function statsOf(reply: Reply): Stats {
+  return orThrow(reply) as unknown as Stats; // the server's own type, made by the same program
+}
+
+// ---- for people ---------------------------------------------------------------------------------
+
+/** The counters as text; with `previous`, rates since then too. */
+function statsText(current: Stats, previous: Stats | null): string {
+  const queues = current.queues.length > 0 ? `queues ${current.queues.join(',')} · ` : '';
+  const up = `up ${grouped(Math.floor(current.uptime_ms / 1000))} s`;
+  return [
+    `${current.interface} · ${queues}${current.mode} · ${current.layout} · ${up}`,
+    ...current.fallbacks.map(({ mode, reason }) => `  ${mode} was not possible: ${reason}`),
+    feedLine(current, previous),
+    ...(current.mode === 'socket'
+      ? []
+      : [`xdp     ${countsText(current.xdp) || 'nothing seen'}`, kernelLine(current)]),
+    '',
+    ...workerLines(current),
+    '',
+    ...stageLines(current),
+    ...subscriberLines(current, previous),
+  ].join('\n');
+}
+
+function feedLine({ feed, ...current }: Stats, previous: Stats | null): string {
+  const rate = rateOf(
+    feed.received,
+    previous?.feed.received,
+    current.uptime_ms,
+    previous?.uptime_ms,
+  );
+  const parts = [
+    `feed    ${feed.ip}:${feed.port}`,
+    `received ${grouped(feed.received)}`,
+    `bytes ${grouped(feed.bytes)}`,
+  ];
+  if (rate !== null) parts.push(`${grouped(rate)}/s`);
+  return [...parts, countsText(feed.drops) || 'none refused'].join('  ');
+}
+
+function kernelLine({ kernel }: Stats): string {
+  const seen = kernel
+    .map(({ queue, ...counts }) => ({ queue, text: countsText(counts) }))
+    .filter(({ text }) => text !== '')
+    .map(({ queue, text }) => `queue ${queue}: ${text}`);
+  return `kernel  ${seen.join('; ') || 'no drops'}`;
+}
+
+function workerLines({ workers }: Stats): string[] {
+  const rows = workers.map(
+    ({ worker, pid, restarts, inside_ns: inside, kick_ns: kick }): Cell[] => {
+      return [
+        String(worker),
+        String(pid),
+        restarts,
+        inside.p50,
+        inside.p99,
+        inside.p999,
+        kick.p50,
+        kick.p99,
+      ];
+    },
+  );
+  const names = [
+    'worker',
+    'pid',
+    'restarts',
+    'inside p50 ns',
+    'p99',
+    'p99.9',
+    'kick p50 ns',
+    'p99',
+  ];
+  return tableLines(names, rows);
+}
+
+/** Where the time of each worker goes; nothing before a burst was timed. */
+function stageLines({ workers, receivers }: Stats): string[] {
+  const timed = workers.filter((row) => row.timed.copies > 0);
+  if (timed.length === 0) return [];
+  const rows = timed.map(({ worker, timed: { bursts, copies, stages_ns } }): Cell[] => {
+    const whole = sumOf(stages_ns);
+    const cells = Object.values(stages_ns).map((ns) => shareText(ns / copies, ns / whole));
+    return [String(worker), (copies / bursts).toFixed(1), ...cells];
+  });
+  const names = Object.keys(timed[0]?.timed.stages_ns ?? {});
+  return [
+    ...tableLines(['ns a copy', 'copies a burst', ...names], rows),
+    ...receivers.flatMap(({ pid, timed: { frames, receive_ns } }) => {
+      return frames === 0
+        ? []
+        : [`rx process ${pid}: ${(receive_ns / frames).toFixed(0)} ns a frame moved`];
+    }),
+    '',
+  ];
+}
+
+const shareText = (ns: number, share: number) => `${ns.toFixed(0)} (${Math.round(share * 100)} %)`;
+
+function subscriberLines({ subscribers, ...current }: Stats, previous: Stats | null): string[] {
+  if (subscribers.length === 0)
+    return ['no subscribers; add one with: fantail add <dest_ip> <dest_port>'];
+  const before = new Map(previous?.subscribers.map((row) => [`${row.ip}:${row.port}`, row]));
+  const rows = subscribers.map((row): Cell[] => {
+    const name = `${row.ip}:${row.port}`;
+    const rate = rateOf(row.sent, before.get(name)?.sent, current.uptime_ms, previous?.uptime_ms);
+    const cells: Cell[] = [name, row.received, row.sent, row.in_flight, row.bytes];
+    if (previous !== null) cells.push(rate ?? 0);
+    return [...cells, sumOf(row.drops), countsText(row.drops)];
+  });
+  const rate = previous === null ? [] : ['sent/s'];
+  return tableLines(
+    ['subscriber', 'received', 'sent', 'in flight', 'bytes', ...rate, 'drops', ''],
+    rows,
+  );
+}
+
+/** Per second, from two readings; null without two. A counter that went back began anew. */
+function rateOf(
+  now: number,
+  then: number | undefined,
+  nowMs: number,
+  thenMs: number | undefined,
+): number | null {
+  if (then === undefined || thenMs === undefined || nowMs <= thenMs) return null;
+  return Math.round(Math.max(0, now - then) / ((nowMs - thenMs) / 1000));
+}

@@ -1,0 +1,33 @@
+/**
+ * `fantail up`: runs the replicator until Ctrl-C or SIGTERM, then leaves nothing behind. Prints one
+ * line that starts with `ready ` on stdout once packets flow and control answers.
+ */
+
+import type { Failure } from '../../domain/errors.js';
+import { configOf, type UpFlags } from '../../replicator/config.js';
+import { Supervisor } from '../../replicator/supervisor.js';
+import { log } from '../../terminal/log.js';
+
+export async function up(
+  interfaceName: string,
+  listenIp: string,
+  listenPort: string,
+  flags: UpFlags,
+): Promise<void> {
+  const config = configOf(interfaceName, listenIp, listenPort, flags);
+  let end: (failure: Failure | null) => void = () => {};
+  const ended = new Promise<Failure | null>((resolve) => {
+    end = resolve;
+  });
+  const supervisor = new Supervisor(config, (failure) => end(failure));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(signal, () => end(null));
+  // A signal while starting lets the start finish (or fail), so that everything it opened is known
+  // and closed.
+  await supervisor.start();
+  process.stdout.write(`${supervisor.readyLine()}\n`);
+  const failure = await ended;
+  if (failure === null) log.info('stopping');
+  await supervisor.stop();
+  if (failure !== null) throw failure;
+}

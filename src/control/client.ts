@@ -1,0 +1,262 @@
+/**
+ * The client's side of the control channel, as the commands of the CLI use it: connect, show the
+ * token, ask in JSON, get the reply as it came. Every way this can fail becomes one sentence that
+ * says what to do.
+ */
+
+import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { WebSocket } from 'ws';
+import { type Code, Failure, UsageError } from '../domain/errors.js';
+import type { Question, Stats } from './protocol.js';
+import { readToken } from './token.js';
+
+export const CONTROL_DEFAULT = 'ws://127.0.0.1:12345';
+const CONNECT_TIMEOUT_MS = 3000;
+/**
+ * `add` and `remove` are answered within 100 ms, a large filter is checked for seconds; a busy
+ * machine gets time.
+ */
+const REPLY_TIMEOUT_MS = 30_000;
+/** A reply of 4096 subscribers with all their counters is about 1.5 MB. */
+const FRAME_SIZE_MAX = 16 * 1024 * 1024;
+
+/** The flags that every client command has. */
+export interface ClientFlags {
+  control?: string;
+  tokenFile?: string;
+}
+
+export interface Reply {
+  /** The frame as it came, for --json. */
+  text: string;
+  body:
+    | { ok: true; [key: string]: unknown }
+    | { ok: false; error: { code: Code; message: string } };
+}
+
+export interface StatsEvent {
+  text: string;
+  stats: Stats;
+}
+
+/** One connection. Replies come in the order of requests; events in between. */
+export class Client {
+  private nextId = 1;
+  private readonly asked: { resolve: (reply: Reply) => void; reject: (error: Error) => void }[] =
+    [];
+  private onEvent: ((event: StatsEvent) => void) | undefined;
+  private onEnd: ((error: Failure) => void) | undefined;
+
+  constructor(
+    private readonly webSocket: WebSocket,
+    private readonly url: string,
+  ) {
+    webSocket.on('message', (data) => this.receive(String(data)));
+    webSocket.on('error', () => {}); // `close` follows, and says it
+    webSocket.on('close', (code, reason) => {
+      const why = reason.length > 0 ? reason.toString() : `code ${code}`;
+      this.fail(new Failure(`${url} closed the connection: ${why}`));
+    });
+  }
+
+  /** Asks, and gives the reply whether it is ok or not. */
+  ask(question: Question): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        reject(
+          new Failure(
+            `${this.url} did not answer within ${REPLY_TIMEOUT_MS / 1000} s; is it stopped?`,
+          ),
+        );
+      }, REPLY_TIMEOUT_MS);
+      const settle = <Value>(how: (value: Value) => void) => {
+        return (value: Value) => {
+          clearTimeout(timer);
+          how(value);
+        };
+      };
+      this.asked.push({ resolve: settle(resolve), reject: settle(reject) });
+      this.webSocket.send(JSON.stringify({ id: this.nextId, ...question }));
+      this.nextId += 1;
+    });
+  }
+
+  /**
+   * Asks for events and hands each to `onEvent`; resolves when `signal` says stop, rejects when the
+   * channel ends.
+   */
+  async watch(
+    seconds: number,
+    onEvent: (event: StatsEvent) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    this.onEvent = onEvent;
+    orThrow(await this.ask({ op: 'watch', seconds }));
+    await new Promise<void>((resolve, reject) => {
+      if (signal.aborted) return resolve();
+      this.onEnd = reject;
+      signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+  }
+
+  close(): void {
+    this.onEnd = undefined;
+    this.webSocket.close();
+    setTimeout(() => this.webSocket.terminate(), 500).unref();
+  }
+
+  private receive(text: string): void {
+    const body = parseObject(text);
+    if (body === null) {
+      this.fail(notFantail(this.url));
+    } else if (body.event === 'stats') {
+      // here and below: the server's own type, made by the same program
+      this.onEvent?.({ text, stats: body as unknown as Stats });
+    } else {
+      this.asked.shift()?.resolve({ text, body: body as Reply['body'] });
+    }
+  }
+
+  private fail(error: Failure): void {
+    for (const { reject } of this.asked.splice(0)) reject(error);
+    this.onEnd?.(error);
+  }
+}
+
+/** Connects; the token goes in the header, so that a wrong one is refused at once. */
+export function connect(flags: ClientFlags): Promise<Client> {
+  const url = controlUrl(flags.control ?? CONTROL_DEFAULT);
+  const token = flags.tokenFile === undefined ? null : readToken(flags.tokenFile);
+  const webSocket = new WebSocket(url, {
+    handshakeTimeout: CONNECT_TIMEOUT_MS,
+    maxPayload: FRAME_SIZE_MAX,
+    perMessageDeflate: false,
+    ...(token === null ? {} : { headers: { Authorization: `Bearer ${token}` } }),
+  });
+  return new Promise((resolve, reject) => {
+    webSocket.once('open', () => resolve(new Client(webSocket, url)));
+    webSocket.once('error', (error: NodeJS.ErrnoException) => reject(connectFailure(error, url)));
+    webSocket.once('unexpected-response', (_, response) => {
+      webSocket.removeAllListeners('error');
+      // terminate() says that it ended before it was open, which is known
+      webSocket.on('error', () => {});
+      void refusalOf(response, url, flags.tokenFile).then((failure) => {
+        webSocket.terminate();
+        reject(failure);
+      });
+    });
+  });
+}
+
+/** Connects, does `work`, and closes whatever happens. */
+export async function withClient<Result>(
+  flags: ClientFlags,
+  work: (client: Client) => Promise<Result>,
+): Promise<Result> {
+  const client = await connect(flags);
+  try {
+    return await work(client);
+  } finally {
+    client.close();
+  }
+}
+
+/** The reply's fields, or a Failure with the server's own sentence. */
+export function orThrow(reply: Reply): { ok: true; [key: string]: unknown } {
+  if (reply.body.ok) return reply.body;
+  const { code, message } = reply.body.error;
+  if (code === 'UNAUTHORIZED')
+    throw new Failure('the control port wants a token; give it with --token-file F');
+  throw new Failure(`${message} (${code})`);
+}
+
+/** True where a fantail answers on that port, whatever it answers. */
+export function isFantail(address: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const asked = httpRequest({ host: address, port, path: '/', timeout: 1000 }, (response) => {
+      response.resume();
+      resolve(response.headers.server === 'fantail');
+    });
+    asked.once('timeout', () => asked.destroy());
+    asked.once('error', () => resolve(false));
+    asked.end();
+  });
+}
+
+function controlUrl(text: string): string {
+  const example = `such as ${CONTROL_DEFAULT}`;
+  if (!/^ws:\/\//.test(text))
+    throw new UsageError(`--control takes ws://host:port, ${example}, not '${text}'`);
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch {
+    throw new UsageError(`--control '${text}' is not an address, ${example}`);
+  }
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '' || url.username !== '') {
+    throw new UsageError(
+      `--control takes ws://host:port and nothing after it, ${example}, not '${text}'`,
+    );
+  }
+  return `ws://${url.host}`;
+}
+
+function connectFailure(error: NodeJS.ErrnoException, url: string): Failure {
+  if (error.code === 'ECONNREFUSED') {
+    const cure =
+      'start it with: fantail up <interface> <listen_ip> <listen_port>, or name another with --control';
+    return new Failure(`nothing listens at ${url}; ${cure}`, error.code);
+  }
+  if (/timed out/.test(error.message) || error.code === 'ETIMEDOUT') {
+    return new Failure(
+      `${url} does not answer; check the address given with --control`,
+      'ETIMEDOUT',
+    );
+  }
+  // no code, or one of the HTTP parser: something else speaks there
+  if (error.code === undefined || error.code.startsWith('HPE_')) return notFantail(url);
+  return new Failure(
+    `cannot reach ${url}: ${error.message}; check the address given with --control`,
+    error.code,
+  );
+}
+
+function notFantail(url: string): Failure {
+  return new Failure(
+    `what answers at ${url} is not a fantail control port; give another one with --control`,
+  );
+}
+
+/** The sentence in the body of an HTTP refusal. */
+async function refusalOf(
+  response: IncomingMessage,
+  url: string,
+  tokenFile: string | undefined,
+): Promise<Failure> {
+  if (response.headers.server !== 'fantail') return notFantail(url);
+  if (response.statusCode === 401)
+    return new Failure(`${url} refuses the token in ${tokenFile ?? '(none)'}`);
+  let body = '';
+  response.setEncoding('utf8');
+  try {
+    for await (const chunk of response) {
+      body += String(chunk);
+      if (body.length > 4096) break;
+    }
+  } catch {
+    // cut off: what has come is said
+  }
+  return new Failure(
+    `${url} refuses: ${body.trim().replace(/^fantail: /, '') || `HTTP ${response.statusCode}`}`,
+  );
+}
+
+function parseObject(text: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
+    return isObject ? (value as Record<string, unknown>) : null; // just checked
+  } catch {
+    return null;
+  }
+}

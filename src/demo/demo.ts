@@ -1,0 +1,335 @@
+/**
+ * `fantail demo`: a feed, a replicator and three subscribers on a virtual link, and a live view of
+ * what arrives.
+ *
+ * Opens in order: scene (namespaces and link), listeners and feed at the far end, replicator,
+ * control channel; shows one view a second until Ctrl-C, a signal or --seconds; closes in reverse,
+ * whatever happened. The scene is closed once more, synchronously, as the process exits. Called by
+ * main.ts.
+ */
+import { createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { integerOf } from '../cli/arguments.js';
+import { type Client, connect, orThrow } from '../control/client.js';
+import type { Stats, SubscriberRow } from '../control/protocol.js';
+import { Failure, messageOf, UsageError } from '../domain/errors.js';
+import { membersOf } from '../memory/layout.js';
+import { Feed, Listener, ReplicatorProcess } from './helpers.js';
+import { type FeedReport, monotonicMs, type Snapshot } from './messages.js';
+import { openScene, type Place, type Scene } from './scene.js';
+import { Screen, type SubscriberView, type View } from './table.js';
+
+/** Raw strings from the command line. */
+export interface DemoFlags {
+  layout?: string;
+  mode?: string;
+  rate?: string;
+  seconds?: string;
+  json?: boolean;
+}
+
+interface DemoOptions {
+  readonly layout: string | null;
+  readonly mode: string | null;
+  readonly rate: number;
+  /** Infinity: until somebody ends it. */
+  readonly seconds: number;
+  readonly asJson: boolean;
+}
+
+const RATE_DEFAULT = 1000;
+/** Above this, Node's own sockets at both ends are what is measured. */
+const RATE_MAX = 50_000;
+const SECONDS_MAX = 86_400;
+const CONTROL_PORT_FIRST = 12345;
+const CONTROL_PORTS_TRIED_MAX = 100;
+const STARTS_MAX = 5;
+/** Listeners that the demo subscribes by itself; the one after them is left to the user. */
+const SUBSCRIBED_COUNT = 3;
+const VIEW_MS = 1000;
+/** A packet that was sent this long ago should have arrived: views count up to there. */
+const SETTLE_MS = 200;
+const NEIGHBOURS_MS_MAX = 2000;
+
+function oneOf(flag: string, text: string | undefined, allowed: readonly string[]): string | null {
+  if (text === undefined || allowed.includes(text)) return text ?? null;
+  throw new UsageError(`${flag} must be one of ${allowed.join(', ')}, not '${text}'`);
+}
+
+/** Checks the flags; throws UsageError. */
+export function demoOptions(flags: DemoFlags): DemoOptions {
+  return {
+    layout: oneOf('--layout', flags.layout, ['auto', ...membersOf('layout')]),
+    mode: oneOf('--mode', flags.mode, ['auto', ...membersOf('mode')]),
+    rate: integerOf('--rate', flags.rate ?? String(RATE_DEFAULT), { min: 1, max: RATE_MAX }),
+    seconds:
+      flags.seconds === undefined
+        ? Number.POSITIVE_INFINITY
+        : integerOf('--seconds', flags.seconds, { min: 1, max: SECONDS_MAX }),
+    asJson: flags.json === true,
+  };
+}
+
+function isFreePort(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
+}
+
+/** The first TCP port of the loopback that is free, from the default control port on. */
+async function freeControlPort(): Promise<number> {
+  for (let port = CONTROL_PORT_FIRST; port < CONTROL_PORT_FIRST + CONTROL_PORTS_TRIED_MAX; port++)
+    if (await isFreePort(port)) return port;
+  throw new Failure(
+    `no TCP port from ${CONTROL_PORT_FIRST} on is free on 127.0.0.1; end what holds them`,
+  );
+}
+
+/** What was opened, closed in reverse. */
+class Opened {
+  readonly #closers: (() => Promise<void> | void)[] = [];
+
+  add<Thing extends { close(): Promise<void> | void }>(thing: Thing): Thing {
+    this.#closers.push(() => thing.close());
+    return thing;
+  }
+
+  async close(): Promise<void> {
+    const faults: unknown[] = [];
+    for (let closer = this.#closers.pop(); closer !== undefined; closer = this.#closers.pop()) {
+      try {
+        await closer();
+      } catch (thrown) {
+        faults.push(thrown); // the others are closed all the same
+      }
+    }
+    if (faults.length > 0) throw faults[0];
+  }
+}
+
+/** Why the demo ends: by wish (null) or with a sentence. */
+type Ending = { readonly failure: string | null };
+
+interface Running {
+  readonly options: DemoOptions;
+  readonly scene: Scene;
+  readonly screen: Screen;
+  readonly control: string;
+  readonly client: Client;
+  readonly listeners: readonly Listener[];
+  readonly feed: Feed;
+  readonly beganMs: number;
+}
+
+/** What a view needs of the one before it. */
+interface Before {
+  readonly atMs: number;
+  readonly sent: number;
+  readonly received: readonly number[];
+}
+
+async function subscribe(client: Client, listeners: readonly Listener[]): Promise<void> {
+  for (const { ip, port } of listeners.map((listener) => listener.place))
+    orThrow(await client.ask({ op: 'add', ip, port }));
+  // The feed begins when the MAC address of each is known, so that none owes its first packets to
+  // the kernel's help.
+  const deadline = Date.now() + NEIGHBOURS_MS_MAX;
+  while (Date.now() < deadline) {
+    const { subscribers } = orThrow(await client.ask({ op: 'list' })) as unknown as {
+      subscribers: SubscriberRow[];
+    };
+    if (subscribers.every((row) => row.state === 'live')) return;
+    await sleep(50);
+  }
+}
+
+/** The replicator's account; null if it does not answer, which the view says. */
+async function askStats(client: Client): Promise<Stats | null> {
+  const late = sleep(VIEW_MS, null, { ref: false });
+  const asked = client.ask({ op: 'stats' }).then((reply) => orThrow(reply) as unknown as Stats);
+  return await Promise.race([asked.catch(() => null), late]);
+}
+
+function subscriberState(
+  place: Place,
+  stats: Stats | null,
+  account: Snapshot | null,
+): SubscriberView['state'] {
+  if (account === null) return 'silent';
+  const isServed =
+    stats?.subscribers.some((row) => row.ip === place.ip && row.port === place.port) ?? true;
+  if (account.received === 0) return 'waiting';
+  return isServed ? 'receiving' : 'removed';
+}
+
+/** Collects one view: everybody is asked about the packets up to the same one. */
+async function look(
+  running: Running,
+  report: FeedReport,
+  before: Before,
+  isFinal: boolean,
+): Promise<View> {
+  const { listeners, scene, control, client } = running;
+  const [stats, ...accounts] = await Promise.all([
+    askStats(client),
+    ...listeners.map((listener) => listener.snapshot(report.sent - 1)),
+  ]);
+  const seconds = Math.max((report.atMs - before.atMs) / 1000, 0.001);
+  const subscribers = listeners.map((listener, index): SubscriberView => {
+    const account = accounts[index] ?? null;
+    const state = subscriberState(listener.place, stats, account);
+    const rate = Math.max((account?.received ?? 0) - (before.received[index] ?? 0), 0) / seconds;
+    // What passed while it was not subscribed is no loss: its account begins anew when it is added
+    // again.
+    if (state === 'removed' && rate === 0) listener.restart(null);
+    return { ...listener.place, state, rate, account };
+  });
+  const feed = {
+    rate: (report.sent - before.sent) / seconds,
+    sent: report.sent,
+    refused: report.refused,
+  };
+  const elapsed = (monotonicMs() - running.beganMs) / 1000;
+  return { seconds: Math.round(elapsed), isFinal, scene, control, stats, feed, subscribers };
+}
+
+/** The newest report that is old enough for its packets to have arrived. */
+function settledReport(feed: Feed): FeedReport | undefined {
+  const oldEnough = monotonicMs() - SETTLE_MS;
+  return feed.reports.findLast((report) => report.atMs <= oldEnough);
+}
+
+/** One view a second until the demo is to end, then a last one with everything in it. */
+async function watch(running: Running, ending: Promise<Ending>): Promise<void> {
+  const { options, feed, screen } = running;
+  let before: Before = { atMs: running.beganMs, sent: 0, received: [] };
+  let ended: Ending | null = null;
+  const noteEnd = ending.then((why) => {
+    ended = why;
+  });
+  for (let turn = 1; turn <= options.seconds; turn++) {
+    const untilMs = running.beganMs + turn * VIEW_MS - monotonicMs();
+    await Promise.race([sleep(Math.max(untilMs, 0), null, { ref: false }), noteEnd]);
+    if (ended !== null || turn === options.seconds) break;
+    const report = settledReport(feed);
+    if (report === undefined || report.atMs <= before.atMs) continue;
+    const view = await look(running, report, before, false);
+    if (ended !== null) break;
+    screen.show(view);
+    const received = view.subscribers.map((row) => row.account?.received ?? 0);
+    before = { atMs: report.atMs, sent: report.sent, received };
+  }
+  const why = ended as Ending | null; // assigned in a callback, which the compiler does not see
+  if (why !== null && why.failure !== null) throw new Failure(why.failure);
+  const last = await feed.stop();
+  if (last === null) throw new Failure('the feed of the demo has ended; run the demo again');
+  await sleep(SETTLE_MS);
+  screen.show(await look(running, last, before, true));
+}
+
+/** All of them, or the first failure once none is under way any more. */
+async function whole<Thing>(things: readonly Promise<Thing>[]): Promise<Thing[]> {
+  await Promise.allSettled(things);
+  return await Promise.all(things);
+}
+
+/**
+ * Resolves at the first signal; later ones are part of the same wish (npm and the terminal both
+ * send them).
+ */
+function onSignal(): { readonly signalled: Promise<Ending>; close(): void } {
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  let handle: () => void = () => undefined;
+  const signalled = new Promise<Ending>((resolve) => {
+    handle = () => resolve({ failure: null });
+  });
+  for (const signal of signals) process.on(signal, handle);
+  const close = () => {
+    for (const signal of signals) process.off(signal, handle);
+  };
+  return { signalled, close };
+}
+
+/**
+ * Starts it on the first free control port; another demo may take that first, and then the next one
+ * is tried.
+ */
+async function startReplicator(
+  options: DemoOptions,
+  scene: Scene,
+  screen: Screen,
+): Promise<ReplicatorProcess> {
+  const { mode, layout } = options;
+  const onLine = (line: string) => screen.note(`replicator: ${line}`);
+  for (let tries = 1; ; tries++) {
+    const controlPort = await freeControlPort();
+    try {
+      return await ReplicatorProcess.start({ scene, controlPort, mode, layout, onLine });
+    } catch (thrown) {
+      if (tries === STARTS_MAX || (await isFreePort(controlPort))) throw thrown;
+    }
+  }
+}
+
+/** Opens everything in order; what was opened is in `opened` even if the next thing fails. */
+async function open(
+  options: DemoOptions,
+  opened: Opened,
+  ending: Promise<Ending>[],
+): Promise<Running | null> {
+  const screen = new Screen(process.stdout, options.asJson);
+  const scene = opened.add(await openScene());
+  process.once('exit', () => scene.close());
+  if (scene.kind === 'loopback') {
+    screen.note(
+      `no virtual link (${scene.reason}): showing socket mode over loopback; AF_XDP needs root`,
+    );
+  }
+  const starting = [
+    startReplicator(options, scene, screen).then((replicator) => opened.add(replicator)),
+    Feed.start(scene, options.rate).then((feed) => opened.add(feed)),
+    whole(
+      scene.listeners.map((place) => Listener.start(scene, place).then((one) => opened.add(one))),
+    ),
+  ] as const;
+  // Nothing is closed before all have settled, or a late one would stay open; hence also a signal
+  // waits here.
+  const settled = Promise.allSettled(starting);
+  const isEarly = await Promise.race([
+    Promise.race(ending).then(() => true),
+    settled.then(() => false),
+  ]);
+  await settled;
+  const [replicator, feed, listeners] = await Promise.all(starting);
+  if (isEarly) return null;
+  process.once('exit', () => replicator.closeNow());
+  ending.push(
+    replicator.ended.then((how) => ({ failure: `the replicator ended by itself (${how})` })),
+  );
+  const control = `ws://127.0.0.1:${replicator.controlPort}`;
+  const client = opened.add(await connect({ control }));
+  const subscribed = listeners.slice(0, SUBSCRIBED_COUNT);
+  await subscribe(client, subscribed);
+  for (const listener of subscribed) listener.restart(0);
+  feed.begin();
+  return { options, scene, screen, control, client, listeners, feed, beganMs: monotonicMs() };
+}
+
+/** Runs the demo until it is ended; throws UsageError and Failure. */
+export async function demo(flags: DemoFlags): Promise<void> {
+  const options = demoOptions(flags);
+  const opened = new Opened();
+  const signals = opened.add(onSignal());
+  const ending = [signals.signalled];
+  try {
+    const running = await open(options, opened, ending);
+    if (running !== null) await watch(running, Promise.race(ending));
+  } catch (thrown) {
+    if (thrown instanceof Failure || thrown instanceof UsageError) throw thrown;
+    throw new Failure(`the demo could not run: ${messageOf(thrown)}`);
+  } finally {
+    await opened.close();
+  }
+}

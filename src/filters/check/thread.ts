@@ -1,0 +1,20 @@
+/** The thread of filter-check.ts: one module, one verdict. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { FantailError } from '../../domain/errors.js';
+import { checkModule, loadFilter } from '../module.js';
+import type { Verdict } from './process.js';
+import { Samples } from './samples.js';
+
+async function verdictOf(bytes: Uint8Array): Promise<Verdict> {
+  try {
+    await checkModule(bytes);
+    const { abi, state } = loadFilter(bytes, new Samples().memory);
+    return { abi, state };
+  } catch (error) {
+    if (error instanceof FantailError) return { code: error.code, message: error.message };
+    throw error;
+  }
+}
+
+const { bytes } = workerData as { bytes: Uint8Array }; // from filter-check.ts
+parentPort?.postMessage(await verdictOf(bytes));

@@ -1,0 +1,188 @@
+/**
+ * Where filters are loaded, used, looked up, unloaded, and taken out of use. Turns what the control
+ * channel asks, and what the supervisor's looks find (pulse.ts), into changes of the registry
+ * (filters.ts), orders to the workers (data-plane.ts) and a new subscriber table (publisher.ts), in
+ * that order: a table never names a slot that a worker has not filled.
+ *
+ *     load:      check → place → every worker has it → name, publish        one at a time
+ *     condemn:   whoever used it goes back to what it had → publish
+ *     sweep:     slots that nobody holds any more → emptied
+ */
+
+import type { FilterInfo, FilterRow, FilterStats } from '../control/protocol.js';
+import { counted, FantailError, messageOf } from '../domain/errors.js';
+import type { FilterCounter } from '../memory/arena.js';
+import { limits } from '../memory/layout.js';
+import type { DataPlane } from '../processes/data-plane.js';
+import type { Publisher } from '../subscribers/publisher.js';
+import type { SubscriberTable } from '../subscribers/table.js';
+import { log } from '../terminal/log.js';
+import { checkFilter } from './check/process.js';
+import type { FilterModule, Filters, Rollback } from './registry.js';
+
+export interface FilterDeskOptions {
+  readonly filters: Filters;
+  readonly plane: DataPlane;
+  readonly table: SubscriberTable;
+  readonly publisher: Publisher;
+}
+
+export class FilterDesk {
+  /** The end of the last load: one at a time. */
+  private lastLoad: Promise<unknown> = Promise.resolve();
+  private isSweeping = false;
+
+  constructor(private readonly options: FilterDeskOptions) {}
+
+  // -- what may be asked --------------------------------------------------------------------------
+
+  load(name: string, bytes: Uint8Array): Promise<FilterInfo> {
+    this.options.filters.checkName(name);
+    const loading = this.lastLoad.then(() => this.loadNow(name, bytes));
+    this.lastLoad = loading.catch(() => {});
+    return loading;
+  }
+
+  private async loadNow(name: string, bytes: Uint8Array): Promise<FilterInfo> {
+    const { filters, plane } = this.options;
+    const facts = await checkFilter(bytes);
+    const module = filters.place(name, bytes, facts);
+    try {
+      await plane.loadFilter(module);
+    } catch (error) {
+      // a worker that missed it gets none at its next start
+      await plane.dropFilter(module.slot).catch(() => {});
+      filters.forget(module);
+      throw error;
+    }
+    filters.name(module);
+    await this.publish();
+    return this.info(name);
+  }
+
+  async use(
+    name: string,
+    param: Uint8Array,
+    to: { ip: string; port: number } | null,
+  ): Promise<number> {
+    const { filters, table } = this.options;
+    if (param.length > limits.PARAM_SIZE)
+      throw new FantailError(
+        'BAD_REQUEST',
+        `param has ${param.length} bytes; a filter takes at most ${limits.PARAM_SIZE}`,
+      );
+    const holder = to === null ? null : table.find(to.ip, to.port);
+    if (holder === undefined)
+      throw new FantailError('NOT_FOUND', `${to?.ip}:${to?.port} is not subscribed; add it first`);
+    filters.use(name, param, holder);
+    await this.publish();
+    return holder === null ? table.size : 1;
+  }
+
+  async unload(name: string): Promise<void> {
+    this.options.filters.unload(name);
+    await this.publish();
+    await this.sweep();
+  }
+
+  list(): FilterRow[] {
+    return this.options.filters
+      .named()
+      .map(({ name, module, rollback }) => this.row(name, module, rollback));
+  }
+
+  info(name: string): FilterInfo {
+    const { filters } = this.options;
+    const named = filters.named().find((each) => each.name === name);
+    if (named === undefined) filters.find(name); // throws
+    const { module = null, rollback = null } = named ?? {};
+    const count = (counter: FilterCounter) => (module === null ? 0 : this.count(module, counter));
+    const timedJobs = count('timed_jobs');
+    return {
+      ...this.row(name, module, rollback),
+      slot: module?.slot ?? null,
+      state: module !== null && module.state !== 0,
+      cost_ns: timedJobs === 0 ? null : Math.round((10 * count('timed_ns')) / timedJobs) / 10,
+      calls: count('calls'),
+      jobs: count('jobs'),
+      verdicts: { send: count('sent'), drop: count('dropped') },
+      faults: { trap: count('traps'), bad_answer: count('bad_answers'), too_big: count('too_big') },
+    };
+  }
+
+  /** For `stats`. */
+  stats(): FilterStats {
+    const { filters } = this.options;
+    return {
+      loaded: filters.named().map(({ name, module }) => ({
+        name,
+        hash: module?.hash ?? null,
+        traps: module === null ? 0 : this.count(module, 'traps'),
+        bad_answers: module === null ? 0 : this.count(module, 'bad_answers'),
+      })),
+      rollbacks: [...filters.rollbacks],
+    };
+  }
+
+  private row(name: string, module: FilterModule | null, rollback: Rollback | null): FilterRow {
+    const { filters } = this.options;
+    return {
+      name,
+      status: module === null ? 'rolled_back' : 'ready',
+      hash: module?.hash ?? rollback?.hash ?? '',
+      size: module?.bytes.length ?? 0,
+      abi: module?.abi ?? 0,
+      subscribers: module === null ? 0 : filters.users(module),
+      default: module !== null && filters.newcomers.filter.module === module,
+      rollback:
+        rollback === null
+          ? null
+          : { hash: rollback.hash, reason: rollback.reason, at_ms: rollback.at_ms },
+    };
+  }
+
+  private count(module: FilterModule, counter: FilterCounter): number {
+    return this.options.plane.arena.filterCount(module, counter);
+  }
+
+  /** Answers once every worker follows. */
+  private publish(): Promise<void> {
+    this.options.table.touch();
+    return this.options.publisher.applied();
+  }
+
+  // -- what misbehaves, and what is left over -----------------------------------------------------
+
+  /** Takes a module out of use: everybody who has it goes back to what was there before. */
+  condemn(module: FilterModule, reason: string): void {
+    const { filters, plane, publisher, table } = this.options;
+    if (!filters.isLive(module)) return; // it was, and is on its way out
+    const users = filters.users(module);
+    const older = filters.condemn(module, reason);
+    const whither = older === null ? 'what they had before' : `the ${module.name} before it`;
+    log.error(
+      `filter ${module.name} (sha256 ${module.hash.slice(0, 12)}) is rolled back: ${reason}; ` +
+        `${counted(users, 'subscriber')} of it went back to ${whither}`,
+    );
+    plane.substituteFilter(module.slot, filters.substitute(module));
+    table.touch();
+    publisher.pump();
+  }
+
+  /** Empties slots that nobody holds, once no worker follows a table that may name them. */
+  async sweep(): Promise<void> {
+    const { filters, plane, table } = this.options;
+    if (this.isSweeping || table.wanted > table.followed()) return;
+    this.isSweeping = true;
+    try {
+      for (const module of filters.unheld()) {
+        await plane.dropFilter(module.slot);
+        filters.forget(module);
+      }
+    } catch (error) {
+      log.warn(`a filter's slot is not free yet: ${messageOf(error)}`);
+    } finally {
+      this.isSweeping = false;
+    }
+  }
+}

@@ -1,0 +1,299 @@
+/**
+ * The typed face of the native addon, and the only place that requires the .node file.
+ *
+ * Everything that Node cannot do itself is here: sockets made in another network namespace, file
+ * descriptors passed over Unix sockets, rtnetlink, BPF maps, shared mappings. Every function checks
+ * its arguments (wrong ones throw a TypeError, a programmer error); a refused system call throws an
+ * Error whose `code` is the errno's name.
+ *
+ * A descriptor that a function returns belongs to the caller, who closes it with `fs.closeSync`.
+ * All descriptors are close-on-exec. A namespace (`netns`) is a name under /run/netns, or null for
+ * the caller's own; it is entered on a thread that ends with the call, so the calling process never
+ * leaves its own namespace.
+ */
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+/** An IPv4 address of an interface and the length of its subnet's prefix. */
+export interface Address {
+  readonly ip: string;
+  readonly prefix: number;
+}
+
+/** What an interface is at this moment. */
+export interface Interface {
+  readonly index: number;
+  /** Bytes of the largest IP packet. */
+  readonly mtu: number;
+  /**
+   * Six bytes as `02:00:00:00:00:01`; zeros on a loopback; empty on a device without a link layer.
+   */
+  readonly mac: string;
+  /** Switched on, and its carrier is there. */
+  readonly up: boolean;
+  readonly addresses: readonly Address[];
+  /** Active channels that receive (ethtool: combined + rx); 1 where the driver does not say. */
+  readonly rx_queues: number;
+  /** Active channels that transmit (ethtool: combined + tx); 1 where the driver does not say. */
+  readonly tx_queues: number;
+  /** The driver's name as ethtool gives it, or an empty string. */
+  readonly driver: string;
+  readonly loopback: boolean;
+}
+
+export interface UdpOptions {
+  readonly ip: string;
+  readonly port: number;
+  /** Bind to this interface (SO_BINDTODEVICE); null binds to none. */
+  readonly device: string | null;
+  /**
+   * Attach a filter that refuses every datagram: the socket keeps its port from drawing ICMP
+   * errors, and queues nothing.
+   */
+  readonly drop: boolean;
+  /** SO_REUSEPORT: several sockets of one user may hold the same address and port. */
+  readonly reuse: boolean;
+}
+
+/** A message taken from a SOCK_SEQPACKET socket, with the descriptors that came along. */
+export interface Message {
+  readonly text: string;
+  readonly fds: number[];
+}
+
+/** A connection that was accepted, and who made it (SO_PEERCRED). */
+export interface Peer {
+  readonly fd: number;
+  readonly uid: number;
+  readonly pid: number;
+}
+
+export interface Watch {
+  /**
+   * Stops the callbacks; the descriptor stays open and may be closed after. Closing twice is fine.
+   */
+  close(): void;
+}
+
+/** XDP_STATISTICS of one AF_XDP socket. */
+export interface XskStatistics {
+  readonly rx_dropped: number;
+  readonly rx_invalid_descs: number;
+  readonly tx_invalid_descs: number;
+  readonly rx_ring_full: number;
+  readonly rx_fill_ring_empty_descs: number;
+  readonly tx_ring_empty_descs: number;
+}
+
+export interface XdpProgram {
+  readonly id: number;
+  readonly mode: 'native' | 'generic' | 'offload';
+}
+
+/** The kernel's states of a neighbour (NUD_*), and `none`. */
+export type NeighbourState =
+  | 'none'
+  | 'incomplete'
+  | 'reachable'
+  | 'stale'
+  | 'delay'
+  | 'probe'
+  | 'failed'
+  | 'noarp'
+  | 'permanent';
+
+/** An IPv4 neighbour of one interface. */
+export interface Neighbour {
+  readonly ip: string;
+  readonly mac: Uint8Array | null;
+  readonly state: NeighbourState;
+}
+
+/**
+ * What rtnetlink told since the last look. `overrun`: some of it was lost, everything is to be read
+ * again.
+ */
+export type NetlinkEvent =
+  | ({ readonly kind: 'neighbour'; readonly index: number; readonly deleted: boolean } & Neighbour)
+  | { readonly kind: 'route' }
+  | {
+      readonly kind: 'link';
+      readonly index: number;
+      readonly deleted: boolean;
+      readonly up: boolean;
+      readonly mtu: number;
+      readonly mac: string;
+    }
+  | ({ readonly kind: 'address'; readonly index: number; readonly deleted: boolean } & Address)
+  | { readonly kind: 'overrun' };
+
+/** The supervisor's half of the addon. */
+export interface Supervisor {
+  /** Throws ENODEV if there is no such interface. */
+  describeInterface(netns: string | null, name: string): Interface;
+  /** The XDP program on an interface, ours or another's. */
+  xdpProgramOn(netns: string | null, name: string): XdpProgram | null;
+
+  /** A UDP socket that sends with TTL 64 and DF and never blocks. */
+  openUdp(netns: string | null, options: UdpOptions): number;
+  /** Fixes the destination; may be called again with another. */
+  connectUdp(fd: number, ip: string, port: number): void;
+  /** Dissolves the destination (AF_UNSPEC). Address, port and device stay. */
+  disconnectUdp(fd: number): void;
+  /**
+   * Bytes that the kernel still holds for sending, those that wait for a neighbour among them
+   * (SIOCOUTQ).
+   */
+  udpQueued(fd: number): number;
+  /** Takes one datagram, waiting up to so long: its whole length, or -1 if none came. */
+  receiveUdp(fd: number, into: Uint8Array, waitUs: number): number;
+  /**
+   * Room for unread datagrams, past net.core.rmem_max with CAP_NET_ADMIN; returns the bytes
+   * granted.
+   */
+  setReceiveBuffer(fd: number, bytes: number): number;
+  /** What is longer than the MTU leaves in fragments, without DF. */
+  allowFragments(fd: number): void;
+
+  /** Two ends of a SOCK_SEQPACKET connection. */
+  socketPair(): [number, number];
+  /**
+   * Sends 1 byte to 64 KiB of UTF-8 and at most 250 descriptors as one message; EAGAIN if the other
+   * side does not read.
+   */
+  sendMessage(fd: number, text: string, fds: readonly number[]): void;
+  /** Takes one message; null if there is none yet, `closed` when the other end is gone. */
+  receiveMessage(fd: number): Message | 'closed' | null;
+  /** An unbound SOCK_SEQPACKET Unix socket of that namespace. */
+  openAbstract(netns: string | null): number;
+  /** Takes an abstract name and listens; false if somebody has it. */
+  bindAbstract(fd: number, name: string): boolean;
+  /** Connects to an abstract name; false if nobody has it. */
+  connectAbstract(fd: number, name: string): boolean;
+  /** The user at the other end of a connected socket (SO_PEERCRED). */
+  peerUid(fd: number): number;
+  /** Accepts one connection, or null if none waits. */
+  acceptPeer(fd: number): Peer | null;
+
+  /** Calls back on the event loop while the descriptor is readable, hung up or in error. */
+  watchFd(fd: number, callback: () => void): Watch;
+  /** A non-blocking eventfd with the value 0. */
+  eventFd(): number;
+  /** Adds 1 to an eventfd. */
+  signal(fd: number): void;
+
+  /** Effective capabilities by name: CAP_NET_ADMIN … */
+  capabilities(): string[];
+  /** This thread and what it starts can gain no privileges any more (PR_SET_NO_NEW_PRIVS). */
+  noNewPrivileges(): void;
+
+  /** The whole file, shared and writable. The mapping lasts as long as the process. */
+  mapArena(fd: number): ArrayBuffer;
+
+  feedSet(feeds: number, queue: number, ip: string, port: number): void;
+  /** Deleting a feed that is not there is fine. */
+  feedDelete(feeds: number, queue: number, ip: string, port: number): void;
+  /** Frames by `enum verdict`, summed over the CPUs. */
+  readVerdicts(verdicts: number, queue: number): number[];
+  xskStatistics(fd: number): XskStatistics;
+
+  /** An rtnetlink socket for requests. */
+  openNetlink(netns: string | null): number;
+  /**
+   * An rtnetlink socket that is told of changes to neighbours, routes, links and IPv4 addresses.
+   */
+  openNetlinkEvents(netns: string | null): number;
+  /** What has happened, oldest first; at most 1024 events a call. */
+  readNetlinkEvents(fd: number): NetlinkEvent[];
+  /**
+   * The next hop out of that interface: the gateway's address, or `ip` itself if it is on the link;
+   * null without a route. `source` matters where rules choose a table by it (several network cards
+   * in one cloud subnet).
+   */
+  lookUpRoute(fd: number, index: number, ip: string, source: string | null): string | null;
+  listNeighbours(fd: number, index: number): Neighbour[];
+  /**
+   * Lets the kernel ask for this neighbour (NTF_USE). Needs CAP_NET_ADMIN. Not for permanent
+   * entries.
+   */
+  probeNeighbour(fd: number, index: number, ip: string): void;
+}
+
+/** What a TX worker inherits, as numbers in its own process. It closes none of them. */
+export interface WorkerDescriptors {
+  readonly arena: number;
+  readonly worker: number;
+  /** Inline: the receiving sockets of its queues; split: none. */
+  readonly rx: readonly number[];
+  /** The transmitting socket of its queue. */
+  readonly tx: number;
+  /** Its own eventfd, and that of each worker. */
+  readonly wake: number;
+  readonly workerWakes: readonly number[];
+  readonly kernelSockets: readonly number[];
+}
+
+/** Where a filter's memory stands in a worker. */
+export interface FilterPlace {
+  /** Of FILTERS_MAX. */
+  readonly slot: number;
+  /** The module's number: another one counts from zero. */
+  readonly module: number;
+  /** The block of state that it keeps, or null; another owner's starts from zeros. */
+  readonly block: number | null;
+  readonly owner: number;
+}
+
+/** The data path's half of the addon: one worker a process, attached until the process ends. */
+export interface DataPath {
+  /**
+   * Maps the arena and the rings and finishes what a predecessor had committed. `calls`: as large
+   * as `struct filter_calls`; wait() writes there. Returns the bytes that a filter's memory needs.
+   */
+  attachWorker(descriptors: WorkerDescriptors, calls: Uint32Array): number;
+  /**
+   * Lays the arena over the pages of a WebAssembly.Memory; its read-only pages trap an ordinary
+   * store.
+   */
+  overlayWindow(memory: ArrayBuffer, place: FilterPlace): void;
+  /**
+   * User nobody, no capabilities, no_new_privs. Everything that is read from files must be loaded
+   * before.
+   */
+  dropPrivileges(): void;
+  pinToCpu(cpu: number): void;
+  /** Waits for the next burst, for orders, or for the end: `calls` says which. */
+  wait(): void;
+  /** Sends what the filters have answered. */
+  finish(): void;
+  /** In a timed burst: that call has returned. */
+  called(call: number): void;
+  /**
+   * After a trap in that call: the first of its jobs to go on with. The one that trapped stays
+   * without an answer.
+   */
+  trapped(call: number): number;
+  /** The supervisor's orders up to that one are carried out. */
+  ordersDone(number: number): void;
+  /**
+   * Copies one row (16 words) that a stage writes, none of its commits in between; false if it
+   * never stood still.
+   */
+  readConsistent(arena: ArrayBuffer, state: number, source: number, words: BigUint64Array): boolean;
+  /** The version of the arena's description that the addon was compiled with. */
+  layoutVersion(): number;
+}
+
+const file = fileURLToPath(new URL('../../../native/build/Release/fantail.node', import.meta.url));
+
+function load(): Supervisor & DataPath {
+  try {
+    // what addon.cpp exports, held to this by the tests
+    return createRequire(import.meta.url)(file) as Supervisor & DataPath;
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`the native addon does not load (${reason}); run: npm run build`, { cause });
+  }
+}
+
+export const addon: Supervisor & DataPath = load();

@@ -1,0 +1,191 @@
+/**
+ * The supervisor's view of the arena: where things are (from its header), its own words, and reads
+ * of everybody's.
+ *
+ * The supervisor writes `control` and the subscriber tables and nothing else.
+ */
+
+import { Failure } from '../domain/errors.js';
+import { addon } from './addon.js';
+import { layoutVersion, limits, membersOf, offsetOf, structOf } from './layout.js';
+
+const HEADER = 'arena_header';
+
+/** One row of words as read_consistent of the addon copies it. */
+const ROW_WORDS = 16;
+/**
+ * How often a row is read again while its stage is in the middle of a commit, and the pause
+ * between.
+ */
+const CONSISTENT_TRIES = 50;
+const CONSISTENT_WAIT_MS = 2;
+/** Nobody ever wakes it. */
+const SLEEPER = new Int32Array(new SharedArrayBuffer(4));
+
+/** What a worker counts of one module. */
+export type FilterCounter =
+  | 'calls'
+  | 'jobs'
+  | 'sent'
+  | 'dropped'
+  | 'bad_answers'
+  | 'too_big'
+  | 'traps'
+  | 'timed_jobs'
+  | 'timed_ns';
+
+export class Arena {
+  readonly buffer: ArrayBuffer;
+  readonly view: DataView;
+  private readonly words: BigUint64Array;
+  private readonly row = new BigUint64Array(ROW_WORDS);
+  /** By journal: the commit that a stage was seen to be stuck in. */
+  private readonly stopped = new Map<number, bigint>();
+
+  constructor(fd: number) {
+    this.buffer = addon.mapArena(fd);
+    this.view = new DataView(this.buffer);
+    this.words = new BigUint64Array(this.buffer, 0, Math.floor(this.buffer.byteLength / 8));
+    const magic = this.view.getBigUint64(offsetOf(HEADER, 'magic'), true);
+    const version = this.header('layout_version');
+    if (magic !== limits.MAGIC || version !== layoutVersion())
+      throw new Failure(
+        `the arena has layout ${version}, this program ${layoutVersion()}: stop all of fantail, run npm run build`,
+      );
+  }
+
+  /** A u32 of the header. */
+  header(field: string): number {
+    return this.view.getUint32(offsetOf(HEADER, field), true);
+  }
+
+  /** A region's start or size, from the header. */
+  private region(field: string): number {
+    return Number(this.view.getBigUint64(offsetOf(HEADER, field), true));
+  }
+
+  get workers(): number {
+    return this.header('workers');
+  }
+
+  get receivers(): number {
+    return this.header('receivers');
+  }
+
+  control(field: string): number {
+    return this.region('control') + offsetOf('control', field);
+  }
+
+  receiver(index: number, field: string): number {
+    return (
+      this.region('receiver') + index * structOf('receiver').size + offsetOf('receiver', field)
+    );
+  }
+
+  worker(index: number, field: string): number {
+    return this.region('worker') + index * structOf('worker').size + offsetOf('worker', field);
+  }
+
+  /** The buffer that a generation of the subscriber table is in. */
+  table(generation: bigint, field: string): number {
+    return (
+      this.region('table') +
+      Number(generation & 1n) * structOf('table').size +
+      offsetOf('table', field)
+    );
+  }
+
+  filterSlot(worker: number, slot: number): number {
+    const index = worker * limits.FILTERS_MAX + slot;
+    return this.region('filter_slot') + index * structOf('filter_slot').size;
+  }
+
+  /** Of a module, over all workers; a slot that still holds another one counts nothing for it. */
+  filterCount({ slot, module }: { slot: number; module: number }, counter: FilterCounter): number {
+    let sum = 0;
+    for (let worker = 0; worker < this.workers; worker++) {
+      const start = this.filterSlot(worker, slot);
+      const number = Number(this.u64(start + offsetOf('filter_slot', 'module')));
+      if (number === module) sum += Number(this.u64(start + offsetOf('filter_slot', counter)));
+    }
+    return sum;
+  }
+
+  counters(row: number): number {
+    return this.region('counters') + row * structOf('counters').size;
+  }
+
+  u32(offset: number): number {
+    return this.view.getUint32(offset, true);
+  }
+
+  u64(offset: number): bigint {
+    return Atomics.load(this.words, offset / 8);
+  }
+
+  /** Stores after everything before it: what it publishes is whole when it is seen. */
+  publish(offset: number, value: bigint): void {
+    Atomics.store(this.words, offset / 8, value);
+  }
+
+  /** Tells every process of the data path to end. */
+  halt(): void {
+    this.setState('halt');
+  }
+
+  setState(state: 'run' | 'halt'): void {
+    this.publish(this.control('state'), BigInt(membersOf('run_state').indexOf(state)));
+  }
+
+  beat(): void {
+    this.publish(this.control('heartbeat_ns'), process.hrtime.bigint());
+  }
+
+  /**
+   * A row of counters of a receiver or worker, none of its commits in between. The copy is
+   * overwritten by the next call. A stage that lost its core in the middle of a commit gets it back
+   * while we sleep; one that has not for 100 ms is stopped, or dead and not replaced yet: its words
+   * are read as they are.
+   */
+  consistent(journal: number, source: number): BigUint64Array {
+    // known from another row: not waited for again
+    const isStopped = this.stopped.get(journal) === this.u64(journal);
+    for (let i = 0; i < (isStopped ? 1 : CONSISTENT_TRIES); i++) {
+      if (addon.readConsistent(this.buffer, journal, source, this.row)) return this.row;
+      if (!isStopped) Atomics.wait(SLEEPER, 0, 0, CONSISTENT_WAIT_MS);
+    }
+    this.stopped.set(journal, this.u64(journal));
+    for (let i = 0; i < ROW_WORDS; i++) this.row[i] = this.u64(source + 8 * i);
+    return this.row;
+  }
+
+  /** A latency histogram of a worker as counts by bucket. */
+  histogram(worker: number, field: 'inside_ns' | 'kick_ns'): number[] {
+    const start = this.worker(worker, field);
+    return Array.from({ length: limits.HISTOGRAM_BUCKETS }, (_, i) =>
+      Number(this.u64(start + 8 * i)),
+    );
+  }
+}
+
+/** The lowest value of a bucket of native/shm/histogram.hpp: 8 buckets to an octave. */
+export function bucketStart(bucket: number): number {
+  if (bucket < 8) return bucket;
+  const octave = Math.floor(bucket / 8) - 1;
+  return (8 + (bucket % 8)) * 2 ** octave;
+}
+
+/**
+ * The value that this share of all counts does not exceed (the end of its bucket); 0 for an empty
+ * histogram.
+ */
+export function percentile(counts: readonly number[], share: number): number {
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  if (total === 0) return 0;
+  let seen = 0;
+  for (let bucket = 0; bucket < counts.length; bucket++) {
+    seen += counts[bucket] ?? 0;
+    if (seen >= total * share) return bucketStart(bucket + 1) - 1;
+  }
+  return bucketStart(counts.length);
+}

@@ -1,0 +1,576 @@
+/**
+ * THE description of shared memory: every struct, enum and limit that more than one program reads.
+ *
+ * `tools/gen-layout.ts` turns it into native/shm/layout.h (C++ and BPF C) and assembly/layout.ts (the
+ * filter), and prints the map in README.md. TypeScript reads this table itself, so there is no
+ * further copy. Each field names its one writer; the generator refuses two writers on one cache
+ * line.
+ */
+
+export type Scalar = 'u8' | 'u16' | 'u32' | 'u64';
+
+/** One field: where it is, how wide, how many, who alone writes it, and why it exists. */
+export interface Field {
+  readonly offset: number;
+  readonly type: Scalar;
+  readonly count: number;
+  readonly name: string;
+  readonly writer: string;
+  readonly why: string;
+}
+
+export interface Struct {
+  readonly name: string;
+  readonly size: number;
+  readonly why: string;
+  /** True where one writer owns the whole struct, so that its lines need no check of their own. */
+  readonly shared: boolean;
+  readonly fields: readonly Field[];
+}
+
+export interface Enum {
+  readonly name: string;
+  readonly why: string;
+  /** Value = position. */
+  readonly members: readonly string[];
+}
+
+export const CACHE_LINE_SIZE = 64;
+
+/** Named limits. Sizes are bytes, counts are pieces, times carry their unit. */
+export const limits = {
+  /** First eight bytes of an arena: "FANTAIL1". */
+  MAGIC: 0x314c4941544e4146n,
+  /** UMEM chunk: 4096, since igb truncates silently with 2048 (kernel 7.3). */
+  FRAME_SIZE: 4096,
+  /** RX frames of one queue = RX ring = fill ring, so that neither can overflow. */
+  RX_FRAMES: 8192,
+  /** TX frames of one worker = TX ring = completion ring. */
+  TX_FRAMES: 4096,
+  /**
+   * TX frames that a worker takes again and again, so that they stay in its cache; the others wait
+   * for bursts.
+   */
+  HOT_FRAMES: 256,
+  /** A worker's backlog limit, frames: half the RX frames of a queue. */
+  BACKLOG_MAX: 4096,
+  /** Packets taken from a ring in one turn. */
+  BURST_MAX: 64,
+  /** Jobs (one packet for one subscriber) of one filter call. */
+  JOBS_MAX: 4096,
+  /** Jobs that a burst aims at, so that its slots and frames stay in the cache. */
+  JOBS_AIM: 128,
+  JOB_SIZE: 40,
+  /**
+   * A header slot, and where the filter may start its header by default (room for tags and tunnels
+   * before it).
+   */
+  SLOT_SIZE: 256,
+  SLOT_HEADROOM: 64,
+  /** Ethernet 14 + IPv4 20 + UDP 8. */
+  HEADER_SIZE: 42,
+  SUBSCRIBERS_MAX: 4096,
+  SUBSCRIBER_SIZE: 128,
+  PARAM_SIZE: 64,
+  WORKERS_MAX: 16,
+  QUEUES_MAX: 64,
+  /**
+   * Copies that a worker sends through kernel sockets in one burst; the rest drop as no_neighbour.
+   */
+  KERNEL_COPIES_MAX: 8,
+  /** Connected kernel sockets a worker has for subscribers whose neighbour is unresolved. */
+  KERNEL_SOCKETS_MAX: 16,
+  /** One burst in so many is timed stage by stage: cheap enough to be always on. */
+  TIMED_EVERY: 16,
+  /** Log-linear buckets of a latency histogram: 8 to an octave. */
+  HISTOGRAM_BUCKETS: 512,
+  /** Words that one commit may change. */
+  JOURNAL_ENTRIES_MAX: 32768,
+  /** The filter ABI that fantail_abi() must return. */
+  FILTER_ABI: 1,
+  /** Bytes of a filter's module, in a file as in a control message. */
+  MODULE_SIZE_MAX: 1 << 20,
+  /** Modules that a worker has loaded at once; slot 0 is the built-in rewrite. */
+  FILTERS_MAX: 16,
+  /**
+   * The block that a filter with state keeps it in, one a worker and filter; committed with the
+   * burst.
+   */
+  STATE_SIZE: 4096,
+  /**
+   * The filter's memory: private pages, jobs, slots, state (read-write); then subscribers and RX
+   * frames (read-only).
+   */
+  WINDOW_JOBS: 0x100000,
+  WINDOW_SLOTS: 0x130000,
+  WINDOW_STATE: 0x230000,
+  WINDOW_SUBSCRIBERS: 0x240000,
+  WINDOW_FRAMES: 0x400000,
+  /** What a job's verdict holds before the filter has answered. */
+  VERDICT_UNSET: 0xffffffff,
+} as const;
+
+export const enums = [
+  {
+    name: 'verdict',
+    why: 'What the XDP program found a frame to be; counted per CPU and queue. Only `redirect` leaves the kernel.',
+    members: [
+      'redirect', // one of our feeds, and a socket is open on its queue
+      'no_socket', // one of our feeds, no socket on its queue
+      'other', // a whole plain UDP frame of no feed of ours
+      'not_ipv4',
+      'not_udp',
+      'vlan',
+      'ip_options',
+      'fragment',
+      'short',
+      'multi_buffer',
+    ],
+  },
+  {
+    name: 'invalid',
+    why: 'Why the receiver refused a frame that XDP redirected (printed as invalid_<why>); it is owed to nobody.',
+    members: ['descriptor', 'ip_length', 'udp_length', 'checksum', 'feed'],
+  },
+  {
+    name: 'drop',
+    why: 'How a copy owed to a subscriber ended when it was not sent.',
+    members: [
+      'filter_drop',
+      'filter_trap',
+      'filter_bad_answer',
+      'too_big',
+      'backlog',
+      'tx_full',
+      'no_route',
+      'no_neighbour',
+      'uncertain',
+      'unsupported_header',
+    ],
+  },
+  {
+    name: 'subscriber_state',
+    why: 'free: no subscriber; live: sent directly; kernel: through a kernel socket; the rest drop.',
+    members: ['free', 'live', 'kernel', 'unresolved', 'no_route', 'paused'],
+  },
+  {
+    name: 'run_state',
+    why: 'BOOT → RUN → HALT; nothing leaves HALT.',
+    members: ['boot', 'run', 'halt'],
+  },
+  { name: 'layout', why: 'Which process calls rx_stage.', members: ['inline', 'split'] },
+  {
+    name: 'mode',
+    why: 'How frames reach and leave the wire.',
+    members: ['zerocopy', 'copy', 'skb', 'socket'],
+  },
+  { name: 'order', why: 'Which subscriber a packet starts with.', members: ['rotate', 'fixed'] },
+  {
+    name: 'stage',
+    why: 'What a turn of a process does, in this order; `kick` is the kernel transmitting, `filter` the way to Wasm and back.',
+    members: ['receive', 'reap', 'gather', 'filter', 'write', 'commit', 'kick'],
+  },
+  { name: 'filter_verdict', why: "A filter's answer to one job.", members: ['drop_copy', 'send'] },
+] as const satisfies readonly Enum[];
+
+type Row = readonly [
+  offset: number,
+  type: Scalar | `${Scalar}[${number}]`,
+  name: string,
+  writer: string,
+  why: string,
+];
+
+function struct(name: string, size: number, why: string, rows: readonly Row[]): Struct {
+  const fields = rows.map(([offset, type, field, writer, reason]): Field => {
+    const open = type.indexOf('[');
+    // the row type allows nothing else
+    const scalar = (open < 0 ? type : type.slice(0, open)) as Scalar;
+    const count = open < 0 ? 1 : Number(type.slice(open + 1, -1));
+    return { offset, type: scalar, count, name: field, writer, why: reason };
+  });
+  return {
+    name,
+    size,
+    why,
+    shared: size >= CACHE_LINE_SIZE && size % CACHE_LINE_SIZE === 0,
+    fields,
+  };
+}
+
+const DROPS = 10;
+
+export const structs: readonly Struct[] = [
+  struct(
+    'arena_header',
+    512,
+    'What this arena is, and where its regions start (bytes from its beginning).',
+    [
+      [0, 'u64', 'magic', 'creator', 'MAGIC; written last, with release'],
+      [8, 'u32', 'layout_version', 'creator', 'hash of this description'],
+      [12, 'u32', 'layout', 'creator', 'enum layout'],
+      [16, 'u64', 'size', 'creator', 'bytes of the arena'],
+      [24, 'u32', 'mode', 'creator', 'enum mode, as granted'],
+      [28, 'u32', 'queues', 'creator', 'queues served'],
+      [32, 'u32', 'receivers', 'creator', '1 in split, one per queue in inline'],
+      [36, 'u32', 'workers', 'creator', 'TX workers, at most queues'],
+      [40, 'u32', 'listen_ip', 'creator', 'the feed, network order'],
+      [44, 'u16', 'listen_port', 'creator', 'the feed, network order'],
+      [46, 'u16', 'mtu', 'creator', 'bytes of IP packet that the interface takes'],
+      [48, 'u32', 'order', 'creator', 'enum order'],
+      [52, 'u32', 'busy_poll', 'creator', '1: never sleep'],
+      [56, 'u32', 'yield', 'creator', '1: processes share cores, hand over with sched_yield'],
+      [
+        60,
+        'u32',
+        'checksum_full',
+        'creator',
+        '1: the filter gets payload sums and fills in UDP checksums',
+      ],
+      [64, 'u64', 'control', 'creator', 'struct control'],
+      [72, 'u64', 'receiver', 'creator', 'struct receiver [receivers]'],
+      [80, 'u64', 'worker', 'creator', 'struct worker [workers]'],
+      [88, 'u64', 'table', 'creator', 'struct table [2]'],
+      [96, 'u64', 'counters', 'creator', 'struct counters [SUBSCRIBERS_MAX]'],
+      [104, 'u64', 'forward', 'creator', 'rings [receivers][workers] of struct forward_slot'],
+      [112, 'u64', 'forward_size', 'creator', 'bytes of one forward ring'],
+      [120, 'u64', 'giveback', 'creator', 'rings [receivers][workers] of u32 frame index'],
+      [128, 'u64', 'giveback_size', 'creator', 'bytes of one giveback ring'],
+      [136, 'u32', 'ring_slots', 'creator', 'slots of each of those rings, a power of two'],
+      [140, 'u32', 'rx_frames', 'creator', 'RX frames in all = queues × RX_FRAMES'],
+      [
+        144,
+        'u64',
+        'handed',
+        'creator',
+        'u32 [rx_frames]: workers that hold the frame; its receiver writes',
+      ],
+      [
+        152,
+        'u64',
+        'rx_tag',
+        'creator',
+        'struct tag [rx_frames]: the copy an in-place frame is; its holder writes',
+      ],
+      [160, 'u64', 'tx_tag', 'creator', 'struct tag [workers][TX_FRAMES]'],
+      [
+        168,
+        'u64',
+        'free',
+        'creator',
+        'u32 [workers][TX_FRAMES + HOT_FRAMES]: ring of free TX frames, then the one of hot ones',
+      ],
+      [176, 'u64', 'jobs', 'creator', 'struct job [workers][JOBS_MAX]'],
+      [
+        184,
+        'u64',
+        'journal',
+        'creator',
+        'struct journal_entry [receivers + workers][JOURNAL_ENTRIES_MAX]',
+      ],
+      [192, 'u64', 'soft', 'creator', 'struct soft_link [queues], socket mode only'],
+      [200, 'u64', 'umem', 'creator', 'RX frames, then per worker TX frames and header slots'],
+      [208, 'u64', 'umem_size', 'creator', 'bytes registered as UMEM'],
+      [216, 'u32[64]', 'queue_id', 'creator', "the interface's number of each queue served"],
+      [472, 'u64', 'filter_slot', 'creator', 'struct filter_slot [workers][FILTERS_MAX]'],
+      [480, 'u64', 'filter_state', 'creator', 'struct filter_state [workers][FILTERS_MAX]'],
+    ],
+  ),
+  struct('control', 128, 'Orders of the supervisor to every process of the data path.', [
+    [0, 'u32', 'state', 'supervisor', 'enum run_state'],
+    [8, 'u64', 'generation', 'supervisor', 'newest published table; its buffer is generation & 1'],
+    [16, 'u64', 'heartbeat_ns', 'supervisor', 'CLOCK_MONOTONIC of its last turn'],
+    [
+      24,
+      'u64',
+      'filter_orders',
+      'supervisor',
+      'orders to load or drop a module, ever given to the workers',
+    ],
+  ]),
+  struct('receiver', 320, 'One caller of rx_stage: its state, its counters, its journal.', [
+    [0, 'u32', 'asleep', 'receiver', '1 while it is about to block in poll'],
+    [4, 'u32', 'pid', 'receiver', 'process that runs it'],
+    [8, 'u64', 'generation_done', 'receiver', 'last table generation it has finished with'],
+    [16, 'u64', 'heartbeat_ns', 'receiver', 'CLOCK_MONOTONIC of its last turn'],
+    [24, 'u64', 'journal', 'receiver', 'sequence << 32 | entries committed and not yet applied'],
+    [64, 'u64', 'received', 'receiver', 'frames taken that are valid'],
+    [72, 'u64', 'bytes', 'receiver', 'UDP payload bytes of those'],
+    [80, 'u64[5]', 'invalid', 'receiver', 'frames refused, by enum invalid'],
+    [120, 'u64', 'timed_bursts', 'receiver', 'turns that were timed, in split; one in TIMED_EVERY'],
+    [128, 'u64', 'timed_frames', 'receiver', 'frames moved in those'],
+    [136, 'u64', 'receive_ns', 'receiver', 'time those took'],
+    [
+      192,
+      'u64[16]',
+      'backlog',
+      'receiver',
+      'frames not handed to that worker since its backlog was full',
+    ],
+  ]),
+  struct(
+    'worker',
+    9152,
+    'One TX worker: its state, its free TX frames, its counters, its journal.',
+    [
+      [0, 'u32', 'asleep', 'worker', '1 while it is about to block in poll'],
+      [4, 'u32', 'pid', 'worker', 'process that runs it'],
+      [8, 'u64', 'generation_done', 'worker', 'last table generation it has finished with'],
+      [16, 'u64', 'heartbeat_ns', 'worker', 'CLOCK_MONOTONIC of its last turn'],
+      [24, 'u64', 'journal', 'worker', 'sequence << 32 | entries committed and not yet applied'],
+      [32, 'u64', 'starts', 'worker', 'how often a process has attached as this worker'],
+      [
+        40,
+        'u64',
+        'filter_orders_done',
+        'worker',
+        'the last of those orders that it has carried out',
+      ],
+      [48, 'u32', 'calling', 'worker', '1 + the filter slot that it is calling; 0: none'],
+      [64, 'u64', 'free_head', 'worker', 'TX frames ever taken from the free ring'],
+      [72, 'u64', 'free_tail', 'worker', 'TX frames ever put there'],
+      [
+        80,
+        'u64',
+        'kernel_pending',
+        'worker',
+        'kernel-socket copies committed whose outcome is not',
+      ],
+      [88, 'u32[8]', 'kernel_row', 'worker', 'their subscribers'],
+      [128, 'u64', 'packets', 'worker', 'packets taken from its rings'],
+      [136, 'u64', 'bursts', 'worker', 'filter calls'],
+      [144, 'u64', 'in_place', 'worker', 'copies sent as the RX frame itself'],
+      [152, 'u64', 'traps', 'worker', 'filter traps'],
+      [160, 'u64', 'kicks', 'worker', 'sendto calls'],
+      [168, 'u64', 'kick_errors', 'worker', 'sendto calls that failed other than with EAGAIN'],
+      [
+        192,
+        'u64[64]',
+        'backlog_seen',
+        'worker',
+        "each receiver's backlog count that was charged to subscribers",
+      ],
+      [704, 'u64', 'timed_bursts', 'worker', 'bursts that were timed; one in TIMED_EVERY'],
+      [712, 'u64', 'timed_copies', 'worker', 'jobs of those'],
+      [720, 'u64[8]', 'stage_ns', 'worker', 'time those spent, by enum stage'],
+      [784, 'u64', 'hot_head', 'worker', 'TX frames ever taken from the ring of hot ones'],
+      [792, 'u64', 'hot_tail', 'worker', 'TX frames ever put there'],
+      [960, 'u64[512]', 'inside_ns', 'worker', 'histogram: RX producer read to TX producer stored'],
+      [5056, 'u64[512]', 'kick_ns', 'worker', 'histogram: the kick of each timed burst'],
+    ],
+  ),
+  struct('ring_header', 128, 'Cursors of an SPSC ring; both run free, slots follow.', [
+    [0, 'u64', 'tail', 'producer', 'slots ever pushed'],
+    [64, 'u64', 'head', 'consumer', 'slots ever released'],
+  ]),
+  struct('forward_slot', 16, 'A received frame on its way from a receiver to a worker.', [
+    [0, 'u32', 'address', 'producer', 'where its first byte is in the UMEM'],
+    [4, 'u32', 'length', 'producer', 'Ethernet to end of IP packet, bytes (padding cut)'],
+    [8, 'u64', 'stamp_ns', 'producer', 'CLOCK_MONOTONIC when its RX producer index was read'],
+  ]),
+  struct('tag', 16, 'Which copy a frame on the TX ring is.', [
+    [0, 'u64', 'epoch', 'holder', 'the subscriber it is for'],
+    [8, 'u16', 'row', 'holder', "that subscriber's row"],
+    [10, 'u16', 'outcome', 'holder', '0: sent when completed; else 1 + enum drop'],
+    [12, 'u32', 'bytes', 'holder', 'length on the wire'],
+  ]),
+  struct('journal_entry', 16, 'One idempotent change of a commit: the value, not the difference.', [
+    [0, 'u32', 'target', 'journal', 'arena offset, or index of a kernel ring word'],
+    [4, 'u32', 'kind', 'journal', '0 u64, 1 u32, 2 kernel ring word, else bytes to copy << 8 | 3'],
+    [8, 'u64', 'value', 'journal', 'value to store, or arena offset to copy from'],
+  ]),
+  struct(
+    'subscriber',
+    128,
+    'One subscriber as a worker and its filter see it; read-only to both.',
+    [
+      [0, 'u32', 'ip', 'supervisor', 'destination address, network order'],
+      [4, 'u16', 'port', 'supervisor', 'destination port, network order'],
+      [6, 'u16', 'state', 'supervisor', 'enum subscriber_state'],
+      [8, 'u8[6]', 'target_mac', 'supervisor', 'MAC of its neighbour or gateway'],
+      [14, 'u8[6]', 'source_mac', 'supervisor', "the interface's MAC"],
+      [20, 'u32', 'source_ip', 'supervisor', "the interface's address, network order"],
+      [24, 'u16', 'source_port', 'supervisor', 'the listen port, network order'],
+      [
+        26,
+        'u16',
+        'kernel_socket',
+        'supervisor',
+        'slot of its connected socket while its state is kernel',
+      ],
+      [28, 'u32', 'worker', 'supervisor', 'the one worker that serves it'],
+      [
+        32,
+        'u64',
+        'epoch',
+        'supervisor',
+        'unique to each add; a row that is used again has another',
+      ],
+      [40, 'u16', 'filter', 'supervisor', 'slot of the filter that answers for it'],
+      [42, 'u16', 'param_length', 'supervisor', 'bytes of param that are set; the rest are zero'],
+      [64, 'u8[64]', 'param', 'supervisor', "the filter's parameters for this subscriber"],
+    ],
+  ),
+  struct(
+    'table',
+    659456,
+    'A published subscriber table, one of two; lists name the rows of each worker.',
+    [
+      [0, 'u64', 'generation', 'supervisor', 'the generation this buffer holds'],
+      [64, 'u32[16]', 'count', 'supervisor', 'rows in the list of each worker'],
+      [
+        4096,
+        'u16[65536]',
+        'list',
+        'supervisor',
+        '[WORKERS_MAX][SUBSCRIBERS_MAX] rows in order of adding',
+      ],
+      [135168, 'u8[524288]', 'rows', 'supervisor', 'struct subscriber [SUBSCRIBERS_MAX]'],
+    ],
+  ),
+  struct('counters', 128, "One subscriber's account: received = sent + in_flight + sum of drops.", [
+    [0, 'u64', 'epoch', 'worker', 'the subscriber that is counted here'],
+    [8, 'u64', 'received', 'worker', 'packets owed to it since it was added'],
+    [16, 'u64', 'sent', 'worker', 'copies completed'],
+    [24, 'u64', 'in_flight', 'worker', 'copies submitted and not yet completed'],
+    [32, 'u64', 'bytes', 'worker', 'bytes on the wire of copies sent'],
+    [40, `u64[${DROPS}]`, 'drop', 'worker', 'by enum drop'],
+  ]),
+  struct('job', 40, 'One packet for one subscriber: the question and the answer of the filter.', [
+    [0, 'u32', 'packet', 'worker', "the packet in the filter's memory (read-only)"],
+    [4, 'u32', 'length', 'worker', 'its bytes, Ethernet to end of IP packet'],
+    [8, 'u32', 'slot', 'worker', 'its header slot: SLOT_SIZE bytes, read-write'],
+    [12, 'u32', 'subscriber', 'worker', 'struct subscriber (read-only)'],
+    [16, 'u32', 'verdict', 'filter', 'enum filter_verdict; VERDICT_UNSET before the call'],
+    [20, 'u16', 'header_start', 'filter', 'where the new header starts in the slot'],
+    [22, 'u16', 'header_length', 'filter', 'its bytes'],
+    [24, 'u32', 'replaced', 'filter', 'leading bytes of the packet that the header stands for'],
+    [
+      28,
+      'u32',
+      'payload_sum',
+      'worker',
+      'one’s complement sum of the UDP payload, or VERDICT_UNSET if not asked for',
+    ],
+    [32, 'u64', 'receive_ns', 'worker', 'CLOCK_REALTIME at which its RX producer index was read'],
+  ]),
+  struct(
+    'filter_slot',
+    128,
+    'What one worker counts of one of its filters; statistics, outside the commits.',
+    [
+      [
+        0,
+        'u64',
+        'module',
+        'worker',
+        'number of the module in this slot; another one counts from zero',
+      ],
+      [8, 'u64', 'calls', 'worker', 'bursts answered by it'],
+      [16, 'u64', 'jobs', 'worker', 'jobs of those'],
+      [24, 'u64', 'sent', 'worker', 'answered: send, and lawful'],
+      [32, 'u64', 'dropped', 'worker', 'answered: drop'],
+      [40, 'u64', 'bad_answers', 'worker', 'refused: unlawful'],
+      [48, 'u64', 'too_big', 'worker', 'refused: its header made a packet too big that was not'],
+      [56, 'u64', 'traps', 'worker', 'jobs that trapped'],
+      [64, 'u64', 'timed_jobs', 'worker', 'jobs of calls that were timed'],
+      [72, 'u64', 'timed_ns', 'worker', 'time those calls took'],
+    ],
+  ),
+  struct('filter_state', 12288, 'A block of state that a filter keeps on one worker.', [
+    [0, 'u8[4096]', 'block', 'filter', 'as the filter sees it at WINDOW_STATE'],
+    [4096, 'u8[4096]', 'undo', 'worker', 'as it was before the burst that is not committed'],
+    [8192, 'u64', 'owner', 'worker', 'whose state it is; another owner starts from zeros'],
+    [
+      8200,
+      'u64',
+      'undo_packets',
+      'worker',
+      'packets taken when undo was copied; all ones: undo is not whole',
+    ],
+  ]),
+  struct(
+    'filter_calls',
+    208,
+    'What a worker asks of its filters for one burst; read by its own JavaScript, not in the arena.',
+    [
+      [0, 'u32', 'timed', 'worker', '1: this burst is timed, tell when each call has returned'],
+      [4, 'u32', 'orders', 'worker', '1: the supervisor has given orders that are not carried out'],
+      [
+        8,
+        'u32',
+        'calls',
+        'worker',
+        'how many calls this burst has; 0xffffffff: the worker is to end',
+      ],
+      [16, 'u32[16]', 'slot', 'worker', 'filter slot of each call'],
+      [80, 'u32[16]', 'first', 'worker', 'its first job'],
+      [144, 'u32[16]', 'count', 'worker', 'its jobs'],
+    ],
+  ),
+  struct(
+    'soft_link',
+    295424,
+    'Socket mode: the kernel side of one queue, as AF_XDP would have it.',
+    [
+      [0, 'u32', 'rx_producer', 'link', 'as in struct xdp_ring'],
+      [4, 'u32', 'fill_consumer', 'link', ''],
+      [64, 'u32', 'rx_consumer', 'receiver', ''],
+      [68, 'u32', 'fill_producer', 'receiver', ''],
+      [128, 'u32', 'tx_producer', 'worker', ''],
+      [132, 'u32', 'completion_consumer', 'worker', ''],
+      [192, 'u32', 'tx_consumer', 'tx_link', ''],
+      [196, 'u32', 'completion_producer', 'tx_link', ''],
+      [
+        200,
+        'u32',
+        'sending',
+        'tx_link',
+        'descriptors handed to sendmmsg whose outcome is not stored',
+      ],
+      [512, 'u64[16384]', 'rx', 'link', 'struct xdp_desc [RX_FRAMES]'],
+      [131584, 'u64[8192]', 'fill', 'receiver', 'addresses'],
+      [197120, 'u64[8192]', 'tx', 'worker', 'struct xdp_desc [TX_FRAMES]'],
+      [262656, 'u64[4096]', 'completion', 'tx_link', 'addresses, outcome in the top byte'],
+    ],
+  ),
+  struct('feed', 12, 'Key of the XDP feed map. Network order; pad is zero.', [
+    [0, 'u32', 'queue', 'supervisor', 'RX queue index, host order'],
+    [4, 'u32', 'daddr', 'supervisor', 'IPv4 destination, network order'],
+    [8, 'u16', 'dport', 'supervisor', 'UDP destination port, network order'],
+    [10, 'u16', 'pad', 'supervisor', 'zero'],
+  ]),
+];
+
+const byName = new Map(structs.map((s) => [s.name, s]));
+
+/** The struct of that name; a name that does not exist is a programmer error. */
+export function structOf(name: string): Struct {
+  const found = byName.get(name);
+  if (found === undefined) throw new Error(`layout.ts has no struct ${name}`);
+  return found;
+}
+
+/** Byte offset of a field in its struct. */
+export function offsetOf(name: string, field: string): number {
+  const found = structOf(name).fields.find((f) => f.name === field);
+  if (found === undefined) throw new Error(`struct ${name} has no field ${field}`);
+  return found.offset;
+}
+
+/** Names of an enum in order of value. */
+export function membersOf(name: (typeof enums)[number]['name']): readonly string[] {
+  const found = enums.find((e) => e.name === name);
+  if (found === undefined) throw new Error(`layout.ts has no enum ${name}`);
+  return found.members;
+}
+
+/** FNV-1a over the whole description: differs as soon as any program was built from another. */
+export function layoutVersion(): number {
+  const plain = (_: string, value: unknown) =>
+    typeof value === 'bigint' ? value.toString() : value;
+  const text = JSON.stringify([limits, enums, structs], plain);
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return hash >>> 0;
+}

@@ -1,0 +1,148 @@
+/**
+ * Several launchers on one interface share one XDP program and its maps.
+ *
+ * Whoever binds the abstract Unix socket of the interface (its name holds the interface's index; it
+ * lives in the interface's network namespace) loads the program and hands its descriptors to all
+ * who connect. Binding is the election. Everybody holds the link, so the last one to leave detaches
+ * it; the kernel drops the name with its holder, and a survivor takes it over. Only root is served
+ * and believed.
+ */
+import { closeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Failure } from '../domain/errors.js';
+import { addon, type Watch } from '../memory/addon.js';
+import { log } from '../terminal/log.js';
+
+/** The program of an interface as descriptors; the caller closes them. */
+export interface SharedXdp {
+  readonly attach: 'native' | 'generic';
+  readonly link: number;
+  readonly xsks: number;
+  readonly feeds: number;
+  readonly verdicts: number;
+}
+
+/** A holder that is dying or starting is asked again this often, for this long. */
+const ASK_AGAIN_MS = 20;
+const JOIN_MS_MAX = 10_000;
+/** Survivors try to take the name over this often. */
+const TAKE_OVER_MS = 250;
+
+export class Launchers {
+  private readonly name: string;
+  private socket: number;
+  private elected = false;
+  private shared: SharedXdp | null = null;
+  private watch: Watch | null = null;
+  private timer: NodeJS.Timeout | null = null;
+
+  constructor(
+    private readonly netns: string | null,
+    interfaceIndex: number,
+  ) {
+    this.name = `fantail-xdp-${interfaceIndex}`;
+    this.socket = addon.openAbstract(netns);
+  }
+
+  /** The program of another launcher, or null: this one is elected and is to load it. */
+  async join(): Promise<SharedXdp | null> {
+    const deadline = Date.now() + JOIN_MS_MAX;
+    for (;;) {
+      if (addon.bindAbstract(this.socket, this.name)) {
+        this.elected = true;
+        return null;
+      }
+      const shared = await this.ask();
+      if (shared !== null) return shared;
+      if (Date.now() > deadline)
+        throw new Failure(
+          `another fantail on this interface neither shares its XDP program nor ends; see: pgrep -af 'fantail up'`,
+        );
+      await sleep(ASK_AGAIN_MS);
+    }
+  }
+
+  /**
+   * Connects to the holder of the name and waits for its descriptors; null if it is gone or does
+   * not answer.
+   */
+  private async ask(): Promise<SharedXdp | null> {
+    const fd = addon.openAbstract(this.netns);
+    try {
+      if (!addon.connectAbstract(fd, this.name)) return null;
+      if (addon.peerUid(fd) !== 0)
+        throw new Failure(
+          `the abstract socket @${this.name} is held by a user who is not root; end that process`,
+        );
+      for (let waited = 0; waited < JOIN_MS_MAX; waited += ASK_AGAIN_MS) {
+        const message = addon.receiveMessage(fd);
+        if (message === 'closed') return null;
+        if (message === null) {
+          await sleep(ASK_AGAIN_MS);
+          continue;
+        }
+        const [link, xsks, feeds, verdicts] = message.fds;
+        // root's, of this program
+        const { attach } = JSON.parse(message.text) as { attach: SharedXdp['attach'] };
+        if (
+          link === undefined ||
+          xsks === undefined ||
+          feeds === undefined ||
+          verdicts === undefined
+        )
+          return null;
+        return { attach, link, xsks, feeds, verdicts };
+      }
+      return null;
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** From now on this launcher can answer others, now or when it inherits the name. */
+  share(shared: SharedXdp): void {
+    this.shared = shared;
+    if (this.elected) this.serve();
+    else this.timer = setInterval(() => this.takeOver(), TAKE_OVER_MS).unref();
+  }
+
+  private takeOver(): void {
+    if (!addon.bindAbstract(this.socket, this.name)) return;
+    if (this.timer !== null) clearInterval(this.timer);
+    this.timer = null;
+    this.elected = true;
+    log.info('the launcher that held the XDP program has left; this one answers for it now');
+    this.serve();
+  }
+
+  private serve(): void {
+    this.watch = addon.watchFd(this.socket, () => {
+      for (
+        let peer = addon.acceptPeer(this.socket);
+        peer !== null;
+        peer = addon.acceptPeer(this.socket)
+      ) {
+        const { shared } = this;
+        if (peer.uid === 0 && shared !== null) this.hand(peer.fd, shared);
+        closeSync(peer.fd);
+      }
+    });
+  }
+
+  private hand(fd: number, { attach, link, xsks, feeds, verdicts }: SharedXdp): void {
+    try {
+      addon.sendMessage(fd, JSON.stringify({ attach }), [link, xsks, feeds, verdicts]);
+    } catch {
+      // it has gone; a later one asks for itself
+    }
+  }
+
+  close(): void {
+    if (this.timer !== null) clearInterval(this.timer);
+    this.timer = null;
+    this.watch?.close();
+    this.watch = null;
+    if (this.socket >= 0) closeSync(this.socket);
+    this.socket = -1;
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * What the supervisor does by the clock: it shows that it lives, and looks whether every worker and
+ * every filter does.
+ *
+ *     faults of a module past a limit       → condemned
+ *     a worker stuck in a filter, or stopped → its filter condemned, itself killed (and replaced: data-plane.ts)
+ *     slots that nobody holds any more      → emptied
+ *
+ * Each look takes some 0.3 ms from a core that may have packets to wait for, so there are two in a
+ * second; ten while there is a filter that is not ours, for only such a one can be stuck or at
+ * fault.
+ */
+
+import { counted } from '../domain/errors.js';
+import type { FilterDesk } from '../filters/desk.js';
+import type { FilterModule, Filters } from '../filters/registry.js';
+import type { Arena } from '../memory/arena.js';
+import { log } from '../terminal/log.js';
+import type { DataPlane } from './data-plane.js';
+import { usageOf, Watchdog } from './watchdog.js';
+
+const CALM_MS = 500;
+const WARY_MS = 100;
+/** A worker that sleeps is looked at once in so many wary looks. */
+const ASLEEP_EVERY = 5;
+/** Traps, bad answers and results over the MTU that one module may have within FAULT_WINDOW_MS. */
+export const FAULTS_MAX = 100;
+const FAULT_WINDOW_MS = 10_000;
+
+export interface PulseOptions {
+  readonly filters: Filters;
+  readonly plane: DataPlane;
+  readonly desk: FilterDesk;
+}
+
+export class Pulse {
+  private readonly watchdogs: Watchdog[];
+  private timer: NodeJS.Timeout;
+  private pace_ms = CALM_MS;
+  private looks = 0;
+  /** Faults of each module when its window began. */
+  private readonly windows = new WeakMap<FilterModule, { faults: number; began_ms: number }>();
+
+  constructor(private readonly options: PulseOptions) {
+    this.watchdogs = Array.from({ length: this.arena.workers }, () => new Watchdog());
+    this.timer = this.next();
+  }
+
+  stop(): void {
+    clearTimeout(this.timer);
+  }
+
+  /** There is a new filter: the next look is not put off, nor by a further one. */
+  hurry(): void {
+    if (this.pace_ms === WARY_MS) return;
+    this.stop();
+    this.timer = this.next();
+  }
+
+  private next(): NodeJS.Timeout {
+    this.pace_ms = this.isWary ? WARY_MS : CALM_MS;
+    return setTimeout(() => {
+      this.look();
+      this.timer = this.next();
+    }, this.pace_ms);
+  }
+
+  private get arena(): Arena {
+    return this.options.plane.arena;
+  }
+
+  private get isWary(): boolean {
+    const { filters } = this.options;
+    return filters.loaded().some((module) => module !== filters.builtIn);
+  }
+
+  private look(): void {
+    const { desk, filters } = this.options;
+    this.looks++;
+    this.arena.beat();
+    if (this.isWary) {
+      for (const module of filters.loaded())
+        if (module !== filters.builtIn) this.lookAtFaults(module);
+      void desk.sweep();
+    }
+    for (const [worker, watchdog] of this.watchdogs.entries()) this.lookAt(worker, watchdog);
+  }
+
+  private lookAtFaults(module: FilterModule): void {
+    const count = (counter: 'traps' | 'bad_answers' | 'too_big') =>
+      this.arena.filterCount(module, counter);
+    const [traps, bad, tooBig] = [count('traps'), count('bad_answers'), count('too_big')];
+    const faults = traps + bad + tooBig;
+    const now = performance.now();
+    const window = this.windows.get(module);
+    if (window === undefined || now - window.began_ms > FAULT_WINDOW_MS) {
+      this.windows.set(module, { faults, began_ms: now });
+      if (window !== undefined || faults < FAULTS_MAX) return;
+    } else if (faults - window.faults < FAULTS_MAX) return;
+    const kinds = [
+      counted(traps, 'trap'),
+      counted(bad, 'bad answer'),
+      `${counted(tooBig, 'result')} over the MTU`,
+    ];
+    this.options.desk.condemn(module, kinds.filter((kind) => !kind.startsWith('0 ')).join(', '));
+  }
+
+  private lookAt(worker: number, watchdog: Watchdog): void {
+    const { plane, filters, desk } = this.options;
+    const word = (field: string) => this.arena.u32(this.arena.worker(worker, field));
+    const pid = word('pid');
+    if (pid === 0 || pid !== plane.processes[worker]?.pid) return; // it starts, or ends
+    if (word('asleep') === 1 && this.isWary && this.looks % ASLEEP_EVERY !== 0) return;
+    const long = (field: string) => this.arena.u64(this.arena.worker(worker, field));
+    const sign = long('heartbeat_ns') + (long('bursts') << 64n);
+    const sighting = { pid, sign, calling: word('calling'), now_ms: performance.now() };
+    const judgement = watchdog.judge(sighting, () => usageOf(pid));
+    if (judgement.kind === 'alive') return;
+    if (judgement.kind === 'stuck') {
+      const module = filters.loaded().find(({ slot }) => slot === judgement.slot);
+      if (module !== undefined && module !== filters.builtIn)
+        desk.condemn(module, 'it did not return');
+    }
+    log.error(`tx worker ${worker} (pid ${pid}) is ${judgement.kind}; it is killed and replaced`);
+    plane.kill(worker);
+  }
+}

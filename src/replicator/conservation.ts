@@ -1,0 +1,72 @@
+/**
+ * The check that nothing vanishes uncounted: what `stats --check` compares. Pure: samples come in.
+ *
+ *   a subscriber, at any time:  received = sent + in_flight + sum of drops
+ *   XDP, once all is quiet:     redirect = feed.received + sum of feed.drops + rx_dropped + rx_ring_full
+ *
+ * Under traffic the two sides of the second line are read a moment apart, so only its bounds can be
+ * checked: what one side had counted at the first sample, the other must have counted by the last.
+ */
+
+import { type Stats, sumOf } from '../control/protocol.js';
+
+/** True once a sample can be believed as it is, so that no further one is needed. */
+export function isSettled(stats: Stats): boolean {
+  const inFlight = stats.subscribers.some((row) => row.in_flight !== 0);
+  return !inFlight && (stats.mode === 'socket' || stats.xdp.redirect === accounted(stats));
+}
+
+/** One sentence for each equation that does not hold. `first` and `last` may be the same sample. */
+export function differences(first: Stats, last: Stats): string[] {
+  return [
+    ...last.subscribers.flatMap(accountDifference),
+    ...stuckCopies(first, last),
+    ...xdpDifference(first, last),
+  ];
+}
+
+function accountDifference(row: Stats['subscribers'][number]): string[] {
+  const drops = sumOf(row.drops);
+  const difference = row.received - (row.sent + row.in_flight + drops);
+  if (difference === 0) return [];
+  const sum = `sent ${row.sent} + in_flight ${row.in_flight} + drops ${drops}`;
+  return [
+    `${row.ip}:${row.port}: received ${row.received} is not ${sum}; difference ${difference}`,
+  ];
+}
+
+/**
+ * Copies in flight are no difference while the feed flows; if it does not, they will never
+ * complete.
+ */
+function stuckCopies(first: Stats, last: Stats): string[] {
+  if (first === last || first.feed.received !== last.feed.received) return [];
+  const stuck = last.subscribers.filter((row) => row.in_flight !== 0);
+  return stuck.map(
+    (row) =>
+      `${row.ip}:${row.port}: ${row.in_flight} in flight without traffic; they do not complete`,
+  );
+}
+
+function xdpDifference(first: Stats, last: Stats): string[] {
+  if (last.mode === 'socket') return [];
+  const [before, after] = [first.xdp.redirect ?? 0, last.xdp.redirect ?? 0];
+  const difference = after - accounted(last);
+  const flows = after !== before;
+  const holds = flows ? before <= accounted(last) && accounted(first) <= after : difference === 0;
+  if (holds) return [];
+  const { received, drops } = last.feed;
+  const kernel = `rx_dropped ${kernelSum(last, 'rx_dropped')} + rx_ring_full ${kernelSum(last, 'rx_ring_full')}`;
+  const sum = `feed received ${received} + feed drops ${sumOf(drops)} + ${kernel}`;
+  return [`xdp: redirect ${after} is not ${sum}; difference ${difference}`];
+}
+
+/** What became of the frames that XDP redirected. */
+function accounted(stats: Stats): number {
+  const kernel = kernelSum(stats, 'rx_dropped') + kernelSum(stats, 'rx_ring_full');
+  return stats.feed.received + sumOf(stats.feed.drops) + kernel;
+}
+
+function kernelSum(stats: Stats, name: 'rx_dropped' | 'rx_ring_full'): number {
+  return stats.kernel.reduce((sum, row) => sum + row[name], 0);
+}

@@ -1,0 +1,178 @@
+/**
+ * Decides what runs where: modes to try, queues, workers, layout, cores. Pure: config and what was
+ * observed in, a Deployment or a Failure with the cure out.
+ */
+
+import type { Mode, Stats } from '../control/protocol.js';
+import { Failure } from '../domain/errors.js';
+import type { Interface } from '../memory/addon.js';
+import { limits } from '../memory/layout.js';
+import type { Config } from './config.js';
+
+export interface Observed {
+  /** Null for the interface `-`. */
+  readonly link: Interface | null;
+  /** Effective capabilities of this process. */
+  readonly capabilities: readonly string[];
+  /** Numbers of the cores that this process may run on. */
+  readonly cores: readonly number[];
+}
+
+export interface Deployment {
+  /** In order of preference; the last one's failure is final. */
+  readonly modes: readonly Mode[];
+  /** Modes that were ruled out before anything was opened. */
+  readonly fallbacks: Stats['fallbacks'];
+  readonly queues: readonly number[];
+  readonly workers: number;
+  readonly layout: 'inline' | 'split';
+  /** Processes share cores and hand them over with sched_yield. */
+  readonly yields: boolean;
+  /** Bytes of IP packet. */
+  readonly mtu: number;
+  /** Core of the RX process and of each worker; null: wherever the kernel puts them. */
+  readonly rxCpu: number | null;
+  readonly workerCpus: readonly (number | null)[];
+  readonly warnings: readonly string[];
+}
+
+/** What AF_XDP takes: sockets, programs and maps, and memory that stays. */
+const NEEDED = ['CAP_NET_RAW', 'CAP_NET_ADMIN', 'CAP_BPF', 'CAP_IPC_LOCK'];
+const XDP_MODES: readonly Mode[] = ['zerocopy', 'copy', 'skb'];
+const WORKERS_DEFAULT_MAX = 8;
+/** A frame less the headroom that XDP leaves (XDP_PACKET_HEADROOM, 256) and the Ethernet header. */
+export const MTU_MAX = limits.FRAME_SIZE - 256 - 14;
+/** The largest that every common NIC's XDP takes: ENA's limit. */
+const MTU_ADVICE = 3498;
+
+export function missingCapabilities(capabilities: readonly string[]): string[] {
+  const has = new Set(capabilities);
+  return NEEDED.filter(
+    (name) => !has.has(name) && !(name === 'CAP_BPF' && has.has('CAP_SYS_ADMIN')),
+  );
+}
+
+/** Which modes to try, and which are out already. */
+function modesOf({ mode, interfaceName }: Config, { link, capabilities }: Observed) {
+  const missing = missingCapabilities(capabilities);
+  let reason: string | null = null;
+  if (link === null) reason = "the interface '-' is no link";
+  else if (link.loopback) reason = 'a loopback has no link for AF_XDP';
+  else if (missing.length > 0)
+    reason = `AF_XDP takes ${missing.join(', ')}: run with sudo, or grant them to the service`;
+  if (mode === 'auto') {
+    if (reason === null) return { modes: [...XDP_MODES, 'socket' as const], fallbacks: [] };
+    const why = reason;
+    return {
+      modes: ['socket' as const],
+      fallbacks: XDP_MODES.map((each) => ({ mode: each, reason: why })),
+    };
+  }
+  if (mode !== 'socket' && reason !== null)
+    throw new Failure(`--mode ${mode} is not possible on ${interfaceName}: ${reason}`);
+  return { modes: [mode], fallbacks: [] };
+}
+
+function queuesOf(
+  { queues, interfaceName }: Config,
+  link: Interface | null,
+  modes: readonly Mode[],
+): number[] {
+  const active = link === null ? 1 : Math.min(link.rx_queues, link.tx_queues);
+  if (queues === 'all') {
+    const count = modes[0] === 'socket' ? 1 : active;
+    if (count > limits.QUEUES_MAX)
+      throw new Failure(
+        `${interfaceName} has ${active} queues; choose up to ${limits.QUEUES_MAX} with --queues`,
+      );
+    return Array.from({ length: count }, (_, i) => i);
+  }
+  const beyond = queues.find((queue) => queue >= active);
+  if (beyond !== undefined && link !== null)
+    throw new Failure(
+      `queue ${beyond} is out of range: ${interfaceName} has ${active} active (0 to ${active - 1}); ` +
+        `more with: ethtool -L ${interfaceName} combined ${beyond + 1}`,
+    );
+  return [...queues];
+}
+
+/** AF_XDP builds whole frames: it needs an address to send from. */
+function checkAddress(
+  { interfaceName, listenIp }: Config,
+  link: Interface | null,
+  modes: readonly Mode[],
+): void {
+  if (link === null || modes[0] === 'socket' || link.addresses.length > 0) return;
+  throw new Failure(
+    `${interfaceName} has no IPv4 address to send from; give it one with: ` +
+      `ip addr add ${listenIp}/24 dev ${interfaceName}`,
+  );
+}
+
+function warningsOf(
+  { interfaceName }: Config,
+  link: Interface | null,
+  share: string | null,
+): string[] {
+  const down = `${interfaceName} is down or has no carrier; packets flow after: ip link set dev ${interfaceName} up`;
+  return [...(share === null ? [] : [share]), ...(link === null || link.up ? [] : [down])];
+}
+
+function checkMtu(
+  { interfaceName }: Config,
+  link: Interface | null,
+  modes: readonly Mode[],
+): number {
+  if (link === null) return MTU_MAX;
+  if (link.mtu > MTU_MAX && modes[0] !== 'socket')
+    throw new Failure(
+      `the MTU ${link.mtu} of ${interfaceName} does not fit a ${limits.FRAME_SIZE}-byte frame; ` +
+        `mend it with: ip link set dev ${interfaceName} mtu ${MTU_ADVICE}`,
+    );
+  return Math.min(link.mtu, MTU_MAX);
+}
+
+function checkCpus({ cpus }: Config, cores: readonly number[]): void {
+  const beyond = cpus?.find((cpu) => !cores.includes(cpu));
+  if (beyond !== undefined)
+    throw new Failure(
+      `core ${beyond} of --cpus is not to be had: this process may run on ${cores.join(', ')}`,
+    );
+}
+
+export function deploymentOf(config: Config, observed: Observed): Deployment {
+  const { modes, fallbacks } = modesOf(config, observed);
+  const queues = queuesOf(config, observed.link, modes);
+  const mtu = checkMtu(config, observed.link, modes);
+  checkAddress(config, observed.link, modes);
+  checkCpus(config, observed.cores);
+  const cores = config.cpus?.length ?? observed.cores.length;
+  if (config.workers !== null && config.workers > queues.length)
+    throw new Failure(
+      `--workers ${config.workers} is more than the ${queues.length} queues served; each worker owns one`,
+    );
+  const workers =
+    config.workers ?? Math.max(1, Math.min(queues.length, cores - 1, WORKERS_DEFAULT_MAX));
+  const spare = cores - (workers + 1);
+  const layout = config.layout === 'auto' ? (spare >= 1 ? 'split' : 'inline') : config.layout;
+  const processes = layout === 'split' ? workers + 1 : workers;
+  const yields = processes >= cores && !(layout === 'inline' && workers === 1);
+  const share = yields
+    ? `${processes} busy processes share ${cores} cores and hand them over with sched_yield: ` +
+      'latency grows to milliseconds as soon as anything else wants a core'
+    : null;
+  const cpuOf = (turn: number) => config.cpus?.[turn % config.cpus.length] ?? null;
+  const first = layout === 'split' ? 1 : 0;
+  return {
+    modes,
+    fallbacks,
+    queues,
+    workers,
+    layout,
+    yields,
+    mtu,
+    rxCpu: layout === 'split' ? cpuOf(0) : null,
+    workerCpus: Array.from({ length: workers }, (_, i) => cpuOf(first + i)),
+    warnings: warningsOf(config, observed.link, share),
+  };
+}

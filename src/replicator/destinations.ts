@@ -1,0 +1,87 @@
+/**
+ * Where copies may be sent. A replicator is an amplifier, so a subscriber must be a single host
+ * inside the allowed subnets, and neither fantail itself nor its feed. Pure.
+ */
+import type { NetworkInterfaceInfo } from 'node:os';
+import ipaddr from 'ipaddr.js';
+import { FantailError } from '../domain/errors.js';
+import type { Address } from '../memory/addon.js';
+
+type Subnet = [ipaddr.IPv4, number];
+
+export interface DestinationRules {
+  readonly feed: { readonly ip: string; readonly port: number };
+  /**
+   * The interface's own addresses; none for a loopback, where every address is our own and every
+   * host a local one.
+   */
+  readonly own: readonly Address[];
+  /** Subnets as `10.0.0.0/24`. */
+  readonly allow: readonly string[];
+}
+
+/** Kinds of address that are no single host. */
+const NO_HOST = new Set(['broadcast', 'multicast', 'unspecified', 'reserved']);
+/** From this prefix on a subnet has neither a broadcast address nor one of its own (RFC 3021). */
+const PREFIX_POINT_TO_POINT = 31;
+
+export class Destinations {
+  private readonly allow: Subnet[];
+
+  constructor(private readonly rules: DestinationRules) {
+    this.allow = rules.allow.map((subnet) => ipaddr.IPv4.parseCIDR(subnet));
+  }
+
+  /** Throws NOT_ALLOWED with the rule that is broken. */
+  check(ip: string, port: number): void {
+    const why = this.refusal(ip, port);
+    if (why !== null) throw new FantailError('NOT_ALLOWED', `${ip}:${port} ${why}`);
+  }
+
+  private refusal(ip: string, port: number): string | null {
+    const { feed, own } = this.rules;
+    if (ip === feed.ip && port === feed.port) return 'is the feed itself';
+    const address = ipaddr.IPv4.parse(ip);
+    const range = address.range();
+    if (NO_HOST.has(range)) return `is a ${range} address; subscribers are single hosts`;
+    for (const { ip: mine, prefix } of own) {
+      if (ip === mine) return "is fantail's own address";
+      if (prefix >= PREFIX_POINT_TO_POINT) continue;
+      const cidr = `${mine}/${prefix}`;
+      if (ip === ipaddr.IPv4.broadcastAddressFromCIDR(cidr).toString())
+        return 'is the broadcast address of the subnet';
+      if (ip === ipaddr.IPv4.networkAddressFromCIDR(cidr).toString())
+        return 'is the address of the subnet itself';
+    }
+    if (this.allow.some((subnet) => address.match(subnet))) return null;
+    return `is outside what is allowed (${this.rules.allow.join(', ')}); see --allow`;
+  }
+}
+
+/**
+ * What may subscribe where --allow is not given: the subnets of the interface, 127.0.0.0/8 for a
+ * loopback.
+ */
+export function defaultAllow(link: {
+  readonly loopback: boolean;
+  readonly addresses: readonly Address[];
+}): string[] {
+  if (link.loopback) return ['127.0.0.0/8'];
+  return link.addresses.map(({ ip, prefix }) => subnetOf(`${ip}/${prefix}`));
+}
+
+/** The same for the interface `-`: the subnets of whichever interface has the listen address. */
+export function defaultAllowOf(
+  listenIp: string,
+  interfaces: readonly NetworkInterfaceInfo[],
+): string[] {
+  const found = interfaces.filter(
+    (each) => each.family === 'IPv4' && each.address === listenIp && !each.internal,
+  );
+  const subnets = found.flatMap(({ cidr }) => (cidr === null ? [] : [subnetOf(cidr)]));
+  return subnets.length > 0 ? subnets : ['127.0.0.0/8'];
+}
+
+function subnetOf(cidr: string): string {
+  return `${ipaddr.IPv4.networkAddressFromCIDR(cidr).toString()}/${cidr.split('/')[1]}`;
+}

@@ -1,0 +1,189 @@
+/** Counters of the arena, the XDP program and the sockets → the reply of `stats`. Reads only. */
+
+import type {
+  AccountRow,
+  Counts,
+  KernelRow,
+  Latency,
+  ReceiverRow,
+  Stats,
+  WorkerRow,
+} from '../control/protocol.js';
+import { addon } from '../memory/addon.js';
+import { type Arena, percentile } from '../memory/arena.js';
+import { membersOf, offsetOf } from '../memory/layout.js';
+import type { Subscriber, SubscriberTable } from '../subscribers/table.js';
+
+/** What is known outside the arena. */
+export interface StatsContext {
+  readonly interfaceName: string;
+  readonly queues: readonly number[];
+  readonly mode: Stats['mode'];
+  readonly fallbacks: Stats['fallbacks'];
+  readonly layout: Stats['layout'];
+  readonly feed: { readonly ip: string; readonly port: number };
+  readonly startedAt_ms: number;
+  /** Map of verdict counters, and what it held when this launcher started; null in socket mode. */
+  readonly verdicts: { readonly fd: number; readonly before: readonly Counts[] } | null;
+  /** Receiving sockets, by queue; empty in socket mode. */
+  readonly rxSockets: readonly number[];
+  readonly txSockets: readonly number[];
+  readonly workers: readonly { readonly pid: number; readonly restarts: number }[];
+  readonly filters: Stats['filters'];
+}
+
+const word = (struct: string, field: string, base = 0) => (offsetOf(struct, field) - base) / 8;
+const DROP_NAMES = membersOf('drop');
+const RECEIVED = offsetOf('receiver', 'received');
+const INVALID = word('receiver', 'invalid', RECEIVED);
+
+/**
+ * A u64 counter as the number that goes over the wire: exact to 2^53, 285 years at a million a
+ * second.
+ */
+function numberOf(value: bigint | undefined): number {
+  const number = Number(value ?? 0n);
+  if (!Number.isSafeInteger(number)) throw new RangeError(`counter ${value} is past 2^53`);
+  return number;
+}
+
+/** One subscriber's account, whole: no commit of its worker lies between any two of its words. */
+export function accountOf(arena: Arena, { ip, port, row, worker, epoch }: Subscriber): AccountRow {
+  const words = arena.consistent(arena.worker(worker, 'journal'), arena.counters(row));
+  const started = words[0] === epoch; // else its worker has not counted for it yet
+  const value = (field: string, index = 0) =>
+    started ? numberOf(words[word('counters', field) + index]) : 0;
+  const drops: Counts = {};
+  DROP_NAMES.forEach((name, i) => {
+    drops[name] = value('drop', i);
+  });
+  const [received, sent, in_flight, bytes] = ['received', 'sent', 'in_flight', 'bytes'].map(
+    (field) => value(field),
+  );
+  return {
+    ip,
+    port,
+    received: received ?? 0,
+    sent: sent ?? 0,
+    in_flight: in_flight ?? 0,
+    bytes: bytes ?? 0,
+    drops,
+  };
+}
+
+function feedOf(arena: Arena): { received: number; bytes: number; drops: Counts } {
+  const total = { received: 0, bytes: 0, drops: {} as Counts };
+  const names = membersOf('invalid').map((name) => `invalid_${name}`);
+  for (const name of names) total.drops[name] = 0;
+  for (let r = 0; r < arena.receivers; r++) {
+    const words = arena.consistent(arena.receiver(r, 'journal'), arena.receiver(r, 'received'));
+    total.received += numberOf(words[0]);
+    total.bytes += numberOf(words[1]);
+    names.forEach((name, i) => {
+      total.drops[name] = (total.drops[name] ?? 0) + numberOf(words[INVALID + i]);
+    });
+  }
+  return total;
+}
+
+/** Verdicts of one queue by name, since the program was loaded. */
+export function verdictsOf(fd: number, queue: number): Counts {
+  const values = addon.readVerdicts(fd, queue);
+  return Object.fromEntries(membersOf('verdict').map((name, i) => [name, values[i] ?? 0]));
+}
+
+function xdpOf({ verdicts, queues }: StatsContext): Counts {
+  const total: Counts = {};
+  if (verdicts === null) return total;
+  queues.forEach((queue, i) => {
+    for (const [name, value] of Object.entries(verdictsOf(verdicts.fd, queue)))
+      total[name] = (total[name] ?? 0) + value - (verdicts.before[i]?.[name] ?? 0);
+  });
+  return total;
+}
+
+/** Both sockets of a queue; each counts only its own direction. */
+function kernelOf({ queues, rxSockets, txSockets }: StatsContext): KernelRow[] {
+  return rxSockets.map((fd, i) => {
+    const row = { queue: queues[i] ?? 0, ...addon.xskStatistics(fd) };
+    const tx = txSockets[i];
+    if (tx === undefined) return row;
+    const sent = addon.xskStatistics(tx);
+    return {
+      ...row,
+      tx_invalid_descs: sent.tx_invalid_descs,
+      tx_ring_empty_descs: sent.tx_ring_empty_descs,
+    };
+  });
+}
+
+function latencyOf(counts: readonly number[]): Latency {
+  return {
+    p50: percentile(counts, 0.5),
+    p99: percentile(counts, 0.99),
+    p999: percentile(counts, 0.999),
+  };
+}
+
+/**
+ * Statistics that the data path stores outside its commits, so that no two of them need to fit
+ * together.
+ */
+const statistic = (arena: Arena, offset: number) => numberOf(arena.u64(offset));
+
+function workersOf(arena: Arena, { workers }: StatsContext): WorkerRow[] {
+  return workers.map(({ pid, restarts }, worker) => {
+    const read = (field: string) => statistic(arena, arena.worker(worker, field));
+    const stages = membersOf('stage').map((name, i) => {
+      return [name, statistic(arena, arena.worker(worker, 'stage_ns') + 8 * i)] as const;
+    });
+    return {
+      worker,
+      pid,
+      restarts,
+      inside_ns: latencyOf(arena.histogram(worker, 'inside_ns')),
+      kick_ns: latencyOf(arena.histogram(worker, 'kick_ns')),
+      bursts: read('bursts'),
+      kicks: read('kicks'),
+      timed: {
+        bursts: read('timed_bursts'),
+        copies: read('timed_copies'),
+        stages_ns: Object.fromEntries(stages),
+      },
+    };
+  });
+}
+
+function receiversOf(arena: Arena, { layout }: StatsContext): ReceiverRow[] {
+  if (layout === 'inline') return [];
+  return Array.from({ length: arena.receivers }, (_, receiver) => {
+    const read = (field: string) => statistic(arena, arena.receiver(receiver, field));
+    return {
+      pid: arena.u32(arena.receiver(receiver, 'pid')),
+      timed: {
+        bursts: read('timed_bursts'),
+        frames: read('timed_frames'),
+        receive_ns: read('receive_ns'),
+      },
+    };
+  });
+}
+
+export function statsOf(arena: Arena, table: SubscriberTable, context: StatsContext): Stats {
+  return {
+    version: 1,
+    uptime_ms: Date.now() - context.startedAt_ms,
+    interface: context.interfaceName,
+    queues: [...context.queues],
+    mode: context.mode,
+    fallbacks: [...context.fallbacks],
+    layout: context.layout,
+    feed: { ...context.feed, ...feedOf(arena) },
+    xdp: xdpOf(context),
+    kernel: kernelOf(context),
+    receivers: receiversOf(arena, context),
+    workers: workersOf(arena, context),
+    subscribers: [...table.all()].map((subscriber) => accountOf(arena, subscriber)),
+    filters: context.filters,
+  };
+}

@@ -1,0 +1,112 @@
+/**
+ * When a changed subscriber table goes to the workers, and who waits for that: publishes as soon as
+ * everybody follows the last one, tells those who asked for the change, and frees what only the old
+ * table used.
+ */
+import { FantailError } from '../domain/errors.js';
+import type { Slot } from '../routes/reach.js';
+import type { SubscriberTable } from './table.js';
+
+/** `add` and `remove` are answered once every worker follows the table, or BUSY after this time. */
+const APPLY_MS_MAX = 100;
+const PUMP_MS = 1;
+
+interface Waiter {
+  readonly generation: bigint;
+  readonly deadline_ms: number;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+export interface PublisherOptions {
+  readonly table: SubscriberTable;
+  /** Wakes workers that sleep. */
+  readonly wake: () => void;
+  /** Kernel sockets that their subscribers have given up. */
+  readonly retiring: () => readonly Slot[];
+  /** Such a socket is nobody's any more. */
+  readonly release: (slot: Slot) => void;
+}
+
+export class Publisher {
+  private waiters: Waiter[] = [];
+  /** Sockets given up by a subscriber, free once every worker follows that generation. */
+  private releases: { readonly slot: Slot; readonly generation: bigint }[] = [];
+  private timer: NodeJS.Timeout | null = null;
+
+  constructor(private readonly options: PublisherOptions) {}
+
+  /**
+   * Resolves once every worker follows all changes made so far; BUSY after 100 ms, applied later
+   * all the same.
+   */
+  applied(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const deadline_ms = performance.now() + APPLY_MS_MAX;
+      this.waiters.push({ generation: this.options.table.wanted, deadline_ms, resolve, reject });
+      this.pump();
+    });
+  }
+
+  /**
+   * Publishes if there is something to publish and everybody follows the last table; asks again
+   * until they do.
+   */
+  pump(): void {
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.timer = null;
+    this.publish();
+    const { table } = this.options;
+    const followed = table.followed();
+    this.freeSockets(followed);
+    this.answer(followed);
+    if (table.wanted > followed || this.waiters.length > 0 || this.releases.length > 0)
+      this.timer = setTimeout(() => this.pump(), PUMP_MS);
+  }
+
+  /** Whoever still waits is told that fantail stops. */
+  stop(): void {
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.timer = null;
+    for (const waiter of this.waiters.splice(0))
+      waiter.reject(new FantailError('BUSY', 'fantail is stopping'));
+  }
+
+  private publish(): void {
+    const { table, wake, retiring } = this.options;
+    // before: what is given up from now on may be in the table that is written now
+    const given = retiring();
+    if (!table.publish()) return;
+    wake();
+    const isKnown = (slot: Slot) =>
+      this.releases.some(
+        (each) => each.slot.worker === slot.worker && each.slot.slot === slot.slot,
+      );
+    const generation = table.wanted;
+    for (const slot of given) if (!isKnown(slot)) this.releases.push({ slot, generation });
+  }
+
+  private freeSockets(followed: bigint): void {
+    this.releases = this.releases.filter(({ slot, generation }) => {
+      if (generation > followed) return true;
+      this.options.release(slot);
+      return false;
+    });
+  }
+
+  private answer(followed: bigint): void {
+    const now = performance.now();
+    this.waiters = this.waiters.filter((waiter) => {
+      if (waiter.generation <= followed) waiter.resolve();
+      else if (now > waiter.deadline_ms)
+        waiter.reject(
+          new FantailError(
+            'BUSY',
+            'a worker is slow to follow; the change is applied as soon as it does',
+          ),
+        );
+      else return true;
+      return false;
+    });
+  }
+}

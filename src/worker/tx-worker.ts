@@ -1,0 +1,187 @@
+/**
+ * A TX worker: one process per queue that it owns. Attaches to the arena, lays it over each
+ * filter's memory, gives up every privilege, and then runs one loop that never returns to the event
+ * loop:
+ *
+ *     wait()   native: the next burst        burst()   a filter answers its jobs        finish()   native: send
+ *
+ * Started by data-plane.ts with its descriptors as one JSON argument; filters come through stdin
+ * (filter-orders.ts), are compiled by a thread (filter-loader.ts), and are taken over between two
+ * bursts.
+ */
+import { setFlagsFromString } from 'node:v8';
+import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_threads';
+import { messageOf } from '../domain/errors.js';
+import { Samples } from '../filters/check/samples.js';
+import { type Burst, COMPILER_FLAGS, instantiate } from '../filters/module.js';
+import { addon, type WorkerDescriptors } from '../memory/addon.js';
+import { Arena } from '../memory/arena.js';
+import { limits, offsetOf, structOf } from '../memory/layout.js';
+import type { Loaded } from './loader.js';
+import type { Order } from './orders.js';
+
+const WASM_PAGE_SIZE = 0x10000;
+const WORD_SIZE = 4;
+/** Bursts before the first packet, so that the call from JavaScript is compiled too. */
+const WARM_UP_BURSTS = 20_000;
+/** How long the first look at an empty port takes while the loader starts. */
+const PORT_WAIT_MS = 1;
+const JOBS = limits.WINDOW_JOBS;
+/** Places in `calls`, which wait() writes: struct filter_calls. */
+const wordOf = (field: string) => offsetOf('filter_calls', field) / WORD_SIZE;
+const TIMED = wordOf('timed');
+const ORDERS = wordOf('orders');
+const CALLS = wordOf('calls');
+const ENDED = 2 ** 32 - 1;
+const SLOT = wordOf('slot');
+const FIRST = wordOf('first');
+const COUNT = wordOf('count');
+
+interface Start {
+  readonly descriptors: WorkerDescriptors;
+  readonly cpu: number | null;
+}
+
+/**
+ * The optimising compiler at once: a filter that is compiled while packets wait costs milliseconds.
+ */
+function chooseCompiler(): void {
+  for (const flag of COMPILER_FLAGS) setFlagsFromString(flag);
+}
+
+/** Nobody answers: the jobs of an empty slot drop as filter_trap. */
+const unanswered: Burst = () => {};
+const bursts: Burst[] = new Array(limits.FILTERS_MAX).fill(unanswered);
+const calls = new Uint32Array(structOf('filter_calls').size / WORD_SIZE);
+const { port1: port, port2 } = new MessageChannel();
+let memorySize = 0;
+/** The arena's word that says which slot is being called: the supervisor's watchdog looks at it. */
+let calling = new Int32Array(1);
+
+function startLoader(): void {
+  const loader = new Worker(new URL('./loader.js', import.meta.url), {
+    workerData: { port: port2 },
+    transferList: [port2],
+  });
+  loader.unref();
+}
+
+/** The next thing that the loader has done, or null. */
+function take(): { order: Order; module: WebAssembly.Module | null } | null {
+  // from filter-loader.ts
+  const received = receiveMessageOnPort(port)?.message as Loaded | undefined;
+  if (received === undefined) return null;
+  if ('failure' in received) throw new Error(`a filter cannot be loaded: ${received.failure}`);
+  return received;
+}
+
+/** Waits for everything that is loaded before the start. */
+function takeFirst(): { order: Order; module: WebAssembly.Module | null }[] {
+  const sleeper = new Int32Array(new SharedArrayBuffer(WORD_SIZE));
+  const first = [];
+  for (;;) {
+    const next = take();
+    if (next === null) Atomics.wait(sleeper, 0, 0, PORT_WAIT_MS);
+    else first.push(next);
+    if (next?.order.kind === 'begin') return first;
+  }
+}
+
+/** Runs the filter on sample packets in a memory of its own. */
+function warmUp(module: WebAssembly.Module): void {
+  const { burst } = instantiate(module, new Samples().memory);
+  for (let i = 0; i < WARM_UP_BURSTS; i++) burst(JOBS, 0, 1);
+}
+
+function carryOut({ order, module }: { order: Order; module: WebAssembly.Module | null }): void {
+  if (order.kind === 'load' && module !== null) {
+    const pages = Math.ceil(memorySize / WASM_PAGE_SIZE);
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+    addon.overlayWindow(memory.buffer, order);
+    bursts[order.slot] = instantiate(module, memory).burst;
+  } else if (order.kind === 'drop') {
+    bursts[order.slot] = unanswered;
+  }
+  addon.ordersDone(order.number);
+}
+
+/** The calls of the burst that wait() returned last, and the one that is next. */
+let count = 0;
+let call = 0;
+
+function run(): void {
+  const { wait, finish, called } = addon;
+  for (;;) {
+    for (; call < count; call++) {
+      const slot = calls[SLOT + call] as number; // here and below: inside struct filter_calls
+      calling[0] = slot + 1;
+      (bursts[slot] as Burst)(JOBS, calls[FIRST + call] as number, calls[COUNT + call] as number);
+      if (calls[TIMED] !== 0) called(call);
+    }
+    calling[0] = 0;
+    finish();
+    if (calls[ORDERS] !== 0) for (let next = take(); next !== null; next = take()) carryOut(next);
+    wait();
+    count = calls[CALLS] as number;
+    call = 0;
+    if (count === ENDED) return;
+  }
+}
+
+/**
+ * What a filter can throw: a trap, or recursion past the stack, which V8 reports as a RangeError.
+ */
+function isTrap(error: unknown): boolean {
+  return error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
+}
+
+/**
+ * After a trap: the rest of that call, past each job that traps; those stay unanswered and drop as
+ * filter_trap.
+ */
+function answerRest(): void {
+  const end = (calls[FIRST + call] as number) + (calls[COUNT + call] as number);
+  const burst = bursts[calls[SLOT + call] as number] as Burst;
+  for (let first = addon.trapped(call); first < end; first = addon.trapped(call)) {
+    try {
+      burst(JOBS, first, end - first);
+      return;
+    } catch (error) {
+      if (!isTrap(error)) throw error;
+    }
+  }
+}
+
+function main(): void {
+  process.title = 'fantail-tx';
+  chooseCompiler();
+  // from data-plane.ts of the same build
+  const { descriptors, cpu } = JSON.parse(process.argv[2] ?? '') as Start;
+  startLoader(); // before this thread is pinned: the loader compiles wherever there is room
+  const first = takeFirst();
+  if (cpu !== null) addon.pinToCpu(cpu);
+  for (const { module } of first.slice(0, 1)) if (module !== null) warmUp(module);
+  const arena = new Arena(descriptors.arena);
+  calling = new Int32Array(arena.buffer, arena.worker(descriptors.worker, 'calling'), 1);
+  memorySize = addon.attachWorker(descriptors, calls);
+  for (const each of first) carryOut(each);
+  addon.dropPrivileges();
+  port.postMessage('drop privileges');
+  for (;;) {
+    try {
+      run();
+      process.exit(0); // the loader may still wait for orders
+    } catch (error) {
+      if (!isTrap(error)) throw error;
+      answerRest();
+      call++;
+    }
+  }
+}
+
+try {
+  main();
+} catch (error) {
+  process.stderr.write(`fantail: tx worker: ${messageOf(error)}\n`);
+  process.exit(1);
+}

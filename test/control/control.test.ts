@@ -1,0 +1,670 @@
+/**
+ * Goal: the control port keeps its promises to every client, and holds against a bad one.
+ * Method: a real server over a table in memory (the server is under test, not the replicator), real
+ * WebSocket clients, and the real wscat; wrong input first where a rule refuses, then the same
+ * thing allowed.
+ */
+import { execFile } from 'node:child_process';
+import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
+import { connect as connectTcp } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pack, unpack } from 'msgpackr';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { WebSocket } from 'ws';
+import {
+  type Control,
+  type ControlOptions,
+  isLoopback,
+  REQUESTS_PER_SECOND_MAX,
+  SESSIONS_MAX,
+  startControl,
+  UNAUTHORIZED_SESSIONS_MAX,
+} from '../../src/control/server.js';
+import { Failure } from '../../src/domain/errors.js';
+import { busyStats, MemoryReplicator } from '../rig/memory-replicator.js';
+import { ROOT } from '../rig/program.js';
+import { random } from '../rig/random.js';
+
+const test = suite('control');
+const TOKEN = 'a-token-of-32-characters-for-test';
+
+const opened: Control[] = [];
+test.after(async () => {
+  for (const control of opened) await control.close();
+});
+
+async function start(
+  options: Partial<ControlOptions> = {},
+): Promise<{ control: Control; table: MemoryReplicator }> {
+  const table = new MemoryReplicator(options.token === undefined ? 4096 : 4);
+  const defaults = { address: '127.0.0.1', port: 0, token: null, replicator: table };
+  const control = await startControl({ ...defaults, ...options });
+  opened.push(control);
+  return { control, table };
+}
+
+/** A client that keeps every frame it gets. */
+class Peer {
+  readonly frames: (string | Buffer)[] = [];
+  closed: { code: number; reason: string } | null = null;
+  private readonly waiters: (() => void)[] = [];
+
+  private constructor(readonly socket: WebSocket) {
+    socket.on('message', (data, isBinary) => {
+      // one Buffer a message is what ws gives
+      this.frames.push(isBinary ? (data as Buffer) : String(data));
+      for (const wake of this.waiters.splice(0)) wake();
+    });
+    socket.on('close', (code, reason) => {
+      this.closed = { code, reason: String(reason) };
+      for (const wake of this.waiters.splice(0)) wake();
+    });
+    socket.on('error', () => {});
+  }
+
+  /** Connects, or rejects with `status sentence`. */
+  static open(port: number, headers: Record<string, string> = {}): Promise<Peer> {
+    const socket = new WebSocket(`ws://127.0.0.1:${port}`, { headers });
+    const peer = new Peer(socket);
+    return new Promise((resolve, reject) => {
+      socket.once('open', () => resolve(peer));
+      socket.once('error', reject);
+      socket.once('unexpected-response', (_: ClientRequest, response: IncomingMessage) => {
+        let body = '';
+        response.on('data', (chunk) => {
+          body += String(chunk);
+        });
+        response.on('end', () => {
+          socket.terminate();
+          reject(new Error(`${response.statusCode} ${body}`));
+        });
+      });
+    });
+  }
+
+  send(...frames: (string | object)[]): void {
+    for (const frame of frames)
+      this.socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame));
+  }
+
+  /** Waits until `count` frames are here. */
+  async frame(count: number): Promise<string | Buffer> {
+    const ends = Date.now() + 5000;
+    while (this.frames.length < count) {
+      if (this.closed !== null)
+        throw new Error(`closed: ${this.closed.code} ${this.closed.reason}`);
+      if (Date.now() > ends) throw new Error(`${this.frames.length} frames, not ${count}`);
+      await Promise.race([new Promise<void>((wake) => this.waiters.push(wake)), sleep(100)]);
+    }
+    return this.frames[count - 1] ?? '';
+  }
+
+  /** Sends one frame, gives the next one that comes. */
+  ask(frame: string | object): Promise<string | Buffer> {
+    const count = this.frames.length + 1;
+    this.send(frame);
+    return this.frame(count);
+  }
+
+  async askJson(request: object): Promise<Record<string, unknown>> {
+    return JSON.parse(String(await this.ask(request))) as Record<string, unknown>;
+  }
+
+  async codeOf(request: object): Promise<unknown> {
+    return ((await this.askJson(request)).error as { code?: string } | undefined)?.code;
+  }
+
+  async end(): Promise<{ code: number; reason: string }> {
+    const ends = Date.now() + 8000;
+    while (this.closed === null && Date.now() < ends) await sleep(20);
+    return this.closed ?? { code: 0, reason: 'not closed' };
+  }
+}
+
+async function refusedWith(opening: Promise<Peer>): Promise<string> {
+  try {
+    (await opening).socket.terminate();
+    return 'served';
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+function wscat(port: number, ...args: string[]): Promise<string> {
+  const program = join(ROOT, 'node_modules', '.bin', 'wscat');
+  return new Promise((resolve, reject) => {
+    const all = ['-c', `ws://127.0.0.1:${port}`, '-w', '0.5', ...args];
+    const child = execFile(program, all, { timeout: 10_000 }, (error, stdout) => {
+      if (error === null) resolve(stdout);
+      else reject(error);
+    });
+    child.stdin?.on('error', () => {});
+  });
+}
+
+interface Answer {
+  status: number;
+  body: string;
+  server: string;
+}
+
+function http(
+  port: number,
+  headers: Record<string, string> = {},
+  path = '/',
+  method = 'GET',
+): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const asked = httpRequest({ host: '127.0.0.1', port, path, method, headers }, (response) => {
+      let body = '';
+      response.on('data', (chunk) => {
+        body += String(chunk);
+      });
+      const server = String(response.headers.server);
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body, server }));
+    });
+    asked.once('error', reject);
+    asked.end();
+  });
+}
+
+// ---- encodings and order ------------------------------------------------------------------------
+
+test('the real wscat adds a subscriber by a typed line and by JSON', async () => {
+  const { control, table } = await start();
+  assert.is(await wscat(control.port, '-x', 'add 10.0.0.34 9001'), 'ok 10.0.0.34 9001 added\n');
+  const line = '{"id":1,"op":"add","ip":"10.0.0.34","port":9002}';
+  assert.is(await wscat(control.port, '-x', line), '{"id":1,"ok":true,"existing":false}\n');
+  assert.equal(
+    table.rows.map((row) => row.port),
+    [9001, 9002],
+  );
+  const both = await wscat(control.port, '-x', 'remove 10.0.0.34 9001', '-x', 'list');
+  assert.is(
+    both,
+    'ok 10.0.0.34 9001 removed\n10.0.0.34 9002 live 02:00:00:00:00:02 worker 0 filter default\nok 1 subscriber\n',
+  );
+  assert.match(
+    await wscat(control.port, '-x', 'add 10.0.0 1'),
+    /^error BAD_ADDRESS "10\.0\.0" is not /,
+  );
+});
+
+test('each frame is answered in its own encoding, with its id', async () => {
+  const { control } = await start();
+  const peer = await Peer.open(control.port);
+  assert.is(await peer.ask('add 10.0.0.34 9001'), 'ok 10.0.0.34 9001 added');
+  const json = await peer.askJson({ id: 'a', op: 'add', ip: '10.0.0.34', port: 9001 });
+  assert.equal(json, { id: 'a', ok: true, existing: true });
+  peer.socket.send(pack({ id: 5, op: 'list' }));
+  const answer = unpack((await peer.frame(3)) as Buffer);
+  const row = {
+    ip: '10.0.0.34',
+    port: 9001,
+    state: 'live',
+    mac: '02:00:00:00:00:02',
+    worker: 0,
+    filter: 'default',
+  };
+  assert.equal(answer, { id: 5, ok: true, subscribers: [row] });
+  assert.equal(await peer.askJson({ op: 'remove', ip: '10.0.0.34', port: 9001 }), {
+    ok: true,
+    removed: true,
+  });
+  assert.equal(await peer.askJson({ op: 'remove', ip: '10.0.0.34', port: 9001 }), {
+    ok: true,
+    removed: false,
+  });
+  assert.is((await peer.askJson({ op: 'stats' })).interface, 'eth9');
+  assert.match(String(await peer.ask('help')), /^add <ip> <port>[\s\S]*\nok$/);
+  peer.socket.terminate();
+});
+
+test('pipelined requests of all encodings are answered in order', async () => {
+  const { control, table } = await start();
+  table.delayMs = 1;
+  const peer = await Peer.open(control.port);
+  for (let id = 0; id < 600; id++) {
+    if (id % 3 === 0) peer.send(`add 10.0.${id >> 8}.${id & 255} 9001`);
+    else if (id % 3 === 1) peer.send({ id, op: 'list' });
+    else peer.socket.send(pack({ id, op: 'nothing' }));
+  }
+  await peer.frame(600);
+  peer.frames.forEach((frame, id) => {
+    if (id % 3 === 0) assert.is(frame, `ok 10.0.${id >> 8}.${id & 255} 9001 added`);
+    else if (id % 3 === 1) {
+      const body = JSON.parse(String(frame));
+      assert.equal([body.id, body.subscribers.length], [id, (id + 2) / 3]);
+    } else
+      assert.equal(
+        [unpack(frame as Buffer).id, unpack(frame as Buffer).error.code],
+        [id, 'UNKNOWN_OP'],
+      );
+  });
+  peer.socket.terminate();
+});
+
+test('each code of this step is reached', async () => {
+  const faults: unknown[] = [];
+  const { control, table } = await start({ token: TOKEN, onError: (error) => faults.push(error) });
+  const peer = await Peer.open(control.port, { Authorization: `Bearer ${TOKEN}` });
+  const add = (ip: string, port: number) => peer.codeOf({ op: 'add', ip, port });
+  assert.is(await peer.codeOf({ op: 'list', x: 1 }), 'BAD_REQUEST');
+  assert.is(await peer.codeOf({ op: 'lst' }), 'UNKNOWN_OP');
+  assert.is(await add('10.0.0.1', 0), 'BAD_ADDRESS');
+  assert.is(await add('192.168.0.1', 9001), 'NOT_ALLOWED');
+  assert.is(await peer.codeOf({ op: 'list', pad: 'x'.repeat(70_000) }), 'TOO_LARGE');
+  for (let port = 1; port <= 4; port++) assert.is(await add('10.0.0.1', port), undefined);
+  assert.is(await add('10.0.0.1', 5), 'TABLE_FULL');
+  table.failure = new Error('boom');
+  assert.is(await add('10.0.0.1', 6), 'INTERNAL');
+  assert.is((faults[0] as Error).message, 'boom');
+  assert.is(await peer.codeOf({ op: 'auth', token: 'wrong' }), 'UNAUTHORIZED');
+  assert.is(await peer.codeOf({ op: 'list' }), undefined, 'a session that was let in stays in');
+  peer.socket.terminate();
+});
+
+// ---- limits -------------------------------------------------------------------------------------
+
+test('a message above 64 KiB is TOO_LARGE, and the session goes on; far above it is cut off', async () => {
+  const { control } = await start();
+  const peer = await Peer.open(control.port);
+  assert.match(String(await peer.ask('x'.repeat(65_537))), /^error TOO_LARGE /);
+  assert.is(await peer.codeOf({ id: 1, op: 'auth', token: 'x'.repeat(1_400_000) }), 'TOO_LARGE');
+  assert.is(await peer.ask('list'), 'ok 0 subscribers');
+  peer.send('x'.repeat(2_000_000));
+  assert.is((await peer.end()).code, 1009);
+});
+
+test('2000 requests a second are served, the rest are RATE_LIMITED, in order and with their ids', async () => {
+  const { control } = await start();
+  const peer = await Peer.open(control.port);
+  const count = REQUESTS_PER_SECOND_MAX + 500;
+  for (let id = 0; id < count; id++) peer.send({ id, op: 'unwatch' });
+  await peer.frame(count);
+  const replies = peer.frames.map((frame) => JSON.parse(String(frame)));
+  assert.equal(
+    replies.map((reply) => reply.id),
+    Array.from({ length: count }, (_, id) => id),
+  );
+  const refused = replies.filter((reply) => reply.error?.code === 'RATE_LIMITED').length;
+  assert.ok(refused > 0 && refused <= 500, `${refused} refused`);
+  await sleep(1000);
+  assert.equal(await peer.askJson({ op: 'unwatch' }), { ok: true });
+  peer.socket.terminate();
+});
+
+test('a flood of one session is not read faster than its limit, and others are served meanwhile', async () => {
+  const { control } = await start();
+  const flood = await Peer.open(control.port);
+  const other = await Peer.open(control.port);
+  const sent = 60_000;
+  const started = performance.now();
+  for (let id = 0; id < sent; id++) flood.send('list');
+  const asked = performance.now();
+  await other.ask('list');
+  assert.ok(performance.now() - asked < 1000, 'the other session waited');
+  await sleep(500);
+  // the first and the last are part seconds
+  const seconds = Math.ceil((performance.now() - started) / 1000) + 1;
+  // frames of 10 bytes in what a socket had read before it was paused
+  const readAhead = 64 * 1024 * 0.2;
+  const most = seconds * 2 * REQUESTS_PER_SECOND_MAX + readAhead;
+  assert.ok(most < sent, 'this machine is too slow to tell');
+  assert.ok(flood.frames.length < most, `${flood.frames.length} answers in ${seconds} s`);
+  flood.socket.terminate();
+  other.socket.terminate();
+});
+
+test('sessions have a cap, and closing one makes room', async () => {
+  const { control } = await start();
+  const peers = await Promise.all(
+    Array.from({ length: SESSIONS_MAX }, () => Peer.open(control.port)),
+  );
+  assert.match(await refusedWith(Peer.open(control.port)), /^503 fantail: 256 sessions are served/);
+  peers[0]?.socket.close();
+  await peers[0]?.end();
+  const last = await Peer.open(control.port);
+  assert.is(await last.ask('list'), 'ok 0 subscribers');
+  for (const peer of [...peers, last]) peer.socket.terminate();
+});
+
+test('sessions without the token have a smaller cap, so that they keep nobody out', async () => {
+  const { control } = await start({ token: TOKEN });
+  const strangers = await Promise.all(
+    Array.from({ length: UNAUTHORIZED_SESSIONS_MAX }, () => Peer.open(control.port)),
+  );
+  assert.match(
+    await refusedWith(Peer.open(control.port)),
+    /^503 fantail: too many sessions without a token/,
+  );
+  const known = await Peer.open(control.port, { Authorization: `Bearer ${TOKEN}` });
+  assert.is(await known.ask('list'), 'ok 0 subscribers');
+  for (const peer of [...strangers, known]) peer.socket.terminate();
+});
+
+// ---- watch --------------------------------------------------------------------------------------
+
+test('watch answers once, then tells the counters until unwatch', async () => {
+  const { control, table } = await start();
+  table.current = busyStats(5);
+  const peer = await Peer.open(control.port);
+  assert.equal(await peer.askJson({ id: 1, op: 'watch', seconds: 0.1 }), {
+    id: 1,
+    ok: true,
+    seconds: 0.1,
+  });
+  assert.equal(JSON.parse(String(await peer.frame(3))), { event: 'stats', ...busyStats(5) });
+  await peer.ask({ op: 'unwatch' });
+  const count = peer.frames.length;
+  await sleep(300);
+  // one may have been on its way
+  assert.ok(peer.frames.length <= count + 1, 'events after unwatch');
+  const typed = await Peer.open(control.port);
+  assert.is(await typed.ask('watch 0.1'), 'ok every 0.1 s');
+  assert.match(
+    String(await typed.frame(2)),
+    /^stats uptime_ms 1000 received 5 subscribers 1 sent 5 /,
+  );
+  const binary = await Peer.open(control.port);
+  binary.socket.send(pack({ op: 'watch', seconds: 0.1 }));
+  assert.equal(unpack((await binary.frame(2)) as Buffer), { event: 'stats', ...busyStats(5) });
+  for (const each of [peer, typed, binary]) each.socket.terminate();
+});
+
+test('a second watch replaces the first', async () => {
+  const { control } = await start();
+  const peer = await Peer.open(control.port);
+  for (let turn = 0; turn < 50; turn++) await peer.ask('watch 0.1');
+  await peer.ask('watch 3600');
+  const count = peer.frames.length;
+  await sleep(300);
+  assert.is(peer.frames.length, count);
+  peer.socket.terminate();
+});
+
+test('a watcher that does not read is skipped, then closed; memory stays bounded and others are told', async () => {
+  const { control, table } = await start();
+  const row = busyStats(1).subscribers[0];
+  assert.ok(row);
+  table.current.subscribers = Array.from({ length: 4096 }, (_, index) => ({
+    ...row,
+    port: index + 1,
+  })); // 0.5 MB
+  const slow = await Peer.open(control.port);
+  const quick = await Peer.open(control.port);
+  await slow.ask({ op: 'watch', seconds: 0.1 });
+  slow.socket.pause();
+  await quick.ask('watch 0.1');
+  const before = process.memoryUsage().rss;
+  await sleep(7000);
+  assert.ok(quick.frames.length > 30, `${quick.frames.length} events to the quick one`);
+  assert.ok(process.memoryUsage().rss - before < 100e6, 'memory grew');
+  slow.socket.resume();
+  const { code } = await slow.end();
+  assert.ok(code === 1008 || code === 1006, `closed with ${code}`);
+  quick.socket.terminate();
+});
+
+test('a peer that asks much and reads nothing holds one answer, and keeps nobody waiting', async () => {
+  const { control, table } = await start();
+  const { rows } = table;
+  for (let port = 1; port <= 4096; port++) {
+    rows.push({
+      ip: '10.0.0.1',
+      port,
+      state: 'live',
+      mac: '02:00:00:00:00:02',
+      worker: 0,
+      filter: 'default',
+    });
+  }
+  const greedy = await Peer.open(control.port);
+  const other = await Peer.open(control.port);
+  greedy.socket.pause();
+  const before = process.memoryUsage().rss;
+  for (let turn = 0; turn < 1000; turn++) greedy.send({ op: 'list' }); // 400 MB of answers
+  await sleep(1000);
+  assert.equal(await other.askJson({ op: 'unwatch' }), { ok: true });
+  assert.ok(process.memoryUsage().rss - before < 150e6, 'memory grew');
+  greedy.socket.terminate();
+  other.socket.terminate();
+});
+
+// ---- who may speak ------------------------------------------------------------------------------
+
+test('a token is needed: by header, or by auth as the first thing', async () => {
+  const { control } = await start({ token: TOKEN });
+  const peer = await Peer.open(control.port);
+  for (const line of ['list', 'help', 'add 10.0.0.1 9001', 'watch 1', 'nothing', '']) {
+    assert.match(String(await peer.ask(line)), /^error UNAUTHORIZED /, line);
+  }
+  assert.is(await peer.codeOf({ id: 1, op: 'auth' }), 'BAD_REQUEST');
+  assert.is(await peer.codeOf({ id: 1, op: 'auth', token: `${TOKEN}x` }), 'UNAUTHORIZED');
+  assert.is(await peer.ask(`auth ${TOKEN}`), 'ok');
+  assert.is(await peer.ask('list'), 'ok 0 subscribers');
+  assert.is(
+    await wscat(control.port, '-H', `Authorization: Bearer ${TOKEN}`, '-x', 'list'),
+    'ok 0 subscribers\n',
+  );
+  for (const wrong of [
+    'Bearer',
+    'Bearer x',
+    `Bearer ${TOKEN}x`,
+    `Basic ${TOKEN}`,
+    TOKEN,
+    'Bearer ',
+  ]) {
+    const refused = await refusedWith(Peer.open(control.port, { Authorization: wrong }));
+    assert.is(refused, '401 fantail: wrong token\n', wrong);
+  }
+  peer.socket.terminate();
+});
+
+test('a session is closed after five wrong tokens', async () => {
+  const { control } = await start({ token: TOKEN });
+  const peer = await Peer.open(control.port);
+  for (let turn = 1; turn <= 5; turn++)
+    assert.match(String(await peer.ask(`auth wrong${turn}`)), /^error UNAUTHORIZED/);
+  assert.equal(await peer.end(), { code: 1008, reason: 'too many wrong tokens' });
+});
+
+test('Origin must be the Host that was asked for', async () => {
+  const { control } = await start();
+  const own = `127.0.0.1:${control.port}`;
+  for (const Origin of [
+    'http://evil.example',
+    'null',
+    `http://127.0.0.1`,
+    `ftp://${own}`,
+    `http://${own}/x`,
+    'x',
+  ]) {
+    assert.match(
+      await refusedWith(Peer.open(control.port, { Origin })),
+      /^403 fantail: Origin must be/,
+      Origin,
+    );
+    assert.is((await http(control.port, { Origin })).status, 403, Origin);
+  }
+  assert.is(await refusedWith(Peer.open(control.port, { Origin: `http://${own}` })), 'served');
+  const local = { Host: `localhost:${control.port}`, Origin: `http://localhost:${control.port}` };
+  assert.is(await refusedWith(Peer.open(control.port, local)), 'served');
+  assert.match(await refusedWith(Peer.open(control.port, { Origin: local.Origin })), /^403/);
+});
+
+test('Host must be an IP address or localhost', async () => {
+  const { control } = await start();
+  const { port } = control;
+  const bad = [
+    'evil.example',
+    `evil.example:${port}`,
+    '127.0.0.1.evil.example',
+    '127.1',
+    'localhost.evil.example',
+  ];
+  for (const Host of [...bad, '[::1', 'user@127.0.0.1', '127.0.0.1:x']) {
+    const refused = await refusedWith(Peer.open(port, { Host }));
+    assert.match(refused, /^40[03]/, `${Host}: ${refused}`);
+    assert.ok([400, 403].includes((await http(port, { Host })).status), Host);
+  }
+  for (const Host of [
+    '127.0.0.1',
+    `127.0.0.1:${port}`,
+    'localhost',
+    `LOCALHOST:${port}`,
+    '[::1]',
+    '10.1.2.3',
+  ]) {
+    assert.is(await refusedWith(Peer.open(port, { Host })), 'served', Host);
+    assert.is((await http(port, { Host })).status, 200, Host);
+  }
+});
+
+test('without a token only loopback is served; with it others are', async () => {
+  assert.ok(
+    isLoopback('127.0.0.1') &&
+      isLoopback('127.9.9.9') &&
+      isLoopback('::1') &&
+      isLoopback('::ffff:127.0.0.1'),
+  );
+  assert.not.ok(
+    isLoopback('10.0.0.1') ||
+      isLoopback('::ffff:10.0.0.1') ||
+      isLoopback('') ||
+      isLoopback('fe80::1'),
+  );
+  const addresses = Object.values(networkInterfaces()).flatMap((rows) => rows ?? []);
+  const own = addresses.find((row) => row.family === 'IPv4' && !row.internal)?.address;
+  if (own === undefined) return console.log('skip: this host has no address but loopback');
+  const closed = await start({ address: '0.0.0.0' });
+  const status = (port: number, headers: Record<string, string>) => {
+    return new Promise<number | undefined>((resolve, reject) => {
+      const asked = httpRequest({ host: own, port, headers }, (response) => {
+        response.resume();
+        resolve(response.statusCode);
+      });
+      asked.once('error', reject);
+      asked.end();
+    });
+  };
+  assert.is(await status(closed.control.port, {}), 403);
+  const opened = await start({ address: '0.0.0.0', token: TOKEN });
+  assert.is(await status(opened.control.port, {}), 401);
+  assert.is(await status(opened.control.port, { Authorization: `Bearer ${TOKEN}` }), 200);
+});
+
+// ---- HTTP, bad bytes, and the end ---------------------------------------------------------------
+
+test('plain HTTP on the same port says what this is, and passes what it may to onHttp', async () => {
+  const { control } = await start({
+    onHttp: (request, response) => {
+      if (request.url === '/fault') throw new Error('boom');
+      if (request.url !== '/metrics') return false;
+      response.end('metrics');
+      return true;
+    },
+  });
+  const { port } = control;
+  const root = await http(port);
+  assert.equal([root.status, root.server], [200, 'fantail']);
+  assert.match(
+    root.body,
+    /^fantail: the control port; try: wscat -c ws:\/\/127\.0\.0\.1:\d+ -x help\n$/,
+  );
+  assert.is((await http(port, {}, '/metrics')).body, 'metrics');
+  assert.is((await http(port, {}, '/fault')).status, 500);
+  assert.is((await http(port, {}, '/x')).status, 404);
+  assert.is((await http(port, {}, '/', 'POST')).status, 405);
+  let called = false;
+  const onHttp = () => {
+    called = true;
+    return false;
+  };
+  const guarded = await start({ token: TOKEN, onHttp });
+  assert.is((await http(guarded.control.port)).status, 401);
+  assert.is((await http(guarded.control.port, { Authorization: 'Bearer x' })).status, 401);
+  assert.not.ok(called, 'onHttp was called without a token');
+});
+
+/** Writes raw bytes, and resolves when the server closes or after 200 ms. */
+function poke(port: number, bytes: Buffer): Promise<void> {
+  return new Promise((resolve) => {
+    const socket = connectTcp(port, '127.0.0.1', () => socket.write(bytes));
+    const done = () => {
+      socket.destroy();
+      resolve();
+    };
+    socket.on('error', done);
+    socket.on('close', done);
+    socket.resume();
+    setTimeout(done, 200);
+  });
+}
+
+test('random bytes, before and after the upgrade, stop neither the server nor other sessions', async () => {
+  const { below } = random('control');
+  const { control } = await start();
+  const peer = await Peer.open(control.port);
+  const upgrade = [
+    'GET / HTTP/1.1',
+    'Host: 127.0.0.1',
+    'Connection: Upgrade',
+    'Upgrade: websocket',
+    'Sec-WebSocket-Version: 13',
+    'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
+    '\r\n',
+  ].join('\r\n');
+  for (let turn = 0; turn < 30; turn++) {
+    const pokes = Array.from({ length: 10 }, () => {
+      const noise = Buffer.from(Array.from({ length: 1 + below(400) }, () => below(256)));
+      const cut = upgrade.slice(0, below(upgrade.length));
+      const heads = [Buffer.alloc(0), Buffer.from(upgrade), Buffer.from(cut)];
+      return poke(control.port, Buffer.concat([heads[below(3)] ?? noise, noise]));
+    });
+    await Promise.all(pokes);
+    assert.is(await peer.ask('list'), 'ok 0 subscribers');
+  }
+  peer.socket.terminate();
+});
+
+test('a port that is taken, or an address that is not ours, is a Failure with the errno', async () => {
+  const { control } = await start();
+  const failure = async (options: Partial<ControlOptions>) => {
+    try {
+      await start(options);
+    } catch (error) {
+      assert.instance(error, Failure);
+      return error as Failure;
+    }
+    return assert.unreachable('it started');
+  };
+  const taken = await failure({ port: control.port });
+  assert.is(taken?.systemCode, 'EADDRINUSE');
+  assert.match(taken?.message ?? '', /is taken; give another one with --control IP:PORT$/);
+  assert.is((await failure({ address: '192.0.2.1' }))?.systemCode, 'EADDRNOTAVAIL');
+});
+
+test('close ends every session with 1001, frees the port, and may be called twice', async () => {
+  const { control, table } = await start();
+  const peer = await Peer.open(control.port);
+  const deaf = await Peer.open(control.port);
+  deaf.socket.pause();
+  await peer.ask('watch 0.1');
+  table.delayMs = 10_000; // a request that is not answered in time does not hold it up
+  peer.send('add 10.0.0.1 9001');
+  await sleep(50);
+  const started = performance.now();
+  await Promise.all([control.close(), control.close()]);
+  await control.close();
+  assert.ok(performance.now() - started < 2000, 'close took too long');
+  assert.equal(await peer.end(), { code: 1001, reason: 'fantail stops' });
+  const again = await start({ port: control.port });
+  assert.is(again.control.port, control.port);
+  deaf.socket.terminate();
+});
+
+test.run();

@@ -1,0 +1,617 @@
+/**
+ * The supervisor's half of the addon, through its typed face: first what it refuses, then what it
+ * does, for real, in namespaces and over a veth pair.
+ */
+import {
+  closeSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { addon, type Message, type UdpOptions } from '../../src/memory/addon.js';
+import { HOSTS, Link, NOBODY_IP, REPLICATOR_IP } from '../rig/link.js';
+import { atEnd, eventually, lackForNetwork, run, sleep } from '../rig/program.js';
+
+const test = suite('addon');
+
+/** Calls with arguments that the types forbid. */
+const untyped = addon as unknown as Record<string, (...args: unknown[]) => unknown>;
+
+const call = (name: string, ...args: unknown[]) => {
+  const work = untyped[name];
+  if (work === undefined) throw new Error(`the addon exports no ${name}`);
+  return work(...args);
+};
+
+function errorOf(work: () => unknown): NodeJS.ErrnoException {
+  try {
+    work();
+  } catch (error) {
+    return error as NodeJS.ErrnoException; // the addon throws nothing else
+  }
+  throw new Error('nothing was thrown');
+}
+
+const opened = new Set<number>();
+
+/** Remembers a descriptor, to be closed when the test ends. */
+function keep(fd: number): number {
+  opened.add(fd);
+  return fd;
+}
+
+function close(fd: number): void {
+  opened.delete(fd);
+  closeSync(fd);
+}
+
+test.after.each(() => {
+  for (const fd of [...opened]) close(fd);
+});
+
+/** A test that needs a link; it goes with the test, however that ends. */
+function withLink(name: string, work: (link: Link) => Promise<void> | void): void {
+  test(name, async () => {
+    const lack = lackForNetwork();
+    if (lack !== null) {
+      console.log(`skip: ${lack}`);
+      return;
+    }
+    const link = new Link({ queues: 2 });
+    try {
+      await work(link);
+    } finally {
+      link.close();
+    }
+  });
+}
+
+const UDP: UdpOptions = { ip: '127.0.0.1', port: 0, device: null, drop: false, reuse: false };
+
+// ---- wrong arguments ----
+
+const wrongFds = [undefined, null, '1', -1, 1.5, Number.NaN, 2 ** 31];
+const wrongPorts = [undefined, null, '1', -1, 1.5, 65536];
+const wrongIps = [
+  undefined,
+  null,
+  1,
+  '',
+  '1.2.3',
+  '1.2.3.4.5',
+  '1.2.3.256',
+  '::1',
+  '1.2.3.4 ',
+  '1.2.3.4\0',
+];
+const wrongTexts = [undefined, null, 1, {}];
+const wrongNamespaces = [undefined, 1, {}];
+
+/** Function, arguments before the wrong one, the wrong ones, arguments after. */
+const refusals: readonly (readonly [
+  string,
+  readonly unknown[],
+  readonly unknown[],
+  readonly unknown[],
+])[] = [
+  ['describeInterface', [], wrongNamespaces, ['lo']],
+  ['describeInterface', [null], wrongTexts, []],
+  ['xdpProgramOn', [], wrongNamespaces, ['lo']],
+  ['xdpProgramOn', [null], wrongTexts, []],
+  ['openUdp', [], wrongNamespaces, [UDP]],
+  ['openUdp', [null], [undefined, null, 'x', {}], []],
+  ['openUdp', [null], wrongIps.map((ip) => ({ ...UDP, ip })), []],
+  ['openUdp', [null], wrongPorts.map((port) => ({ ...UDP, port })), []],
+  ['openUdp', [null], [undefined, 1].map((device) => ({ ...UDP, device })), []],
+  ['openUdp', [null], [undefined, 1].map((drop) => ({ ...UDP, drop })), []],
+  ['openUdp', [null], [undefined, 1].map((reuse) => ({ ...UDP, reuse })), []],
+  ['connectUdp', [], wrongFds, ['127.0.0.1', 1]],
+  ['connectUdp', [1], wrongIps, [1]],
+  ['connectUdp', [1, '127.0.0.1'], wrongPorts, []],
+  ['disconnectUdp', [], wrongFds, []],
+  ['udpQueued', [], wrongFds, []],
+  ['receiveUdp', [], wrongFds, [new Uint8Array(1), 0]],
+  ['receiveUdp', [1], [undefined, null, 'x', [], new Int8Array(1), new ArrayBuffer(1)], [0]],
+  ['receiveUdp', [1, new Uint8Array(1)], [undefined, -1, 0.5, 1e9 + 1], []],
+  ['setReceiveBuffer', [], wrongFds, [1]],
+  ['setReceiveBuffer', [1], [undefined, 0, 0.5, 2 ** 30 + 1], []],
+  ['allowFragments', [], wrongFds, []],
+  ['sendMessage', [], wrongFds, ['x', []]],
+  ['sendMessage', [1], [...wrongTexts, '', 'x'.repeat(65537), 'é'.repeat(32769)], [[]]],
+  ['sendMessage', [1, 'x'], [undefined, null, {}, [-1], ['1'], Array(251).fill(1)], []],
+  ['receiveMessage', [], wrongFds, []],
+  ['openAbstract', [], wrongNamespaces, []],
+  ['bindAbstract', [], wrongFds, ['x']],
+  ['bindAbstract', [1], wrongTexts, []],
+  ['connectAbstract', [], wrongFds, ['x']],
+  ['connectAbstract', [1], wrongTexts, []],
+  ['acceptPeer', [], wrongFds, []],
+  ['peerUid', [], wrongFds, []],
+  ['watchFd', [], wrongFds, [() => {}]],
+  ['watchFd', [1], [undefined, null, {}], []],
+  ['signal', [], wrongFds, []],
+  ['mapArena', [], wrongFds, []],
+  ['feedSet', [], wrongFds, [0, '127.0.0.1', 1]],
+  ['feedSet', [1], [undefined, -1, 64, 0.5], ['127.0.0.1', 1]],
+  ['feedSet', [1, 0], wrongIps, [1]],
+  ['feedSet', [1, 0, '127.0.0.1'], wrongPorts, []],
+  ['feedDelete', [], wrongFds, [0, '127.0.0.1', 1]],
+  ['feedDelete', [1], [undefined, -1, 64, 0.5], ['127.0.0.1', 1]],
+  ['readVerdicts', [], wrongFds, [0]],
+  ['readVerdicts', [1], [undefined, -1, 64, 0.5], []],
+  ['xskStatistics', [], wrongFds, []],
+  ['openNetlink', [], wrongNamespaces, []],
+  ['openNetlinkEvents', [], wrongNamespaces, []],
+  ['readNetlinkEvents', [], wrongFds, []],
+  ['lookUpRoute', [], wrongFds, [1, '127.0.0.1', null]],
+  ['lookUpRoute', [1], [undefined, 0, -1, 1.5], ['127.0.0.1', null]],
+  ['lookUpRoute', [1, 1], wrongIps, [null]],
+  ['lookUpRoute', [1, 1, '127.0.0.1'], [undefined, 1, '', 'x'], []],
+  ['listNeighbours', [], wrongFds, [1]],
+  ['listNeighbours', [1], [undefined, 0, -1, 1.5], []],
+  ['probeNeighbour', [], wrongFds, [1, '127.0.0.1']],
+  ['probeNeighbour', [1], [undefined, 0, -1, 1.5], ['127.0.0.1']],
+  ['probeNeighbour', [1, 1], wrongIps, []],
+];
+
+test('every wrong argument of every function is a TypeError with a sentence', () => {
+  for (const [name, before, wrong, after] of refusals) {
+    for (const value of wrong) {
+      const error = errorOf(() => call(name, ...before, value, ...after));
+      const shown = `${name}(${JSON.stringify([...before, value, ...after])?.slice(0, 80)}): ${error.message}`;
+      assert.instance(error, TypeError, shown);
+      assert.match(error.message, / must be /, shown);
+    }
+  }
+});
+
+test('every function that takes arguments has its refusals above', () => {
+  const bare = ['socketPair', 'eventFd', 'capabilities', 'noNewPrivileges'];
+  const source = readFileSync(
+    new URL('../../../native/addon/supervisor.cpp', import.meta.url),
+    'utf8',
+  );
+  const exported = [...source.matchAll(/export_function<\w+>\(exports,\s*"(\w+)"\)/g)].map(
+    (match) => match[1],
+  );
+  const listed = new Set([...refusals.map(([name]) => name), ...bare]);
+  assert.equal([...exported].sort(), [...listed].sort());
+});
+
+test('a refused system call is an Error whose code names the errno', () => {
+  const closed = addon.eventFd();
+  closeSync(closed);
+  for (const work of [
+    () => addon.udpQueued(closed),
+    () => addon.connectUdp(closed, '127.0.0.1', 1),
+    () => addon.sendMessage(closed, 'x', []),
+    () => addon.receiveMessage(closed),
+    () => addon.acceptPeer(closed),
+    () => addon.peerUid(closed),
+    () => addon.signal(closed),
+    () => addon.mapArena(closed),
+    () => addon.feedSet(closed, 0, '127.0.0.1', 1),
+    () => addon.readVerdicts(closed, 0),
+    () => addon.xskStatistics(closed),
+    () => addon.readNetlinkEvents(closed),
+    () => addon.listNeighbours(closed, 1),
+    () => addon.watchFd(closed, () => {}),
+  ]) {
+    const error = errorOf(work);
+    assert.is(error.code, 'EBADF', `${work}: ${error.message}`);
+    assert.match(error.message, /^[a-z].*: Bad file descriptor$/);
+  }
+});
+
+// ---- namespaces and interfaces ----
+
+test('a namespace that is missing, or no name at all, says how to make one', () => {
+  const missing = errorOf(() => addon.openNetlink('ftd-none'));
+  assert.is(missing.code, 'ENOENT');
+  assert.match(missing.message, /no network namespace 'ftd-none'.*ip netns add ftd-none/);
+  for (const name of ['', '.', '..', '../netns/x', 'a/b', 'x'.repeat(256), 'a\0b']) {
+    assert.is(errorOf(() => addon.openNetlink(name)).code, 'ENOENT', JSON.stringify(name));
+  }
+});
+
+test('an interface that is missing is ENODEV, and the loopback is known as such', () => {
+  for (const name of ['ftd-none', '', 'x'.repeat(16), 'x'.repeat(5000)]) {
+    const error = errorOf(() => addon.describeInterface(null, name));
+    assert.is(error.code, 'ENODEV');
+    assert.match(error.message, /ip link/);
+  }
+  const lo = addon.describeInterface(null, 'lo');
+  assert.is(lo.loopback, true);
+  assert.is(lo.mac, '00:00:00:00:00:00');
+  assert.is(lo.index, 1);
+});
+
+withLink('an interface is described from within its namespace, and ours stays ours', (link) => {
+  const before = [readlinkSync('/proc/self/ns/net'), readlinkSync('/proc/thread-self/ns/net')];
+  const found = addon.describeInterface(link.replicator, 'rep0');
+  assert.equal(
+    [readlinkSync('/proc/self/ns/net'), readlinkSync('/proc/thread-self/ns/net')],
+    before,
+  );
+  assert.is(found.mac, link.replicatorMac);
+  assert.is(found.mtu, 1500);
+  assert.is(found.up, true);
+  assert.is(found.loopback, false);
+  assert.equal(found.addresses, [{ ip: REPLICATOR_IP, prefix: 24 }]);
+  assert.equal([found.rx_queues, found.tx_queues], [2, 2]);
+  assert.is(found.driver, 'veth');
+  assert.is(errorOf(() => addon.describeInterface(null, 'rep0')).code, 'ENODEV');
+  link.ip('net', 'link', 'set', 'net0', 'down');
+  assert.is(addon.describeInterface(link.replicator, 'rep0').up, false);
+});
+
+withLink('the XDP program on an interface is seen, with its mode', (link) => {
+  assert.is(addon.xdpProgramOn(link.replicator, 'rep0'), null);
+  for (const [flag, mode] of [
+    ['xdpgeneric', 'generic'],
+    ['xdpdrv', 'native'],
+  ] as const) {
+    const attach = ['link', 'set', 'dev', 'rep0', flag];
+    link.ip('replicator', ...attach, 'obj', 'native/build/replicate.bpf.o', 'sec', 'xdp');
+    const found = addon.xdpProgramOn(link.replicator, 'rep0');
+    assert.equal(found, { id: Number(link.xdpProgram()), mode });
+    link.ip('replicator', ...attach, 'off');
+  }
+  assert.is(errorOf(() => addon.xdpProgramOn(link.replicator, 'none')).code, 'ENODEV');
+});
+
+// ---- UDP ----
+
+function received(fd: number): string | null {
+  const buffer = Buffer.alloc(2048);
+  try {
+    return buffer.toString('utf8', 0, readSync(fd, buffer));
+  } catch (error) {
+    // readSync throws errno errors
+    if ((error as NodeJS.ErrnoException).code === 'EAGAIN') return null;
+    throw error;
+  }
+}
+
+const HOST = HOSTS[0] ?? '';
+
+withLink('a UDP socket says what stands in its way', (link) => {
+  const options: UdpOptions = {
+    ip: REPLICATOR_IP,
+    port: 9000,
+    device: 'rep0',
+    drop: true,
+    reuse: false,
+  };
+  keep(addon.openUdp(link.replicator, options));
+  const taken = errorOf(() => addon.openUdp(link.replicator, options));
+  assert.is(taken.code, 'EADDRINUSE');
+  assert.match(taken.message, /10\.77\.0\.1:9000 is in use/);
+  const foreign = errorOf(() => addon.openUdp(link.replicator, { ...options, ip: '10.99.0.1' }));
+  assert.is(foreign.code, 'EADDRNOTAVAIL');
+  const nowhere = errorOf(() => addon.openUdp(link.replicator, { ...options, device: 'none' }));
+  assert.is(nowhere.code, 'ENODEV');
+});
+
+withLink(
+  'sockets that share a port send from it, with TTL 64, to where each is connected',
+  async (link) => {
+    const pool = [1, 2, 3].map(() =>
+      keep(
+        addon.openUdp(link.replicator, {
+          ip: REPLICATOR_IP,
+          port: 9000,
+          device: 'rep0',
+          drop: true,
+          reuse: true,
+        }),
+      ),
+    );
+    const sinks = pool.map((_, index) =>
+      keep(
+        addon.openUdp(link.net, {
+          ip: HOST,
+          port: 7001 + index,
+          device: null,
+          drop: false,
+          reuse: false,
+        }),
+      ),
+    );
+    for (const [index, fd] of pool.entries()) {
+      addon.connectUdp(fd, HOST, 7001 + index);
+      writeSync(fd, `to ${index}`);
+    }
+    for (const [index, fd] of sinks.entries()) {
+      await eventually('a datagram', () => {
+        const text = received(fd);
+        if (text !== null) assert.is(text, `to ${index}`);
+        return text !== null;
+      });
+    }
+    assert.equal(pool.map(addon.udpQueued), [0, 0, 0]);
+  },
+);
+
+withLink('a datagram is taken at once, waited for, or not there', (link) => {
+  const fd = keep(addon.openUdp(link.net, { ...UDP, ip: HOST, port: 7001 }));
+  const sender = keep(addon.openUdp(link.net, { ...UDP, ip: HOST }));
+  addon.connectUdp(sender, HOST, 7001);
+  const into = new Uint8Array(4);
+  assert.is(addon.receiveUdp(fd, into, 0), -1);
+  const began = performance.now();
+  assert.is(addon.receiveUdp(fd, into, 20_000), -1);
+  assert.ok(performance.now() - began >= 19, 'waited');
+  writeSync(sender, 'abcdefgh');
+  assert.is(addon.receiveUdp(fd, into, 1_000_000), 8, 'the whole length');
+  assert.is(Buffer.from(into).toString(), 'abcd');
+  assert.ok(addon.setReceiveBuffer(fd, 100_000) >= 100_000);
+});
+
+withLink(
+  'a reply that is longer than the MTU leaves in fragments where that is allowed',
+  (link) => {
+    const to = keep(addon.openUdp(link.net, { ...UDP, ip: HOST, port: 7001 }));
+    const from = keep(addon.openUdp(link.replicator, { ...UDP, ip: REPLICATOR_IP }));
+    addon.connectUdp(from, HOST, 7001);
+    assert.throws(() => writeSync(from, Buffer.alloc(1600)), /EMSGSIZE/);
+    addon.allowFragments(from);
+    writeSync(from, Buffer.alloc(1600));
+    assert.is(addon.receiveUdp(to, new Uint8Array(2000), 1_000_000), 1600);
+  },
+);
+
+withLink('a connection is moved and dissolved, and the device stays', (link) => {
+  const fd = keep(
+    addon.openUdp(link.replicator, {
+      ip: REPLICATOR_IP,
+      port: 9000,
+      device: 'rep0',
+      drop: true,
+      reuse: true,
+    }),
+  );
+  const shown = () =>
+    run('ip', ['netns', 'exec', link.replicator, 'ss', '-Huan', 'sport', '=', '9000']);
+  addon.connectUdp(fd, HOST, 7001);
+  assert.match(shown(), /10\.77\.0\.1%rep0:9000\s+10\.77\.0\.101:7001/);
+  addon.connectUdp(fd, HOSTS[1] ?? '', 7002);
+  assert.match(shown(), /10\.77\.0\.1%rep0:9000\s+10\.77\.0\.102:7002/);
+  addon.disconnectUdp(fd);
+  assert.match(shown(), /10\.77\.0\.1%rep0:9000\s+0\.0\.0\.0:\*/);
+  addon.disconnectUdp(fd);
+  assert.throws(() => writeSync(fd, 'x'), /EDESTADDRREQ/);
+});
+
+withLink(
+  'a socket that drops keeps its port from drawing errors, and queues nothing',
+  async (link) => {
+    const options: UdpOptions = {
+      ip: REPLICATOR_IP,
+      port: 9000,
+      device: 'rep0',
+      drop: true,
+      reuse: true,
+    };
+    const guard = keep(addon.openUdp(link.replicator, options));
+    const sender = (port: number) => {
+      const fd = keep(
+        addon.openUdp(link.net, { ip: HOST, port: 0, device: null, drop: false, reuse: false }),
+      );
+      addon.connectUdp(fd, REPLICATOR_IP, port);
+      writeSync(fd, 'anything');
+      return fd;
+    };
+    const guarded = sender(9000);
+    const bare = sender(9001);
+    // Without a socket the kernel answers, and the next read says so.
+    await eventually('an ICMP error', () => {
+      try {
+        return received(bare) !== null;
+      } catch (error) {
+        assert.match(String(error), /ECONNREFUSED/);
+        return true;
+      }
+    });
+    assert.is(received(guarded), null);
+    assert.is(received(guard), null);
+  },
+);
+
+withLink(
+  'what waits for a neighbour counts as queued until the neighbour is given up',
+  async (link) => {
+    const fd = keep(
+      addon.openUdp(link.replicator, {
+        ip: REPLICATOR_IP,
+        port: 9000,
+        device: 'rep0',
+        drop: true,
+        reuse: true,
+      }),
+    );
+    addon.connectUdp(fd, NOBODY_IP, 7001);
+    writeSync(fd, 'nobody takes this');
+    assert.ok(addon.udpQueued(fd) > 0);
+    await eventually('the kernel gives it up', () => addon.udpQueued(fd) === 0);
+  },
+);
+
+// ---- messages ----
+
+test('a message carries text and descriptors, which are close-on-exec', () => {
+  const [left, right] = addon.socketPair().map(keep) as [number, number]; // a pair stays a pair
+  assert.is(addon.receiveMessage(right), null);
+  const sent = keep(addon.eventFd());
+  addon.sendMessage(left, 'naïve', [sent, sent]);
+  const message = addon.receiveMessage(right) as Message; // it has just been sent
+  assert.is(message.text, 'naïve');
+  assert.is(message.fds.length, 2);
+  for (const fd of message.fds.map(keep)) {
+    assert.is.not(fd, sent);
+    assert.is(readlinkSync(`/proc/self/fd/${fd}`), 'anon_inode:[eventfd]');
+    const flags = /flags:\s*(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1] ?? '';
+    assert.ok((Number.parseInt(flags, 8) & 0o2000000) !== 0, 'close-on-exec');
+  }
+});
+
+test('the largest message passes whole, with the most descriptors', () => {
+  const [left, right] = addon.socketPair().map(keep) as [number, number]; // a pair stays a pair
+  const fd = keep(addon.eventFd());
+  addon.sendMessage(left, 'x'.repeat(65536), Array<number>(250).fill(fd));
+  const message = addon.receiveMessage(right) as Message; // it has just been sent
+  for (const passed of message.fds) keep(passed);
+  assert.is(message.text, 'x'.repeat(65536));
+  assert.is(message.fds.length, 250);
+});
+
+test('who is gone reads as closed, and cannot be sent to', () => {
+  const [left, right] = addon.socketPair();
+  keep(left);
+  addon.sendMessage(right, 'last words', []);
+  closeSync(right);
+  assert.equal(addon.receiveMessage(left), { text: 'last words', fds: [] });
+  assert.is(addon.receiveMessage(left), 'closed');
+  assert.is(errorOf(() => addon.sendMessage(left, 'x', [])).code, 'EPIPE');
+});
+
+test('who does not read is EAGAIN, never a wait', () => {
+  const [left] = addon.socketPair().map(keep) as [number, number]; // a pair stays a pair
+  const error = errorOf(() => {
+    for (let i = 0; i < 10_000; i++) addon.sendMessage(left, 'x'.repeat(60_000), []);
+  });
+  assert.is(error.code, 'EAGAIN');
+});
+
+test('an abstract name has one holder, who learns who comes', () => {
+  const name = `ftd-${process.pid}`;
+  const first = keep(addon.openAbstract(null));
+  const second = keep(addon.openAbstract(null));
+  assert.is(addon.connectAbstract(second, name), false);
+  assert.is(addon.bindAbstract(first, name), true);
+  assert.is(addon.bindAbstract(second, name), false);
+  assert.is(addon.acceptPeer(first), null);
+  assert.is(addon.connectAbstract(second, name), true);
+  const peer = addon.acceptPeer(first);
+  assert.equal([peer?.uid, peer?.pid], [process.getuid?.(), process.pid]);
+  addon.sendMessage(second, 'hello', []);
+  assert.equal(addon.receiveMessage(keep(peer?.fd ?? -1)), { text: 'hello', fds: [] });
+  close(first);
+  assert.is(addon.bindAbstract(keep(addon.openAbstract(null)), name), true);
+  for (const long of ['', 'x'.repeat(108)]) {
+    assert.is(
+      errorOf(() => addon.bindAbstract(keep(addon.openAbstract(null)), long)).code,
+      'EINVAL',
+    );
+  }
+});
+
+withLink('an abstract name belongs to the namespace of its socket', (link) => {
+  const here = keep(addon.openAbstract(link.replicator));
+  const there = keep(addon.openAbstract(link.net));
+  assert.is(addon.bindAbstract(here, 'ftd-same'), true);
+  assert.is(addon.connectAbstract(there, 'ftd-same'), false);
+  assert.is(addon.bindAbstract(there, 'ftd-same'), true);
+});
+
+// ---- events, process, memory ----
+
+test('a watched descriptor calls back until it is closed, and closing twice is fine', async () => {
+  const fd = keep(addon.eventFd());
+  const counter = Buffer.alloc(8);
+  let calls = 0;
+  const watch = addon.watchFd(fd, () => {
+    calls++;
+    readSync(fd, counter);
+  });
+  await sleep(20);
+  assert.is(calls, 0);
+  addon.signal(fd);
+  addon.signal(fd);
+  await eventually('a call', () => calls === 1);
+  assert.is(counter.readBigUInt64LE(), 2n);
+  addon.signal(fd);
+  await eventually('another call', () => calls === 2);
+  watch.close();
+  watch.close();
+  addon.signal(fd);
+  await sleep(20);
+  assert.is(calls, 2);
+});
+
+test('a watched socket calls back when its other end goes', async () => {
+  const [left, right] = addon.socketPair();
+  keep(left);
+  let seen: unknown = null;
+  const watch = addon.watchFd(left, () => {
+    seen = addon.receiveMessage(left);
+    watch.close();
+  });
+  closeSync(right);
+  await eventually('the end', () => seen === 'closed');
+});
+
+test('one descriptor cannot be watched twice, which is said at once', () => {
+  const fd = keep(addon.eventFd());
+  const watch = addon.watchFd(fd, () => {});
+  assert.is(errorOf(() => addon.watchFd(fd, () => {})).code, 'EEXIST');
+  watch.close();
+});
+
+test('an exception in a callback is an uncaught one, and not lost', () => {
+  const script = `
+    import { addon } from '${new URL('../../src/memory/addon.js', import.meta.url).href}';
+    const fd = addon.eventFd();
+    addon.watchFd(fd, () => { throw new Error('from the callback'); });
+    process.on('uncaughtException', (error) => { console.log('caught', error.message); process.exit(0); });
+    addon.signal(fd);`;
+  assert.is(
+    run(process.execPath, ['--input-type=module', '-e', script]),
+    'caught from the callback\n',
+  );
+});
+
+test('capabilities have their names, and giving privileges up shows in the process', () => {
+  const names = addon.capabilities();
+  assert.ok(names.every((name) => /^CAP_[A-Z_]+$/.test(name)));
+  const effective =
+    /CapEff:\s*([0-9a-f]+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '';
+  assert.is(
+    names.length,
+    [...BigInt(`0x${effective}`).toString(2)].filter((bit) => bit === '1').length,
+  );
+  const script = `
+    import { readFileSync } from 'node:fs';
+    import { addon } from '${new URL('../../src/memory/addon.js', import.meta.url).href}';
+    addon.noNewPrivileges();
+    console.log(/NoNewPrivs:\\s*(\\d)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]);`;
+  assert.is(run(process.execPath, ['--input-type=module', '-e', script]), '1\n');
+});
+
+test('a mapped file is shared both ways, in its full size', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'fantail-'));
+  const remove = atEnd(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, 'arena');
+  const fd = keep(openSync(path, 'w+'));
+  assert.is(errorOf(() => addon.mapArena(fd)).code, 'EINVAL');
+  ftruncateSync(fd, 12_288);
+  const arena = addon.mapArena(fd);
+  assert.is(arena.byteLength, 12_288);
+  const words = new BigUint64Array(arena);
+  words[1535] = 0x1122334455667788n;
+  assert.is(readFileSync(path).readBigUInt64LE(12_280), 0x1122334455667788n);
+  writeSync(fd, 'x', 5);
+  assert.is(new Uint8Array(arena)[5], 'x'.charCodeAt(0));
+  remove();
+});
+
+test.run();

@@ -1,0 +1,185 @@
+/**
+ * Several launchers on queues of one interface, side by side: each has its feed, its subscribers
+ * and its control port; they share one XDP program, and the last one to leave takes it away.
+ */
+// time limit: 120 s
+
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Link } from '../rig/link.js';
+import { sleep } from '../rig/program.js';
+import { Replicator, residueOf, startUp } from '../rig/replicator.js';
+import { LAYOUTS, networkTest, subscribersOf } from '../rig/scenario.js';
+import { type Destination, faultsOf, replicatedRoute, startFeed, startSink } from '../rig/wire.js';
+
+const test = suite('launchers');
+const RATE = 20_000;
+const COUNT = 20_000;
+
+const flagsOf = (layout: string, queue: number) => [
+  '--mode',
+  'copy',
+  '--layout',
+  layout,
+  '--queues',
+  String(queue),
+];
+
+/** A feed on `queue` reaches these subscribers, whole, and nobody else. */
+async function assertServed(
+  link: Link,
+  queue: number,
+  subscribers: readonly Destination[],
+): Promise<void> {
+  const route = replicatedRoute(link);
+  const sink = await startSink(route, { subscribers, expect: COUNT });
+  await startFeed(route, { rate: RATE, count: COUNT, queue }).result();
+  assert.equal(
+    faultsOf(await sink.within(2000), COUNT),
+    [],
+    `queue ${queue}; ${link.drops().join()}`,
+  );
+}
+
+async function assertGone(replicator: Replicator): Promise<void> {
+  assert.equal(await replicator.stop(), { status: 0, signal: null }, replicator.told());
+}
+
+/** Runs `work` with a list to which it adds what it starts; all of it is ended in the end. */
+async function withLaunchers(work: (started: Replicator[]) => Promise<void>): Promise<void> {
+  const started: Replicator[] = [];
+  try {
+    await work(started);
+  } catch (error) {
+    if (error instanceof Error)
+      error.message += started.map((one) => `\n--- ${one.told()}`).join('');
+    throw error;
+  } finally {
+    for (const one of started) one.close();
+  }
+}
+
+for (const layout of LAYOUTS) {
+  networkTest(
+    test,
+    `two launchers serve a queue each, at once, and the last takes XDP away: ${layout}`,
+    { queues: 2 },
+    async (link) => {
+      await withLaunchers(async (started) => {
+        const first = await Replicator.start({ link, flags: flagsOf(layout, 0) });
+        started.push(first);
+        const second = await Replicator.start({ link, flags: flagsOf(layout, 1) });
+        started.push(second);
+        const all = subscribersOf(6);
+        const [mine, theirs] = [all.slice(0, 3), all.slice(3)];
+        await first.subscribe(mine);
+        await second.subscribe(theirs);
+        const route = replicatedRoute(link);
+        const sink = await startSink(route, { subscribers: all, expect: COUNT });
+        const feeds = [0, 1].map((queue) =>
+          startFeed(route, { rate: RATE / 2, count: COUNT, queue, sourcePort: 7000 + queue }),
+        );
+        await Promise.all(feeds.map((feed) => feed.result()));
+        assert.equal(faultsOf(await sink.within(2000), COUNT), [], link.drops().join());
+        for (const one of [first, second]) {
+          assert.is((await one.stats()).feed.received, COUNT);
+          await one.cli('stats', '--check');
+        }
+        await assertGone(first);
+        assert.is.not(link.xdpProgram(), null, 'the second one still needs it');
+        await assertServed(link, 1, theirs);
+        await assertGone(second);
+        assert.equal(await second.residue(), []);
+      });
+    },
+  );
+
+  networkTest(
+    test,
+    `whichever leaves, those that stay serve on and later ones can join: ${layout}`,
+    { queues: 2 },
+    async (link) => {
+      await withLaunchers(async (started) => {
+        const up = async (queue: number) => {
+          const one = await Replicator.start({ link, flags: flagsOf(layout, queue) });
+          started.push(one);
+          await one.subscribe(subscribersOf(6).slice(queue * 3, queue * 3 + 3));
+          return one;
+        };
+        const first = await up(0);
+        const second = await up(1);
+        await assertGone(first); // it held the name: the second takes it over
+        const third = await up(0);
+        await assertServed(link, 0, subscribersOf(6).slice(0, 3));
+        await assertGone(second);
+        await assertServed(link, 0, subscribersOf(6).slice(0, 3));
+        await assertGone(third);
+        assert.equal(await third.residue(), []);
+      });
+    },
+  );
+}
+
+networkTest(
+  test,
+  'the second launcher takes the next free control port, and prints it',
+  { queues: 2 },
+  async (link) => {
+    await withLaunchers(async (started) => {
+      for (const queue of [0, 1])
+        started.push(
+          await Replicator.start({ link, inside: true, flags: flagsOf('inline', queue) }),
+        );
+      const [first, second] = started;
+      assert.is(first?.control, '127.0.0.1:12345');
+      assert.is(second?.control, '127.0.0.1:12346');
+      for (const one of started) assert.is((await one.stats()).queues.length, 1);
+      for (const one of started) await assertGone(one);
+      assert.equal(await second?.residue(), []);
+    });
+  },
+);
+
+networkTest(
+  test,
+  'a queue that another launcher serves is refused in one line, and goes on being served',
+  { queues: 2 },
+  async (link) => {
+    await withLaunchers(async (started) => {
+      const first = await Replicator.start({ link, flags: flagsOf('inline', 0) });
+      started.push(first);
+      await first.subscribe(subscribersOf(3));
+      const { program, marker } = await startUp({ link, flags: flagsOf('inline', 0) });
+      assert.is((await program.wait()).status, 1, program.told());
+      assert.match(program.stderr, /queue 0/);
+      assert.equal(
+        residueOf(link, program, marker).filter((one) => one.startsWith('process')),
+        [],
+      );
+      await assertServed(link, 0, subscribersOf(3));
+      await assertGone(first);
+    });
+  },
+);
+
+networkTest(
+  test,
+  'two launchers that start and stop at the same moment do not disturb each other',
+  { queues: 2 },
+  async (link) => {
+    await withLaunchers(async (started) => {
+      for (let round = 0; round < 3; round++) {
+        const both = await Promise.all(
+          [0, 1].map((queue) => Replicator.start({ link, flags: flagsOf('inline', queue) })),
+        );
+        started.push(...both);
+        await sleep(50 * round);
+        await Promise.all(both.map(assertGone));
+        const [one] = both;
+        assert.equal(await one?.residue(), []);
+      }
+    });
+  },
+);
+
+test.run();

@@ -1,0 +1,187 @@
+/** What runs where: modes, queues, workers, layout and cores for every kind of machine and flag. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Failure, UsageError } from '../../src/domain/errors.js';
+import type { Interface } from '../../src/memory/addon.js';
+import { configOf, numberListOf, type UpFlags } from '../../src/replicator/config.js';
+import { deploymentOf, MTU_MAX } from '../../src/replicator/deployment.js';
+
+const test = suite('deployment');
+
+const ALL = ['CAP_NET_RAW', 'CAP_NET_ADMIN', 'CAP_BPF', 'CAP_IPC_LOCK'];
+
+function card(queues: number, more: Partial<Interface> = {}): Interface {
+  return {
+    index: 2,
+    mtu: 1500,
+    mac: '02:00:00:00:00:01',
+    up: true,
+    addresses: [{ ip: '10.0.0.1', prefix: 24 }],
+    rx_queues: queues,
+    tx_queues: queues,
+    driver: 'veth',
+    loopback: false,
+    ...more,
+  };
+}
+
+interface Given {
+  flags?: UpFlags;
+  link?: Interface | null;
+  capabilities?: readonly string[];
+  cores?: number;
+}
+
+function deploy({ flags = {}, link = card(1), capabilities = ALL, cores = 8 }: Given = {}) {
+  const config = configOf(link === null ? '-' : 'eth0', '10.0.0.1', '5000', flags);
+  return deploymentOf(config, {
+    link,
+    capabilities,
+    cores: Array.from({ length: cores }, (_, i) => i),
+  });
+}
+
+function fails(work: () => unknown, pattern: RegExp): void {
+  try {
+    work();
+  } catch (error) {
+    assert.instance(error, Failure);
+    assert.match((error as Error).message, pattern);
+    return;
+  }
+  assert.unreachable(`should fail with ${pattern}`);
+}
+
+test('auto tries zerocopy, copy, skb, socket in that order', () => {
+  assert.equal(deploy().modes, ['zerocopy', 'copy', 'skb', 'socket']);
+  assert.equal(deploy().fallbacks, []);
+});
+
+test('a named mode is the only one', () => {
+  assert.equal(deploy({ flags: { mode: 'skb' } }).modes, ['skb']);
+});
+
+test('auto without privileges is socket mode, and names what is missing for each better mode', () => {
+  const { modes, fallbacks } = deploy({ capabilities: ['CAP_NET_RAW'] });
+  assert.equal(modes, ['socket']);
+  assert.equal(
+    fallbacks.map(({ mode }) => mode),
+    ['zerocopy', 'copy', 'skb'],
+  );
+  for (const { reason } of fallbacks)
+    assert.match(reason, /CAP_NET_ADMIN, CAP_BPF, CAP_IPC_LOCK.*sudo/);
+});
+
+test('CAP_SYS_ADMIN stands for CAP_BPF, as in the kernel', () => {
+  const capabilities = ['CAP_NET_RAW', 'CAP_NET_ADMIN', 'CAP_SYS_ADMIN', 'CAP_IPC_LOCK'];
+  assert.is(deploy({ capabilities }).modes.length, 4);
+});
+
+test('a named mode without privileges, or on a loopback or -, fails with the reason', () => {
+  fails(
+    () => deploy({ flags: { mode: 'copy' }, capabilities: [] }),
+    /--mode copy is not possible.*CAP_NET_RAW/,
+  );
+  fails(() => deploy({ flags: { mode: 'copy' }, link: card(1, { loopback: true }) }), /loopback/);
+  fails(() => deploy({ flags: { mode: 'zerocopy' }, link: null }), /no link/);
+});
+
+test('a queue at or past the active ones is refused with the line that makes more', () => {
+  fails(
+    () => deploy({ flags: { queues: '0,4' }, link: card(4) }),
+    /queue 4 is out of range.*4 active \(0 to 3\).*ethtool -L eth0 combined 5/,
+  );
+  assert.equal(deploy({ flags: { queues: '3,1' }, link: card(4) }).queues, [1, 3]);
+});
+
+test('queues that only receive, or only transmit, are not served', () => {
+  assert.equal(deploy({ link: card(4, { tx_queues: 2 }) }).queues, [0, 1]);
+});
+
+test('workers are at most the queues, the cores but one, and 8; and at least one', () => {
+  assert.is(deploy({ link: card(4) }).workers, 4);
+  assert.is(deploy({ link: card(16), cores: 32 }).workers, 8);
+  assert.is(deploy({ link: card(4), cores: 3 }).workers, 2);
+  assert.is(deploy({ link: card(4), cores: 1 }).workers, 1);
+  fails(() => deploy({ flags: { workers: '3' }, link: card(2) }), /more than the 2 queues/);
+});
+
+test('auto takes split when RX and every worker get a core each and one is left over, else inline', () => {
+  assert.is(deploy({ link: card(1), cores: 3 }).layout, 'split');
+  assert.is(deploy({ link: card(1), cores: 2 }).layout, 'inline');
+  assert.is(deploy({ flags: { workers: '2' }, link: card(2), cores: 4 }).layout, 'split');
+  assert.is(deploy({ flags: { workers: '2' }, link: card(2), cores: 3 }).layout, 'inline');
+});
+
+test('split without a core to spare hands over with sched_yield, and warns', () => {
+  const { yields, warnings } = deploy({ flags: { layout: 'split' }, cores: 2 });
+  assert.is(yields, true);
+  assert.match(warnings.join(), /sched_yield/);
+  assert.is(deploy({ flags: { layout: 'split' }, cores: 3 }).yields, false);
+  assert.is(deploy({ flags: { layout: 'inline' }, cores: 1 }).yields, false);
+});
+
+test('--cpus: in split first RX, then workers; in inline one per worker; too few are shared in turn', () => {
+  const split = deploy({ flags: { layout: 'split', cpus: '5,1,2' }, link: card(4) });
+  assert.equal([split.rxCpu, split.workerCpus], [5, [1, 2]]);
+  const inline = deploy({ flags: { layout: 'inline', cpus: '3,4', workers: '3' }, link: card(4) });
+  assert.equal([inline.rxCpu, inline.workerCpus], [null, [3, 4, 3]]);
+});
+
+test('a core of --cpus that this process may not use is refused with those that it may', () => {
+  fails(() => deploy({ flags: { cpus: '0,1000' }, cores: 2 }), /core 1000 of --cpus.*0, 1$/);
+});
+
+test('an MTU beyond a frame is refused with the line that mends it, in socket mode it is cut', () => {
+  fails(() => deploy({ link: card(1, { mtu: 9000 }) }), /MTU 9000.*ip link set dev eth0 mtu 3498/);
+  assert.is(deploy({ flags: { mode: 'socket' }, link: card(1, { mtu: 9000 }) }).mtu, MTU_MAX);
+  assert.is(deploy({ link: card(1, { mtu: MTU_MAX }) }).mtu, MTU_MAX);
+});
+
+test('AF_XDP on an interface without an address fails with the line that gives it one; socket mode does not need it', () => {
+  fails(() => deploy({ link: card(1, { addresses: [] }) }), /ip addr add 10\.0\.0\.1\/24 dev eth0/);
+  assert.equal(deploy({ flags: { mode: 'socket' }, link: card(1, { addresses: [] }) }).modes, [
+    'socket',
+  ]);
+});
+
+test('an interface that is down is a warning with the line that mends it', () => {
+  assert.match(deploy({ link: card(1, { up: false }) }).warnings.join(), /ip link set dev eth0 up/);
+  assert.equal(deploy().warnings, []);
+});
+
+test('lists of numbers take single ones and ranges, and refuse the rest', () => {
+  assert.equal(numberListOf('--queues', '0-3,7', 63), [0, 1, 2, 3, 7]);
+  for (const text of ['', ',', '1-', '3-1', 'a', '64', '-1', '1.5', '0,,1'])
+    assert.throws(
+      () => numberListOf('--queues', text, 63),
+      (error: unknown) => error instanceof UsageError,
+    );
+});
+
+test('flags that are no such thing are bad usage and are quoted', () => {
+  const bad: [UpFlags, RegExp][] = [
+    [{ mode: 'fast' }, /--mode must be one of auto, zerocopy, copy, skb, socket, not 'fast'/],
+    [{ layout: 'both' }, /--layout/],
+    [{ workers: '0' }, /--workers/],
+    [{ workers: '17' }, /--workers/],
+    [{ order: 'random' }, /--order/],
+    [{ udpChecksum: 'half' }, /--udp-checksum/],
+    [{ control: '127.0.0.1' }, /--control must be IP:PORT/],
+    [{ control: '127.0.0.1:0' }, /port of --control/],
+    [{ allow: ['10.0.0.0/33'] }, /--allow must be a subnet/],
+    [{ cpus: '1,x' }, /--cpus/],
+    [{ control: '10.0.0.1:12345' }, /needs --token-file/],
+  ];
+  for (const [flags, pattern] of bad) {
+    try {
+      deploy({ flags });
+      assert.unreachable(JSON.stringify(flags));
+    } catch (error) {
+      assert.instance(error, UsageError, String(error));
+      assert.match((error as Error).message, pattern);
+    }
+  }
+});
+
+test.run();

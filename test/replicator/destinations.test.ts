@@ -1,0 +1,83 @@
+/** Which addresses may subscribe. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { FantailError } from '../../src/domain/errors.js';
+import { Destinations, defaultAllow, defaultAllowOf } from '../../src/replicator/destinations.js';
+
+const test = suite('destinations');
+
+const rules = new Destinations({
+  feed: { ip: '10.0.0.9', port: 5000 },
+  own: [
+    { ip: '10.0.0.1', prefix: 24 },
+    { ip: '192.168.7.2', prefix: 31 },
+  ],
+  allow: ['10.0.0.0/24', '172.16.0.0/12', '192.168.7.2/31'],
+});
+
+function refusal(ip: string, port = 9001): string | null {
+  try {
+    rules.check(ip, port);
+    return null;
+  } catch (error) {
+    if (!(error instanceof FantailError)) throw error;
+    assert.is(error.code, 'NOT_ALLOWED');
+    return error.message;
+  }
+}
+
+test('hosts of the allowed subnets may subscribe, first to last', () => {
+  for (const ip of ['10.0.0.2', '10.0.0.254', '172.16.0.0', '172.31.255.255', '192.168.7.3'])
+    assert.is(refusal(ip), null, ip);
+});
+
+test('what is just outside an allowed subnet is refused, and the sentence names the subnets and --allow', () => {
+  for (const ip of [
+    '9.255.255.255',
+    '10.0.1.0',
+    '172.15.255.255',
+    '172.32.0.0',
+    '192.168.7.1',
+    '8.8.8.8',
+  ])
+    assert.match(refusal(ip) ?? '', /outside what is allowed \(10\.0\.0\.0\/24, .*\); see --allow/);
+});
+
+test('the feed itself is refused, another port of its address is not', () => {
+  assert.match(refusal('10.0.0.9', 5000) ?? '', /is the feed itself/);
+  assert.is(refusal('10.0.0.9', 5001), null);
+});
+
+test("fantail's own addresses are refused on every port", () => {
+  for (const ip of ['10.0.0.1', '192.168.7.2']) assert.match(refusal(ip, 1) ?? '', /own address/);
+});
+
+test('broadcast, subnet, multicast and other addresses that are no host are refused', () => {
+  assert.match(refusal('10.0.0.255') ?? '', /broadcast address of the subnet/);
+  assert.match(refusal('10.0.0.0') ?? '', /address of the subnet itself/);
+  assert.match(refusal('255.255.255.255') ?? '', /broadcast/);
+  assert.match(refusal('239.1.2.3') ?? '', /multicast/);
+  assert.match(refusal('0.0.0.0') ?? '', /unspecified/);
+  assert.match(refusal('250.1.2.3') ?? '', /reserved/);
+});
+
+test('by default the subnets of the interface may subscribe, and on a loopback 127.0.0.0/8', () => {
+  const addresses = [{ ip: '10.1.2.3', prefix: 20 }];
+  assert.equal(defaultAllow({ loopback: false, addresses }), ['10.1.0.0/20']);
+  assert.equal(defaultAllow({ loopback: true, addresses: [] }), ['127.0.0.0/8']);
+});
+
+test('for the interface - it is the subnet that has the listen address', () => {
+  const card = {
+    address: '10.1.2.3',
+    netmask: '',
+    family: 'IPv4',
+    mac: '',
+    internal: false,
+    cidr: '10.1.2.3/20',
+  } as const;
+  assert.equal(defaultAllowOf('10.1.2.3', [card]), ['10.1.0.0/20']);
+  assert.equal(defaultAllowOf('127.0.0.1', [card]), ['127.0.0.0/8']);
+});
+
+test.run();

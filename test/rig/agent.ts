@@ -1,0 +1,18 @@
+/**
+ * A control client inside a network namespace, for tests that run outside it: run as a program of
+ * its own there, it reads one request a line and writes one reply a line, both JSON. A process
+ * cannot enter a namespace and come back.
+ *
+ *   ip netns exec NAME node dist/test/rig/agent.js ws://127.0.0.1:12345
+ */
+
+import { createInterface } from 'node:readline';
+import { connect } from '../../src/control/client.js';
+
+const client = await connect({ control: process.argv[2] ?? '' });
+process.stdout.write('ready\n');
+for await (const line of createInterface({ input: process.stdin })) {
+  const { text } = await client.ask(JSON.parse(line)); // the test's own request
+  process.stdout.write(`${text}\n`);
+}
+client.close();

@@ -1,0 +1,149 @@
+/**
+ * The test network: two namespaces and one veth pair between them. The replicator has `rep0`; a
+ * feed, the subscribers and every other host are addresses on `net0`. Everything goes when the test
+ * process ends.
+ *
+ *   namespace ft<pid>r               namespace ft<pid>n
+ *   rep0  10.77.0.1/24  <── veth ──>  net0  10.77.0.2/24 (feed), .101 … .108 (subscribers)
+ *                                           .111 … .118: neighbours with a MAC each, which are on no interface
+ *
+ * Copies to neighbours that are on no interface are frames for other machines to net0's kernel, but
+ * a packet socket sees them: so each subscriber can have a MAC of its own.
+ */
+
+import { atEnd, type Options, Program, run } from './program.js';
+
+export const REPLICATOR_IP = '10.77.0.1';
+export const FEED_IP = '10.77.0.2';
+/** Hosts that answer ARP, all with net0's MAC. */
+export const HOSTS = Array.from({ length: 8 }, (_, index) => `10.77.0.${101 + index}`);
+export interface Neighbour {
+  readonly ip: string;
+  readonly mac: string;
+}
+
+/** Hosts that are entries in rep0's neighbour table only. */
+export const NEIGHBOURS: readonly Neighbour[] = Array.from({ length: 8 }, (_, index) => ({
+  ip: `10.77.0.${111 + index}`,
+  mac: `02:77:00:00:00:${(0x6f + index).toString(16)}`,
+}));
+/** An address of the subnet that nobody answers for. */
+export const NOBODY_IP = '10.77.0.250';
+/** The largest MTU with which veth takes an XDP program that does not know of fragments. */
+export const MTU_MAX = 3498;
+
+export interface LinkOptions {
+  readonly queues: number;
+  /** Of rep0. */
+  readonly mtu?: number;
+  /** Of net0, where frames come from that rep0 should not send on; absent: the same. */
+  readonly netMtu?: number;
+}
+
+let links = 0;
+
+export class Link {
+  /** Namespaces. */
+  readonly replicator: string;
+  readonly net: string;
+  readonly interface = 'rep0';
+  readonly replicatorMac: string;
+  readonly netMac: string;
+  readonly close: () => void;
+
+  constructor(readonly options: LinkOptions) {
+    const name = `ft${process.pid}x${links++}`;
+    this.replicator = `${name}r`;
+    this.net = `${name}n`;
+    this.close = atEnd(() => {
+      for (const namespace of [this.replicator, this.net]) {
+        try {
+          run('ip', ['netns', 'del', namespace]);
+        } catch {
+          // It was never made.
+        }
+      }
+    });
+    this.build();
+    this.replicatorMac = this.macOf(this.replicator, 'rep0');
+    this.netMac = this.macOf(this.net, 'net0');
+  }
+
+  /** Starts a program on one side. */
+  start(
+    side: 'replicator' | 'net',
+    command: string,
+    args: readonly string[],
+    options: Options = {},
+  ): Program {
+    return new Program(command, args, { ...options, namespace: this[side] });
+  }
+
+  /** Runs `ip …` on one side. */
+  ip(side: 'replicator' | 'net', ...args: string[]): string {
+    return run('ip', ['-n', this[side], ...args]);
+  }
+
+  /** The XDP program on rep0 as `ip` names it, or null. */
+  xdpProgram(): string | null {
+    return (
+      /prog\/xdp id (\d+)/.exec(this.ip('replicator', '-d', 'link', 'show', 'dev', 'rep0'))?.[1] ??
+      null
+    );
+  }
+
+  /** Abstract sockets whose name holds `fantail`, in the replicator's namespace. */
+  abstractSockets(): string[] {
+    const table = run('ip', ['netns', 'exec', this.replicator, 'cat', '/proc/net/unix']);
+    return table.split('\n').filter((row) => /@.*fantail/i.test(row));
+  }
+
+  /**
+   * Frames that the link itself lost: not the replicator's fault, and no test may pass with any.
+   */
+  drops(): string[] {
+    return (['replicator', 'net'] as const).flatMap((side) => {
+      const rows: unknown = JSON.parse(
+        this.ip(side, '-j', '-s', '-s', 'link', 'show', 'type', 'veth'),
+      );
+      const stats = (
+        rows as { stats64: Record<'rx' | 'tx', { dropped: number; errors: number }> }[]
+      )[0]?.stats64; // ip's format
+      if (stats === undefined) throw new Error(`no veth in ${this[side]}`);
+      return (['rx', 'tx'] as const)
+        .filter((way) => stats[way].dropped + stats[way].errors > 0)
+        .map((way) => `${side} ${way}: ${stats[way].dropped} dropped, ${stats[way].errors} errors`);
+    });
+  }
+
+  private build(): void {
+    const { queues, mtu = 1500, netMtu = mtu } = this.options;
+    for (const namespace of [this.replicator, this.net]) {
+      run('ip', ['netns', 'add', namespace]);
+      // Its neighbour discovery would be noise in the counters.
+      run('ip', ['netns', 'exec', namespace, 'sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1']);
+    }
+    const counts = `numrxqueues ${queues} numtxqueues ${queues}`;
+    const near = `name rep0 netns ${this.replicator} mtu ${mtu} ${counts}`;
+    const far = `name net0 netns ${this.net} mtu ${netMtu} ${counts}`;
+    run('ip', ['-batch', '-'], `link add ${near} type veth peer ${far}\n`);
+    const neighbours = NEIGHBOURS.map(
+      ({ ip, mac }) => `neigh add ${ip} lladdr ${mac} dev rep0 nud permanent`,
+    );
+    const addresses = [FEED_IP, ...HOSTS].map((ip) => `addr add ${ip}/24 dev net0`);
+    const up = (device: string) => ['link set lo up', `link set ${device} up`];
+    const replicatorSide = [`addr add ${REPLICATOR_IP}/24 dev rep0`, ...up('rep0'), ...neighbours];
+    run('ip', ['-n', this.replicator, '-batch', '-'], `${replicatorSide.join('\n')}\n`);
+    run('ip', ['-n', this.net, '-batch', '-'], `${[...addresses, ...up('net0')].join('\n')}\n`);
+  }
+
+  private macOf(namespace: string, device: string): string {
+    return run('ip', [
+      'netns',
+      'exec',
+      namespace,
+      'cat',
+      `/sys/class/net/${device}/address`,
+    ]).trim();
+  }
+}

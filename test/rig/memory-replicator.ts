@@ -1,0 +1,187 @@
+/**
+ * A replicator without packets, for tests of what drives one: a table of subscribers, written
+ * plainly. Rules that the real one takes from its interface are fixed here: destinations in
+ * 10.0.0.0/8, at most `capacity` of them.
+ */
+
+import type {
+  FilterInfo,
+  FilterRow,
+  Replicator,
+  Stats,
+  SubscriberRow,
+} from '../../src/control/protocol.js';
+import { FantailError } from '../../src/domain/errors.js';
+
+export class MemoryReplicator implements Replicator {
+  readonly rows: SubscriberRow[] = [];
+  /** What `stats` tells; a test changes it at will. */
+  current: Stats = emptyStats();
+  /**
+   * Time that add and remove take, milliseconds: longer for earlier ones would tempt a server to
+   * reorder.
+   */
+  delayMs = 0;
+  /** Thrown by the next `add`. */
+  failure: Error | null = null;
+
+  constructor(readonly capacity = 4096) {}
+
+  async add(ip: string, port: number): Promise<{ existing: boolean }> {
+    await this.wait();
+    const { failure } = this;
+    this.failure = null;
+    if (failure !== null) throw failure;
+    if (!ip.startsWith('10.'))
+      throw new FantailError('NOT_ALLOWED', `${ip} is outside 10.0.0.0/8; see --allow`);
+    if (this.indexOf(ip, port) >= 0) return { existing: true };
+    if (this.rows.length >= this.capacity) {
+      throw new FantailError(
+        'TABLE_FULL',
+        `${this.capacity} subscribers are served; remove one first`,
+      );
+    }
+    this.rows.push({
+      ip,
+      port,
+      state: 'live',
+      mac: '02:00:00:00:00:02',
+      worker: 0,
+      filter: 'default',
+    });
+    return { existing: false };
+  }
+
+  async remove(ip: string, port: number): Promise<{ removed: boolean }> {
+    await this.wait();
+    const index = this.indexOf(ip, port);
+    if (index >= 0) this.rows.splice(index, 1);
+    return { removed: index >= 0 };
+  }
+
+  list(): SubscriberRow[] {
+    return this.rows;
+  }
+
+  stats(): Stats {
+    return this.current;
+  }
+
+  /** Filters by name: the bytes that were loaded. */
+  readonly filters = new Map<string, Uint8Array>();
+  /** What `filterUse` was asked last. */
+  used: { name: string; param: Uint8Array; to: { ip: string; port: number } | null } | null = null;
+
+  async filterLoad(name: string, module: Uint8Array): Promise<FilterInfo> {
+    if (module[0] !== 0) throw new FantailError('FILTER_REJECTED', 'byte 0 is not 0');
+    this.filters.set(name, module);
+    return this.filterInfo(name);
+  }
+
+  async filterUse(
+    name: string,
+    param: Uint8Array,
+    to: { ip: string; port: number } | null,
+  ): Promise<number> {
+    this.filterInfo(name);
+    this.used = { name, param, to };
+    return to === null ? this.rows.length : 1;
+  }
+
+  filterList(): FilterRow[] {
+    return [...this.filters.keys()].map((name) => this.filterInfo(name));
+  }
+
+  filterInfo(name: string): FilterInfo {
+    const module = this.filters.get(name);
+    if (module === undefined) throw new FantailError('NOT_FOUND', `there is no filter ${name}`);
+    return {
+      name,
+      status: 'ready',
+      hash: 'ab'.repeat(32),
+      size: module.length,
+      abi: 1,
+      subscribers: 0,
+      default: false,
+      rollback: null,
+      slot: 1,
+      state: false,
+      cost_ns: 4.5,
+      calls: 10,
+      jobs: 20,
+      verdicts: { send: 15, drop: 2 },
+      faults: { trap: 1, bad_answer: 2, too_big: 0 },
+    };
+  }
+
+  async filterUnload(name: string): Promise<void> {
+    this.filterInfo(name);
+    this.filters.delete(name);
+  }
+
+  private indexOf(ip: string, port: number): number {
+    return this.rows.findIndex((row) => row.ip === ip && row.port === port);
+  }
+
+  private async wait(): Promise<void> {
+    if (this.delayMs > 0) await new Promise((resolve) => setTimeout(resolve, this.delayMs).unref());
+  }
+}
+
+/** Stats of a replicator in copy mode that has seen nothing. */
+export function emptyStats(): Stats {
+  return {
+    version: 1,
+    uptime_ms: 1000,
+    interface: 'eth9',
+    queues: [0],
+    mode: 'copy',
+    fallbacks: [{ mode: 'zerocopy', reason: 'the driver has none' }],
+    layout: 'inline',
+    feed: { ip: '10.0.0.1', port: 9000, received: 0, bytes: 0, drops: {} },
+    xdp: { redirect: 0, other: 0 },
+    kernel: [
+      {
+        queue: 0,
+        rx_dropped: 0,
+        rx_invalid_descs: 0,
+        tx_invalid_descs: 0,
+        rx_ring_full: 0,
+        rx_fill_ring_empty_descs: 0,
+        tx_ring_empty_descs: 0,
+      },
+    ],
+    receivers: [],
+    workers: [
+      {
+        worker: 0,
+        pid: 4242,
+        restarts: 0,
+        inside_ns: { p50: 250, p99: 700, p999: 900 },
+        kick_ns: { p50: 2000, p99: 4000, p999: 8000 },
+        bursts: 160,
+        kicks: 170,
+        timed: { bursts: 10, copies: 20, stages_ns: { filter: 100, kick: 20_000 } },
+      },
+    ],
+    subscribers: [],
+    filters: { loaded: [], rollbacks: [] },
+  };
+}
+
+/** The same after `received` packets of 100 bytes to one subscriber, all of them sent. */
+export function busyStats(received: number): Stats {
+  const stats = emptyStats();
+  stats.feed.received = received;
+  stats.feed.bytes = received * 100;
+  stats.xdp = { redirect: received, other: 3 };
+  const account = {
+    received,
+    sent: received,
+    in_flight: 0,
+    bytes: received * 142,
+    drops: { tx_full: 0 },
+  };
+  stats.subscribers = [{ ip: '10.0.0.34', port: 9001, ...account }];
+  return stats;
+}

@@ -1,0 +1,344 @@
+/**
+ * A running `fantail up` under test: started, waited for, asked over its control channel, stopped,
+ * and looked after until nothing of it is left. All tests of the data path use this and nothing
+ * else of fantail but its interfaces.
+ */
+
+import { readdirSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect, type Reply } from '../../src/control/client.js';
+import type { Question, Stats, SubscriberRow } from '../../src/control/protocol.js';
+import { type Link, REPLICATOR_IP } from './link.js';
+import {
+  atEnd,
+  type End,
+  eventually,
+  type Process,
+  Program,
+  processesOf,
+  ROOT,
+} from './program.js';
+import { type Destination, LISTEN_PORT } from './wire.js';
+
+export const MAIN = join(ROOT, 'dist', 'src', 'main.js');
+const AGENT = join(ROOT, 'dist', 'test', 'rig', 'agent.js');
+/** From the start to `ready`: opening, attaching and several Nodes on a machine that is busy. */
+const READY_MS = 20_000;
+/** From SIGTERM to the end. */
+const STOP_MS = 10_000;
+/** Neighbours answer within this, or are not there. */
+const LIVE_MS = 5000;
+/** A user without any rights, by number: names differ from one distribution to the next. */
+const NOBODY = '65534';
+
+export interface UpOptions {
+  readonly link: Link;
+  /** Flags of `up` beside --control and --netns. */
+  readonly flags?: readonly string[];
+  /** Default rep0, 10.77.0.1 and 9000. */
+  readonly interface?: string;
+  readonly listenIp?: string;
+  readonly listenPort?: string;
+  /**
+   * Run inside the replicator's namespace, control and all, instead of reaching into it with
+   * --netns.
+   */
+  readonly inside?: boolean;
+  readonly environment?: Readonly<Record<string, string>>;
+  /** Without any privilege; implies `inside`. */
+  readonly unprivileged?: boolean;
+}
+
+let count = 0;
+
+/** A free port of the loopback interface, free at least a moment ago. */
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer().once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() =>
+        resolve(typeof address === 'object' && address !== null ? address.port : 0),
+      );
+    });
+  });
+}
+
+/** Runs `fantail …` to its end; in a namespace if one is named. */
+export async function fantail(args: readonly string[], namespace?: string): Promise<Program> {
+  const program = new Program(
+    process.execPath,
+    [MAIN, ...args],
+    namespace === undefined ? {} : { namespace },
+  );
+  try {
+    await program.wait();
+  } finally {
+    program.close();
+  }
+  return program;
+}
+
+/** The command line that runs its arguments as nobody, from a place that nobody may read. */
+function unprivileged(command: readonly string[]): string[] {
+  // A clone may be in a folder that only root can enter: it is seen at /mnt in a mount namespace of
+  // its own.
+  const script = 'mount --bind "$1" /mnt && cd /mnt && shift && exec "$@"';
+  const rights = [
+    `--reuid=${NOBODY}`,
+    `--regid=${NOBODY}`,
+    '--clear-groups',
+    '--inh-caps=-all',
+    '--bounding-set=-all',
+  ];
+  return ['unshare', '-m', 'sh', '-c', script, 'sh', ROOT, 'setpriv', ...rights, ...command];
+}
+
+/** `fantail up` as a program that runs, ready or not. */
+export async function startUp(
+  options: UpOptions,
+): Promise<{ program: Program; control: string; marker: string }> {
+  const { link, flags = [], inside = false } = options;
+  const marker = `FANTAIL_TEST=${process.pid}x${count++}`;
+  const place: string[] = [];
+  let control = '127.0.0.1:12345'; // the default: the namespace is the test's own, so it is free
+  if (!inside && !options.unprivileged) {
+    control = `127.0.0.1:${await freePort()}`;
+    place.push('--netns', link.replicator, '--control', control);
+  }
+  const { interface: name = link.interface, listenIp = REPLICATOR_IP } = options;
+  const main = options.unprivileged ? join('dist', 'src', 'main.js') : MAIN;
+  const up = [
+    process.execPath,
+    main,
+    'up',
+    name,
+    listenIp,
+    options.listenPort ?? String(LISTEN_PORT),
+  ];
+  const whole = [...up, ...place, ...flags];
+  const [command = '', ...args] = options.unprivileged ? unprivileged(whole) : whole;
+  const [variable = '', value = ''] = marker.split('=');
+  const program = new Program(command, args, {
+    group: true,
+    environment: { ...options.environment, [variable]: value },
+    ...(inside || options.unprivileged ? { namespace: link.replicator } : {}),
+  });
+  atEnd(() => {
+    for (const { pid } of processesOf(program.pid, marker)) process.kill(pid, 'SIGKILL');
+  });
+  return { program, control, marker };
+}
+
+/** Asks over the control channel, from where it can be reached. */
+interface Asker {
+  ask(request: Question): Promise<Reply>;
+  close(): void;
+}
+
+/** An Asker inside a namespace: see agent.ts. */
+async function startAgent(namespace: string, control: string): Promise<Asker> {
+  const program = new Program(process.execPath, [AGENT, `ws://${control}`], { namespace });
+  await program.line(/^ready$/m);
+  const asked: ((reply: Reply) => void)[] = [];
+  // as it came
+  program.onLine((text) => asked.shift()?.({ text, body: JSON.parse(text) as Reply['body'] }));
+  return {
+    ask: (request) =>
+      new Promise((resolve) => {
+        asked.push(resolve);
+        program.write(JSON.stringify(request));
+      }),
+    close: () => program.close(),
+  };
+}
+
+export class Replicator {
+  private constructor(
+    readonly link: Link,
+    readonly program: Program,
+    /** ip:port of the control channel. */
+    readonly control: string,
+    private readonly marker: string,
+    private readonly namespace: string | undefined,
+    private readonly asker: Asker,
+  ) {}
+
+  static async start(options: UpOptions): Promise<Replicator> {
+    const { program, control, marker } = await startUp(options);
+    const [line] = await program.line(/^ready .*$/m, READY_MS);
+    const namespace = options.inside || options.unprivileged ? options.link.replicator : undefined;
+    // The next free port is used, and told, where the default one is taken.
+    const told = /control=ws:\/\/(\S+)/.exec(line)?.[1] ?? control;
+    const url = { control: `ws://${told}` };
+    const asker = namespace === undefined ? await connect(url) : await startAgent(namespace, told);
+    return new Replicator(options.link, program, told, marker, namespace, asker);
+  }
+
+  /** Its processes, the supervisor's included. */
+  processes(): Process[] {
+    return processesOf(this.program.pid, this.marker);
+  }
+
+  /** The one process that runs `fantail-rx`. */
+  receiver(): Process {
+    const found = this.processes().filter(({ command }) => /fantail-rx/.test(command));
+    const [only] = found;
+    if (only === undefined || found.length > 1)
+      throw new Error(`${found.length} receivers: ${JSON.stringify(found)}`);
+    return only;
+  }
+
+  /**
+   * Asks by the real wscat, where the control channel is; what it has printed in so many seconds.
+   * It runs `inside`.
+   */
+  async wscat(message: string, seconds = 1): Promise<string> {
+    const args = ['-c', `ws://${this.control}`, '-x', message, '-w', String(seconds)];
+    const program = new Program('node_modules/.bin/wscat', args, {
+      namespace: this.link.replicator,
+    });
+    const { status } = await program.wait();
+    if (status !== 0) throw new Error(program.told());
+    return program.stdout;
+  }
+
+  /** A client command of the CLI; it must succeed. */
+  async cli(...args: string[]): Promise<string> {
+    const program = await fantail([...args, '--control', `ws://${this.control}`], this.namespace);
+    if (program.end?.status !== 0)
+      throw new Error(`fantail ${args.join(' ')}: ${program.told()}\n${this.told()}`);
+    return program.stdout;
+  }
+
+  async add({ ip, port }: Destination): Promise<void> {
+    await this.ask({ op: 'add', ip, port });
+  }
+
+  async remove({ ip, port }: Destination): Promise<void> {
+    await this.ask({ op: 'remove', ip, port });
+  }
+
+  async stats(): Promise<Stats> {
+    return (await this.ask({ op: 'stats' })) as unknown as Stats; // the server's own type
+  }
+
+  async list(): Promise<SubscriberRow[]> {
+    return (await this.ask({ op: 'list' })).subscribers as SubscriberRow[]; // likewise
+  }
+
+  /** Adds them all, and waits until each is sent to directly. */
+  async subscribe(destinations: readonly Destination[]): Promise<void> {
+    for (const destination of destinations) await this.add(destination);
+    const wanted = new Set(destinations.map(({ ip, port }) => `${ip}:${port}`));
+    await eventually(
+      `${wanted.size} subscribers are live`,
+      async () => {
+        const live = (await this.list()).filter(({ state }) => state === 'live');
+        return live.filter(({ ip, port }) => wanted.has(`${ip}:${port}`)).length === wanted.size;
+      },
+      LIVE_MS,
+    );
+  }
+
+  /** Signals the supervisor alone; resolves when it has ended. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<End> {
+    this.asker.close();
+    process.kill(this.program.pid, signal);
+    return this.program.wait(STOP_MS);
+  }
+
+  /** As Ctrl-C does in a terminal: every process of the group gets the signal. */
+  async interrupt(): Promise<End> {
+    this.asker.close();
+    this.program.signal('SIGINT');
+    return this.program.wait(STOP_MS);
+  }
+
+  /** What is left of it, as sentences; the kernel takes a moment to detach its XDP program. */
+  async residue(): Promise<string[]> {
+    const left = () => residueOf(this.link, this.program, this.marker);
+    try {
+      await eventually('nothing is left', () => left().length === 0, 1000);
+      return [];
+    } catch {
+      return left();
+    }
+  }
+
+  /** Ends it whatever its state. */
+  close(): void {
+    this.asker.close();
+    for (const { pid } of this.processes()) process.kill(pid, 'SIGKILL');
+    this.program.close();
+  }
+
+  told(): string {
+    return this.program.told();
+  }
+
+  private async ask(request: Question): Promise<Record<string, unknown>> {
+    const { body } = await this.asker.ask(request);
+    if (body.ok) return body;
+    throw new Error(
+      `${JSON.stringify(request)}: ${body.error.code} ${body.error.message}\n${this.told()}`,
+    );
+  }
+}
+
+/** What a replicator has left on the machine once it should be gone. */
+export function residueOf(link: Link, program: Program, marker: string): string[] {
+  const processes = processesOf(program.pid, marker).map(
+    ({ pid, command }) => `process ${pid}: ${command}`,
+  );
+  const xdp = link.xdpProgram();
+  const files = [tmpdir(), '/dev/shm'].flatMap((folder) =>
+    readdirSync(folder)
+      .filter((name) => name.includes('fantail') && name.includes(String(program.pid)))
+      .map((name) => `file ${join(folder, name)}`),
+  );
+  return [
+    ...processes,
+    ...(xdp === null ? [] : [`XDP program ${xdp} on rep0`]),
+    ...link.abstractSockets().map((row) => `abstract socket ${row}`),
+    ...files,
+  ];
+}
+
+/** Accounts that do not add up in one sample, which must hold at any time. */
+export function accountFaults(stats: Stats): string[] {
+  return stats.subscribers.flatMap((row) => {
+    const drops = Object.values(row.drops).reduce((total, drop) => total + drop, 0);
+    if (row.received === row.sent + row.in_flight + drops) return [];
+    return [`${row.ip}:${row.port}: ${JSON.stringify(row)}`];
+  });
+}
+
+/** Samples the counters again and again until stopped; keeps what did not add up. */
+export class Sampler {
+  readonly faults: string[] = [];
+  samples = 0;
+  private running = true;
+  private readonly done: Promise<void>;
+
+  constructor(replicator: Replicator, periodMs: number) {
+    this.done = this.sample(replicator, periodMs);
+    this.done.catch(() => {}); // stop() tells
+  }
+
+  /** Ends the sampling; fails if a sample could not be had. */
+  async stop(): Promise<void> {
+    this.running = false;
+    await this.done;
+  }
+
+  private async sample(replicator: Replicator, periodMs: number): Promise<void> {
+    while (this.running) {
+      this.faults.push(...accountFaults(await replicator.stats()));
+      this.samples++;
+      await new Promise((resolve) => setTimeout(resolve, periodMs));
+    }
+  }
+}
