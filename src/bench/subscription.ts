@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ClientFlags, orThrow, withClient } from '../control/client.js';
-import type { SubscriberRow } from '../control/protocol.js';
+import type { SubscriberRow } from '../domain/statistics.js';
 import type { LegacyClient } from '../legacy/client.js';
 import type { Endpoint } from './plan.js';
 

@@ -3,7 +3,7 @@
  * is a UsageError: one sentence that quotes it and gives an example.
  */
 
-import { isAddress, isPort } from '../control/protocol.js';
+import { isAddress, isPort } from '../domain/endpoint.js';
 import { UsageError } from '../domain/errors.js';
 import { limits } from '../memory/layout.js';
 

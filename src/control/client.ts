@@ -7,7 +7,8 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { WebSocket } from 'ws';
 import { type Code, Failure, UsageError } from '../domain/errors.js';
-import type { Question, Stats } from './protocol.js';
+import type { Stats } from '../domain/statistics.js';
+import type { Question } from './protocol.js';
 import { readToken } from './token.js';
 
 export const CONTROL_DEFAULT = 'ws://127.0.0.1:12345';

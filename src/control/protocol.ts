@@ -8,10 +8,12 @@
  * here does I/O.
  */
 
-import { isIPv4 } from 'node:net';
 import { Packr, Unpackr } from 'msgpackr';
 import { z } from 'zod';
+import { type Counts, counted, countsText, sumOf } from '../domain/counts.js';
+import { isAddress, isPort } from '../domain/endpoint.js';
 import { FantailError, messageOf, never } from '../domain/errors.js';
+import type { FilterInfo, FilterRow, Stats, SubscriberRow } from '../domain/statistics.js';
 import { limits } from '../memory/layout.js';
 
 /** Bytes of one message; a longer one is TOO_LARGE. */
@@ -27,177 +29,7 @@ export const TOKEN_LENGTH_MAX = 1024;
 export const WATCH_SECONDS_MIN = 0.1;
 export const WATCH_SECONDS_MAX = 3600;
 
-// ---- what the replicator tells ------------------------------------------------------------------
-
-export type Mode = 'zerocopy' | 'copy' | 'skb' | 'socket';
-export type SubscriberState = 'live' | 'kernel' | 'unresolved' | 'paused';
-
-/** One row of `list`. `mac` is null while the neighbour is not known. */
-export interface SubscriberRow {
-  ip: string;
-  port: number;
-  state: SubscriberState;
-  mac: string | null;
-  worker: number;
-  filter: string;
-}
-
-/** Counts by name, as in the enums of layout.ts. */
-export type Counts = Record<string, number>;
-
-/** XDP_STATISTICS of one queue's sockets. */
-export interface KernelRow {
-  queue: number;
-  rx_dropped: number;
-  rx_invalid_descs: number;
-  tx_invalid_descs: number;
-  rx_ring_full: number;
-  rx_fill_ring_empty_descs: number;
-  tx_ring_empty_descs: number;
-}
-
-/** Nanoseconds; 0 before the first packet. */
-export interface Latency {
-  p50: number;
-  p99: number;
-  p999: number;
-}
-
-/**
- * One burst in 16 is timed: how many were, their jobs, and the nanoseconds that each stage took of
- * them in all.
- */
-export interface Timed {
-  bursts: number;
-  copies: number;
-  stages_ns: Counts;
-}
-
-/**
- * `inside_ns`: from reading the RX producer index to storing the TX producer index, of every
- * packet. `kick_ns`: the system calls after that, of each timed burst.
- */
-export interface WorkerRow {
-  worker: number;
-  pid: number;
-  restarts: number;
-  inside_ns: Latency;
-  kick_ns: Latency;
-  /** Filter calls, and sendto calls, since the arena was made. */
-  bursts: number;
-  kicks: number;
-  timed: Timed;
-}
-
-/** The RX process of the split layout; inline, receiving is a stage of each worker. */
-export interface ReceiverRow {
-  pid: number;
-  /** Frames: received and taken back. */
-  timed: { bursts: number; frames: number; receive_ns: number };
-}
-
-/** One subscriber's account: received = sent + in_flight + sum of drops. */
-export interface AccountRow {
-  ip: string;
-  port: number;
-  received: number;
-  sent: number;
-  in_flight: number;
-  bytes: number;
-  drops: Counts;
-}
-
-/** One row of `filter list`. */
-export interface FilterRow {
-  name: string;
-  /** rolled_back: there is nothing under this name until a mended module is loaded. */
-  status: 'ready' | 'rolled_back';
-  /** SHA-256 of the module, hexadecimal. */
-  hash: string;
-  /** Bytes of the module. */
-  size: number;
-  abi: number;
-  /** How many it answers for. */
-  subscribers: number;
-  /** Whether new subscribers get it. */
-  default: boolean;
-  /** The last module of that name that was taken out of use, and why. */
-  rollback: { hash: string; reason: string; at_ms: number } | null;
-}
-
-/** `filter info`: counts are of all workers, since the module was loaded. */
-export interface FilterInfo extends FilterRow {
-  slot: number | null;
-  /** Whether it keeps state that lives on. */
-  state: boolean;
-  /** Nanoseconds a job, of the calls that were timed (one burst in 16); null before the first. */
-  cost_ns: number | null;
-  /** Bursts it was called for, and jobs of those: one packet for one subscriber each. */
-  calls: number;
-  jobs: number;
-  verdicts: { send: number; drop: number };
-  faults: { trap: number; bad_answer: number; too_big: number };
-}
-
-/** The filters' part of `stats`. */
-export interface FilterStats {
-  loaded: { name: string; hash: string | null; traps: number; bad_answers: number }[];
-  /** The last 16, oldest first. */
-  rollbacks: { name: string; hash: string; reason: string; at_ms: number }[];
-}
-
-export interface Stats {
-  version: 1;
-  uptime_ms: number;
-  interface: string;
-  queues: number[];
-  mode: Mode;
-  fallbacks: { mode: Mode; reason: string }[];
-  layout: 'inline' | 'split';
-  feed: { ip: string; port: number; received: number; bytes: number; drops: Counts };
-  xdp: Counts;
-  kernel: KernelRow[];
-  receivers: ReceiverRow[];
-  workers: WorkerRow[];
-  subscribers: AccountRow[];
-  filters: FilterStats;
-}
-
-/**
- * What the control channel drives. `add` and `remove` throw FantailError (NOT_ALLOWED, TABLE_FULL,
- * BUSY …).
- */
-export interface Replicator {
-  add(ip: string, port: number): Promise<{ existing: boolean }>;
-  remove(ip: string, port: number): Promise<{ removed: boolean }>;
-  list(): SubscriberRow[];
-  stats(): Stats;
-  /** FILTER_REJECTED says which rule and where. */
-  filterLoad(name: string, module: Uint8Array): Promise<FilterInfo>;
-  /** For one subscriber, or for all and those to come; how many there are. */
-  filterUse(
-    name: string,
-    param: Uint8Array,
-    to: { ip: string; port: number } | null,
-  ): Promise<number>;
-  filterList(): FilterRow[];
-  filterInfo(name: string): FilterInfo;
-  filterUnload(name: string): Promise<void>;
-}
-
 // ---- requests -----------------------------------------------------------------------------------
-
-/**
- * Dotted quad, decimal, no leading zeros: `010.0.0.1` means one host to some programs and another
- * to others.
- */
-export function isAddress(text: string): boolean {
-  return isIPv4(text);
-}
-
-export function isPort(port: number): boolean {
-  return Number.isInteger(port) && port >= 1 && port <= 65535;
-}
 
 const ipSchema = z.string().refine(isAddress);
 const portSchema = z.number().refine(isPort);
@@ -640,12 +472,12 @@ function answerLines(answer: Answer): string[] {
     case 'list':
       return [
         ...answer.subscribers.map(subscriberLine),
-        `ok ${count(answer.subscribers.length, 'subscriber')}`,
+        `ok ${counted(answer.subscribers.length, 'subscriber')}`,
       ];
     case 'stats':
       return [
         ...statsLines(answer.stats),
-        `ok ${count(answer.stats.subscribers.length, 'subscriber')}`,
+        `ok ${counted(answer.stats.subscribers.length, 'subscriber')}`,
       ];
     case 'watch':
       return [`ok every ${answer.seconds} s`];
@@ -658,9 +490,9 @@ function answerLines(answer: Answer): string[] {
     case 'filter.load':
       return [`ok ${answer.filter.name} loaded, sha256 ${answer.filter.hash}`];
     case 'filter.use':
-      return [`ok ${answer.name} answers for ${count(answer.subscribers, 'subscriber')}`];
+      return [`ok ${answer.name} answers for ${counted(answer.subscribers, 'subscriber')}`];
     case 'filter.list':
-      return [...answer.filters.map(filterLine), `ok ${count(answer.filters.length, 'filter')}`];
+      return [...answer.filters.map(filterLine), `ok ${counted(answer.filters.length, 'filter')}`];
     case 'filter.info':
       return [filterLine(answer.filter), ...filterLines(answer.filter), 'ok'];
     case 'filter.unload':
@@ -668,10 +500,6 @@ function answerLines(answer: Answer): string[] {
     default:
       return never(answer);
   }
-}
-
-export function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
 function subscriberLine(row: SubscriberRow): string {
@@ -690,12 +518,6 @@ function filterLines({ cost_ns, calls, jobs, verdicts, faults }: FilterInfo): st
     `verdicts send ${verdicts.send} drop ${verdicts.drop}`,
     `faults trap ${faults.trap} bad_answer ${faults.bad_answer} too_big ${faults.too_big}`,
   ];
-}
-
-/** `name=count` of those that are not zero. */
-export function countsText(counts: Counts): string {
-  const seen = Object.entries(counts).filter(([, number]) => number !== 0);
-  return seen.map(([name, number]) => `${name}=${number}`).join(' ');
 }
 
 function withCounts(line: string, counts: Counts): string {
@@ -737,8 +559,4 @@ function eventLine(stats: Stats): string {
   }
   const all = `subscribers ${stats.subscribers.length} sent ${sent} in_flight ${inFlight} dropped ${dropped}`;
   return `stats uptime_ms ${stats.uptime_ms} received ${stats.feed.received} ${all}`;
-}
-
-export function sumOf(counts: Counts): number {
-  return Object.values(counts).reduce((sum, number) => sum + number, 0);
 }

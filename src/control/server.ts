@@ -13,6 +13,7 @@ import { type AddressInfo, isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type RawData, WebSocket, WebSocketServer } from 'ws';
 import { Failure, FantailError, messageOf, never } from '../domain/errors.js';
+import type { Replicator } from '../domain/replicator.js';
 import {
   type Answer,
   type Decoded,
@@ -21,7 +22,6 @@ import {
   encodeAnswer,
   encodeError,
   encodeEvent,
-  type Replicator,
   type Request,
 } from './protocol.js';
 import { sameToken } from './token.js';

@@ -2,7 +2,7 @@
  * What the demo shows: one view a second, as a table that stays in place on a terminal, as lines
  * elsewhere, or as one JSON object a line. The renderers are pure; Screen does the writing.
  */
-import type { Stats } from '../control/protocol.js';
+import type { Stats } from '../domain/statistics.js';
 import { grouped } from '../terminal/tables.js';
 import type { Latency, Snapshot } from './messages.js';
 import type { Place, Scene } from './scene.js';

@@ -9,8 +9,10 @@
  *     sweep:     slots that nobody holds any more → emptied
  */
 
-import type { FilterInfo, FilterRow, FilterStats } from '../control/protocol.js';
-import { counted, FantailError, messageOf } from '../domain/errors.js';
+import { counted } from '../domain/counts.js';
+import { FantailError, messageOf } from '../domain/errors.js';
+import type { FilterModule, Rollback } from '../domain/filter.js';
+import type { FilterInfo, FilterRow, FilterStats } from '../domain/statistics.js';
 import type { FilterCounter } from '../memory/arena.js';
 import { limits } from '../memory/layout.js';
 import type { DataPlane } from '../processes/data-plane.js';
@@ -18,7 +20,7 @@ import type { Publisher } from '../subscribers/publisher.js';
 import type { SubscriberTable } from '../subscribers/table.js';
 import { log } from '../terminal/log.js';
 import { checkFilter } from './check/process.js';
-import type { FilterModule, Filters, Rollback } from './registry.js';
+import type { Filters } from './registry.js';
 
 export interface FilterDeskOptions {
   readonly filters: Filters;

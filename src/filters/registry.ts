@@ -10,9 +10,17 @@
  * what "the last good filter" means for it. A module stays in its slot as long as anybody holds it,
  * now or as the one before.
  */
-import { counted, FantailError } from '../domain/errors.js';
+import { counted } from '../domain/counts.js';
+import { FantailError } from '../domain/errors.js';
+import type {
+  Assignment,
+  Facts,
+  FilterModule,
+  Holder,
+  Placed,
+  Rollback,
+} from '../domain/filter.js';
 import { limits } from '../memory/layout.js';
-import type { Placed } from '../worker/orders.js';
 
 /** The built-in filter: always loaded, in slot 0, and the last resort. */
 export const BUILT_IN = 'rewrite';
@@ -20,39 +28,6 @@ export const FILTER_NAME_LENGTH_MAX = 32;
 const NAME = /^[a-z0-9][a-z0-9._-]*$/;
 /** Rollbacks that are remembered for `stats` and `filter list`. */
 const ROLLBACKS_MAX = 16;
-
-export interface Facts {
-  readonly abi: number;
-  /** What fantail_state() answers; 0: the module keeps none. */
-  readonly state: number;
-  /** SHA-256 of its bytes, hexadecimal. */
-  readonly hash: string;
-}
-
-export interface FilterModule extends Placed, Facts {
-  readonly name: string;
-  readonly bytes: Uint8Array;
-}
-
-export interface Assignment {
-  readonly module: FilterModule;
-  /** At most PARAM_SIZE bytes. */
-  readonly param: Uint8Array;
-  /** What the holder had until then. */
-  readonly before: { readonly module: FilterModule; readonly param: Uint8Array } | null;
-}
-
-/** Whoever has a filter. */
-export interface Holder {
-  filter: Assignment;
-}
-
-export interface Rollback {
-  readonly name: string;
-  readonly hash: string;
-  readonly reason: string;
-  readonly at_ms: number;
-}
 
 const NOTHING = new Uint8Array();
 

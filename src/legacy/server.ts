@@ -9,8 +9,9 @@
  * supervisor, which opens the socket.
  */
 import { createSocket, type RemoteInfo } from 'node:dgram';
-import { isPort, type Replicator } from '../control/protocol.js';
+import { isPort } from '../domain/endpoint.js';
 import { FantailError, messageOf, never } from '../domain/errors.js';
+import type { Replicator } from '../domain/replicator.js';
 import {
   DONE,
   decodeRequest,

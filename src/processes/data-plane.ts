@@ -10,15 +10,15 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { Mode, Stats } from '../control/protocol.js';
 import { Failure, FantailError } from '../domain/errors.js';
-import type { FilterModule } from '../filters/registry.js';
+import type { FilterModule, Placed } from '../domain/filter.js';
+import type { Mode, Stats } from '../domain/statistics.js';
 import { addon } from '../memory/addon.js';
 import { Arena } from '../memory/arena.js';
 import type { Config } from '../replicator/config.js';
 import type { Deployment } from '../replicator/deployment.js';
 import { log } from '../terminal/log.js';
-import { encodeOrder, type Order, type Placed } from '../worker/orders.js';
+import { encodeOrder, type Order } from '../worker/orders.js';
 import type { SharedXdp } from './launchers.js';
 
 const RX_PROGRAM = fileURLToPath(new URL('../../../native/build/fantail-rx', import.meta.url));

@@ -11,9 +11,10 @@
  * fault.
  */
 
-import { counted } from '../domain/errors.js';
+import { counted } from '../domain/counts.js';
+import type { FilterModule } from '../domain/filter.js';
 import type { FilterDesk } from '../filters/desk.js';
-import type { FilterModule, Filters } from '../filters/registry.js';
+import type { Filters } from '../filters/registry.js';
 import type { Arena } from '../memory/arena.js';
 import { log } from '../terminal/log.js';
 import type { DataPlane } from './data-plane.js';

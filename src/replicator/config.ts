@@ -4,9 +4,9 @@
  */
 import ipaddr from 'ipaddr.js';
 import { addressOf, integerOf, portOf } from '../cli/arguments.js';
-import type { Mode } from '../control/protocol.js';
 import { readToken } from '../control/token.js';
 import { UsageError } from '../domain/errors.js';
+import type { Mode } from '../domain/statistics.js';
 import { LEGACY_PORT } from '../legacy/protocol.js';
 import { limits, membersOf } from '../memory/layout.js';
 

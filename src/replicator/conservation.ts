@@ -8,7 +8,8 @@
  * checked: what one side had counted at the first sample, the other must have counted by the last.
  */
 
-import { type Stats, sumOf } from '../control/protocol.js';
+import { sumOf } from '../domain/counts.js';
+import type { Stats } from '../domain/statistics.js';
 
 /** True once a sample can be believed as it is, so that no further one is needed. */
 export function isSettled(stats: Stats): boolean {

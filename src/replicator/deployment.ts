@@ -3,8 +3,8 @@
  * observed in, a Deployment or a Failure with the cure out.
  */
 
-import type { Mode, Stats } from '../control/protocol.js';
 import { Failure } from '../domain/errors.js';
+import type { Mode, Stats } from '../domain/statistics.js';
 import type { Interface } from '../memory/addon.js';
 import { limits } from '../memory/layout.js';
 import type { Config } from './config.js';

@@ -1,14 +1,14 @@
 /** Counters of the arena, the XDP program and the sockets → the reply of `stats`. Reads only. */
 
+import type { Counts } from '../domain/counts.js';
 import type {
   AccountRow,
-  Counts,
   KernelRow,
   Latency,
   ReceiverRow,
   Stats,
   WorkerRow,
-} from '../control/protocol.js';
+} from '../domain/statistics.js';
 import { addon } from '../memory/addon.js';
 import { type Arena, percentile } from '../memory/arena.js';
 import { membersOf, offsetOf } from '../memory/layout.js';

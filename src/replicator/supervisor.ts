@@ -9,19 +9,15 @@ import { networkInterfaces } from 'node:os';
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isFantail } from '../control/client.js';
-import type {
-  Counts,
-  FilterInfo,
-  FilterRow,
-  Replicator,
-  Stats,
-  SubscriberRow,
-} from '../control/protocol.js';
 import { type Control, startControl } from '../control/server.js';
+import type { Counts } from '../domain/counts.js';
 import { Failure, messageOf, never } from '../domain/errors.js';
+import type { Holder } from '../domain/filter.js';
+import type { Replicator } from '../domain/replicator.js';
+import type { FilterInfo, FilterRow, Stats, SubscriberRow } from '../domain/statistics.js';
 import { checkFilter, hashOf } from '../filters/check/process.js';
 import { FilterDesk } from '../filters/desk.js';
-import { BUILT_IN, FILTER_NAME_LENGTH_MAX, Filters, type Holder } from '../filters/registry.js';
+import { BUILT_IN, FILTER_NAME_LENGTH_MAX, Filters } from '../filters/registry.js';
 import { startLegacy } from '../legacy/server.js';
 import { addon, type Interface } from '../memory/addon.js';
 import { limits } from '../memory/layout.js';

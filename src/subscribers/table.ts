@@ -8,7 +8,7 @@
  */
 
 import { FantailError } from '../domain/errors.js';
-import type { Holder } from '../filters/registry.js';
+import type { Holder } from '../domain/filter.js';
 import type { Arena } from '../memory/arena.js';
 import { limits, membersOf, offsetOf } from '../memory/layout.js';
 

@@ -7,16 +7,7 @@
  *     │ length (LE)  │ the order, JSON │ the module    │   a frame; `size` is 0 but for `load`
  *     └──────────────┴─────────────────┴───────────────┘
  */
-
-/** A module and its place in every worker. */
-export interface Placed {
-  readonly slot: number;
-  /** Unique to each load. */
-  readonly module: number;
-  /** Its block of state, or null if it keeps none; `owner` names whose state that is. */
-  readonly block: number | null;
-  readonly owner: number;
-}
+import type { Placed } from '../domain/filter.js';
 
 /** `number`: the supervisor's count of orders, told back by the worker (filter_orders_done). */
 export type Order =

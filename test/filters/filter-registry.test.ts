@@ -5,7 +5,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FantailError } from '../../src/domain/errors.js';
-import { BUILT_IN, type FilterModule, Filters, type Holder } from '../../src/filters/registry.js';
+import type { FilterModule, Holder } from '../../src/domain/filter.js';
+import { BUILT_IN, Filters } from '../../src/filters/registry.js';
 import { limits } from '../../src/memory/layout.js';
 import { type Random, random } from '../rig/random.js';
 

@@ -4,7 +4,7 @@
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Stats } from '../../src/control/protocol.js';
+import type { Stats } from '../../src/domain/statistics.js';
 import { differences, isSettled } from '../../src/replicator/conservation.js';
 import { busyStats, emptyStats } from '../rig/memory-replicator.js';
 

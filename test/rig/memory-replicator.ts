@@ -4,14 +4,9 @@
  * 10.0.0.0/8, at most `capacity` of them.
  */
 
-import type {
-  FilterInfo,
-  FilterRow,
-  Replicator,
-  Stats,
-  SubscriberRow,
-} from '../../src/control/protocol.js';
 import { FantailError } from '../../src/domain/errors.js';
+import type { Replicator } from '../../src/domain/replicator.js';
+import type { FilterInfo, FilterRow, Stats, SubscriberRow } from '../../src/domain/statistics.js';
 
 export class MemoryReplicator implements Replicator {
   readonly rows: SubscriberRow[] = [];

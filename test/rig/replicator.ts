@@ -9,7 +9,8 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, type Reply } from '../../src/control/client.js';
-import type { Question, Stats, SubscriberRow } from '../../src/control/protocol.js';
+import type { Question } from '../../src/control/protocol.js';
+import type { Stats, SubscriberRow } from '../../src/domain/statistics.js';
 import { type Link, REPLICATOR_IP } from './link.js';
 import {
   atEnd,

@@ -3,14 +3,10 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type ClientFlags, orThrow, type Reply, withClient } from '../../control/client.js';
-import {
-  count,
-  type FilterInfo,
-  type FilterRow,
-  paramOf,
-  type Question,
-} from '../../control/protocol.js';
+import { paramOf, type Question } from '../../control/protocol.js';
+import { counted } from '../../domain/counts.js';
 import { Failure, messageOf, UsageError } from '../../domain/errors.js';
+import type { FilterInfo, FilterRow } from '../../domain/statistics.js';
 import { tableLines } from '../../terminal/tables.js';
 import { destinationOf } from '../arguments.js';
 
@@ -72,7 +68,10 @@ export async function info(name: string, flags: Flags): Promise<void> {
     ['status', it.status],
     ['sha256', it.hash],
     ['size', `${it.size} bytes, ABI ${it.abi}, ${it.state ? 'keeps state' : 'no state'}`],
-    ['answers for', `${count(it.subscribers, 'subscriber')}${it.default ? ', and new ones' : ''}`],
+    [
+      'answers for',
+      `${counted(it.subscribers, 'subscriber')}${it.default ? ', and new ones' : ''}`,
+    ],
     ['cost', it.cost_ns === null ? 'not measured yet' : `${it.cost_ns} ns a packet and subscriber`],
     ['asked', `${it.calls} calls, ${it.jobs} jobs`],
     ['verdicts', `send ${verdicts.send}, drop ${verdicts.drop}`],
@@ -107,7 +106,7 @@ export async function use(
   const { subscribers } = orThrow(await ask(flags, question));
   if (flags.json) return;
   const whom =
-    ip === undefined ? `all, ${count(Number(subscribers), 'subscriber')} now` : `${ip}:${port}`;
+    ip === undefined ? `all, ${counted(Number(subscribers), 'subscriber')} now` : `${ip}:${port}`;
   console.log(`${name} answers for ${whom}`);
 }
 

@@ -1,7 +1,7 @@
 /** `fantail list`: all subscribers and how each is reached. */
 
 import { type ClientFlags, orThrow, withClient } from '../../control/client.js';
-import type { SubscriberRow } from '../../control/protocol.js';
+import type { SubscriberRow } from '../../domain/statistics.js';
 import { tableLines } from '../../terminal/tables.js';
 
 export async function list(flags: ClientFlags & { json?: boolean }): Promise<void> {

@@ -11,15 +11,10 @@ import {
   type Reply,
   withClient,
 } from '../../control/client.js';
-import {
-  count,
-  countsText,
-  type Stats,
-  sumOf,
-  WATCH_SECONDS_MAX,
-  WATCH_SECONDS_MIN,
-} from '../../control/protocol.js';
+import { WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from '../../control/protocol.js';
+import { counted, countsText, sumOf } from '../../domain/counts.js';
 import { Failure, UsageError } from '../../domain/errors.js';
+import type { Stats } from '../../domain/statistics.js';
 import { differences, isSettled } from '../../replicator/conservation.js';
 import { type Cell, grouped, tableLines } from '../../terminal/tables.js';
 import { numberOf } from '../arguments.js';
@@ -96,7 +91,7 @@ async function checkStats(client: Client, json: boolean): Promise<void> {
   const inFlight = last.subscribers.reduce((sum, row) => sum + row.in_flight, 0);
   const still = inFlight === 0 ? '' : `; ${inFlight} in flight, since the feed flows`;
   console.log(
-    `ok: every packet of ${count(last.subscribers.length, 'subscriber')} is accounted for${still}`,
+    `ok: every packet of ${counted(last.subscribers.length, 'subscriber')} is accounted for${still}`,
   );
 }
 

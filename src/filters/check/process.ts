@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { Worker } from 'node:worker_threads';
 import { type Code, FantailError } from '../../domain/errors.js';
-import type { Facts } from '../registry.js';
+import type { Facts } from '../../domain/filter.js';
 
 /** Compiling 1 MiB and running the samples; past this the thread is ended. */
 const CHECK_MS_MAX = 20_000;

@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type Client, connect } from '../../../src/control/client.js';
-import type { Stats, SubscriberRow } from '../../../src/control/protocol.js';
+import type { Stats, SubscriberRow } from '../../../src/domain/statistics.js';
 import type { Collected, Engine } from './engine.js';
 import { atEnd, ROOT, Running, sleep } from './process.js';
 import {

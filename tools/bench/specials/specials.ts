@@ -4,7 +4,8 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Stats, sumOf } from '../../../src/control/protocol.js';
+import { sumOf } from '../../../src/domain/counts.js';
+import type { Stats } from '../../../src/domain/statistics.js';
 import {
   type CompetitorName,
   type Contender,

@@ -1,0 +1,26 @@
+/**
+ * Where datagrams go or come from: an IPv4 address and a UDP port. A subscriber is known by its endpoint.
+ */
+import { isIPv4 } from 'node:net';
+
+export interface Endpoint {
+  readonly ip: string;
+  readonly port: number;
+}
+
+/** `10.0.0.34:9001`: for sentences, and the key of maps by endpoint. */
+export function endpointText({ ip, port }: Endpoint): string {
+  return `${ip}:${port}`;
+}
+
+/**
+ * Dotted quad, decimal, no leading zeros: `010.0.0.1` means one host to some programs and another
+ * to others.
+ */
+export function isAddress(text: string): boolean {
+  return isIPv4(text);
+}
+
+export function isPort(port: number): boolean {
+  return Number.isInteger(port) && port >= 1 && port <= 65535;
+}

@@ -1,0 +1,44 @@
+/** A loaded filter, where it stands in every worker, and who has it. */
+
+/** A module and its place in every worker. */
+export interface Placed {
+  readonly slot: number;
+  /** Unique to each load. */
+  readonly module: number;
+  /** Its block of state, or null if it keeps none; `owner` names whose state that is. */
+  readonly block: number | null;
+  readonly owner: number;
+}
+
+export interface Facts {
+  readonly abi: number;
+  /** What fantail_state() answers; 0: the module keeps none. */
+  readonly state: number;
+  /** SHA-256 of its bytes, hexadecimal. */
+  readonly hash: string;
+}
+
+export interface FilterModule extends Placed, Facts {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+export interface Assignment {
+  readonly module: FilterModule;
+  /** At most PARAM_SIZE bytes. */
+  readonly param: Uint8Array;
+  /** What the holder had until then. */
+  readonly before: { readonly module: FilterModule; readonly param: Uint8Array } | null;
+}
+
+/** Whoever has a filter. */
+export interface Holder {
+  filter: Assignment;
+}
+
+export interface Rollback {
+  readonly name: string;
+  readonly hash: string;
+  readonly reason: string;
+  readonly at_ms: number;
+}

@@ -1,0 +1,21 @@
+/** What may be asked of a replicator: the control channel and legacy control drive one through this alone. */
+import type { Endpoint } from './endpoint.js';
+import type { FilterInfo, FilterRow, Stats, SubscriberRow } from './statistics.js';
+
+/**
+ * What the control channel drives. `add` and `remove` throw FantailError (NOT_ALLOWED, TABLE_FULL,
+ * BUSY …).
+ */
+export interface Replicator {
+  add(ip: string, port: number): Promise<{ existing: boolean }>;
+  remove(ip: string, port: number): Promise<{ removed: boolean }>;
+  list(): SubscriberRow[];
+  stats(): Stats;
+  /** FILTER_REJECTED says which rule and where. */
+  filterLoad(name: string, module: Uint8Array): Promise<FilterInfo>;
+  /** For one subscriber, or for all and those to come; how many there are. */
+  filterUse(name: string, param: Uint8Array, to: Endpoint | null): Promise<number>;
+  filterList(): FilterRow[];
+  filterInfo(name: string): FilterInfo;
+  filterUnload(name: string): Promise<void>;
+}

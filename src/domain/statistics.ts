@@ -1,0 +1,136 @@
+/**
+ * What a replicator tells of itself: the rows of `list`, `stats` and `filter list`. Control serves them as they are, clients
+ * print them, the benchmark and the tests read them.
+ */
+import type { Counts } from './counts.js';
+
+export type Mode = 'zerocopy' | 'copy' | 'skb' | 'socket';
+export type SubscriberState = 'live' | 'kernel' | 'unresolved' | 'paused';
+
+/** One row of `list`. `mac` is null while the neighbour is not known. */
+export interface SubscriberRow {
+  ip: string;
+  port: number;
+  state: SubscriberState;
+  mac: string | null;
+  worker: number;
+  filter: string;
+}
+
+/** XDP_STATISTICS of one queue's sockets. */
+export interface KernelRow {
+  queue: number;
+  rx_dropped: number;
+  rx_invalid_descs: number;
+  tx_invalid_descs: number;
+  rx_ring_full: number;
+  rx_fill_ring_empty_descs: number;
+  tx_ring_empty_descs: number;
+}
+
+/** Nanoseconds; 0 before the first packet. */
+export interface Latency {
+  p50: number;
+  p99: number;
+  p999: number;
+}
+
+/**
+ * One burst in 16 is timed: how many were, their jobs, and the nanoseconds that each stage took of
+ * them in all.
+ */
+export interface Timed {
+  bursts: number;
+  copies: number;
+  stages_ns: Counts;
+}
+
+/**
+ * `inside_ns`: from reading the RX producer index to storing the TX producer index, of every
+ * packet. `kick_ns`: the system calls after that, of each timed burst.
+ */
+export interface WorkerRow {
+  worker: number;
+  pid: number;
+  restarts: number;
+  inside_ns: Latency;
+  kick_ns: Latency;
+  /** Filter calls, and sendto calls, since the arena was made. */
+  bursts: number;
+  kicks: number;
+  timed: Timed;
+}
+
+/** The RX process of the split layout; inline, receiving is a stage of each worker. */
+export interface ReceiverRow {
+  pid: number;
+  /** Frames: received and taken back. */
+  timed: { bursts: number; frames: number; receive_ns: number };
+}
+
+/** One subscriber's account: received = sent + in_flight + sum of drops. */
+export interface AccountRow {
+  ip: string;
+  port: number;
+  received: number;
+  sent: number;
+  in_flight: number;
+  bytes: number;
+  drops: Counts;
+}
+
+/** One row of `filter list`. */
+export interface FilterRow {
+  name: string;
+  /** rolled_back: there is nothing under this name until a mended module is loaded. */
+  status: 'ready' | 'rolled_back';
+  /** SHA-256 of the module, hexadecimal. */
+  hash: string;
+  /** Bytes of the module. */
+  size: number;
+  abi: number;
+  /** How many it answers for. */
+  subscribers: number;
+  /** Whether new subscribers get it. */
+  default: boolean;
+  /** The last module of that name that was taken out of use, and why. */
+  rollback: { hash: string; reason: string; at_ms: number } | null;
+}
+
+/** `filter info`: counts are of all workers, since the module was loaded. */
+export interface FilterInfo extends FilterRow {
+  slot: number | null;
+  /** Whether it keeps state that lives on. */
+  state: boolean;
+  /** Nanoseconds a job, of the calls that were timed (one burst in 16); null before the first. */
+  cost_ns: number | null;
+  /** Bursts it was called for, and jobs of those: one packet for one subscriber each. */
+  calls: number;
+  jobs: number;
+  verdicts: { send: number; drop: number };
+  faults: { trap: number; bad_answer: number; too_big: number };
+}
+
+/** The filters' part of `stats`. */
+export interface FilterStats {
+  loaded: { name: string; hash: string | null; traps: number; bad_answers: number }[];
+  /** The last 16, oldest first. */
+  rollbacks: { name: string; hash: string; reason: string; at_ms: number }[];
+}
+
+export interface Stats {
+  version: 1;
+  uptime_ms: number;
+  interface: string;
+  queues: number[];
+  mode: Mode;
+  fallbacks: { mode: Mode; reason: string }[];
+  layout: 'inline' | 'split';
+  feed: { ip: string; port: number; received: number; bytes: number; drops: Counts };
+  xdp: Counts;
+  kernel: KernelRow[];
+  receivers: ReceiverRow[];
+  workers: WorkerRow[];
+  subscribers: AccountRow[];
+  filters: FilterStats;
+}
