@@ -1,7 +1,7 @@
 /**
  * `npm run build`: everything that a fresh clone lacks, and nothing that it has.
  *
- *   setup → npm install → tsc → links of the commands → gen → filters (asc) → native (make) → addon (node-gyp)
+ *   setup → npm install → tsc → links of the commands → gen → filters (asc) → native (make)
  *
  * Runs before node_modules exists, so it may use nothing but Node itself. Each step says so when it
  * works; a step whose inputs have not changed since it last succeeded (by content, not by date) is
@@ -163,26 +163,20 @@ function compileFilters() {
   }
 }
 
-const NATIVE = ['.cpp', '.hpp', '.c', '.h', 'Makefile', 'binding.gyp'];
+const NATIVE = ['.cpp', '.hpp', '.c', '.h', 'Makefile'];
 
 function compileNative() {
   unlessFresh({
     name: 'native',
-    why: 'compiling the XDP program and the native programs (half a minute the first time)',
-    inputs: [...filesOf('native', NATIVE), ...filesOf('bpf', NATIVE), ...filesOf('test', NATIVE)],
-    outputs: ['native/build/fantail-rx', 'native/build/replicate.bpf.o'],
+    why: 'compiling the XDP program, fantail-rx and the addon (a minute the first time)',
+    inputs: [
+      ...filesOf('native', NATIVE),
+      ...filesOf('bpf', NATIVE),
+      ...filesOf('test/wire', NATIVE),
+      'package-lock.json',
+    ],
+    outputs: ['native/build/fantail-rx', 'native/build/fantail.node'],
     work: () => run('make', ['--no-print-directory', '-C', 'native', '-j2']),
-  });
-}
-
-function compileAddon() {
-  unlessFresh({
-    name: 'addon',
-    why: 'compiling the Node addon (half a minute the first time)',
-    inputs: [...filesOf('native', NATIVE), 'package-lock.json'],
-    outputs: ['native/build/Release/fantail.node'],
-    // Through npm, which knows where Node's headers are.
-    work: () => run('npm', ['run', 'addon'], true),
   });
 }
 
@@ -195,7 +189,6 @@ export function build() {
   generate();
   compileFilters();
   compileNative();
-  compileAddon();
 }
 
 /** The same, for a program's start: says what failed and ends the process with status 1. */

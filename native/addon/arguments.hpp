@@ -10,7 +10,6 @@
 
 #include <arpa/inet.h>
 #include <napi.h>
-#include <uv.h>
 
 #include "host/check.hpp"
 #include "shm/layout.h"
@@ -116,6 +115,13 @@ private:
   const Napi::CallbackInfo& info_;
 };
 
+// An errno's name as Node has it: of two names for one number, glibc takes EOPNOTSUPP.
+inline std::string code_of(int number) {
+  if (number == ENOTSUP) return "ENOTSUP";
+  const char* const name = strerrorname_np(number);
+  return name == nullptr ? "Unknown system error " + std::to_string(number) : name;
+}
+
 // Runs one exported function; an Error of the plain C++ below becomes a JavaScript Error whose
 // `code` names its errno.
 template<Napi::Value (*work)(const Arguments&)>
@@ -126,8 +132,7 @@ Napi::Value guarded(const Napi::CallbackInfo& info) {
     throw;
   } catch (const Error& error) {
     Napi::Error thrown = Napi::Error::New(info.Env(), error.what());
-    if (error.number > 0)
-      thrown.Set("code", Napi::String::New(info.Env(), uv_err_name(-error.number)));
+    if (error.number > 0) thrown.Set("code", Napi::String::New(info.Env(), code_of(error.number)));
     throw thrown;
   } catch (const std::exception& error) {
     throw Napi::Error::New(info.Env(), error.what());

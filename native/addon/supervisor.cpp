@@ -16,15 +16,13 @@
 #include <sys/stat.h>
 
 #include "addon/arguments.hpp"
+#include "addon/exports.hpp"
 #include "host/descriptor_passing.hpp"
 #include "host/interface.hpp"
 #include "host/namespace.hpp"
 #include "host/netlink.hpp"
 #include "host/sockets.hpp"
 #include "xdp/program.hpp"
-
-// Written in worker.cpp.
-Napi::Object init_worker(Napi::Env env, Napi::Object exports);
 
 namespace fantail {
 namespace {
@@ -286,70 +284,6 @@ Napi::Value accept_peer_js(const Arguments& arguments) {
 
 // ---- events ----
 
-// One descriptor watched on the event loop. It frees itself once libuv has let go of its handle.
-class Watcher {
-public:
-  Watcher(Napi::Env env, int fd, const Napi::Function& callback)
-      : callback_(Napi::Persistent(callback)), context_(env, "fantail.watchFd") {
-    uv_loop_t* loop = nullptr;
-    if (napi_get_uv_event_loop(env, &loop) != napi_ok)
-      throw Error(0, "this Node has no event loop");
-    fail_if(uv_poll_init(loop, &poll_, fd), "watch a descriptor");
-    poll_.data = this;
-  }
-
-  // A handle that has been initialised must be closed, whatever happens after.
-  void start() {
-    fail_if(uv_poll_start(&poll_, UV_READABLE | UV_DISCONNECT, on_event), "watch a descriptor");
-  }
-
-  void close() {
-    uv_close(reinterpret_cast<uv_handle_t*>(&poll_),
-             [](uv_handle_t* handle) { delete static_cast<Watcher*>(handle->data); });
-  }
-
-private:
-  static void fail_if(int status, const char* doing) {
-    if (status < 0) throw error_of(-status, doing);
-  }
-
-  // Readable, hung up or in error: the callback reads, and so finds out which.
-  static void on_event(uv_poll_t* poll, int, int) {
-    auto* self = static_cast<Watcher*>(poll->data);
-    const Napi::Env env = self->callback_.Env();
-    const Napi::HandleScope scope(env);
-    try {
-      self->callback_.MakeCallback(env.Global(), {}, self->context_);
-    } catch (const Napi::Error& error) {
-      napi_fatal_exception(env, error.Value()); // as an exception in any other callback
-    }
-  }
-
-  uv_poll_t poll_{};
-  Napi::FunctionReference callback_;
-  Napi::AsyncContext context_;
-};
-
-Napi::Value watch_fd_js(const Arguments& arguments) {
-  const Napi::Env env = arguments.env();
-  auto fresh = std::make_unique<Watcher>(env, arguments.fd(0), arguments.function(1, "callback"));
-  auto* watcher = fresh.release();
-  try {
-    watcher->start();
-  } catch (...) {
-    watcher->close();
-    throw;
-  }
-  auto object = Napi::Object::New(env);
-  // Whoever calls close() again finds nothing left to close.
-  const auto open = std::make_shared<Watcher*>(watcher);
-  const auto close = [open](const Napi::CallbackInfo&) {
-    if (Watcher* last = std::exchange(*open, nullptr)) last->close();
-  };
-  object.Set("close", Napi::Function::New(env, close, "close"));
-  return object;
-}
-
 Napi::Value event_fd_js(const Arguments& arguments) {
   const int fd = check(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "make an eventfd");
   return fd_value(arguments.env(), Fd{fd});
@@ -499,7 +433,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   export_function<connect_abstract_js>(exports, "connectAbstract");
   export_function<accept_peer_js>(exports, "acceptPeer");
   export_function<peer_uid_js>(exports, "peerUid");
-  export_function<watch_fd_js>(exports, "watchFd");
+  export_watch(exports);
   export_function<event_fd_js>(exports, "eventFd");
   export_function<signal_js>(exports, "signal");
   export_function<capabilities_js>(exports, "capabilities");

@@ -284,7 +284,7 @@ export interface DataPath {
   layoutVersion(): number;
 }
 
-const file = fileURLToPath(new URL('../../../native/build/Release/fantail.node', import.meta.url));
+const file = fileURLToPath(new URL('../../../native/build/fantail.node', import.meta.url));
 
 function load(): Supervisor & DataPath {
   try {

@@ -7,6 +7,7 @@ import {
   ftruncateSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   readSync,
@@ -176,10 +177,9 @@ test('every wrong argument of every function is a TypeError with a sentence', ()
 
 test('every function that takes arguments has its refusals above', () => {
   const bare = ['socketPair', 'eventFd', 'capabilities', 'noNewPrivileges'];
-  const source = readFileSync(
-    new URL('../../../native/addon/supervisor.cpp', import.meta.url),
-    'utf8',
-  );
+  const folder = new URL('../../../native/addon/', import.meta.url);
+  const files = readdirSync(folder).filter((file) => file !== 'worker.cpp');
+  const source = files.map((file) => readFileSync(new URL(file, folder), 'utf8')).join('');
   const exported = [...source.matchAll(/export_function<\w+>\(exports,\s*"(\w+)"\)/g)].map(
     (match) => match[1],
   );

@@ -105,4 +105,4 @@ napi_value init(napi_env env, napi_value exports) {
 
 } // namespace
 
-NAPI_MODULE(NODE_GYP_MODULE_NAME, init)
+NAPI_MODULE(rewrite, init)

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 
 const ADDON = join(
   dirname(fileURLToPath(import.meta.url)),
-  '../../../../tools/bench/native/build/Release/rewrite.node',
+  '../../../../tools/bench/build/rewrite.node',
 );
 
 export interface Rewrite {

@@ -391,6 +391,4 @@ export const specials: readonly Special[] = [
 /** Builds what the programs of tools/bench need; nothing happens where they are fresh. */
 export function prepare(): void {
   run('make', ['--no-print-directory', '-C', join(ROOT, 'tools', 'bench'), '-j2']);
-  // through npm, which knows where Node's headers are
-  run('npm', ['run', '--silent', 'bench-addon']);
 }
