@@ -1,0 +1,90 @@
+/**
+ * One step's process: started in a group of its own, so that a step that hangs, or Ctrl-C, ends it
+ * together with all that it started; its output kept whole until it has ended.
+ */
+import { spawn } from 'node:child_process';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The folder of package.json; the runner runs from dist/test/runner. */
+export const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
+/** Between SIGTERM, on which a test cleans up, and SIGKILL. */
+const GRACE_MS = 10_000;
+/** How long a pipe may stay open after its process has ended. */
+const PIPE_MS = 2000;
+
+export interface Command {
+  readonly program: string;
+  readonly args: readonly string[];
+  /** For hangs only: well over what it takes on a busy machine. */
+  readonly secondsMax: number;
+}
+
+export interface Finished {
+  readonly output: string;
+  /** Why it did not end with status 0; null if it did. */
+  readonly fault: string | null;
+  readonly seconds: number;
+}
+
+const running = new Set<number>();
+
+/** Ends every group that runs now: SIGTERM, and SIGKILL for what is left after a while. */
+export function endAll(): void {
+  for (const group of running) endGroup(group);
+}
+
+function endGroup(group: number): void {
+  signalGroup(group, 'SIGTERM');
+  setTimeout(() => signalGroup(group, 'SIGKILL'), GRACE_MS).unref();
+}
+
+function signalGroup(group: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-group, signal);
+  } catch {
+    // It has just ended.
+  }
+}
+
+/** Runs it to its end; never rejects. */
+export function finish({ program, args, secondsMax }: Command): Promise<Finished> {
+  return new Promise((resolve) => {
+    const start = Date.now();
+    let output = '';
+    let late = false;
+    const child = spawn(program, args, {
+      cwd: ROOT,
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0', NODE_NO_WARNINGS: '1' },
+    });
+    const group = child.pid;
+    if (group !== undefined) running.add(group);
+    const collect = (chunk: Buffer) => {
+      output += chunk.toString();
+    };
+    child.stdout.on('data', collect);
+    child.stderr.on('data', collect);
+    const limit = setTimeout(() => {
+      late = true;
+      if (group !== undefined) endGroup(group);
+    }, secondsMax * 1000);
+    const end = (fault: string | null) => {
+      clearTimeout(limit);
+      if (group !== undefined) running.delete(group);
+      const seconds = (Date.now() - start) / 1000;
+      resolve({ output, fault: late ? `took longer than ${secondsMax} s` : fault, seconds });
+    };
+    child.on('error', (error) => end(error.message));
+    const faultOf = (status: number | null, signal: string | null) => {
+      if (status === 0) return null;
+      return signal === null ? `ended with status ${status}` : `was killed by ${signal}`;
+    };
+    child.on('close', (status, signal) => end(faultOf(status, signal)));
+    // A stray grandchild that holds the pipe open must not hold us.
+    child.on('exit', (status, signal) =>
+      setTimeout(() => end(faultOf(status, signal)), PIPE_MS).unref(),
+    );
+  });
+}
