@@ -4,9 +4,9 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ClientFlags, orThrow, withClient } from '../control/client.js';
+import type { Endpoint } from '../domain/endpoint.js';
 import type { SubscriberRow } from '../domain/statistics.js';
 import type { LegacyClient } from '../legacy/client.js';
-import type { Endpoint } from './plan.js';
 
 /**
  * Until copies go straight to us, rather than through the kernel while our MAC address is asked

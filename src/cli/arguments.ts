@@ -1,59 +1,131 @@
 /**
- * Words of a command line → values, for arguments that several commands take. A word that is none
- * is a UsageError: one sentence that quotes it and gives an example.
+ * A word of a command line → its value: what commander takes as `argParser`. A word that is none is
+ * a UsageError, one sentence that quotes it and gives an example; commander's InvalidArgumentError
+ * and `choices` would put words of their own in front of that sentence.
  */
 
+import ipaddr from 'ipaddr.js';
 import { isAddress, isPort } from '../domain/endpoint.js';
 import { UsageError } from '../domain/errors.js';
+import { paramOf } from '../domain/filter.js';
+import { LEGACY_PORT } from '../legacy/protocol.js';
 import { limits } from '../memory/layout.js';
+import { type Config, numberListOf } from '../replicator/config.js';
 
-export interface Destination {
-  ip: string;
-  port: number;
-}
-
-/** `name` is the argument as the help calls it, such as dest_ip. */
-export function addressOf(name: string, text: string): string {
-  if (isAddress(text)) return text;
-  throw new UsageError(`${name} must be an IPv4 address such as 10.0.0.34, not '${text}'`);
-}
-
-export function portOf(name: string, text: string): number {
-  const port = /^[1-9][0-9]*$/.test(text) ? Number(text) : Number.NaN;
-  if (isPort(port)) return port;
-  throw new UsageError(`${name} must be a port from 1 to 65535, not '${text}'`);
-}
-
-export function destinationOf(ip: string, port: string): Destination {
-  return { ip: addressOf('dest_ip', ip), port: portOf('dest_port', port) };
-}
+export type Parse<Value> = (word: string) => Value;
 
 interface Range {
-  min: number;
-  max: number;
+  readonly min: number;
+  readonly max: number;
 }
 
-export function integerOf(name: string, text: string, { min, max }: Range): number {
-  const number = /^[0-9]+$/.test(text) ? Number(text) : Number.NaN;
-  if (number >= min && number <= max) return number;
-  throw new UsageError(`${name} must be a whole number from ${min} to ${max}, not '${text}'`);
+/** Interface names are at most 15 bytes (IFNAMSIZ); `-` is none. */
+const INTERFACE_NAME = /^(-|[^\s/:]{1,15})$/;
+
+/** In each of these `name` is the argument as the help calls it, such as dest_ip or --rate. */
+export function address(name: string): Parse<string> {
+  return (word) => {
+    if (isAddress(word)) return word;
+    throw new UsageError(`${name} must be an IPv4 address such as 10.0.0.34, not '${word}'`);
+  };
 }
 
-export function numberOf(name: string, text: string, { min, max }: Range): number {
-  const number = /^[0-9]+(\.[0-9]+)?$/.test(text) ? Number(text) : Number.NaN;
-  if (number >= min && number <= max) return number;
-  throw new UsageError(`${name} must be a number from ${min} to ${max}, not '${text}'`);
+export function port(name: string): Parse<number> {
+  return (word) => {
+    const value = /^[1-9][0-9]*$/.test(word) ? Number(word) : Number.NaN;
+    if (isPort(value)) return value;
+    throw new UsageError(`${name} must be a port from 1 to 65535, not '${word}'`);
+  };
 }
 
-/** A filter's parameter: the text's own bytes, or those after `hex:`. */
-export function paramOf(name: string, text: string): Uint8Array {
-  const isHex = text.startsWith('hex:');
-  if (isHex && !/^([0-9a-f]{2})*$/i.test(text.slice(4))) {
+export function integer(name: string, { min, max }: Range): Parse<number> {
+  return (word) => {
+    const value = /^[0-9]+$/.test(word) ? Number(word) : Number.NaN;
+    if (value >= min && value <= max) return value;
+    throw new UsageError(`${name} must be a whole number from ${min} to ${max}, not '${word}'`);
+  };
+}
+
+export function number(name: string, { min, max }: Range): Parse<number> {
+  return (word) => {
+    const value = /^[0-9]+(\.[0-9]+)?$/.test(word) ? Number(word) : Number.NaN;
+    if (value >= min && value <= max) return value;
+    throw new UsageError(`${name} must be a number from ${min} to ${max}, not '${word}'`);
+  };
+}
+
+export function oneOf<Word extends string>(name: string, words: readonly Word[]): Parse<Word> {
+  return (word) => {
+    const found = words.find((each) => each === word);
+    if (found !== undefined) return found;
+    throw new UsageError(`${name} must be one of ${words.join(', ')}, not '${word}'`);
+  };
+}
+
+/** `zero` or `full`, of `filter test`: the one flag whose two choices are named without a list. */
+export function checksum(word: string): 'zero' | 'full' {
+  if (word === 'zero' || word === 'full') return word;
+  throw new UsageError(`--udp-checksum must be zero or full, not '${word}'`);
+}
+
+/** Ascending, as `0`, `0-3` or `0,2`, or `all`. */
+export function queues(word: string): Config['queues'] {
+  if (word === 'all') return 'all';
+  return numberListOf('--queues', word, limits.QUEUES_MAX - 1).sort((a, b) => a - b);
+}
+
+export function interfaceName(word: string): string {
+  if (INTERFACE_NAME.test(word)) return word;
+  throw new UsageError(`'${word}' cannot name a network interface; see: ip link`);
+}
+
+/** Where to listen: IP:PORT. */
+export function listenAddress(word: string): { address: string; port: number } {
+  const colon = word.lastIndexOf(':');
+  if (colon < 0)
+    throw new UsageError(`--control must be IP:PORT such as 127.0.0.1:12345, not '${word}'`);
+  return {
+    address: address('the address of --control')(word.slice(0, colon)),
+    port: port('the port of --control')(word.slice(colon + 1)),
+  };
+}
+
+/** Where to serve legacy control: IP, or IP:PORT. */
+export function legacyAddress(word: string): { address: string; port: number } {
+  const [ip = '', portWord, ...more] = word.split(':');
+  if (more.length > 0)
     throw new UsageError(
-      `${name} must be text, or hex: and pairs of hex digits such as hex:4d4f, not '${text}'`,
+      `--legacy-control must be IP or IP:PORT such as 10.0.0.5:12345, not '${word}'`,
     );
+  return {
+    address: address('the address of --legacy-control')(ip),
+    port: portWord === undefined ? LEGACY_PORT : port('the port of --legacy-control')(portWord),
+  };
+}
+
+/** One more subnet, behind those of the flags before it. */
+export function subnets(word: string, before: readonly string[] | undefined): string[] {
+  try {
+    const [ip, prefix] = ipaddr.IPv4.parseCIDR(word.includes('/') ? word : `${word}/32`);
+    return [...(before ?? []), `${ip.toString()}/${prefix}`];
+  } catch {
+    throw new UsageError(`--allow must be a subnet such as 10.0.0.0/24, not '${word}'`);
   }
-  const bytes = isHex ? Buffer.from(text.slice(4), 'hex') : Buffer.from(text);
+}
+
+/** The bytes of a filter's parameter: for a filter that is called in this process. */
+export function paramBytes(word: string): Uint8Array {
+  const bytes = paramOf(word);
+  if (bytes === null)
+    throw new UsageError(
+      `--param must be text, or hex: and pairs of hex digits such as hex:4d4f, not '${word}'`,
+    );
   if (bytes.length <= limits.PARAM_SIZE) return bytes;
-  throw new UsageError(`${name} may have ${limits.PARAM_SIZE} bytes, not ${bytes.length}`);
+  throw new UsageError(`--param may have ${limits.PARAM_SIZE} bytes, not ${bytes.length}`);
+}
+
+/** A parameter as it was written: for a replicator, which decodes it and knows its limit. */
+export function paramText(word: string): string {
+  if (paramOf(word) !== null) return word;
+  throw new UsageError(`--param takes text, or hex: and pairs of digits, not '${word}'`);
 }

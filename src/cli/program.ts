@@ -6,7 +6,8 @@
  */
 
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
+import { inspect } from 'node:util';
+import { Command, CommanderError, type Option } from 'commander';
 import { Failure, FantailError, UsageError } from '../domain/errors.js';
 
 const USAGE_STATUS = 2;
@@ -30,16 +31,23 @@ const interrupted = new AbortController();
 export const interruption: AbortSignal = interrupted.signal;
 
 /** What every command has: --help, errors that are thrown, and no surprise arguments. */
-export function command(name: string): Command {
+export function command(name: string, description: string): Command {
   return new Command(name)
+    .description(description)
     .helpOption('--help', 'print this help')
     .allowExcessArguments(false)
     .exitOverride()
+    .configureHelp({ optionDescription, subcommandTerm: (each) => each.name() })
     .configureOutput({
       writeErr: () => {},
       getOutHelpWidth: () => HELP_WIDTH,
       getErrHelpWidth: () => HELP_WIDTH,
     });
+}
+
+/** As commander writes it, but for the quotes: nobody types those. */
+function optionDescription({ description, defaultValue }: Option): string {
+  return defaultValue === undefined ? description : `${description} (default: ${defaultValue})`;
 }
 
 /**
@@ -64,19 +72,26 @@ export async function runProgram(program: Command, words: readonly string[]): Pr
       process.exit(error.code === 'EPIPE' ? 0 : FAILURE_STATUS),
     );
   }
+  addVersion(program);
   const path = commandPath(program, words);
-  const { commands } = path.at(-1) ?? program;
+  const asked = path.at(-1) ?? program;
   try {
-    if (words.length === path.length - 1 && commands.length > 0) {
-      throw new UsageError(
-        `which command? one of ${commands.map((each) => each.name()).join(', ')}`,
-      );
+    if (words.length === path.length - 1 && asked.commands.length > 0) {
+      const names = asked.commands.map((each) => each.name());
+      throw new UsageError(`which command? one of ${names.join(', ')}`);
     }
     await program.parseAsync(words, { from: 'user' });
   } catch (thrown) {
-    const status = report(thrown, path.map((each) => each.name()).join(' '));
+    const name = path.map((each) => each.name()).join(' ');
+    const status = report(thrown instanceof CommanderError ? misuse(thrown, asked) : thrown, name);
     if (status !== 0) process.exitCode = status;
   }
+}
+
+/** Behind the flags that a command was declared with, so that help shows those first. */
+function addVersion(made: Command): void {
+  made.version(version, '--version', 'print the version');
+  for (const each of made.commands) addVersion(each);
 }
 
 /**
@@ -95,12 +110,9 @@ function commandPath(program: Command, words: readonly string[]): Command[] {
 
 // ---- what went wrong ----------------------------------------------------------------------------
 
-/** Prints the one line and gives the status. */
+/** Prints the one line and gives the status; null is no fault. */
 function report(thrown: unknown, name: string): number {
-  if (thrown instanceof CommanderError) {
-    if (thrown.exitCode === 0) return 0; // --help, --version
-    return complain(name, withHelp(usageSentence(thrown.message), name), USAGE_STATUS);
-  }
+  if (thrown === null) return 0;
   if (thrown instanceof UsageError)
     return complain(name, withHelp(thrown.message, name), USAGE_STATUS);
   if (thrown instanceof Failure || thrown instanceof FantailError) {
@@ -110,7 +122,8 @@ function report(thrown: unknown, name: string): number {
   if (error.code === 'ERR_MODULE_NOT_FOUND') {
     return complain(name, `${error.message}; build it with: npm run build`, FAILURE_STATUS);
   }
-  console.error(`${name}: a fault of its own:`, thrown); // a stack, since it is ours to mend
+  // with its stack, since it is ours to mend
+  process.stderr.write(`${name}: a fault of its own: ${inspect(thrown)}\n`);
   return FAILURE_STATUS;
 }
 
@@ -123,18 +136,18 @@ function withHelp(sentence: string, name: string): string {
   return `${sentence}${sentence.endsWith('?') ? '' : ';'} see: ${name} --help`;
 }
 
-/** Commander says `error: unknown option '--quues'\n(Did you mean --queues?)`. */
-function usageSentence(message: string): string {
-  if (message === '(outputHelp)') return 'help: there is no such command'; // its word for it
-  return message
-    .replace(/^error: /, '')
-    .replace(/\. Expected (\d+) arguments? but got (\d+)\.$/, ': it takes $1, not $2')
-    .replace(
-      /\s*\n?\(Did you mean (one of )?([^)]*)\?\)$/,
-      (_, several: string | undefined, names: string) => {
-        return several === undefined
-          ? `; did you mean ${names}?`
-          : `; did you mean one of ${names}?`;
-      },
-    );
+/** What commander refuses, as a sentence of ours; null: --help or --version was asked for. */
+function misuse({ code, exitCode, message }: CommanderError, asked: Command): UsageError | null {
+  if (exitCode === 0) return null;
+  if (code === 'commander.help') return new UsageError('help: there is no such command');
+  if (code === 'commander.excessArguments') {
+    const whose = asked.parent === null ? '' : ` for '${asked.name()}'`;
+    const counts = `it takes ${asked.registeredArguments.length}, not ${asked.args.length}`;
+    return new UsageError(`too many arguments${whose}: ${counts}`);
+  }
+  // what was meant by a misspelt word stands in brackets on a line of its own
+  const sentence = message.slice('error: '.length);
+  const hint = sentence.lastIndexOf('\n(Did you mean ');
+  if (hint < 0) return new UsageError(sentence);
+  return new UsageError(`${sentence.slice(0, hint)}; did ${sentence.slice(hint + 6, -1)}`);
 }

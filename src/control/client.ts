@@ -8,10 +8,10 @@ import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { WebSocket } from 'ws';
 import { type Code, Failure, UsageError } from '../domain/errors.js';
 import type { Stats } from '../domain/statistics.js';
+import { CONTROL_URL } from './constants.js';
 import type { Question } from './protocol.js';
 import { readToken } from './token.js';
 
-export const CONTROL_DEFAULT = 'ws://127.0.0.1:12345';
 const CONNECT_TIMEOUT_MS = 3000;
 /**
  * `add` and `remove` are answered within 100 ms, a large filter is checked for seconds; a busy
@@ -126,7 +126,7 @@ export class Client {
 
 /** Connects; the token goes in the header, so that a wrong one is refused at once. */
 export function connect(flags: ClientFlags): Promise<Client> {
-  const url = controlUrl(flags.control ?? CONTROL_DEFAULT);
+  const url = controlUrl(flags.control ?? CONTROL_URL);
   const token = flags.tokenFile === undefined ? null : readToken(flags.tokenFile);
   const webSocket = new WebSocket(url, {
     handshakeTimeout: CONNECT_TIMEOUT_MS,
@@ -185,7 +185,7 @@ export function isFantail(address: string, port: number): Promise<boolean> {
 }
 
 function controlUrl(text: string): string {
-  const example = `such as ${CONTROL_DEFAULT}`;
+  const example = `such as ${CONTROL_URL}`;
   if (!/^ws:\/\//.test(text))
     throw new UsageError(`--control takes ws://host:port, ${example}, not '${text}'`);
   let url: URL;

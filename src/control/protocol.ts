@@ -13,21 +13,16 @@ import { z } from 'zod';
 import { type Counts, counted, countsText, sumOf } from '../domain/counts.js';
 import { isAddress, isPort } from '../domain/endpoint.js';
 import { FantailError, messageOf, never } from '../domain/errors.js';
+import { paramOf } from '../domain/filter.js';
 import type { FilterInfo, FilterRow, Stats, SubscriberRow } from '../domain/statistics.js';
 import { limits } from '../memory/layout.js';
-
-/** Bytes of one message; a longer one is TOO_LARGE. */
-export const MESSAGE_SIZE_MAX = 64 * 1024;
-/** Characters of a request id that is a string. */
-export const ID_LENGTH_MAX = 128;
-/** Characters of a token. */
-export const TOKEN_LENGTH_MAX = 1024;
-/**
- * Seconds between two events of `watch`: often enough for an eye, seldom enough for 4096
- * subscribers.
- */
-export const WATCH_SECONDS_MIN = 0.1;
-export const WATCH_SECONDS_MAX = 3600;
+import {
+  ID_LENGTH_MAX,
+  MESSAGE_SIZE_MAX,
+  TOKEN_LENGTH_MAX,
+  WATCH_SECONDS_MAX,
+  WATCH_SECONDS_MIN,
+} from './constants.js';
 
 // ---- requests -----------------------------------------------------------------------------------
 
@@ -64,13 +59,6 @@ function base64Of(text: string): Uint8Array | null {
   const digits = text.replace(/^base64:/, '');
   const isWhole = digits.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(digits);
   return isWhole ? new Uint8Array(Buffer.from(digits, 'base64')) : null;
-}
-
-/** The bytes of a parameter as a person writes it; null if it starts as hex and is none. */
-export function paramOf(text: string): Uint8Array | null {
-  if (!text.startsWith('hex:')) return new Uint8Array(Buffer.from(text));
-  const digits = text.slice('hex:'.length);
-  return /^([0-9a-fA-F]{2})*$/.test(digits) ? new Uint8Array(Buffer.from(digits, 'hex')) : null;
 }
 
 /** One strict schema an operation: an unknown key is refused, never ignored. */

@@ -14,6 +14,7 @@ import type { Duplex } from 'node:stream';
 import { type RawData, WebSocket, WebSocketServer } from 'ws';
 import { Failure, FantailError, messageOf, never } from '../domain/errors.js';
 import type { Replicator } from '../domain/replicator.js';
+import { REQUESTS_PER_SECOND_MAX, SESSIONS_MAX, UNAUTHORIZED_SESSIONS_MAX } from './constants.js';
 import {
   type Answer,
   type Decoded,
@@ -26,11 +27,6 @@ import {
 } from './protocol.js';
 import { sameToken } from './token.js';
 
-/** Connections served at a time, and those of them that have not shown the token. */
-export const SESSIONS_MAX = 256;
-export const UNAUTHORIZED_SESSIONS_MAX = 32;
-/** Requests of one session in a second; the rest are RATE_LIMITED. */
-export const REQUESTS_PER_SECOND_MAX = 2000;
 /** Refusals of one session in a second before its socket is not read until that second is over. */
 const REFUSALS_PER_SECOND_MAX = 2000;
 /** Requests of a session that wait for their turn before its socket is not read. */

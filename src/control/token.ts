@@ -6,7 +6,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Failure, messageOf } from '../domain/errors.js';
-import { TOKEN_LENGTH_MAX } from './protocol.js';
+import { TOKEN_LENGTH_MAX } from './constants.js';
 
 /** The token in a file: one word of printable ASCII, so that it fits a header and a typed line. */
 export function readToken(path: string): string {

@@ -9,39 +9,26 @@
  */
 import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { integerOf } from '../cli/arguments.js';
 import { type Client, connect, orThrow } from '../control/client.js';
-import { Failure, messageOf, UsageError } from '../domain/errors.js';
-import type { Stats, SubscriberRow } from '../domain/statistics.js';
-import { membersOf } from '../memory/layout.js';
+import { CONTROL_PORT } from '../control/constants.js';
+import { Failure, messageOf } from '../domain/errors.js';
+import type { Mode, Stats, SubscriberRow } from '../domain/statistics.js';
 import { Feed, Listener, ReplicatorProcess } from './helpers.js';
 import { type FeedReport, monotonicMs, type Snapshot } from './messages.js';
 import { openScene, type Place, type Scene } from './scene.js';
 import { Screen, type SubscriberView, type View } from './table.js';
 
-/** Raw strings from the command line. */
+/** Flags of `fantail demo`; cli/ has checked each. */
 export interface DemoFlags {
-  layout?: string;
-  mode?: string;
-  rate?: string;
-  seconds?: string;
-  json?: boolean;
-}
-
-interface DemoOptions {
-  readonly layout: string | null;
-  readonly mode: string | null;
+  readonly layout: 'auto' | 'inline' | 'split';
+  /** Undefined: what the scene allows. */
+  readonly mode?: 'auto' | Mode;
   readonly rate: number;
-  /** Infinity: until somebody ends it. */
-  readonly seconds: number;
-  readonly asJson: boolean;
+  /** Undefined: until somebody ends it. */
+  readonly seconds?: number;
+  readonly json?: boolean;
 }
 
-const RATE_DEFAULT = 1000;
-/** Above this, Node's own sockets at both ends are what is measured. */
-const RATE_MAX = 50_000;
-const SECONDS_MAX = 86_400;
-const CONTROL_PORT_FIRST = 12345;
 const CONTROL_PORTS_TRIED_MAX = 100;
 const STARTS_MAX = 5;
 /** Listeners that the demo subscribes by itself; the one after them is left to the user. */
@@ -50,25 +37,6 @@ const VIEW_MS = 1000;
 /** A packet that was sent this long ago should have arrived: views count up to there. */
 const SETTLE_MS = 200;
 const NEIGHBOURS_MS_MAX = 2000;
-
-function oneOf(flag: string, text: string | undefined, allowed: readonly string[]): string | null {
-  if (text === undefined || allowed.includes(text)) return text ?? null;
-  throw new UsageError(`${flag} must be one of ${allowed.join(', ')}, not '${text}'`);
-}
-
-/** Checks the flags; throws UsageError. */
-export function demoOptions(flags: DemoFlags): DemoOptions {
-  return {
-    layout: oneOf('--layout', flags.layout, ['auto', ...membersOf('layout')]),
-    mode: oneOf('--mode', flags.mode, ['auto', ...membersOf('mode')]),
-    rate: integerOf('--rate', flags.rate ?? String(RATE_DEFAULT), { min: 1, max: RATE_MAX }),
-    seconds:
-      flags.seconds === undefined
-        ? Number.POSITIVE_INFINITY
-        : integerOf('--seconds', flags.seconds, { min: 1, max: SECONDS_MAX }),
-    asJson: flags.json === true,
-  };
-}
 
 function isFreePort(port: number): Promise<boolean> {
   return new Promise((resolve) => {
@@ -80,10 +48,10 @@ function isFreePort(port: number): Promise<boolean> {
 
 /** The first TCP port of the loopback that is free, from the default control port on. */
 async function freeControlPort(): Promise<number> {
-  for (let port = CONTROL_PORT_FIRST; port < CONTROL_PORT_FIRST + CONTROL_PORTS_TRIED_MAX; port++)
+  for (let port = CONTROL_PORT; port < CONTROL_PORT + CONTROL_PORTS_TRIED_MAX; port++)
     if (await isFreePort(port)) return port;
   throw new Failure(
-    `no TCP port from ${CONTROL_PORT_FIRST} on is free on 127.0.0.1; end what holds them`,
+    `no TCP port from ${CONTROL_PORT} on is free on 127.0.0.1; end what holds them`,
   );
 }
 
@@ -113,7 +81,7 @@ class Opened {
 type Ending = { readonly failure: string | null };
 
 interface Running {
-  readonly options: DemoOptions;
+  readonly flags: DemoFlags;
   readonly scene: Scene;
   readonly screen: Screen;
   readonly control: string;
@@ -203,16 +171,17 @@ function settledReport(feed: Feed): FeedReport | undefined {
 
 /** One view a second until the demo is to end, then a last one with everything in it. */
 async function watch(running: Running, ending: Promise<Ending>): Promise<void> {
-  const { options, feed, screen } = running;
+  const { flags, feed, screen } = running;
+  const seconds = flags.seconds ?? Number.POSITIVE_INFINITY;
   let before: Before = { atMs: running.beganMs, sent: 0, received: [] };
   let ended: Ending | null = null;
   const noteEnd = ending.then((why) => {
     ended = why;
   });
-  for (let turn = 1; turn <= options.seconds; turn++) {
+  for (let turn = 1; turn <= seconds; turn++) {
     const untilMs = running.beganMs + turn * VIEW_MS - monotonicMs();
     await Promise.race([sleep(Math.max(untilMs, 0), null, { ref: false }), noteEnd]);
-    if (ended !== null || turn === options.seconds) break;
+    if (ended !== null || turn === seconds) break;
     const report = settledReport(feed);
     if (report === undefined || report.atMs <= before.atMs) continue;
     const view = await look(running, report, before, false);
@@ -257,11 +226,11 @@ function onSignal(): { readonly signalled: Promise<Ending>; close(): void } {
  * is tried.
  */
 async function startReplicator(
-  options: DemoOptions,
+  flags: DemoFlags,
   scene: Scene,
   screen: Screen,
 ): Promise<ReplicatorProcess> {
-  const { mode, layout } = options;
+  const { mode, layout } = flags;
   const onLine = (line: string) => screen.note(`replicator: ${line}`);
   for (let tries = 1; ; tries++) {
     const controlPort = await freeControlPort();
@@ -275,11 +244,11 @@ async function startReplicator(
 
 /** Opens everything in order; what was opened is in `opened` even if the next thing fails. */
 async function open(
-  options: DemoOptions,
+  flags: DemoFlags,
   opened: Opened,
   ending: Promise<Ending>[],
 ): Promise<Running | null> {
-  const screen = new Screen(process.stdout, options.asJson);
+  const screen = new Screen(process.stdout, flags.json === true);
   const scene = opened.add(await openScene());
   process.once('exit', () => scene.close());
   if (scene.kind === 'loopback') {
@@ -288,8 +257,8 @@ async function open(
     );
   }
   const starting = [
-    startReplicator(options, scene, screen).then((replicator) => opened.add(replicator)),
-    Feed.start(scene, options.rate).then((feed) => opened.add(feed)),
+    startReplicator(flags, scene, screen).then((replicator) => opened.add(replicator)),
+    Feed.start(scene, flags.rate).then((feed) => opened.add(feed)),
     whole(
       scene.listeners.map((place) => Listener.start(scene, place).then((one) => opened.add(one))),
     ),
@@ -314,20 +283,19 @@ async function open(
   await subscribe(client, subscribed);
   for (const listener of subscribed) listener.restart(0);
   feed.begin();
-  return { options, scene, screen, control, client, listeners, feed, beganMs: monotonicMs() };
+  return { flags, scene, screen, control, client, listeners, feed, beganMs: monotonicMs() };
 }
 
-/** Runs the demo until it is ended; throws UsageError and Failure. */
+/** Runs the demo until it is ended; throws Failure. */
 export async function demo(flags: DemoFlags): Promise<void> {
-  const options = demoOptions(flags);
   const opened = new Opened();
   const signals = opened.add(onSignal());
   const ending = [signals.signalled];
   try {
-    const running = await open(options, opened, ending);
+    const running = await open(flags, opened, ending);
     if (running !== null) await watch(running, Promise.race(ending));
   } catch (thrown) {
-    if (thrown instanceof Failure || thrown instanceof UsageError) throw thrown;
+    if (thrown instanceof Failure) throw thrown;
     throw new Failure(`the demo could not run: ${messageOf(thrown)}`);
   } finally {
     await opened.close();

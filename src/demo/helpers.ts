@@ -198,8 +198,9 @@ export class Feed {
 export interface ReplicatorOptions {
   readonly scene: Scene;
   readonly controlPort: number;
-  readonly mode: string | null;
-  readonly layout: string | null;
+  /** Undefined: what the scene allows. */
+  readonly mode: string | undefined;
+  readonly layout: string;
   /** Called with each line that the replicator has to say. */
   readonly onLine: (line: string) => void;
 }
@@ -284,9 +285,9 @@ function replicatorCommand({ scene, controlPort, mode, layout }: ReplicatorOptio
   // tried on it.
   if (nearNamespace !== null) command.push('--netns', nearNamespace, '--legacy-control', listen.ip);
   // Over loopback AF_XDP has nothing to offer, and without root it is not to be had.
-  const chosen = mode ?? (scene.kind === 'loopback' ? 'socket' : null);
-  if (chosen !== null) command.push('--mode', chosen);
-  if (layout !== null) command.push('--layout', layout);
+  const chosen = mode ?? (scene.kind === 'loopback' ? 'socket' : undefined);
+  if (chosen !== undefined) command.push('--mode', chosen);
+  command.push('--layout', layout);
   const hasSetpriv =
     spawnSync('setpriv', ['--pdeathsig', 'TERM', 'true'], { stdio: 'ignore' }).status === 0;
   return hasSetpriv ? ['setpriv', '--pdeathsig', 'TERM', ...command] : command;

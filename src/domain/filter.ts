@@ -42,3 +42,10 @@ export interface Rollback {
   readonly reason: string;
   readonly at_ms: number;
 }
+
+/** The bytes of a parameter as a person writes it, text or `hex:4d4f`; null: no hex after `hex:`. */
+export function paramOf(text: string): Uint8Array | null {
+  if (!text.startsWith('hex:')) return new Uint8Array(Buffer.from(text));
+  const digits = text.slice('hex:'.length);
+  return /^([0-9a-fA-F]{2})*$/.test(digits) ? new Uint8Array(Buffer.from(digits, 'hex')) : null;
+}

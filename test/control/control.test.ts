@@ -15,13 +15,15 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { WebSocket } from 'ws';
 import {
+  REQUESTS_PER_SECOND_MAX,
+  SESSIONS_MAX,
+  UNAUTHORIZED_SESSIONS_MAX,
+} from '../../src/control/constants.js';
+import {
   type Control,
   type ControlOptions,
   isLoopback,
-  REQUESTS_PER_SECOND_MAX,
-  SESSIONS_MAX,
   startControl,
-  UNAUTHORIZED_SESSIONS_MAX,
 } from '../../src/control/server.js';
 import { Failure } from '../../src/domain/errors.js';
 import { busyStats, MemoryReplicator } from '../rig/memory-replicator.js';

@@ -6,6 +6,7 @@
 import { Packr, pack, unpack } from 'msgpackr';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { MESSAGE_SIZE_MAX } from '../../src/control/constants.js';
 import {
   type Decoded,
   decode,
@@ -13,7 +14,6 @@ import {
   encodeError,
   encodeEvent,
   helpLines,
-  MESSAGE_SIZE_MAX,
 } from '../../src/control/protocol.js';
 import { FantailError } from '../../src/domain/errors.js';
 import { limits } from '../../src/memory/layout.js';

@@ -12,12 +12,10 @@ import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Account } from '../../src/demo/account.js';
-import { demoOptions } from '../../src/demo/demo.js';
 import { Feed, Listener } from '../../src/demo/helpers.js';
 import { monotonicMs } from '../../src/demo/messages.js';
 import { openScene, removeLeftovers, type Scene } from '../../src/demo/scene.js';
 import { hintLines, jsonLine, tableLines, type View } from '../../src/demo/table.js';
-import { UsageError } from '../../src/domain/errors.js';
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 const isRoot = process.geteuid?.() === 0;
@@ -79,36 +77,9 @@ account('latency is over the packets since the last snapshot', () => {
 });
 account.run();
 
-// ---- flags and views ----
+// ---- views ----
 
 const views = suite('views');
-
-views('wrong flags are refused, each with the flag named', () => {
-  const wrong = [
-    { layout: 'diagonal' },
-    { mode: 'fast' },
-    { rate: '0' },
-    { rate: '50001' },
-    { rate: '1e3' },
-    { rate: 'many' },
-    { seconds: '0' },
-    { seconds: '-1' },
-    { seconds: '1.5' },
-  ];
-  for (const flags of wrong) {
-    const [name] = Object.keys(flags);
-    assert.throws(
-      () => demoOptions(flags),
-      (error: unknown) => error instanceof UsageError && error.message.includes(`--${name}`),
-      JSON.stringify(flags),
-    );
-  }
-  const { layout, mode, rate, seconds, asJson } = demoOptions({});
-  assert.equal(
-    [layout, mode, rate, seconds, asJson],
-    [null, null, 1000, Number.POSITIVE_INFINITY, false],
-  );
-});
 
 const scene: Scene = {
   kind: 'loopback',

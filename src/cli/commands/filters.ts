@@ -3,12 +3,12 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type ClientFlags, orThrow, type Reply, withClient } from '../../control/client.js';
-import { paramOf, type Question } from '../../control/protocol.js';
+import type { Question } from '../../control/protocol.js';
 import { counted } from '../../domain/counts.js';
+import { type Endpoint, endpointText } from '../../domain/endpoint.js';
 import { Failure, messageOf, UsageError } from '../../domain/errors.js';
 import type { FilterInfo, FilterRow } from '../../domain/statistics.js';
 import { tableLines } from '../../terminal/tables.js';
-import { destinationOf } from '../arguments.js';
 
 const STOCK = fileURLToPath(new URL('../../../../build/filters/', import.meta.url));
 
@@ -85,28 +85,21 @@ export async function info(name: string, flags: Flags): Promise<void> {
 
 export async function use(
   name: string,
-  to: { ip: string | undefined; port: string | undefined },
+  /** Null: all. */
+  to: Endpoint | null,
   flags: Flags & { param?: string },
 ): Promise<void> {
-  const { ip, port } = to;
-  if (ip !== undefined && port === undefined)
-    throw new UsageError(
-      'use takes <dest_ip> and <dest_port> together, or neither for all subscribers',
-    );
-  const one = ip === undefined || port === undefined ? {} : destinationOf(ip, port);
   const { param } = flags;
-  if (param !== undefined && paramOf(param) === null)
-    throw new UsageError(`--param takes text, or hex: and pairs of digits, not '${param}'`);
   const question = {
     op: 'filter.use' as const,
     name,
-    ...one,
+    ...to,
     ...(param === undefined ? {} : { param }),
   };
   const { subscribers } = orThrow(await ask(flags, question));
   if (flags.json) return;
   const whom =
-    ip === undefined ? `all, ${counted(Number(subscribers), 'subscriber')} now` : `${ip}:${port}`;
+    to === null ? `all, ${counted(Number(subscribers), 'subscriber')} now` : endpointText(to);
   console.log(`${name} answers for ${whom}`);
 }
 

@@ -11,21 +11,20 @@ import {
   type Reply,
   withClient,
 } from '../../control/client.js';
-import { WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from '../../control/protocol.js';
 import { counted, countsText, sumOf } from '../../domain/counts.js';
+import { endpointText } from '../../domain/endpoint.js';
 import { Failure, UsageError } from '../../domain/errors.js';
 import type { Stats } from '../../domain/statistics.js';
 import { differences, isSettled } from '../../replicator/conservation.js';
 import { type Cell, grouped, tableLines } from '../../terminal/tables.js';
-import { numberOf } from '../arguments.js';
 
 /** How long `--check` waits for copies in flight, and how often it looks. */
 const CHECK_WAIT_MS = 1000;
 const CHECK_PERIOD_MS = 50;
 
 export interface StatsFlags extends ClientFlags {
-  /** Seconds as typed; true where none were. */
-  watch?: string | true;
+  /** Seconds. */
+  watch?: number;
   check?: boolean;
   json?: boolean;
 }
@@ -33,11 +32,9 @@ export interface StatsFlags extends ClientFlags {
 export async function stats(flags: StatsFlags, signal: AbortSignal): Promise<void> {
   if (flags.check && flags.watch !== undefined)
     throw new UsageError('--check and --watch exclude each other');
-  const watch = flags.watch === true ? '1' : flags.watch;
-  if (watch !== undefined) {
-    const seconds = numberOf('--watch', watch, { min: WATCH_SECONDS_MIN, max: WATCH_SECONDS_MAX });
-    return withClient(flags, (client) => watchStats(client, seconds, flags.json === true, signal));
-  }
+  const { watch } = flags;
+  if (watch !== undefined)
+    return withClient(flags, (client) => watchStats(client, watch, flags.json === true, signal));
   if (flags.check) return withClient(flags, (client) => checkStats(client, flags.json === true));
   const reply = await withClient(flags, (client) => client.ask({ op: 'stats' }));
   if (flags.json) console.log(reply.text);
@@ -198,9 +195,9 @@ const shareText = (ns: number, share: number) => `${ns.toFixed(0)} (${Math.round
 function subscriberLines({ subscribers, ...current }: Stats, previous: Stats | null): string[] {
   if (subscribers.length === 0)
     return ['no subscribers; add one with: fantail add <dest_ip> <dest_port>'];
-  const before = new Map(previous?.subscribers.map((row) => [`${row.ip}:${row.port}`, row]));
+  const before = new Map(previous?.subscribers.map((row) => [endpointText(row), row]));
   const rows = subscribers.map((row): Cell[] => {
-    const name = `${row.ip}:${row.port}`;
+    const name = endpointText(row);
     const rate = rateOf(row.sent, before.get(name)?.sent, current.uptime_ms, previous?.uptime_ms);
     const cells: Cell[] = [name, row.received, row.sent, row.in_flight, row.bytes];
     if (previous !== null) cells.push(rate ?? 0);

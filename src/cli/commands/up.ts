@@ -4,17 +4,11 @@
  */
 
 import type { Failure } from '../../domain/errors.js';
-import { configOf, type UpFlags } from '../../replicator/config.js';
+import type { Config } from '../../replicator/config.js';
 import { Supervisor } from '../../replicator/supervisor.js';
 import { log } from '../../terminal/log.js';
 
-export async function up(
-  interfaceName: string,
-  listenIp: string,
-  listenPort: string,
-  flags: UpFlags,
-): Promise<void> {
-  const config = configOf(interfaceName, listenIp, listenPort, flags);
+export async function up(config: Config): Promise<void> {
   let end: (failure: Failure | null) => void = () => {};
   const ended = new Promise<Failure | null>((resolve) => {
     end = resolve;

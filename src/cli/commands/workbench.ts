@@ -2,7 +2,7 @@
  * `fantail filter new|build|test`: a filter written, compiled and tried, all without a replicator.
  */
 import { readFileSync } from 'node:fs';
-import { Failure, FantailError, messageOf, UsageError } from '../../domain/errors.js';
+import { Failure, FantailError, messageOf } from '../../domain/errors.js';
 import { checkModule, compileByRules } from '../../filters/module.js';
 import { layerText } from '../../workbench/frame.js';
 import { buildProject, createProject } from '../../workbench/project.js';
@@ -13,12 +13,10 @@ import {
   samplePackets,
   Trial,
 } from '../../workbench/trial.js';
-import { paramOf } from '../arguments.js';
 
-/** Raw strings from the command line. */
 export interface TestFlags {
-  param?: string;
-  udpChecksum?: string;
+  param?: Uint8Array;
+  udpChecksum: 'zero' | 'full';
   json?: boolean;
 }
 
@@ -41,8 +39,7 @@ export async function testFilter(
   capture: string | undefined,
   flags: TestFlags,
 ): Promise<void> {
-  const param = paramOf('--param', flags.param ?? '');
-  const checksum = checksumOf(flags.udpChecksum ?? 'zero');
+  const { param = new Uint8Array(), udpChecksum: checksum } = flags;
   const bytes = readWhole(file);
   const packets = capture === undefined ? samplePackets() : capturedPackets(readWhole(capture));
   const module = await refusing(file, () => compileByRules(bytes));
@@ -51,11 +48,6 @@ export async function testFilter(
   const failures = showAll(packets, trial, flags.json === true);
   if (refusal !== null) throw new Failure(`${file} is refused: ${refusal}`);
   if (failures > 0) throw new Failure(`${file} failed on ${failures} of ${packets.length} packets`);
-}
-
-function checksumOf(text: string): 'zero' | 'full' {
-  if (text === 'zero' || text === 'full') return text;
-  throw new UsageError(`--udp-checksum must be zero or full, not '${text}'`);
 }
 
 function readWhole(file: string): Uint8Array {

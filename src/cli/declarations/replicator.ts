@@ -1,0 +1,151 @@
+/** `fantail up`, `packet_replicator` and `fantail demo`: what they take, and what runs. */
+import type { Command } from 'commander';
+import type { DemoFlags } from '../../demo/demo.js';
+import type { Mode } from '../../domain/statistics.js';
+import { limits, membersOf } from '../../memory/layout.js';
+import { CPU_MAX, configOf, numberListOf, type UpFlags } from '../../replicator/config.js';
+import {
+  address,
+  integer,
+  interfaceName,
+  legacyAddress,
+  listenAddress,
+  oneOf,
+  port,
+  queues,
+  subnets,
+} from '../arguments.js';
+import { command } from '../program.js';
+
+const MODES = ['auto', ...(membersOf('mode') as readonly Mode[])] as const; // the type of its members
+const LAYOUTS = ['auto', 'inline', 'split'] as const;
+
+export function up(): Command {
+  return replicatorCommand(
+    'up',
+    'Run the replicator: take a feed off an interface, send it to every subscriber.',
+    (_, flags) => flags,
+  );
+}
+
+/** `fantail up`, `packet_replicator`; `flagsOf` adds what the latter takes for granted. */
+export function replicatorCommand(
+  name: string,
+  description: string,
+  flagsOf: (listenIp: string, flags: UpFlags) => UpFlags,
+): Command {
+  const made = command(name, description)
+    .argument(
+      '<interface>',
+      'network interface, such as eth0; lo or - in socket mode',
+      interfaceName,
+    )
+    .argument('<listen_ip>', 'destination address of the feed', address('listen_ip'))
+    .argument('<listen_port>', 'destination port of the feed, 1 to 65535', port('listen_port'))
+    .action(async (name: string, listenIp: string, listenPort: number, flags: UpFlags) => {
+      const { up } = await import('../commands/up.js');
+      const listen = { interfaceName: name, listenIp, listenPort };
+      await up(configOf(listen, flagsOf(listenIp, flags)));
+    });
+  return addDeployment(made)
+    .option(
+      '--control <ip:port>',
+      'control port (default: 127.0.0.1:12345, or the next free one)',
+      listenAddress,
+    )
+    .option(
+      '--token-file <file>',
+      'ask clients for the token in it; needed to serve more than loopback',
+    )
+    .option(
+      '--allow <cidr>',
+      'who may subscribe; may be repeated (default: the subnets of the interface)',
+      subnets,
+    )
+    .option(
+      '--filter <file.wasm>',
+      'filter for all subscribers (default: built in, rewrites the headers)',
+    )
+    .option(
+      '--legacy-control <ip>',
+      'serve legacy UDP control, at ip or ip:port (12345), to anyone (default: off)',
+      legacyAddress,
+    )
+    .option(
+      '--netns <name>',
+      "namespace of the data plane, and of legacy control if at the interface's ip",
+    );
+}
+
+/** What runs where, and how. */
+function addDeployment(made: Command): Command {
+  return made
+    .option(
+      '--mode <mode>',
+      'auto, or exactly: zerocopy, copy, skb, socket',
+      oneOf('--mode', MODES),
+      'auto',
+    )
+    .option(
+      '--layout <layout>',
+      'auto, inline (RX inside the workers), split (a core each)',
+      oneOf('--layout', LAYOUTS),
+      'auto',
+    )
+    .option('--queues <list>', 'NIC queues: all, 0, 0-3 or 0,2; up to 64', queues, 'all')
+    .option(
+      '--workers <n>',
+      'TX workers, 1 to 16, up to one a queue (default: at most 8, and cores - 1)',
+      integer('--workers', { min: 1, max: limits.WORKERS_MAX }),
+    )
+    .option(
+      '--cpus <list>',
+      'cores, such as 1,2: split: RX, then workers; inline: one per worker',
+      (word) => numberListOf('--cpus', word, CPU_MAX),
+    )
+    .option('--busy-poll', 'never sleep: lowest latency, a core each (default: off)')
+    .option(
+      '--order <order>',
+      'rotate (subscribers take turns at being first) or fixed',
+      oneOf('--order', ['rotate', 'fixed']),
+      'rotate',
+    )
+    .option(
+      '--udp-checksum <how>',
+      'zero, or full: over the payload',
+      oneOf('--udp-checksum', ['zero', 'full']),
+      'zero',
+    );
+}
+
+export function demo(): Command {
+  const does = 'Everything on a virtual link: a feed, the replicator, three subscribers.';
+  // above 50000 a second, Node's own sockets at both ends are what is measured
+  const [rate, seconds] = [
+    { min: 1, max: 50_000 },
+    { min: 1, max: 86_400 },
+  ];
+  return command('demo', does)
+    .option('--layout <layout>', 'auto, inline or split', oneOf('--layout', LAYOUTS), 'auto')
+    .option(
+      '--mode <mode>',
+      'as for up (default: auto; socket where there is no root)',
+      oneOf('--mode', MODES),
+    )
+    .option(
+      '--rate <n>',
+      `packets a second of the feed, ${rate.min} to ${rate.max}`,
+      integer('--rate', rate),
+      1000,
+    )
+    .option(
+      '--seconds <n>',
+      `stop by itself after so long, ${seconds.min} to ${seconds.max} (default: at Ctrl-C)`,
+      integer('--seconds', seconds),
+    )
+    .option('--json', 'print one JSON object a second')
+    .action(async (flags: DemoFlags) => {
+      const run = await import('../../demo/demo.js');
+      await run.demo(flags);
+    });
+}

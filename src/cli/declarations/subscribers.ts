@@ -1,0 +1,72 @@
+/** What a running replicator is asked about its subscribers: what each command takes, and what runs. */
+import { type Command, Option } from 'commander';
+import type { ClientFlags } from '../../control/client.js';
+import { CONTROL_URL, WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from '../../control/constants.js';
+import { address, number, port } from '../arguments.js';
+import type { StatsFlags } from '../commands/stats.js';
+import { command, interruption, STOP_WAIT_MS, untilInterrupted } from '../program.js';
+
+/** Of a command that asks a running replicator one thing, each word a value. */
+export type JsonFlags = ClientFlags & { json?: boolean };
+
+/** The flags of every command that asks a running replicator. */
+export function addClient(made: Command): Command {
+  return addControl(made).option('--json', 'print the reply as it came');
+}
+
+export function addControl(made: Command): Command {
+  return made
+    .option('--control <url>', 'control port of the replicator', CONTROL_URL)
+    .option('--token-file <file>', 'file with the token, where the replicator wants one');
+}
+
+export function add(): Command {
+  const does = 'Add a subscriber: the feed goes there too from now on (4096 at most).';
+  return addClient(addSubscriber(command('add', does))).action(
+    async (ip: string, port: number, flags: JsonFlags) => {
+      const run = await import('../commands/add.js');
+      await untilInterrupted(run.add({ ip, port }, flags));
+    },
+  );
+}
+
+export function remove(): Command {
+  return addClient(addSubscriber(command('remove', 'Remove a subscriber.'))).action(
+    async (ip: string, port: number, flags: JsonFlags) => {
+      const run = await import('../commands/remove.js');
+      await untilInterrupted(run.remove({ ip, port }, flags));
+    },
+  );
+}
+
+function addSubscriber(made: Command): Command {
+  return made
+    .argument('<dest_ip>', 'IPv4 address', address('dest_ip'))
+    .argument('<dest_port>', 'port, 1 to 65535', port('dest_port'));
+}
+
+export function list(): Command {
+  const does = 'List the subscribers: state, MAC, worker and filter of each.';
+  return addClient(command('list', does)).action(async (flags: JsonFlags) => {
+    const run = await import('../commands/list.js');
+    await untilInterrupted(run.list(flags));
+  });
+}
+
+export function stats(): Command {
+  const seconds = { min: WATCH_SECONDS_MIN, max: WATCH_SECONDS_MAX };
+  const watch = new Option(
+    '--watch [seconds]',
+    `again and again, with rates: every ${seconds.min} to ${seconds.max} seconds (default: 1)`,
+  );
+  const made = command('stats', 'Print the counters: feed, XDP, kernel, workers, subscribers.')
+    .addOption(watch.preset('1').argParser(number('--watch', seconds)))
+    .option(
+      '--check',
+      'exit 1 with the difference unless all packets are accounted for; takes up to 1 s',
+    );
+  return addClient(made).action(async (flags: StatsFlags) => {
+    const run = await import('../commands/stats.js');
+    await untilInterrupted(run.stats(flags, interruption), STOP_WAIT_MS);
+  });
+}

@@ -1,0 +1,26 @@
+/**
+ * `fantail` and its commands. Each is declared in declarations/, and what it does is in commands/,
+ * loaded when it is called, so that `fantail add` starts without the data plane.
+ */
+import type { Command } from 'commander';
+import { filter } from './declarations/filters.js';
+import { demo, up } from './declarations/replicator.js';
+import { add, list, remove, stats } from './declarations/subscribers.js';
+import { bench, send } from './declarations/traffic.js';
+import { command } from './program.js';
+
+export function fantail(): Command {
+  const made = command(
+    'fantail',
+    'One UDP feed in, many subscribers out, at the speed of the link.',
+  )
+    .usage('<command> [arguments]')
+    .addHelpText(
+      'after',
+      '\nHelp on one command: fantail <command> --help\nTry it on a virtual link: fantail demo',
+    )
+    .helpCommand('help', 'print this help, or that of a command');
+  for (const each of [up, add, remove, list, stats, send, bench, demo, filter])
+    made.addCommand(each());
+  return made;
+}

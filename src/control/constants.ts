@@ -1,0 +1,25 @@
+/** What both ends of the control channel know: where it is, and how much it takes. */
+
+/** The control port of a replicator that was given none; the next free one if that is taken. */
+export const CONTROL_ADDRESS = '127.0.0.1';
+export const CONTROL_PORT = 12345;
+export const CONTROL_URL = `ws://${CONTROL_ADDRESS}:${CONTROL_PORT}`;
+
+/** Bytes of one message; a longer one is TOO_LARGE, unless its operation takes more. */
+export const MESSAGE_SIZE_MAX = 64 * 1024;
+/** Characters of a request id that is a string. */
+export const ID_LENGTH_MAX = 128;
+/** Characters of a token. */
+export const TOKEN_LENGTH_MAX = 1024;
+/**
+ * Seconds between two events of `watch`: often enough for an eye, seldom enough for 4096
+ * subscribers.
+ */
+export const WATCH_SECONDS_MIN = 0.1;
+export const WATCH_SECONDS_MAX = 3600;
+
+/** Connections served at a time, and those of them that have not shown the token. */
+export const SESSIONS_MAX = 256;
+export const UNAUTHORIZED_SESSIONS_MAX = 32;
+/** Requests of one session in a second; the rest are RATE_LIMITED. */
+export const REQUESTS_PER_SECOND_MAX = 2000;
