@@ -5,7 +5,7 @@
  * Good filters are the stock's; each bad one is a few lines of text that does one thing wrong.
  * Copies tell by their TOS byte which filter made them.
  */
-// time limit: 240 s
+// time limit: 900 s
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,21 +13,21 @@ import { join } from 'node:path';
 import binaryen from 'binaryen';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { connect, orThrow } from '../../src/control/client.js';
 import type { Question } from '../../src/control/protocol.js';
 import type { FilterInfo, FilterRow } from '../../src/domain/statistics.js';
 import { limits } from '../../src/memory/layout.js';
-import { eventually, Program, ROOT, sleep } from '../rig/program.js';
+import { eventually, Program, ROOT } from '../rig/program.js';
 import { MAIN, type Replicator } from '../rig/replicator.js';
 import {
   assertLossless,
+  assertReceived,
   LAYOUTS,
   networkTest,
   subscribersOf,
   transfer,
   withReplicator,
 } from '../rig/scenario.js';
-import { type Destination, faultsOf } from '../rig/wire.js';
+import type { Destination } from '../rig/wire.js';
 
 const test = suite('filters');
 const RATE = 10_000;
@@ -68,18 +68,9 @@ const NEVER_RETURNS = moduleOf(onFeed('(loop $on (br $on))'));
 const GROWS = moduleOf(`(i32.store offset=20 (local.get $job) (i32.const ${100 << 16}))
   (i32.store offset=24 (local.get $job) (i32.const 0)) (i32.store offset=16 (local.get $job) (i32.const 1))`);
 
-async function ask(replicator: Replicator, question: Question): Promise<Record<string, unknown>> {
-  const client = await connect({ control: `ws://${replicator.control}` });
-  try {
-    return orThrow(await client.ask(question));
-  } finally {
-    client.close();
-  }
-}
-
 async function load(replicator: Replicator, name: string, bytes: Uint8Array): Promise<void> {
   const module = Buffer.from(bytes).toString('base64');
-  await ask(replicator, { op: 'filter.load', name, module });
+  await replicator.ask({ op: 'filter.load', name, module });
 }
 
 async function use(
@@ -89,7 +80,7 @@ async function use(
   param?: string,
 ): Promise<void> {
   const one = to === undefined ? {} : { ip: to.ip, port: to.port };
-  await ask(replicator, {
+  await replicator.ask({
     op: 'filter.use',
     name,
     ...one,
@@ -98,9 +89,9 @@ async function use(
 }
 
 const list = async (replicator: Replicator) =>
-  (await ask(replicator, { op: 'filter.list' })).filters as FilterRow[];
+  (await replicator.ask({ op: 'filter.list' })).filters as FilterRow[];
 const info = async (replicator: Replicator, name: string) =>
-  (await ask(replicator, { op: 'filter.info', name })).filter as FilterInfo;
+  (await replicator.ask({ op: 'filter.info', name })).filter as FilterInfo;
 
 const flagsOf = (layout: string, ...more: string[]) => [
   '--mode',
@@ -118,36 +109,35 @@ networkTest(
     await withReplicator({ link, flags: flagsOf('inline') }, async (replicator) => {
       const subscribers = subscribersOf(1);
       await replicator.subscribe(subscribers);
-      const count = 800_000; // eight seconds: a load takes half of one
-      let swaps = 0;
+      const more = async () => {
+        const { received } = (await replicator.stats()).feed;
+        await eventually('a thousand more', async () => {
+          return (await replicator.stats()).feed.received > received + 1000;
+        });
+      };
       const sunk = await transfer(replicator, {
         subscribers,
         rate: 100_000,
-        count,
+        count: 100_000,
         meanwhile: async () => {
-          await sleep(300);
+          await more();
           for (let round = 0; round < 3; round++) {
             // a new module under the same name each time
             await load(replicator, 'marked', stock('dscp-ttl'));
             await use(replicator, 'marked', undefined, 'dscp=46');
-            await sleep(300);
+            await more();
             await use(replicator, 'rewrite');
-            await sleep(300);
-            swaps += 2;
+            await more();
           }
         },
       });
-      assert.is(swaps, 6);
-      await assertLossless(replicator, sunk, count);
+      await assertLossless(replicator, sunk);
       const { tos = {} } = sunk.subscribers[0] ?? {};
       assert.equal(Object.keys(tos), ['0', MARKED], JSON.stringify(tos));
-      assert.ok(
-        (tos[MARKED] ?? 0) > count / 20 && (tos['0'] ?? 0) > count / 20,
-        JSON.stringify(tos),
-      );
+      assert.ok((tos[MARKED] ?? 0) >= 3000 && (tos['0'] ?? 0) >= 4000, JSON.stringify(tos));
       await use(replicator, 'marked', undefined, 'dscp=46');
       const again = await transfer(replicator, { subscribers, rate: RATE, count: 5000 });
-      assert.equal(faultsOf(again, 5000), []);
+      await assertReceived(replicator, again);
       const { status, cost_ns, jobs, verdicts, faults } = await info(replicator, 'marked');
       assert.equal([status, faults], ['ready', { trap: 0, bad_answer: 0, too_big: 0 }]);
       assert.ok(
@@ -165,7 +155,7 @@ networkTest(
 async function ownFilter(folder: string): Promise<Buffer> {
   const run = async (...words: string[]) => {
     const program = new Program(process.execPath, [MAIN, 'filter', ...words], { folder });
-    assert.is((await program.wait(60_000)).status, 0, program.told());
+    assert.is((await program.wait()).status, 0, program.told());
   };
   await run('new', 'mine');
   const source = join(folder, 'mine', 'mine.ts');
@@ -191,11 +181,10 @@ networkTest(
       await withReplicator({ link, flags: flagsOf('inline'), inside: true }, async (replicator) => {
         const [one, other] = subscribersOf(2) as [Destination, Destination];
         await replicator.subscribe([one, other]);
-        const count = RATE * 12;
         const sunk = await transfer(replicator, {
           subscribers: [one, other],
           rate: RATE,
-          count,
+          count: RATE,
           meanwhile: async () => {
             const base64 = module.toString('base64');
             assert.match(
@@ -206,7 +195,7 @@ networkTest(
             assert.match(used, /^ok mine answers for 1 subscriber$/m);
           },
         });
-        await assertLossless(replicator, sunk, count);
+        await assertLossless(replicator, sunk);
         const [marked, plain] = sunk.subscribers.map(({ tos }) => tos);
         assert.equal(Object.keys(marked ?? {}), ['0', MARKED], 'old headers, then new ones');
         assert.equal(Object.keys(plain ?? {}), ['0'], 'the other subscriber keeps its own');
@@ -256,7 +245,7 @@ for (const layout of LAYOUTS)
         for (const restarts of [0, 1]) {
           const count = 5000;
           const sunk = await transfer(replicator, { subscribers, rate: RATE, count });
-          await assertLossless(replicator, sunk, count);
+          await assertLossless(replicator, sunk);
           assert.equal(
             sunk.subscribers.map(({ tos }) => Object.keys(tos).join()),
             expected,
@@ -269,7 +258,7 @@ for (const layout of LAYOUTS)
             const [next] = (await replicator.stats()).workers;
             return next !== undefined && next.restarts === 1 && next.pid !== worker?.pid;
           });
-          await sleep(500); // it loads its filters before it attaches
+          await replicator.settled(); // it loads its filters before it attaches
         }
         const rows = await replicator.list();
         assert.equal(
@@ -290,7 +279,7 @@ networkTest(
       await replicator.subscribe([one]);
       const refused = async (question: Question, pattern: RegExp) => {
         try {
-          await ask(replicator, question);
+          await replicator.ask(question);
         } catch (error) {
           assert.match(String(error), pattern);
           return;
@@ -332,23 +321,23 @@ networkTest(
       await use(replicator, 'marked', one);
       await refused({ op: 'filter.unload', name: 'marked' }, /1 subscriber.*BUSY/);
       await use(replicator, 'rewrite', one);
-      await ask(replicator, { op: 'filter.unload', name: 'marked' });
+      await replicator.ask({ op: 'filter.unload', name: 'marked' });
       assert.equal(
         (await list(replicator)).map(({ name }) => name),
         ['rewrite'],
       );
-      // Sixteen slots, the built-in's among them, can be filled, emptied and filled again.
-      for (const round of [0, 1])
-        for (let i = 1; i < limits.FILTERS_MAX; i++)
-          await load(replicator, `f${round}-${i}`, TRAPS).then(() =>
-            round === 0 ? ask(replicator, { op: 'filter.unload', name: `f0-${i}` }) : undefined,
-          );
+      // Sixteen slots, the built-in's among them, can be filled, and emptied, and are free again.
+      const names = Array.from({ length: limits.FILTERS_MAX - 1 }, (_, index) => `f${index}`);
+      for (const name of names) await load(replicator, name, TRAPS);
       await refused(
         { op: 'filter.load', name: 'more', module: text(TRAPS) },
         /16 filters.*TABLE_FULL/,
       );
       const answer = await replicator.cli('stats', '--json');
       assert.is(JSON.parse(answer).filters.loaded.length, limits.FILTERS_MAX);
+      for (const name of names) await replicator.ask({ op: 'filter.unload', name });
+      await load(replicator, 'more', TRAPS);
+      assert.is((await list(replicator)).length, 2);
     });
   },
 );
@@ -369,25 +358,31 @@ for (const layout of LAYOUTS)
           await load(replicator, 'marked', stock('dscp-ttl'));
           await use(replicator, 'marked', victim, 'dscp=46');
           await load(replicator, 'bad', bytes);
-          const count = 20_000;
+          const sentTo = async ({ ip, port }: Destination) => {
+            const rows = (await replicator.stats()).subscribers;
+            return rows.find((row) => row.ip === ip && row.port === port)?.sent ?? 0;
+          };
           const sunk = await transfer(replicator, {
             subscribers: [good],
             watched: [victim],
             rate: RATE,
-            count,
+            count: RATE,
             sizes: size,
             meanwhile: async () => {
-              await sleep(500);
+              await eventually('it is served', async () => (await sentTo(victim)) > 1000);
               await use(replicator, 'bad', victim);
+              await eventually('it is rolled back', async () => {
+                return (await replicator.stats()).filters.rollbacks.length === 1;
+              });
+              const sent = await sentTo(victim);
+              await eventually('it is served again', async () => {
+                return (await sentTo(victim)) > sent + 1000;
+              });
             },
           });
-          const [seen, hurt] = sunk.subscribers;
-          assert.is(seen?.received, count, 'the other subscriber lost nothing');
-          const lost = count - (hurt?.received ?? 0);
-          assert.ok(
-            lost >= 100 && lost < 5000,
-            `a hundred faults, and what fell into the time to see them: ${lost}`,
-          );
+          const [, hurt] = sunk.subscribers;
+          await assertReceived(replicator, sunk, sunk.subscribers.slice(0, 1));
+          assert.ok((hurt?.lost ?? 0) >= 100, `a hundred faults: ${JSON.stringify(hurt)}`);
           assert.equal(
             Object.keys(hurt?.tos ?? {}),
             [MARKED],
@@ -404,8 +399,8 @@ for (const layout of LAYOUTS)
             rate: RATE,
             count: 3000,
           });
-          assert.equal(faultsOf(again, 3000), []);
-          await replicator.cli('stats', '--check');
+          await assertReceived(replicator, again);
+          await replicator.check();
         });
       },
     );
@@ -435,7 +430,7 @@ networkTest(
       const row = await info(replicator, 'mine');
       assert.equal([row.status, row.hash, row.subscribers, row.default], ['ready', hash, 2, true]);
       const sunk = await transfer(replicator, { subscribers, rate: RATE, count: 3000 });
-      assert.equal(faultsOf(sunk, 3000), []);
+      await assertReceived(replicator, sunk);
       for (const { tos } of sunk.subscribers) assert.equal(Object.keys(tos), [MARKED]);
     });
   },
@@ -453,35 +448,39 @@ for (const layout of LAYOUTS)
           const [other, victim] = subscribersOf(2) as [Destination, Destination];
           await replicator.subscribe([other, victim]); // in turn: one a worker
           await load(replicator, 'hang', NEVER_RETURNS);
-          const count = 20_000;
           const sunk = await transfer(replicator, {
             subscribers: layout === 'split' ? [other] : [],
             watched: layout === 'split' ? [victim] : [other, victim],
             rate: 5000,
-            count,
+            count: 5000,
             meanwhile: async () => {
-              await sleep(300);
               await use(replicator, 'hang', victim).catch((error) =>
                 assert.match(String(error), /BUSY/),
               );
+              await eventually('it is rolled back', async () => {
+                return (await replicator.stats()).filters.rollbacks.length === 1;
+              });
+              await eventually('the worker is replaced', async () => {
+                return (await replicator.stats()).workers[1]?.restarts === 1;
+              });
             },
           });
           if (layout === 'split')
-            assert.is(sunk.subscribers[0]?.received, count, 'the other worker never noticed');
+            await assertReceived(replicator, sunk, sunk.subscribers.slice(0, 1)); // it never noticed
           const stats = await replicator.stats();
           assert.is(stats.filters.rollbacks[0]?.reason, 'it did not return');
           assert.equal(
             stats.workers.map(({ restarts }) => restarts),
             [0, 1],
           );
-          await replicator.cli('stats', '--check'); // the gap is in the counters
+          await replicator.check(); // the gap is in the counters
           const again = await transfer(replicator, {
             subscribers: [other, victim],
             rate: 5000,
             count: 3000,
           });
-          assert.equal(faultsOf(again, 3000), []);
-          await replicator.cli('stats', '--check');
+          await assertReceived(replicator, again);
+          await replicator.check();
         },
       );
     },

@@ -3,28 +3,32 @@
  * nothing, those that come get one unbroken stretch of the feed, and at any time received = sent +
  * in_flight + the sum of drops.
  */
-// time limit: 120 s
+// time limit: 600 s
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { HOSTS } from '../rig/link.js';
+import { accountFaults } from '../rig/channel.js';
+import { HOSTS, type Link } from '../rig/link.js';
+import { Noise } from '../rig/noise.js';
 import { sleep } from '../rig/program.js';
-import { accountFaults, type Replicator } from '../rig/replicator.js';
-import { LAYOUTS, networkTest, subscribersOf, withReplicator } from '../rig/scenario.js';
+import type { Replicator } from '../rig/replicator.js';
 import {
-  type Destination,
-  faultsOf,
-  replicatedRoute,
-  type Seen,
-  startFeed,
-  startSink,
-} from '../rig/wire.js';
+  assertReceived,
+  LAYOUTS,
+  networkTest,
+  subscribersOf,
+  withReplicator,
+} from '../rig/scenario.js';
+import { type Destination, replicatedRoute, type Seen, startFeed, startSink } from '../rig/wire.js';
 
 const test = suite('churn');
 const RATE = 20_000;
-const SECONDS = 4;
-/** Additions a second, and as many removals. */
+/** Additions a second, and as many removals, as far as the machine keeps pace. */
 const CHURN_RATE = 100;
+const TURNS = 250;
+/** Of one run: so many that whatever is used up by each would be used up. */
+const TURNS_LONG = 1000;
+const ENDLESS_SECONDS = 300;
 /**
  * How many of those that come and go are there at a time, about; with the stable ones, 160,000
  * copies a second.
@@ -51,7 +55,7 @@ async function answered(change: Promise<unknown>): Promise<void> {
   try {
     await change;
   } catch (error) {
-    if (!/: BUSY /.test(String(error))) throw error;
+    if (!/\(BUSY\)$/.test(String(error))) throw error;
   }
 }
 
@@ -63,41 +67,79 @@ async function churn(replicator: Replicator, turns: number): Promise<void> {
     if (Date.now() < due) await sleep(due - Date.now());
     const gone = turn < PRESENT ? [] : [answered(replicator.remove(comer(turn - PRESENT)))];
     await Promise.all([answered(replicator.add(comer(turn))), ...gone]);
-    const seconds = (Date.now() - start) / 1000;
-    assert.ok(
-      seconds < turn / CHURN_RATE + 2,
-      `turn ${turn} after ${seconds} s: add and remove are too slow`,
-    );
   }
   for (let turn = turns - PRESENT; turn < turns; turn++)
     await answered(replicator.remove(comer(turn)));
 }
 
+/** Copies that a subscriber was counted to have been sent, as last seen while it was there. */
+type Served = Map<string, number>;
+
 /**
- * Samples until told to stop; the number of samples that were taken while some of the comers were
- * present.
+ * Samples until told to stop; who was served while it was present, and how many samples saw some
+ * of the comers.
  */
-async function sample(replicator: Replicator, stopped: () => boolean): Promise<number> {
+async function sample(replicator: Replicator, stopped: () => boolean) {
+  const served: Served = new Map();
   let samples = 0;
   while (!stopped()) {
     const stats = await replicator.stats();
     assert.equal(accountFaults(stats), [], 'received = sent + in_flight + drops');
     if (stats.subscribers.length > 3) samples++;
+    for (const { ip, port, sent } of stats.subscribers) served.set(`${ip}:${port}`, sent);
     await sleep(SAMPLE_MS);
   }
-  return samples;
+  return { served, samples };
 }
 
-function assertUnbroken(seen: Seen, again: boolean): void {
+function assertUnbroken(seen: Seen, again: boolean, served: Served): void {
   const { duplicated, reordered, corrupt, bad_checksum, bad_header } = seen;
   const who = `${seen.ip}:${seen.port} ${JSON.stringify(seen)}`;
   assert.equal([duplicated, reordered, corrupt, bad_checksum, bad_header], [0, 0, 0, 0, 0], who);
+  const least = served.get(`${seen.ip}:${seen.port}`) ?? 0;
+  assert.ok(seen.received >= least, `it was sent ${least} by the counters: ${who}`);
   if (again) return;
   assert.is(seen.lost, 0, `a gap between its first packet and its last: ${who}`);
-  assert.ok(
-    seen.received > 0,
-    `it was there for ${PRESENT / CHURN_RATE} s and got nothing: ${who}`,
-  );
+}
+
+async function comeAndGo(link: Link, replicator: Replicator, queues: number, turns: number) {
+  const stable = subscribersOf(3);
+  await replicator.subscribe(stable);
+  // Every host's MAC is known before, so that a comer is sent to directly from its first packet on.
+  const scouts = HOSTS.map((ip) => ({ ip, port: FIRST_PORT - 1 }));
+  await replicator.subscribe(scouts);
+  for (const scout of scouts) await replicator.remove(scout);
+  const comers = Array.from({ length: turns }, (_, turn) => comer(turn));
+  const byName = new Map(comers.map((one) => [`${one.ip}:${one.port}`, one]));
+  const before = await replicator.stats();
+  const noise = new Noise(() => replicator.processes());
+  const route = replicatedRoute(link);
+  const extras = [...byName.values()];
+  const sink = await startSink(route, { subscribers: stable, extras, flows: queues });
+  const feeds = Array.from({ length: queues }, (_, flow) => {
+    const count = (RATE / queues) * ENDLESS_SECONDS;
+    return startFeed(route, { rate: RATE / queues, count, flow, queue: flow });
+  });
+  let done = false;
+  const sampled = sample(replicator, () => done);
+  // awaited below; a replicator that dies is told of by whoever notices first
+  sampled.catch(() => {});
+  await churn(replicator, turns);
+  const fed = await Promise.all(feeds.map((feed) => feed.stop()));
+  done = true;
+  const { served, samples } = await sampled;
+  await replicator.settled();
+  const sunk = await sink.stop();
+  assert.ok(samples > turns / 20, `enough samples: ${samples}`);
+  const [stay, went] = [sunk.subscribers.slice(0, 3), sunk.subscribers.slice(3)];
+  const sent = fed.reduce((total, one) => total + one.sent, 0);
+  await assertReceived(replicator, { ...sunk, sent, before, isLoud: noise.isLoud() }, stay);
+  for (const seen of went)
+    assertUnbroken(seen, byName.get(`${seen.ip}:${seen.port}`)?.again ?? false, served);
+  const got = went.filter(({ received }) => received > 0).length;
+  assert.ok(got > went.length / 2, `${got} of ${went.length} got something in their 50 ms`);
+  await replicator.check();
+  assert.is((await replicator.list()).length, 3);
 }
 
 for (const layout of LAYOUTS)
@@ -108,54 +150,10 @@ for (const layout of LAYOUTS)
       { queues },
       async (link) => {
         const flags = ['--mode', 'copy', '--layout', layout, '--workers', String(queues)];
-        await withReplicator({ link, flags }, async (replicator) => {
-          const stable = subscribersOf(3);
-          await replicator.subscribe(stable);
-          // Every host's MAC is known before, so that a comer is sent to directly from its first
-          // packet on.
-          const scouts = HOSTS.map((ip) => ({ ip, port: FIRST_PORT - 1 }));
-          await replicator.subscribe(scouts);
-          for (const scout of scouts) await replicator.remove(scout);
-          const turns = CHURN_RATE * SECONDS;
-          const comers = Array.from({ length: turns }, (_, turn) => comer(turn));
-          const byName = new Map(comers.map((one) => [`${one.ip}:${one.port}`, one]));
-          const route = replicatedRoute(link);
-          const each = (RATE * (SECONDS + 1)) / queues;
-          const extras = [...byName.values()];
-          const sink = await startSink(route, {
-            subscribers: stable,
-            extras,
-            expect: each,
-            flows: queues,
-          });
-          const feeds = Array.from({ length: queues }, (_, flow) => {
-            return startFeed(route, {
-              rate: RATE / queues,
-              count: each,
-              flow,
-              ...(queues > 1 ? { queue: flow } : {}),
-            });
-          });
-          let done = false;
-          const sampled = sample(replicator, () => done);
-          // awaited below; a replicator that dies is told of by whoever notices first
-          sampled.catch(() => {});
-          await churn(replicator, turns);
-          await Promise.all(feeds.map((feed) => feed.result()));
-          done = true;
-          assert.ok((await sampled) > SECONDS * 10, 'enough samples');
-          const sunk = await sink.within(2000);
-          const [stay, went] = [sunk.subscribers.slice(0, 3), sunk.subscribers.slice(3)];
-          assert.equal(
-            faultsOf({ ...sunk, subscribers: stay }, each * queues),
-            [],
-            link.drops().join(),
-          );
-          for (const seen of went)
-            assertUnbroken(seen, byName.get(`${seen.ip}:${seen.port}`)?.again ?? false);
-          await replicator.cli('stats', '--check');
-          assert.is((await replicator.list()).length, 3);
-        });
+        const turns = layout === 'split' && queues === 2 ? TURNS_LONG : TURNS;
+        await withReplicator({ link, flags }, (replicator) =>
+          comeAndGo(link, replicator, queues, turns),
+        );
       },
     );
 

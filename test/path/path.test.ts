@@ -3,16 +3,18 @@
  * subscribers on the other. What a subscriber must get, in both layouts, on one queue and on two;
  * see also socket-path.test.ts.
  */
-// time limit: 300 s
+// time limit: 900 s
 
 import { availableParallelism } from 'node:os';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Stats } from '../../src/domain/statistics.js';
 import { type Link, MTU_MAX, NEIGHBOURS, NOBODY_IP } from '../rig/link.js';
 import { eventually, sleep } from '../rig/program.js';
 import { MAIN, Replicator } from '../rig/replicator.js';
 import {
   assertLossless,
+  assertReceived,
   LAYOUTS,
   networkTest,
   subscribersOf,
@@ -30,7 +32,9 @@ import {
 
 const test = suite('path');
 const RATE = 20_000;
-const SECONDS = 10;
+const SECONDS = 2;
+/** One feed is long: what comes with time, as counters that wrap or frames that leak, is seen there. */
+const LONG_SECONDS = 8;
 /**
  * Split shares cores on a small machine: to 16 it is lossless up to some 235,000 copies/s on two
  * (README).
@@ -48,16 +52,17 @@ const copyMode = (layout: string, ...more: string[]) => [
 ];
 
 for (const layout of LAYOUTS)
-  for (const queues of [1, 2])
-    for (const subscribers of [3, 16]) {
-      const name = `${subscribers} subscribers get each packet once, in order and right: ${layout}, queues: ${queues}`;
-      networkTest(test, name, { queues }, async (link) => {
-        const flags = copyMode(layout, '--workers', String(queues));
-        await withReplicator({ link, flags }, async (replicator) => {
+  for (const queues of [1, 2]) {
+    const name = `3 subscribers, then 16, get each packet once, in order and right: ${layout}, queues: ${queues}`;
+    networkTest(test, name, { queues }, async (link) => {
+      const flags = copyMode(layout, '--workers', String(queues));
+      await withReplicator({ link, flags }, async (replicator) => {
+        for (const subscribers of [3, 16]) {
           const destinations = subscribersOf(subscribers);
           await replicator.subscribe(destinations);
+          const isLong = layout === 'inline' && queues === 1 && subscribers === 16;
           const rate = sharesCores(layout) && subscribers > 3 ? RATE / 2 : RATE;
-          const count = rate * SECONDS;
+          const count = rate * (isLong ? LONG_SECONDS : SECONDS);
           const sunk = await transfer(replicator, {
             subscribers: destinations,
             rate,
@@ -65,23 +70,28 @@ for (const layout of LAYOUTS)
             flows: queues,
             otherTraffic: true,
           });
-          await assertLossless(replicator, sunk, count);
-          const stats = await replicator.stats();
-          assert.equal([stats.mode, stats.layout, stats.feed.received], ['copy', layout, count]);
-          assert.is(stats.xdp.redirect, count);
-          for (const { timed } of stats.workers) {
-            const { commit, filter, gather, kick, receive, write } = timed.stages_ns;
-            assert.ok(timed.bursts > 0 && timed.copies >= timed.bursts, JSON.stringify(timed));
-            for (const ns of [commit, filter, gather, kick, write])
-              assert.ok((ns ?? 0) > 0, JSON.stringify(timed));
-            if (layout === 'inline') assert.ok((receive ?? 0) > 0, JSON.stringify(timed));
-          }
-          assert.is(stats.receivers.length, layout === 'split' ? 1 : 0);
-          assert.ok(stats.receivers.every(({ timed }) => timed.frames > 0 && timed.receive_ns > 0));
-          assert.is(sunk.subscribers[0]?.unsummed, count, 'UDP checksums are 0 by default');
-        });
+          await assertLossless(replicator, sunk);
+          const [{ unsummed, received } = { unsummed: 0, received: 1 }] = sunk.subscribers;
+          assert.is(unsummed, received, 'UDP checksums are 0 by default');
+        }
+        assertMeasured(await replicator.stats(), layout);
       });
-    }
+    });
+  }
+
+/** The counters name what runs, and every stage of the path has been timed. */
+function assertMeasured(stats: Stats, layout: string): void {
+  assert.equal([stats.mode, stats.layout], ['copy', layout]);
+  for (const { timed } of stats.workers) {
+    const { commit, filter, gather, kick, receive, write } = timed.stages_ns;
+    assert.ok(timed.bursts > 0 && timed.copies >= timed.bursts, JSON.stringify(timed));
+    for (const ns of [commit, filter, gather, kick, write])
+      assert.ok((ns ?? 0) > 0, JSON.stringify(timed));
+    if (layout === 'inline') assert.ok((receive ?? 0) > 0, JSON.stringify(timed));
+  }
+  assert.is(stats.receivers.length, layout === 'split' ? 1 : 0);
+  assert.ok(stats.receivers.every(({ timed }) => timed.frames > 0 && timed.receive_ns > 0));
+}
 
 for (const layout of LAYOUTS) {
   const largest = MTU_MAX - HEADERS_SIZE;
@@ -107,7 +117,7 @@ for (const layout of LAYOUTS) {
             sizes,
             checksum: 'unfilled',
           }).result();
-          assert.equal(faultsOf(await sink.within(2000), largest + 1), []);
+          assert.equal(faultsOf(await sink.within(10_000), largest + 1), []);
           const { subscribers: after } = await replicator.stats();
           for (const row of after) {
             const already = before.subscribers.find(
@@ -118,7 +128,7 @@ for (const layout of LAYOUTS) {
             assert.is(dropped.length, 1, `only too_big: ${JSON.stringify(row)}`);
           }
         }
-        await replicator.cli('stats', '--check');
+        await replicator.check();
       });
     },
   );
@@ -135,11 +145,7 @@ for (const layout of LAYOUTS) {
           await replicator.subscribe(subscribers);
           // odd and even, and short enough for every kind of header to come along
           const sizes = '0-99';
-          for (const [round, how] of [
-            { checksum: 'unfilled' },
-            { checksum: 'full' },
-            { socket: true },
-          ].entries()) {
+          for (const how of [{ checksum: 'unfilled' }, { checksum: 'full' }, { socket: true }]) {
             const sunk = await transfer(replicator, {
               subscribers,
               rate: 5000,
@@ -147,7 +153,7 @@ for (const layout of LAYOUTS) {
               sizes,
               ...(how as object),
             });
-            assert.equal(faultsOf(sunk, 2000), [], `round ${round}`);
+            await assertReceived(replicator, sunk);
             for (const { unsummed, ip, port } of sunk.subscribers)
               assert.is(
                 unsummed,
@@ -173,12 +179,13 @@ for (const layout of LAYOUTS) {
             await replicator.subscribe(subscribers);
             const count = 6000;
             const sunk = await transfer(replicator, { subscribers, rate: RATE, count });
-            await assertLossless(replicator, sunk, count);
+            await assertLossless(replicator, sunk);
             const shares = sunk.subscribers.map(({ first }) => first / count);
-            if (order === 'fixed') assert.equal(shares, [1, 0, 0]);
-            else
-              for (const share of shares)
-                assert.ok(Math.abs(share - 1 / 3) < 0.02, `a third each: ${shares}`);
+            const wanted = order === 'fixed' ? [1, 0, 0] : [1 / 3, 1 / 3, 1 / 3];
+            const error = Math.max(...shares.map((share, i) => Math.abs(share - (wanted[i] ?? 0))));
+            // what is dropped on a loud machine is first nowhere
+            const exact = order === 'fixed' ? 0 : 0.02;
+            assert.ok(error <= (sunk.isLoud ? 0.2 : exact), `${order}: ${shares}`);
           },
         );
       }
@@ -194,18 +201,25 @@ for (const layout of LAYOUTS) {
         const living = subscribersOf(3);
         await replicator.subscribe(living);
         await replicator.add({ ip: NOBODY_IP, port: 9101 });
-        // longer than the three seconds in which the kernel is asked to reach it
-        const count = RATE * 5;
-        const sunk = await transfer(replicator, { subscribers: living, rate: RATE, count });
-        assert.equal(faultsOf(sunk, count), []);
-        const stats = await replicator.stats();
-        const dead = stats.subscribers.find(({ ip }) => ip === NOBODY_IP);
-        assert.is(dead?.received, count);
-        // of the two seconds after them
-        assert.ok((dead?.drops.no_neighbour ?? 0) > RATE, JSON.stringify(dead));
+        const dead = async () =>
+          (await replicator.stats()).subscribers.find(({ ip }) => ip === NOBODY_IP);
+        const sunk = await transfer(replicator, {
+          subscribers: living,
+          rate: RATE,
+          count: RATE,
+          meanwhile: async () => {
+            // the kernel is asked to reach it for three seconds before
+            await eventually(
+              'its copies are dropped',
+              async () => ((await dead())?.drops.no_neighbour ?? 0) > RATE / 2,
+            );
+          },
+        });
+        await assertReceived(replicator, sunk);
+        assert.is((await dead())?.received, (await replicator.stats()).feed.received);
         const row = (await replicator.list()).find(({ ip }) => ip === NOBODY_IP);
         assert.equal([row?.state, row?.mac], ['unresolved', null]);
-        await replicator.cli('stats', '--check');
+        await replicator.check();
       });
     },
   );
@@ -222,7 +236,7 @@ for (const layout of LAYOUTS) {
         link.ip('net', 'addr', 'add', `${NOBODY_IP}/24`, 'dev', 'net0');
         await replicator.subscribe([late]);
         const sunk = await transfer(replicator, { subscribers: [late], rate: RATE, count: 2000 });
-        assert.equal(faultsOf(sunk, 2000), []);
+        await assertReceived(replicator, sunk);
       });
     },
   );
@@ -241,7 +255,7 @@ for (const layout of LAYOUTS) {
         const subscribers = [...subscribersOf(2), far];
         await replicator.subscribe(subscribers);
         const sunk = await transfer(replicator, { subscribers, rate: RATE, count: 4000 });
-        await assertLossless(replicator, sunk, 4000);
+        await assertLossless(replicator, sunk);
       });
     },
   );
@@ -249,10 +263,7 @@ for (const layout of LAYOUTS) {
 
 // ---- Processes that die ----
 
-/**
- * Traffic comes back with nothing twice, out of order or wrong; what the outage itself lost is not
- * looked at.
- */
+/** Traffic comes back with nothing twice, out of order or wrong; what the outage lost is lost. */
 async function survives(
   link: Link,
   layout: string,
@@ -261,40 +272,36 @@ async function survives(
   await withReplicator({ link, flags: copyMode(layout) }, async (replicator) => {
     const subscribers = subscribersOf(3);
     await replicator.subscribe(subscribers);
-    const seconds = 3;
+    let sentBefore = 0;
+    const sentLeast = async () => {
+      const rows = (await replicator.stats()).subscribers;
+      return Math.min(...rows.map(({ sent }) => sent));
+    };
     const sunk = await transfer(replicator, {
-      subscribers,
+      subscribers: [],
+      watched: subscribers,
       rate: RATE,
-      count: RATE * seconds,
+      count: RATE,
       meanwhile: async () => {
-        await sleep(500);
+        await eventually('traffic flows', async () => (await sentLeast()) > RATE / 4);
         await kill(replicator);
+        sentBefore = await sentLeast();
+        await eventually(
+          'traffic is back',
+          async () => (await sentLeast()) > sentBefore + RATE / 4,
+        );
       },
     });
-    for (const {
-      latency_ns: _,
-      first: __,
-      unsummed: ___,
-      tos: ____,
-      received,
-      lost,
-      ...faults
-    } of sunk.subscribers) {
-      const { ip, port, ...counts } = faults;
-      assert.equal(
-        Object.values(counts).filter((fault) => fault > 0),
-        [],
-        `${ip}:${port} ${JSON.stringify(counts)}`,
-      );
-      assert.ok(
-        received > RATE * 1.5,
-        `${ip}:${port} received ${received}, lost ${lost}: an outage of over 1.5 s`,
-      );
+    for (const seen of sunk.subscribers) {
+      const { ip, port, received, duplicated, reordered, corrupt, bad_checksum, bad_header } = seen;
+      const wrong = [duplicated, reordered, corrupt, bad_checksum, bad_header];
+      assert.equal(wrong, [0, 0, 0, 0, 0], `${ip}:${port} ${JSON.stringify(seen)}`);
+      assert.ok(received > RATE / 2, `${ip}:${port} received ${received} of ${sunk.sent}`);
     }
     // A second run, now that all is well again: nothing may be missing.
     const again = await transfer(replicator, { subscribers, rate: RATE, count: 4000 });
-    assert.equal(faultsOf(again, 4000), []);
-    await replicator.cli('stats', '--check');
+    await assertReceived(replicator, again);
+    await replicator.check();
   });
 }
 
@@ -350,8 +357,10 @@ for (const layout of LAYOUTS) {
         try {
           assert.is.not(link.xdpProgram(), null);
           await replicator.subscribe(subscribersOf(3));
-          const feed = startFeed(replicatedRoute(link), { rate: RATE, count: RATE * 10 });
-          await sleep(300);
+          const feed = startFeed(replicatedRoute(link), { rate: RATE, count: RATE * 300 });
+          await eventually('traffic flows', async () => {
+            return (await replicator.stats()).feed.received > 1000;
+          });
           assert.equal(await end(replicator), { status: 0, signal: null }, replicator.told());
           assert.equal(await replicator.residue(), []);
           await feed.stop();
@@ -383,7 +392,7 @@ networkTest(
         rate: RATE,
         count: 4000,
       });
-      await assertLossless(replicator, sunk, 4000);
+      await assertLossless(replicator, sunk);
     });
   },
 );

@@ -3,16 +3,17 @@
  * accounts over plain UDP sockets, at rates that those can do; as root over a link, and without any
  * privilege over loopback.
  */
-// time limit: 180 s
+// time limit: 600 s
 
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Link, NOBODY_IP } from '../rig/link.js';
-import { eventually, ROOT, sleep } from '../rig/program.js';
+import { eventually, ROOT } from '../rig/program.js';
 import { Replicator } from '../rig/replicator.js';
 import {
   assertLossless,
+  assertReceived,
   LAYOUTS,
   networkTest,
   subscribersOf,
@@ -21,7 +22,6 @@ import {
 } from '../rig/scenario.js';
 import {
   type Destination,
-  faultsOf,
   LISTEN_PORT,
   type Route,
   replicatedRoute,
@@ -29,7 +29,7 @@ import {
 } from '../rig/wire.js';
 
 const test = suite('socket path');
-const SECONDS = 3;
+const SECONDS = 2;
 const LOOPBACK = '127.0.0.1';
 const SETS = [
   { subscribers: 3, rate: 20_000 },
@@ -85,9 +85,9 @@ for (const layout of LAYOUTS) {
             count,
             otherTraffic: true,
           });
-          await assertLossless(replicator, sunk, count);
+          await assertLossless(replicator, sunk);
           const stats = await replicator.stats();
-          assert.equal([stats.mode, stats.layout, stats.feed.received], ['socket', layout, count]);
+          assert.equal([stats.mode, stats.layout], ['socket', layout]);
           assert.is(link.xdpProgram(), null, 'no XDP program is needed');
         });
       },
@@ -117,7 +117,7 @@ for (const layout of LAYOUTS) {
           count,
           socket: true,
         });
-        await assertLossless(replicator, sunk, count);
+        await assertLossless(replicator, sunk);
       });
     }
   });
@@ -137,7 +137,7 @@ for (const layout of LAYOUTS) {
           sizes: '0-1472',
           checksum: 'full',
         });
-        await assertLossless(replicator, sunk, 1473);
+        await assertLossless(replicator, sunk);
       });
     },
   );
@@ -153,8 +153,8 @@ for (const layout of LAYOUTS) {
         await replicator.add({ ip: NOBODY_IP, port: 9101 });
         const count = 5000 * SECONDS;
         const sunk = await transfer(replicator, { subscribers: living, rate: 5000, count });
-        assert.equal(faultsOf(sunk, count), []);
-        await replicator.cli('stats', '--check');
+        await assertReceived(replicator, sunk);
+        await replicator.check();
       });
     },
   );
@@ -174,8 +174,8 @@ for (const layout of LAYOUTS) {
           return now !== undefined && now.pid !== worker?.pid && now.restarts === 1;
         });
         const sunk = await transfer(replicator, { subscribers, rate: 5000, count: 5000 });
-        assert.equal(faultsOf(sunk, 5000), []);
-        await replicator.cli('stats', '--check');
+        await assertReceived(replicator, sunk);
+        await replicator.check();
       });
     },
   );
@@ -215,8 +215,8 @@ networkTest(
       const subscribers = subscribersOf(3);
       await replicator.subscribe(subscribers);
       const sunk = await transfer(replicator, { subscribers, rate: 5000, count: 5000 });
-      assert.equal(faultsOf(sunk, 5000), []);
-      await replicator.cli('stats', '--check');
+      await assertReceived(replicator, sunk);
+      await replicator.check();
     });
   },
 );
@@ -229,8 +229,10 @@ networkTest(
     const replicator = await Replicator.start({ link, flags: socketMode('inline') });
     try {
       await replicator.subscribe(subscribersOf(3));
-      const feed = startFeed(replicatedRoute(link), { rate: 5000, count: 50_000 });
-      await sleep(300);
+      const feed = startFeed(replicatedRoute(link), { rate: 5000, count: 5000 * 300 });
+      await eventually('traffic flows', async () => {
+        return (await replicator.stats()).feed.received > 1000;
+      });
       assert.equal(await replicator.interrupt(), { status: 0, signal: null }, replicator.told());
       assert.equal(await replicator.residue(), []);
       await feed.stop();

@@ -1,16 +1,13 @@
 /**
  * A running `fantail up` under test: started, waited for, asked over its control channel, stopped,
- * and looked after until nothing of it is left. All tests of the data path use this and nothing
- * else of fantail but its interfaces.
+ * and looked after until nothing of it is left.
  */
 
 import { readdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connect, type Reply } from '../../src/control/client.js';
-import type { Question } from '../../src/control/protocol.js';
-import type { Stats, SubscriberRow } from '../../src/domain/statistics.js';
+import { type Asker, Channel, openAsker } from './channel.js';
 import { type Link, REPLICATOR_IP } from './link.js';
 import {
   atEnd,
@@ -21,16 +18,13 @@ import {
   processesOf,
   ROOT,
 } from './program.js';
-import { type Destination, LISTEN_PORT } from './wire.js';
+import { LISTEN_PORT } from './wire.js';
 
 export const MAIN = join(ROOT, 'dist', 'src', 'main.js');
-const AGENT = join(ROOT, 'dist', 'test', 'rig', 'agent.js');
 /** From the start to `ready`: opening, attaching and several Nodes on a machine that is busy. */
-const READY_MS = 20_000;
+const READY_MS = 60_000;
 /** From SIGTERM to the end. */
-const STOP_MS = 10_000;
-/** Neighbours answer within this, or are not there. */
-const LIVE_MS = 5000;
+const STOP_MS = 30_000;
 /** A user without any rights, by number: names differ from one distribution to the next. */
 const NOBODY = '65534';
 
@@ -133,30 +127,7 @@ export async function startUp(
   return { program, control, marker };
 }
 
-/** Asks over the control channel, from where it can be reached. */
-interface Asker {
-  ask(request: Question): Promise<Reply>;
-  close(): void;
-}
-
-/** An Asker inside a namespace: see agent.ts. */
-async function startAgent(namespace: string, control: string): Promise<Asker> {
-  const program = new Program(process.execPath, [AGENT, `ws://${control}`], { namespace });
-  await program.line(/^ready$/m);
-  const asked: ((reply: Reply) => void)[] = [];
-  // as it came
-  program.onLine((text) => asked.shift()?.({ text, body: JSON.parse(text) as Reply['body'] }));
-  return {
-    ask: (request) =>
-      new Promise((resolve) => {
-        asked.push(resolve);
-        program.write(JSON.stringify(request));
-      }),
-    close: () => program.close(),
-  };
-}
-
-export class Replicator {
+export class Replicator extends Channel {
   private constructor(
     readonly link: Link,
     readonly program: Program,
@@ -164,8 +135,10 @@ export class Replicator {
     readonly control: string,
     private readonly marker: string,
     private readonly namespace: string | undefined,
-    private readonly asker: Asker,
-  ) {}
+    asker: Asker,
+  ) {
+    super(asker);
+  }
 
   static async start(options: UpOptions): Promise<Replicator> {
     const { program, control, marker } = await startUp(options);
@@ -173,8 +146,7 @@ export class Replicator {
     const namespace = options.inside || options.unprivileged ? options.link.replicator : undefined;
     // The next free port is used, and told, where the default one is taken.
     const told = /control=ws:\/\/(\S+)/.exec(line)?.[1] ?? control;
-    const url = { control: `ws://${told}` };
-    const asker = namespace === undefined ? await connect(url) : await startAgent(namespace, told);
+    const asker = await openAsker(told, namespace);
     return new Replicator(options.link, program, told, marker, namespace, asker);
   }
 
@@ -214,36 +186,6 @@ export class Replicator {
     return program.stdout;
   }
 
-  async add({ ip, port }: Destination): Promise<void> {
-    await this.ask({ op: 'add', ip, port });
-  }
-
-  async remove({ ip, port }: Destination): Promise<void> {
-    await this.ask({ op: 'remove', ip, port });
-  }
-
-  async stats(): Promise<Stats> {
-    return (await this.ask({ op: 'stats' })) as unknown as Stats; // the server's own type
-  }
-
-  async list(): Promise<SubscriberRow[]> {
-    return (await this.ask({ op: 'list' })).subscribers as SubscriberRow[]; // likewise
-  }
-
-  /** Adds them all, and waits until each is sent to directly. */
-  async subscribe(destinations: readonly Destination[]): Promise<void> {
-    for (const destination of destinations) await this.add(destination);
-    const wanted = new Set(destinations.map(({ ip, port }) => `${ip}:${port}`));
-    await eventually(
-      `${wanted.size} subscribers are live`,
-      async () => {
-        const live = (await this.list()).filter(({ state }) => state === 'live');
-        return live.filter(({ ip, port }) => wanted.has(`${ip}:${port}`)).length === wanted.size;
-      },
-      LIVE_MS,
-    );
-  }
-
   /** Signals the supervisor alone; resolves when it has ended. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<End> {
     this.asker.close();
@@ -262,7 +204,7 @@ export class Replicator {
   async residue(): Promise<string[]> {
     const left = () => residueOf(this.link, this.program, this.marker);
     try {
-      await eventually('nothing is left', () => left().length === 0, 1000);
+      await eventually('nothing is left', () => left().length === 0);
       return [];
     } catch {
       return left();
@@ -278,14 +220,6 @@ export class Replicator {
 
   told(): string {
     return this.program.told();
-  }
-
-  private async ask(request: Question): Promise<Record<string, unknown>> {
-    const { body } = await this.asker.ask(request);
-    if (body.ok) return body;
-    throw new Error(
-      `${JSON.stringify(request)}: ${body.error.code} ${body.error.message}\n${this.told()}`,
-    );
   }
 }
 
@@ -306,40 +240,4 @@ export function residueOf(link: Link, program: Program, marker: string): string[
     ...link.abstractSockets().map((row) => `abstract socket ${row}`),
     ...files,
   ];
-}
-
-/** Accounts that do not add up in one sample, which must hold at any time. */
-export function accountFaults(stats: Stats): string[] {
-  return stats.subscribers.flatMap((row) => {
-    const drops = Object.values(row.drops).reduce((total, drop) => total + drop, 0);
-    if (row.received === row.sent + row.in_flight + drops) return [];
-    return [`${row.ip}:${row.port}: ${JSON.stringify(row)}`];
-  });
-}
-
-/** Samples the counters again and again until stopped; keeps what did not add up. */
-export class Sampler {
-  readonly faults: string[] = [];
-  samples = 0;
-  private running = true;
-  private readonly done: Promise<void>;
-
-  constructor(replicator: Replicator, periodMs: number) {
-    this.done = this.sample(replicator, periodMs);
-    this.done.catch(() => {}); // stop() tells
-  }
-
-  /** Ends the sampling; fails if a sample could not be had. */
-  async stop(): Promise<void> {
-    this.running = false;
-    await this.done;
-  }
-
-  private async sample(replicator: Replicator, periodMs: number): Promise<void> {
-    while (this.running) {
-      this.faults.push(...accountFaults(await replicator.stats()));
-      this.samples++;
-      await new Promise((resolve) => setTimeout(resolve, periodMs));
-    }
-  }
 }

@@ -86,5 +86,7 @@ export function stepsNamedLike(words: readonly string[]): Step[] {
     const names = steps.map((step) => step.name).join('\n  ');
     throw new Error(`no test is named like ${idle}; there are:\n  ${names}`);
   }
-  return steps.filter(({ name }) => words.length === 0 || words.some((word) => name.includes(word)));
+  return steps.filter(
+    ({ name }) => words.length === 0 || words.some((word) => name.includes(word)),
+  );
 }

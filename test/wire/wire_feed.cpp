@@ -10,7 +10,9 @@
 // itself never loses one.
 //
 // The TX queue of a frame, and with it the RX queue at the far end of a veth pair, is the number of
-// the sending CPU modulo the number of queues (no XPS): hence --queue pins this process to a CPU.
+// the sending CPU modulo the number of queues (no XPS). A feed that changed CPU in mid-run would
+// change queue, and frames of two queues overtake each other: so where there are several, this
+// process stays on one CPU, of the queue that --queue names, or the one it starts on.
 
 #include <csignal>
 #include <filesystem>
@@ -308,12 +310,15 @@ public:
       messages[i].msg_hdr.msg_iov = &vectors[i];
       messages[i].msg_hdr.msg_iovlen = 1;
     }
-    for (size_t done = 0; done < count_ && stopped == 0;) {
+    for (size_t done = 0; done < count_;) {
       const auto left = static_cast<unsigned>(count_ - done);
       const int sent = sendmmsg(socket_.get(), messages.data() + done, left, 0);
-      if (sent > 0) done += static_cast<size_t>(sent);
-      else if (errno == ENOBUFS || errno == EAGAIN) ++refused_;
-      else if (errno != EINTR) check(-1, "send to the link");
+      if (sent > 0) {
+        done += static_cast<size_t>(sent);
+      } else if (errno == ENOBUFS || errno == EAGAIN) {
+        ++refused_;
+        if (stopped != 0) break; // the link may never take another
+      } else if (errno != EINTR) check(-1, "send to the link");
     }
     count_ = 0;
   }
@@ -346,22 +351,27 @@ private:
   std::vector<Frame> frames_ = std::vector<Frame>(BATCH_MAX);
 };
 
-// Pins this process to the CPU whose frames leave on TX queue `queue`.
-void pin_to_queue(const std::string& interface, uint64_t queue) {
+uint64_t queue_count(const std::string& interface) {
   uint64_t queues = 0;
   const std::string folder = "/sys/class/net/" + interface + "/queues";
   for (const auto& entry : std::filesystem::directory_iterator(folder))
     queues += entry.path().filename().string().starts_with("tx-") ? 1u : 0u;
+  return queues;
+}
+
+void pin_to_cpu(unsigned cpu) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(cpu, &one);
+  check(sched_setaffinity(0, sizeof one, &one), "pin to a CPU");
+}
+
+// Pins this process to a CPU whose frames leave on TX queue `queue`.
+void pin_to_queue(const std::string& interface, uint64_t queues, uint64_t queue) {
   cpu_set_t allowed;
   check(sched_getaffinity(0, sizeof allowed, &allowed), "read the CPUs allowed");
-  for (unsigned cpu = 0; queue < queues && cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &allowed) || cpu % queues != queue) continue;
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(cpu, &one);
-    check(sched_setaffinity(0, sizeof one, &one), "pin to a CPU");
-    return;
-  }
+  for (unsigned cpu = 0; queue < queues && cpu < CPU_SETSIZE; ++cpu)
+    if (CPU_ISSET(cpu, &allowed) && cpu % queues == queue) return pin_to_cpu(cpu);
   throw Usage("no CPU allowed to this process sends on queue " + std::to_string(queue) + " of " +
               std::to_string(queues) + " of " + interface);
 }
@@ -446,7 +456,9 @@ int main(int argc, char** argv) try {
   const Settings settings = parse(argc, argv);
   for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int) { stopped = 1; });
   prctl(PR_SET_TIMERSLACK, 1ul); // ns; the default of 50 µs makes bursts at 20,000 packets/s
-  if (settings.queue) pin_to_queue(settings.interface, *settings.queue);
+  const uint64_t queues = queue_count(settings.interface);
+  if (settings.queue) pin_to_queue(settings.interface, queues, *settings.queue);
+  else if (queues > 1) pin_to_cpu(static_cast<unsigned>(check(sched_getcpu(), "find the CPU")));
   Feed feed(settings);
   feed.run();
   feed.report();

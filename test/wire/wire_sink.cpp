@@ -338,17 +338,20 @@ public:
   Ring& operator=(const Ring&) = delete;
 
   // Shows every frame of the blocks that the kernel has closed; waits for one at most `wait_ms`.
-  void read(Checker& checker, int wait_ms) {
+  // False if there was none.
+  bool read(Checker& checker, int wait_ms) {
+    bool any = false;
     if (!closed(block())) {
       pollfd ready{socket_.get(), POLLIN | POLLERR, 0};
       poll(&ready, 1, wait_ms);
     }
-    while (closed(block())) {
+    for (; closed(block()); any = true) {
       read_block(checker);
       std::atomic_ref<uint32_t> status(block()->hdr.bh1.block_status);
       status.store(TP_STATUS_KERNEL, std::memory_order_release);
       next_ = (next_ + 1) % BLOCK_COUNT;
     }
+    return any;
   }
 
   uint64_t drops() const {
@@ -413,10 +416,9 @@ void run(const Settings& settings) {
   std::printf("ready\n");
   std::fflush(stdout);
   while (stopped == 0 && !checker.complete()) ring.read(checker, 100);
-  // What comes twice, comes late: listen on for a while; after a signal only empty the ring.
-  const uint64_t rest_ms = stopped == 0 ? settings.linger_ms : 2 * BLOCK_RETIRE_MS;
-  const uint64_t until = clock_ns(CLOCK_MONOTONIC) + rest_ms * 1'000'000;
-  while (clock_ns(CLOCK_MONOTONIC) < until) ring.read(checker, BLOCK_RETIRE_MS);
+  // What comes twice, comes late: listen on for a while, and leave nothing in the ring.
+  const uint64_t until = clock_ns(CLOCK_MONOTONIC) + settings.linger_ms * 1'000'000;
+  while (ring.read(checker, BLOCK_RETIRE_MS) || clock_ns(CLOCK_MONOTONIC) < until) {}
   checker.report(ring.drops());
 }
 
