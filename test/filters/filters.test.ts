@@ -14,7 +14,7 @@ import binaryen from 'binaryen';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { connect, orThrow } from '../../src/control/client.js';
-import type { Question } from '../../src/control/protocol.js';
+import type { Question } from '../../src/control/operations.js';
 import type { FilterInfo, FilterRow } from '../../src/domain/statistics.js';
 import { limits } from '../../src/memory/layout.js';
 import { eventually, Program, ROOT, sleep } from '../rig/program.js';
@@ -71,7 +71,7 @@ const GROWS = moduleOf(`(i32.store offset=20 (local.get $job) (i32.const ${100 <
 async function ask(replicator: Replicator, question: Question): Promise<Record<string, unknown>> {
   const client = await connect({ control: `ws://${replicator.control}` });
   try {
-    return orThrow(await client.ask(question));
+    return { ...orThrow(await client.ask(question)) };
   } finally {
     client.close();
   }

@@ -9,7 +9,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, type Reply } from '../../src/control/client.js';
-import type { Question } from '../../src/control/protocol.js';
+import type { Question } from '../../src/control/operations.js';
 import type { Stats, SubscriberRow } from '../../src/domain/statistics.js';
 import { type Link, REPLICATOR_IP } from './link.js';
 import {
@@ -282,7 +282,7 @@ export class Replicator {
 
   private async ask(request: Question): Promise<Record<string, unknown>> {
     const { body } = await this.asker.ask(request);
-    if (body.ok) return body;
+    if (body.ok) return { ...body };
     throw new Error(
       `${JSON.stringify(request)}: ${body.error.code} ${body.error.message}\n${this.told()}`,
     );
