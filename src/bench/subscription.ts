@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ClientFlags, orThrow, withClient } from '../control/client.js';
 import type { Endpoint } from '../domain/endpoint.js';
-import type { SubscriberRow } from '../domain/statistics.js';
+import type { SubscriberState } from '../domain/statistics.js';
 import type { LegacyClient } from '../legacy/client.js';
 
 /**
@@ -32,21 +32,20 @@ export async function subscribe(flags: ClientFlags, { ip, port }: Endpoint): Pro
   return await withClient(flags, async (client) => {
     const { existing } = orThrow(await client.ask({ op: 'add', ip, port }));
     const deadline = performance.now() + LIVE_MS_MAX;
-    let state = '';
+    let state: SubscriberState | 'gone' | null = null;
     while (state !== 'live' && performance.now() < deadline) {
-      if (state !== '') await sleep(ASK_AGAIN_MS);
-      // the server's own type, made by the same program
-      const rows = orThrow(await client.ask({ op: 'list' })).subscribers as SubscriberRow[];
-      state = rows.find((row) => row.ip === ip && row.port === port)?.state ?? 'gone';
+      if (state !== null) await sleep(ASK_AGAIN_MS);
+      const { subscribers } = orThrow(await client.ask({ op: 'list' }));
+      state = subscribers.find((row) => row.ip === ip && row.port === port)?.state ?? 'gone';
     }
     const notes = [
-      ...(existing === true ? [`${ip}:${port} ${STAYS}`] : []),
+      ...(existing ? [`${ip}:${port} ${STAYS}`] : []),
       ...(state === 'live'
         ? []
         : [`${ip}:${port} is ${state}, not live: copies may take the slow way`]),
     ];
     const end = async () => {
-      if (existing === true) return;
+      if (existing) return;
       // A connection of its own: the first one may not have outlived a long run.
       await withClient(flags, async (later) =>
         orThrow(await later.ask({ op: 'remove', ip, port })),

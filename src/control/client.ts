@@ -9,7 +9,7 @@ import { WebSocket } from 'ws';
 import { type Code, Failure, UsageError } from '../domain/errors.js';
 import type { Stats } from '../domain/statistics.js';
 import { CONTROL_URL } from './constants.js';
-import type { Question } from './protocol.js';
+import type { Answer, Op, Question } from './operations.js';
 import { readToken } from './token.js';
 
 const CONNECT_TIMEOUT_MS = 3000;
@@ -27,24 +27,29 @@ export interface ClientFlags {
   tokenFile?: string;
 }
 
-export interface Reply {
+export interface Reply<Name extends Op = Op> {
   /** The frame as it came, for --json. */
   text: string;
-  body:
-    | { ok: true; [key: string]: unknown }
-    | { ok: false; error: { code: Code; message: string } };
+  body: Accepted<Name> | { ok: false; error: { code: Code; message: string } };
 }
+
+export type Accepted<Name extends Op = Op> = { ok: true } & Answer<Name>;
 
 export interface StatsEvent {
   text: string;
   stats: Stats;
 }
 
+/** A question without its reply; which it is of, the order of replies tells. */
+interface Waiting {
+  resolve(reply: Reply): void;
+  reject(error: Error): void;
+}
+
 /** One connection. Replies come in the order of requests; events in between. */
 export class Client {
   private nextId = 1;
-  private readonly asked: { resolve: (reply: Reply) => void; reject: (error: Error) => void }[] =
-    [];
+  private readonly asked: Waiting[] = [];
   private onEvent: ((event: StatsEvent) => void) | undefined;
   private onEnd: ((error: Failure) => void) | undefined;
 
@@ -61,7 +66,7 @@ export class Client {
   }
 
   /** Asks, and gives the reply whether it is ok or not. */
-  ask(question: Question): Promise<Reply> {
+  ask<Asked extends Question>(question: Asked): Promise<Reply<Asked['op']>> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         reject(
@@ -162,10 +167,10 @@ export async function withClient<Result>(
   }
 }
 
-/** The reply's fields, or a Failure with the server's own sentence. */
-export function orThrow(reply: Reply): { ok: true; [key: string]: unknown } {
-  if (reply.body.ok) return reply.body;
-  const { code, message } = reply.body.error;
+/** What was answered, or a Failure with the server's own sentence. */
+export function orThrow<Name extends Op>({ body }: Reply<Name>): Accepted<Name> {
+  if (body.ok) return body;
+  const { code, message } = body.error;
   if (code === 'UNAUTHORIZED')
     throw new Failure('the control port wants a token; give it with --token-file F');
   throw new Failure(`${message} (${code})`);

@@ -12,7 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Client, connect, orThrow } from '../control/client.js';
 import { CONTROL_PORT } from '../control/constants.js';
 import { Failure, messageOf } from '../domain/errors.js';
-import type { Mode, Stats, SubscriberRow } from '../domain/statistics.js';
+import type { Mode, Stats } from '../domain/statistics.js';
 import { Feed, Listener, ReplicatorProcess } from './helpers.js';
 import { type FeedReport, monotonicMs, type Snapshot } from './messages.js';
 import { openScene, type Place, type Scene } from './scene.js';
@@ -105,9 +105,7 @@ async function subscribe(client: Client, listeners: readonly Listener[]): Promis
   // the kernel's help.
   const deadline = Date.now() + NEIGHBOURS_MS_MAX;
   while (Date.now() < deadline) {
-    const { subscribers } = orThrow(await client.ask({ op: 'list' })) as unknown as {
-      subscribers: SubscriberRow[];
-    };
+    const { subscribers } = orThrow(await client.ask({ op: 'list' }));
     if (subscribers.every((row) => row.state === 'live')) return;
     await sleep(50);
   }
@@ -116,7 +114,7 @@ async function subscribe(client: Client, listeners: readonly Listener[]): Promis
 /** The replicator's account; null if it does not answer, which the view says. */
 async function askStats(client: Client): Promise<Stats | null> {
   const late = sleep(VIEW_MS, null, { ref: false });
-  const asked = client.ask({ op: 'stats' }).then((reply) => orThrow(reply) as unknown as Stats);
+  const asked = client.ask({ op: 'stats' }).then(orThrow);
   return await Promise.race([asked.catch(() => null), late]);
 }
 

@@ -19,12 +19,8 @@ import {
   SESSIONS_MAX,
   UNAUTHORIZED_SESSIONS_MAX,
 } from '../../src/control/constants.js';
-import {
-  type Control,
-  type ControlOptions,
-  isLoopback,
-  startControl,
-} from '../../src/control/server.js';
+import { isLoopback } from '../../src/control/gate.js';
+import { type Control, type ControlOptions, startControl } from '../../src/control/server.js';
 import { Failure } from '../../src/domain/errors.js';
 import { busyStats, MemoryReplicator } from '../rig/memory-replicator.js';
 import { ROOT } from '../rig/program.js';

@@ -6,21 +6,46 @@
 import { Packr, pack, unpack } from 'msgpackr';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { MESSAGE_SIZE_MAX } from '../../src/control/constants.js';
 import {
-  type Decoded,
-  decode,
+  type Asked,
+  Codec,
+  type Encoding,
   encodeAnswer,
   encodeError,
   encodeEvent,
-  helpLines,
-} from '../../src/control/protocol.js';
+  type Frame,
+  type Id,
+  type Refused,
+} from '../../src/control/codec.js';
+import { MESSAGE_SIZE_MAX } from '../../src/control/constants.js';
+import { type Answer, operations, type Question } from '../../src/control/operations.js';
 import { FantailError } from '../../src/domain/errors.js';
 import { limits } from '../../src/memory/layout.js';
 import { busyStats } from '../rig/memory-replicator.js';
 import { random } from '../rig/random.js';
 
 const test = suite('protocol');
+
+const codec = new Codec(operations);
+
+type Decoded = Omit<Asked, 'operation'> | Omit<Refused, 'operation'>;
+
+/** What a message is, without the row of its operation. */
+function decode(frame: Buffer, isBinary: boolean): Decoded {
+  const { operation: _, ...decoded } = codec.decode(frame, isBinary);
+  return decoded;
+}
+
+/** The frame that answers it. */
+function answered<Asked extends Question>(
+  encoding: Encoding,
+  id: Id | undefined,
+  question: Asked,
+  answer: Answer<Asked['op']>,
+): Frame {
+  const asked = { encoding, id, operation: operations[question.op], request: question };
+  return encodeAnswer(asked, answer);
+}
 
 const text = (line: string) => decode(Buffer.from(line), false);
 const json = (value: unknown) => text(JSON.stringify(value));
@@ -34,7 +59,7 @@ function codeOf(decoded: Decoded): string {
   return 'request' in decoded ? 'a request' : decoded.error.code;
 }
 
-const operations: [line: string, request: object][] = [
+const samples: [line: string, request: object][] = [
   ['add 10.0.0.34 9001', { op: 'add', ip: '10.0.0.34', port: 9001 }],
   ['remove 10.0.0.34 65535', { op: 'remove', ip: '10.0.0.34', port: 65535 }],
   ['list', { op: 'list' }],
@@ -47,7 +72,7 @@ const operations: [line: string, request: object][] = [
 ];
 
 test('each operation is the same request typed, in JSON and in msgpack', () => {
-  for (const [line, request] of operations) {
+  for (const [line, request] of samples) {
     assert.equal(text(line), { encoding: 'text', id: undefined, request });
     assert.equal(text(`  ${line.replaceAll(' ', '   ')} \n`), {
       encoding: 'text',
@@ -325,7 +350,7 @@ test('100,000 damaged frames are each a request or a refusal, never a fault', ()
   const { below } = random('protocol');
   const allowed = new Set(['a request', 'BAD_REQUEST', 'UNKNOWN_OP', 'BAD_ADDRESS', 'TOO_LARGE']);
   for (let turn = 0; turn < 100_000; turn++) {
-    const [line, request] = operations[below(operations.length)] ?? ['', {}];
+    const [line, request] = samples[below(samples.length)] ?? ['', {}];
     const isBinary = below(2) === 0;
     const good = isBinary
       ? pack({ id: turn, ...request })
@@ -345,20 +370,21 @@ test('errors quote what was sent in one printable line of bounded length', () =>
 });
 
 test('answers carry id and ok, and are the same object in JSON and msgpack', () => {
-  const answer = { op: 'add', ip: '10.0.0.34', port: 9001, existing: true } as const;
-  assert.is(encodeAnswer('json', 1, answer), '{"id":1,"ok":true,"existing":true}');
-  assert.equal(unpack(encodeAnswer('msgpack', 1, answer) as Buffer), {
+  const add = { op: 'add', ip: '10.0.0.34', port: 9001 } as const;
+  const existing = { existing: true };
+  assert.is(answered('json', 1, add, existing), '{"id":1,"ok":true,"existing":true}');
+  assert.equal(unpack(answered('msgpack', 1, add, existing) as Buffer), {
     id: 1,
     ok: true,
     existing: true,
   });
-  assert.is(encodeAnswer('json', undefined, { op: 'unwatch' }), '{"ok":true}');
+  assert.is(answered('json', undefined, { op: 'unwatch' }, {}), '{"ok":true}');
   const error = new FantailError('TABLE_FULL', 'full; remove one');
   assert.is(
-    encodeError('json', 'x', error),
+    encodeError({ encoding: 'json', id: 'x' }, error),
     '{"id":"x","ok":false,"error":{"code":"TABLE_FULL","message":"full; remove one"}}',
   );
-  assert.equal(unpack(encodeError('msgpack', 2, error) as Buffer), {
+  assert.equal(unpack(encodeError({ encoding: 'msgpack', id: 2 }, error) as Buffer), {
     id: 2,
     ok: false,
     error: { code: 'TABLE_FULL', message: 'full; remove one' },
@@ -375,15 +401,18 @@ test('typed answers have their rows first and ok or error as the last line', () 
     filter: 'default',
   } as const;
   assert.is(
-    encodeAnswer('text', 1, { op: 'list', subscribers: [row] }),
+    answered('text', 1, { op: 'list' }, { subscribers: [row] }),
     '10.0.0.34 9001 live - worker 1 filter default\nok 1 subscriber',
   );
-  assert.is(encodeAnswer('text', 1, { op: 'list', subscribers: [] }), 'ok 0 subscribers');
-  assert.is(encodeAnswer('text', 1, { op: 'help' }), [...helpLines(), 'ok'].join('\n'));
-  const stats = String(encodeAnswer('text', 1, { op: 'stats', stats: busyStats(5) })).split('\n');
+  assert.is(answered('text', 1, { op: 'list' }, { subscribers: [] }), 'ok 0 subscribers');
+  assert.is(answered('text', 1, { op: 'help' }, { help: ['a', 'b'] }), ['a', 'b', 'ok'].join('\n'));
+  const stats = String(answered('text', 1, { op: 'stats' }, busyStats(5))).split('\n');
   assert.is(stats.at(-1), 'ok 1 subscriber');
   assert.ok(stats.includes('subscriber 10.0.0.34 9001 received 5 sent 5 in_flight 0 bytes 710'));
-  assert.is(encodeError('text', 1, new FantailError('BUSY', 'try again')), 'error BUSY try again');
+  assert.is(
+    encodeError({ encoding: 'text', id: 1 }, new FantailError('BUSY', 'try again')),
+    'error BUSY try again',
+  );
 });
 
 test('an event is one object with the counters, and one line if typed', () => {

@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import binaryen from 'binaryen';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Question } from '../../src/control/protocol.js';
+import type { Question } from '../../src/control/operations.js';
 import type { FilterInfo, FilterRow } from '../../src/domain/statistics.js';
 import { limits } from '../../src/memory/layout.js';
 import { eventually, Program, ROOT } from '../rig/program.js';

@@ -4,7 +4,7 @@
  * they are asked for here.
  */
 import { connect, orThrow, type Reply } from '../../src/control/client.js';
-import type { Question } from '../../src/control/protocol.js';
+import type { Question } from '../../src/control/operations.js';
 import type { Stats, SubscriberRow } from '../../src/domain/statistics.js';
 import { differences, isSettled } from '../../src/replicator/conservation.js';
 import { eventually, Program, sleep } from './program.js';
@@ -45,7 +45,7 @@ export class Channel {
 
   /** The reply if it is ok; else it throws the server's own error, whose text ends in its code. */
   async ask(question: Question): Promise<Record<string, unknown>> {
-    return orThrow(await this.asker.ask(question));
+    return { ...orThrow(await this.asker.ask(question)) };
   }
 
   async add({ ip, port }: Destination): Promise<void> {

@@ -2,23 +2,24 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type ClientFlags, orThrow, type Reply, withClient } from '../../control/client.js';
-import type { Question } from '../../control/protocol.js';
+import { type ClientFlags, orThrow, withClient } from '../../control/client.js';
+import type { Answer, Question } from '../../control/operations.js';
 import { counted } from '../../domain/counts.js';
 import { type Endpoint, endpointText } from '../../domain/endpoint.js';
 import { Failure, messageOf, UsageError } from '../../domain/errors.js';
-import type { FilterInfo, FilterRow } from '../../domain/statistics.js';
 import { tableLines } from '../../terminal/tables.js';
 
 const STOCK = fileURLToPath(new URL('../../../../build/filters/', import.meta.url));
 
 type Flags = ClientFlags & { json?: boolean };
 
-async function ask(flags: Flags, question: Question): Promise<Reply> {
+async function ask<Asked extends Question>(
+  flags: Flags,
+  question: Asked,
+): Promise<Answer<Asked['op']>> {
   const reply = await withClient(flags, (client) => client.ask(question));
   if (flags.json) console.log(reply.text);
-  orThrow(reply);
-  return reply;
+  return orThrow(reply);
 }
 
 /** The file that was named, or the stock's filter of that name. */
@@ -36,16 +37,15 @@ function readModule(name: string, file: string | undefined): Buffer {
 export async function load(name: string, file: string | undefined, flags: Flags): Promise<void> {
   const bytes = readModule(name, file);
   const module = `base64:${bytes.toString('base64')}`;
-  const { filter } = orThrow(await ask(flags, { op: 'filter.load', name, module }));
-  // here and below: the server's own type, made by the same program
-  const { hash, abi } = filter as FilterInfo;
+  const { filter } = await ask(flags, { op: 'filter.load', name, module });
+  const { hash, abi } = filter;
   if (!flags.json) console.log(`loaded ${name}: ${bytes.length} bytes, ABI ${abi}, sha256 ${hash}`);
 }
 
 export async function list(flags: Flags): Promise<void> {
-  const { filters } = orThrow(await ask(flags, { op: 'filter.list' }));
+  const { filters } = await ask(flags, { op: 'filter.list' });
   if (flags.json) return;
-  const rows = (filters as FilterRow[]).map((row) => [
+  const rows = filters.map((row) => [
     row.name,
     row.status,
     row.hash.slice(0, 12),
@@ -59,9 +59,8 @@ export async function list(flags: Flags): Promise<void> {
 }
 
 export async function info(name: string, flags: Flags): Promise<void> {
-  const { filter } = orThrow(await ask(flags, { op: 'filter.info', name }));
+  const { filter: it } = await ask(flags, { op: 'filter.info', name });
   if (flags.json) return;
-  const it = filter as FilterInfo;
   const { verdicts, faults, rollback } = it;
   const lines = [
     ['name', it.name],
@@ -96,10 +95,9 @@ export async function use(
     ...to,
     ...(param === undefined ? {} : { param }),
   };
-  const { subscribers } = orThrow(await ask(flags, question));
+  const { subscribers } = await ask(flags, question);
   if (flags.json) return;
-  const whom =
-    to === null ? `all, ${counted(Number(subscribers), 'subscriber')} now` : endpointText(to);
+  const whom = to === null ? `all, ${counted(subscribers, 'subscriber')} now` : endpointText(to);
   console.log(`${name} answers for ${whom}`);
 }
 

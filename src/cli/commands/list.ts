@@ -8,7 +8,7 @@ export async function list(flags: ClientFlags & { json?: boolean }): Promise<voi
   const reply = await withClient(flags, (client) => client.ask({ op: 'list' }));
   if (flags.json) console.log(reply.text);
   const { subscribers } = orThrow(reply);
-  if (!flags.json) console.log(listText(subscribers as SubscriberRow[])); // the server's own type
+  if (!flags.json) console.log(listText(subscribers));
 }
 
 function listText(subscribers: readonly SubscriberRow[]): string {

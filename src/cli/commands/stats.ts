@@ -4,13 +4,7 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  type Client,
-  type ClientFlags,
-  orThrow,
-  type Reply,
-  withClient,
-} from '../../control/client.js';
+import { type Client, type ClientFlags, orThrow, withClient } from '../../control/client.js';
 import { counted, countsText, sumOf } from '../../domain/counts.js';
 import { endpointText } from '../../domain/endpoint.js';
 import { Failure, UsageError } from '../../domain/errors.js';
@@ -38,7 +32,7 @@ export async function stats(flags: StatsFlags, signal: AbortSignal): Promise<voi
   if (flags.check) return withClient(flags, (client) => checkStats(client, flags.json === true));
   const reply = await withClient(flags, (client) => client.ask({ op: 'stats' }));
   if (flags.json) console.log(reply.text);
-  const current = statsOf(reply);
+  const current = orThrow(reply);
   if (!flags.json) console.log(statsText(current, null));
 }
 
@@ -62,7 +56,7 @@ async function watchStats(
   };
   if (!json) {
     if (process.stdout.isTTY) process.stdout.write('\x1b[2J');
-    draw(statsOf(await client.ask({ op: 'stats' })));
+    draw(orThrow(await client.ask({ op: 'stats' })));
   }
   await client.watch(
     seconds,
@@ -74,12 +68,12 @@ async function watchStats(
 async function checkStats(client: Client, json: boolean): Promise<void> {
   const ends = performance.now() + CHECK_WAIT_MS;
   let reply = await client.ask({ op: 'stats' });
-  const first = statsOf(reply);
+  const first: Stats = orThrow(reply);
   let last = first;
   while (!isSettled(last) && performance.now() < ends) {
     await sleep(CHECK_PERIOD_MS);
     reply = await client.ask({ op: 'stats' });
-    last = statsOf(reply);
+    last = orThrow(reply);
   }
   if (json) console.log(reply.text);
   const found = differences(first, last);
@@ -90,10 +84,6 @@ async function checkStats(client: Client, json: boolean): Promise<void> {
   console.log(
     `ok: every packet of ${counted(last.subscribers.length, 'subscriber')} is accounted for${still}`,
   );
-}
-
-function statsOf(reply: Reply): Stats {
-  return orThrow(reply) as unknown as Stats; // the server's own type, made by the same program
 }
 
 // ---- for people ---------------------------------------------------------------------------------

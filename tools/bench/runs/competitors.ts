@@ -150,7 +150,7 @@ async function ask(
   const { body } = await client.ask(request);
   if (!body.ok)
     throw new Error(`${JSON.stringify(request)}: ${body.error.code} ${body.error.message}`);
-  return body;
+  return { ...body };
 }
 
 /** Adds them all, in order, and waits until each is sent to directly. */

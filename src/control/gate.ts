@@ -1,0 +1,130 @@
+/**
+ * Who may speak, decided before a WebSocket exists: peer, Host, Origin, token, number of sessions.
+ * A refusal is an HTTP status and a sentence. The same rules hold for plain HTTP.
+ */
+import type { IncomingMessage } from 'node:http';
+import { isIP } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { SESSIONS_MAX, UNAUTHORIZED_SESSIONS_MAX } from './constants.js';
+import { sameToken } from './token.js';
+
+export interface Refusal {
+  readonly status: number;
+  readonly sentence: string;
+}
+
+/** Why a request is not served at all, or null. The same for plain HTTP and for an upgrade. */
+export function refusalOf(request: IncomingMessage, token: string | null): Refusal | null {
+  if (token === null && !isLoopback(request.socket.remoteAddress ?? '')) {
+    return {
+      status: 403,
+      sentence: 'only loopback is served; start fantail with --token-file to serve others',
+    };
+  }
+  const host = parseHost(request.headers.host);
+  if (host === null) {
+    return {
+      status: 403,
+      sentence: 'Host must be an IP address or localhost, so that no name can be rebound to us',
+    };
+  }
+  const { origin } = request.headers;
+  if (origin !== undefined && !sameOrigin(origin, request.headers.host ?? '')) {
+    return { status: 403, sentence: `Origin must be the Host that was asked for, http://${host}` };
+  }
+  const offered = bearer(request);
+  if (token !== null && offered !== undefined && !sameToken(offered, token)) {
+    return { status: 401, sentence: 'wrong token' };
+  }
+  return null;
+}
+
+/**
+ * A session may begin without the token and show it by `auth`; such sessions have a smaller cap of
+ * their own.
+ */
+export function crowded(
+  request: IncomingMessage,
+  token: string | null,
+  sessions: ReadonlySet<{ readonly authorized: boolean }>,
+): Refusal | null {
+  if (sessions.size >= SESSIONS_MAX) {
+    return { status: 503, sentence: `${SESSIONS_MAX} sessions are served; close one first` };
+  }
+  if (isAuthorized(request, token)) return null;
+  const strangers = [...sessions].filter((session) => !session.authorized).length;
+  if (strangers < UNAUTHORIZED_SESSIONS_MAX) return null;
+  return {
+    status: 503,
+    sentence: 'too many sessions without a token; send Authorization: Bearer TOKEN',
+  };
+}
+
+/** Whether it needs to show no token, or has shown one; `refusalOf` has looked whether it is right. */
+export function isAuthorized(request: IncomingMessage, token: string | null): boolean {
+  return token === null || bearer(request) !== undefined;
+}
+
+/** 127.0.0.0/8 and ::1, also as IPv4-mapped IPv6. */
+export function isLoopback(address: string): boolean {
+  return /^(::ffff:)?127\./.test(address) || address === '::1';
+}
+
+/** Host as `name[:port]` if its name is an IP literal or localhost, else null. */
+function parseHost(header: string | undefined): string | null {
+  const match = /^(\[[0-9a-fA-F:.]+\]|[^:[\]/@?#\s]+)(:[0-9]{1,5})?$/.exec(header ?? '');
+  const name = match?.[1];
+  if (name === undefined) return null;
+  const literal = name.startsWith('[') ? name.slice(1, -1) : name;
+  const trusted = isIP(literal) !== 0 || literal.toLowerCase() === 'localhost';
+  return trusted ? `${name}${match?.[2] ?? ''}`.toLowerCase() : null;
+}
+
+function sameOrigin(origin: string, host: string): boolean {
+  const match = /^(https?):\/\/(.+)$/.exec(origin);
+  if (match === null) return false;
+  try {
+    const [from, to] = [new URL(origin), new URL(`${match[1]}://${host}`)];
+    return from.host === to.host && from.pathname === '/' && from.username === '';
+  } catch {
+    return false;
+  }
+}
+
+/** The token of `Authorization: Bearer TOKEN`; another scheme counts as a wrong token. */
+function bearer(request: IncomingMessage): string | undefined {
+  const { authorization } = request.headers;
+  if (authorization === undefined) return undefined;
+  return /^Bearer +(\S+)$/i.exec(authorization.trim())?.[1] ?? '';
+}
+
+const statusTexts: Record<number, string> = {
+  401: 'Unauthorized',
+  403: 'Forbidden',
+  404: 'Not Found',
+  503: 'Service Unavailable',
+};
+
+export function refuseUpgrade(socket: Duplex, { status, sentence }: Refusal): void {
+  const body = `fantail: ${sentence}\n`;
+  const head = [
+    `HTTP/1.1 ${status} ${statusTexts[status]}`,
+    'Server: fantail',
+    'Connection: close',
+    'Content-Type: text/plain; charset=utf-8',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    ...(status === 401 ? ['WWW-Authenticate: Bearer'] : []),
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
+  socket.once('finish', () => socket.destroy());
+}
+
+/** The same for plain HTTP, which needs the token in a header, and only reads. */
+export function httpRefusalOf(request: IncomingMessage, token: string | null): Refusal | null {
+  const refused = refusalOf(request, token);
+  if (refused !== null) return refused;
+  if (!isAuthorized(request, token))
+    return { status: 401, sentence: 'a token is wanted; send Authorization: Bearer TOKEN' };
+  if (request.method === 'GET' || request.method === 'HEAD') return null;
+  return { status: 405, sentence: 'only GET is served here' };
+}

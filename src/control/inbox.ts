@@ -1,0 +1,75 @@
+/**
+ * Messages of one session that wait for their turn. It stops reading from the socket while too many
+ * wait, or while the peer is far over its rate, so that a flood costs the peer and nobody else.
+ */
+import { WebSocket } from 'ws';
+import { FantailError } from '../domain/errors.js';
+import type { Decoded } from './codec.js';
+import { REQUESTS_PER_SECOND_MAX } from './constants.js';
+
+/** Refusals of one session in a second before its socket is not read until that second is over. */
+const REFUSALS_PER_SECOND_MAX = 2000;
+/** Messages that wait before the socket is not read. */
+const WAITING_MAX = 256;
+
+export class Inbox {
+  paused = false;
+  readonly #waiting: Decoded[] = [];
+  #secondStart = 0;
+  #requests = 0;
+  /** Set while the peer is so far over its rate that the rest of the second is not read. */
+  #secondTimer: NodeJS.Timeout | undefined;
+
+  constructor(private readonly webSocket: WebSocket) {}
+
+  /** Keeps it until its turn; one over the rate waits as a refusal, so that answers keep their order. */
+  add(message: Decoded): void {
+    this.#waiting.push(this.#isOverRate() ? rateLimited(message) : message);
+    this.#adjustReading();
+  }
+
+  take(): Decoded | undefined {
+    const next = this.#waiting.shift();
+    if (next !== undefined) this.#adjustReading();
+    return next;
+  }
+
+  close(): void {
+    clearTimeout(this.#secondTimer);
+    this.#waiting.length = 0;
+  }
+
+  /** Counts requests in seconds that begin with the first of them. */
+  #isOverRate(): boolean {
+    const now = performance.now();
+    if (now - this.#secondStart >= 1000) {
+      this.#secondStart = now;
+      this.#requests = 0;
+    }
+    this.#requests += 1;
+    if (this.#requests === REQUESTS_PER_SECOND_MAX + REFUSALS_PER_SECOND_MAX) {
+      const rest = this.#secondStart + 1000 - now;
+      this.#secondTimer = setTimeout(() => {
+        this.#secondTimer = undefined;
+        this.#adjustReading();
+      }, rest);
+    }
+    return this.#requests > REQUESTS_PER_SECOND_MAX;
+  }
+
+  #adjustReading(): void {
+    const pause = this.#waiting.length >= WAITING_MAX || this.#secondTimer !== undefined;
+    if (pause === this.paused || this.webSocket.readyState !== WebSocket.OPEN) return;
+    this.paused = pause;
+    if (pause) this.webSocket.pause();
+    else this.webSocket.resume();
+  }
+}
+
+function rateLimited({ encoding, id }: Decoded): Decoded {
+  const error = new FantailError(
+    'RATE_LIMITED',
+    `more than ${REQUESTS_PER_SECOND_MAX} requests in a second; wait for the next`,
+  );
+  return { encoding, id, operation: undefined, error };
+}

@@ -1,0 +1,103 @@
+/**
+ * Typed lines, both ways: a line that a person wrote → the request it stands for; rows and counters
+ * → lines that a person reads.
+ */
+import { type Counts, countsText, sumOf } from '../domain/counts.js';
+import { FantailError } from '../domain/errors.js';
+import type { FilterInfo, FilterRow, Stats, SubscriberRow } from '../domain/statistics.js';
+import type { Operations, Parameters } from './operation.js';
+
+// ---- requests -----------------------------------------------------------------------------------
+
+/** `add 10.0.0.34 9001` → {op, ip, port}; nothing is checked but the number of words. */
+export function parseLine(text: string, operations: Operations): Record<string, unknown> {
+  const line = text.trim();
+  if (line === '')
+    throw new FantailError('BAD_REQUEST', 'an empty line; help tells what may be asked');
+  if (/[\r\n]/.test(line)) throw new FantailError('BAD_REQUEST', 'one line a message, please');
+  const words = line.split(/\s+/);
+  const op = opOf(words, operations);
+  const operation = Object.hasOwn(operations, op) ? operations[op] : undefined;
+  if (operation === undefined) return { op };
+  const values = words.slice(op === words[0] ? 1 : 2);
+  const { takes, typed, fromWords } = operation;
+  const read = fromWords === undefined ? inOrder(takes, values) : fromWords(values);
+  if (read === null) throw new FantailError('BAD_REQUEST', `usage: ${typed}`);
+  return { op, ...read };
+}
+
+/** `filter` and the like are the first of two words that name an operation. */
+function opOf([first = '', second]: readonly string[], operations: Operations): string {
+  const isGroup = Object.keys(operations).some((op) => op.startsWith(`${first}.`));
+  return isGroup && second !== undefined ? `${first}.${second}` : first;
+}
+
+/** Null: too few words, or too many. */
+function inOrder(takes: Parameters, words: readonly string[]): Record<string, unknown> | null {
+  const parameters = Object.entries(takes);
+  if (words.length !== parameters.length) return null;
+  return Object.fromEntries(
+    parameters.map(([name, { fromWord }], index) => [name, fromWord(words[index] ?? '')]),
+  );
+}
+
+// ---- answers and events -------------------------------------------------------------------------
+
+export function subscriberLine(row: SubscriberRow): string {
+  return `${row.ip} ${row.port} ${row.state} ${row.mac ?? '-'} worker ${row.worker} filter ${row.filter}`;
+}
+
+export function filterLine(row: FilterRow): string {
+  const users = `subscribers ${row.subscribers}${row.default ? ' default' : ''}`;
+  const rollback = row.rollback === null ? '' : ` rolled back: ${row.rollback.reason}`;
+  return `${row.name} ${row.status} sha256 ${row.hash.slice(0, 12)} size ${row.size} abi ${row.abi} ${users}${rollback}`;
+}
+
+export function filterLines({ cost_ns, calls, jobs, verdicts, faults }: FilterInfo): string[] {
+  return [
+    `cost_ns ${cost_ns ?? '-'} calls ${calls} jobs ${jobs}`,
+    `verdicts send ${verdicts.send} drop ${verdicts.drop}`,
+    `faults trap ${faults.trap} bad_answer ${faults.bad_answer} too_big ${faults.too_big}`,
+  ];
+}
+
+function withCounts(line: string, counts: Counts): string {
+  return `${line} ${countsText(counts)}`.trimEnd();
+}
+
+export function statsLines(stats: Stats): string[] {
+  const { feed } = stats;
+  const queues = stats.queues.join(',') || '-';
+  return [
+    `replicator ${stats.interface} queues ${queues} mode ${stats.mode} layout ${stats.layout} uptime_ms ${stats.uptime_ms}`,
+    ...stats.fallbacks.map(({ mode, reason }) => `fallback ${mode}: ${reason}`),
+    withCounts(
+      `feed ${feed.ip} ${feed.port} received ${feed.received} bytes ${feed.bytes}`,
+      feed.drops,
+    ),
+    ...(Object.keys(stats.xdp).length > 0 ? [withCounts('xdp', stats.xdp)] : []),
+    ...stats.kernel.map(({ queue, ...counts }) => withCounts(`kernel queue ${queue}`, counts)),
+    ...stats.workers.map(({ worker, pid, restarts, inside_ns: inside, kick_ns: kick }) => {
+      const latency = `inside_ns ${inside.p50} ${inside.p99} ${inside.p999} kick_ns ${kick.p50} ${kick.p99} ${kick.p999}`;
+      return `worker ${worker} pid ${pid} restarts ${restarts} ${latency}`;
+    }),
+    ...stats.subscribers.map((row) => {
+      const counted = `received ${row.received} sent ${row.sent} in_flight ${row.in_flight} bytes ${row.bytes}`;
+      return withCounts(`subscriber ${row.ip} ${row.port} ${counted}`, row.drops);
+    }),
+  ];
+}
+
+/** Sum over all subscribers, for one line a second in wscat. */
+export function eventLine(stats: Stats): string {
+  let sent = 0;
+  let inFlight = 0;
+  let dropped = 0;
+  for (const row of stats.subscribers) {
+    sent += row.sent;
+    inFlight += row.in_flight;
+    dropped += sumOf(row.drops);
+  }
+  const all = `subscribers ${stats.subscribers.length} sent ${sent} in_flight ${inFlight} dropped ${dropped}`;
+  return `stats uptime_ms ${stats.uptime_ms} received ${stats.feed.received} ${all}`;
+}

@@ -1,0 +1,104 @@
+/**
+ * The operations of the control channel, a row each; those on filters are in filter-operations.ts.
+ * A new one is a row here and a method of Replicator.
+ */
+import { counted } from '../domain/counts.js';
+import { WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from './constants.js';
+import { filterOperations } from './filter-operations.js';
+import { statsLines, subscriberLine } from './lines.js';
+import { type Operation, operation, type Parameters, type Written } from './operation.js';
+import { ip, port, seconds, token } from './parameters.js';
+
+export const operations = {
+  add: operation({
+    typed: 'add <ip> <port>',
+    does: 'send the feed to that address too',
+    takes: { ip, port },
+    perform: ({ replicator }, { ip, port }) => replicator.add(ip, port),
+    lines: ({ existing }, { ip, port }) => [
+      `ok ${ip} ${port} ${existing ? 'was there already' : 'added'}`,
+    ],
+  }),
+  remove: operation({
+    typed: 'remove <ip> <port>',
+    does: 'stop sending there',
+    takes: { ip, port },
+    perform: ({ replicator }, { ip, port }) => replicator.remove(ip, port),
+    lines: ({ removed }, { ip, port }) => [
+      `ok ${ip} ${port} ${removed ? 'removed' : 'was not there'}`,
+    ],
+  }),
+  list: operation({
+    typed: 'list',
+    does: 'all subscribers',
+    takes: {},
+    perform: ({ replicator }) => ({ subscribers: replicator.list() }),
+    lines: ({ subscribers }) => [
+      ...subscribers.map(subscriberLine),
+      `ok ${counted(subscribers.length, 'subscriber')}`,
+    ],
+  }),
+  stats: operation({
+    typed: 'stats',
+    does: 'all counters',
+    takes: {},
+    perform: ({ replicator }) => replicator.stats(),
+    lines: (stats) => [
+      ...statsLines(stats),
+      `ok ${counted(stats.subscribers.length, 'subscriber')}`,
+    ],
+  }),
+  watch: operation({
+    typed: 'watch <seconds>',
+    does: `counters every so many seconds, ${WATCH_SECONDS_MIN} to ${WATCH_SECONDS_MAX}`,
+    takes: { seconds },
+    perform: ({ session }, { seconds }) => {
+      session.watch(seconds);
+      return { seconds };
+    },
+    lines: ({ seconds }) => [`ok every ${seconds} s`],
+  }),
+  unwatch: operation({
+    typed: 'unwatch',
+    does: 'no more of them',
+    takes: {},
+    perform: ({ session }) => {
+      session.unwatch();
+      return {};
+    },
+    lines: () => ['ok no more events'],
+  }),
+  help: operation({
+    typed: 'help',
+    does: 'this text',
+    takes: {},
+    perform: ({ session }) => ({ help: session.help() }),
+    lines: ({ help }) => [...help, 'ok'],
+  }),
+  auth: operation({
+    typed: 'auth <token>',
+    does: 'show the token, where one is wanted',
+    takes: { token },
+    beforeToken: true,
+    perform: ({ session }, { token }) => {
+      session.authorize(token);
+      return {};
+    },
+    lines: () => ['ok'],
+  }),
+  ...filterOperations,
+} as const;
+
+type Table = typeof operations;
+
+export type Op = keyof Table;
+/** A request as a client writes it. */
+export type Question<Name extends Op = Op> = {
+  [Each in Name]: { op: Each } & Written<Table[Each]['takes']>;
+}[Name];
+/** What an operation answers, as objects carry it. */
+export type Answer<Name extends Op = Op> = {
+  [Each in Name]: Table[Each] extends Operation<infer _ extends Parameters, infer Given>
+    ? Given
+    : never;
+}[Name];

@@ -1,0 +1,127 @@
+/** The parameters that operations take: how each is written, what it must be, and what is said if it is not. */
+import { z } from 'zod';
+import { isAddress, isPort } from '../domain/endpoint.js';
+import { paramOf } from '../domain/filter.js';
+import { limits } from '../memory/layout.js';
+import { TOKEN_LENGTH_MAX, WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from './constants.js';
+import type { Parameter } from './operation.js';
+
+const asTyped = (word: string) => word;
+const numberIf = (pattern: RegExp) => (word: string) => (pattern.test(word) ? Number(word) : word);
+
+export const ip = {
+  schema: z
+    .string({ error: ({ input }) => `${show(input)} is not an IPv4 address such as 10.0.0.34` })
+    .refine(isAddress),
+  code: 'BAD_ADDRESS',
+  fromWord: asTyped,
+} as const satisfies Parameter;
+
+export const port = {
+  schema: z
+    .number({ error: ({ input }) => `${show(input)} is not a port from 1 to 65535` })
+    .refine(isPort),
+  code: 'BAD_ADDRESS',
+  fromWord: numberIf(/^[1-9][0-9]{0,15}$/),
+} as const satisfies Parameter;
+
+export const seconds = {
+  schema: z
+    .number({
+      error: `seconds must be a number from ${WATCH_SECONDS_MIN} to ${WATCH_SECONDS_MAX}`,
+    })
+    .min(WATCH_SECONDS_MIN)
+    .max(WATCH_SECONDS_MAX),
+  code: 'BAD_REQUEST',
+  fromWord: numberIf(/^[0-9]{1,9}(\.[0-9]{1,9})?$/),
+} as const satisfies Parameter;
+
+export const token = {
+  schema: z
+    .string({ error: `token must be a string of 1 to ${TOKEN_LENGTH_MAX} characters` })
+    .min(1)
+    .max(TOKEN_LENGTH_MAX),
+  code: 'BAD_REQUEST',
+  fromWord: asTyped,
+} as const satisfies Parameter;
+
+/** Of a filter; the registry knows which names it takes. */
+export const name = {
+  schema: z
+    .string({ error: ({ input }) => `${show(input)} is not the name of a filter` })
+    .min(1)
+    .max(32),
+  code: 'BAD_REQUEST',
+  fromWord: asTyped,
+} as const satisfies Parameter;
+
+/** In msgpack bytes as they are; in JSON and typed lines base64, where `base64:` may stand before it. */
+export const module = {
+  schema: bytes('module must be the bytes of a module: base64, or binary in msgpack', {
+    fromText: base64Of,
+    isRight: ({ length }) => length > 0,
+  }),
+  code: 'BAD_REQUEST',
+  fromWord: asTyped,
+  tooLarge: (value: unknown) => {
+    const isTooLarge = moduleSize(value) > limits.MODULE_SIZE_MAX;
+    return isTooLarge ? `a module has at most ${limits.MODULE_SIZE_MAX} bytes` : null;
+  },
+} as const satisfies Parameter;
+
+/** Of a filter's parameter: text, or `hex:` and digits, or bytes in msgpack. */
+export const param = {
+  schema: bytes(`param must be text or hex:<digits>, at most ${limits.PARAM_SIZE} bytes`, {
+    fromText: paramOf,
+    isRight: ({ length }) => length <= limits.PARAM_SIZE,
+  }),
+  code: 'BAD_REQUEST',
+  fromWord: asTyped,
+} as const satisfies Parameter;
+
+export function optional<Schema extends z.ZodType>(
+  parameter: Parameter<Schema>,
+): Parameter<z.ZodOptional<Schema>> {
+  return { ...parameter, schema: parameter.schema.optional() };
+}
+
+/** Bytes, or text that stands for them; `fromText` gives null where it does not. */
+function bytes(
+  error: string,
+  rules: {
+    fromText: (text: string) => Uint8Array | null;
+    isRight: (bytes: Uint8Array) => boolean;
+  },
+) {
+  return z
+    .union([z.instanceof(Uint8Array), z.string()], { error })
+    .transform((value) => (typeof value === 'string' ? rules.fromText(value) : value))
+    .pipe(z.instanceof(Uint8Array, { error }).refine(rules.isRight, { error }));
+}
+
+/** Strict: no characters that decoders skip in silence. */
+function base64Of(text: string): Uint8Array | null {
+  const digits = text.replace(/^base64:/, '');
+  const isWhole = digits.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(digits);
+  return isWhole ? new Uint8Array(Buffer.from(digits, 'base64')) : null;
+}
+
+/** Bytes of it, at least; told without decoding what may be too large. */
+function moduleSize(value: unknown): number {
+  if (value instanceof Uint8Array) return value.length;
+  if (typeof value !== 'string') return 0;
+  return Math.floor((value.replace(/^base64:/, '').length * 3) / 4) - 2;
+}
+
+/** What somebody sent, made fit for one line of an error message. */
+export function show(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(clip(value));
+  if (typeof value === 'number' || typeof value === 'boolean' || value === null)
+    return String(value);
+  return Array.isArray(value) ? 'a list' : `a value of type ${typeof value}`;
+}
+
+export function clip(text: string): string {
+  const line = text.replace(/[^\x20-\x7e]/g, '?');
+  return line.length > 60 ? `${line.slice(0, 60)}…` : line;
+}

@@ -1,0 +1,203 @@
+/**
+ * One session of the control port. It handles one request after the other, and sends each answer
+ * before it takes the next, so that answers keep their order and a peer that does not read stops
+ * only itself.
+ */
+import { type RawData, WebSocket } from 'ws';
+import { FantailError, messageOf } from '../domain/errors.js';
+import type { Replicator } from '../domain/replicator.js';
+import {
+  type Codec,
+  type Decoded,
+  type Encoding,
+  encodeAnswer,
+  encodeError,
+  encodeEvent,
+  type Frame,
+} from './codec.js';
+import { Inbox } from './inbox.js';
+import type { Called } from './operation.js';
+import { sameToken } from './token.js';
+import { Watch } from './watch.js';
+
+/** Wrong tokens in one session before it is closed. */
+const AUTH_TRIES_MAX = 5;
+/** A session that has not shown the token is closed after this time. */
+const AUTH_WAIT_MS = 30_000;
+/** A peer must have read an answer after this time, and must answer a ping before the next. */
+export const STALL_MS = 30_000;
+/** Time that a peer has to close its side when the server closes. */
+const CLOSE_WAIT_MS = 500;
+
+/** What the sessions of one port share. */
+export interface Served {
+  /** Null: none is wanted. */
+  readonly token: string | null;
+  readonly replicator: Replicator;
+  readonly codec: Codec;
+  /** Told of each error that is a fault of fantail's own. */
+  readonly onError: (error: unknown) => void;
+}
+
+/** Whether the peer may ask: it needs no token, or has shown it before the session, or by `auth`. */
+class Admission {
+  #tries = 0;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(
+    public isGiven: boolean,
+    private readonly token: string | null,
+    /** Called with the reason when the peer has had its chances. */
+    private readonly onEnd: (reason: string) => void,
+  ) {
+    this.#timer = setTimeout(() => {
+      if (!this.isGiven) onEnd('no token was shown');
+    }, AUTH_WAIT_MS);
+  }
+
+  /** Where no token is set any is right, as for the header: a client need not know. */
+  show(offered: string): void {
+    if (this.token === null || sameToken(offered, this.token)) {
+      this.isGiven = true;
+      this.close();
+      return;
+    }
+    this.#tries += 1;
+    if (this.#tries >= AUTH_TRIES_MAX) setImmediate(() => this.onEnd('too many wrong tokens'));
+    throw new FantailError('UNAUTHORIZED', 'wrong token');
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+export class Session {
+  readonly #admission: Admission;
+  readonly #inbox: Inbox;
+  readonly #watch: Watch;
+  #working = false;
+  #alive = true;
+
+  constructor(
+    private readonly webSocket: WebSocket,
+    private readonly served: Served,
+    authorized: boolean,
+  ) {
+    const endBy = (reason: string) => void this.end(1008, reason);
+    this.#admission = new Admission(authorized, served.token, endBy);
+    this.#inbox = new Inbox(webSocket);
+    this.#watch = new Watch(webSocket, () => endBy('events were not read'));
+    webSocket.on('message', (data, isBinary) => this.#receive(data, isBinary));
+    webSocket.on('pong', () => {
+      this.#alive = true;
+    });
+    // ws has sent a code of its own already, such as 1009
+    webSocket.on('error', () => void this.end(1002, 'bad frame'));
+    webSocket.on('close', () => this.#forget());
+  }
+
+  get authorized(): boolean {
+    return this.#admission.isGiven;
+  }
+
+  /** Called every STALL_MS: a peer that has not answered the last ping is gone. */
+  checkAlive(): void {
+    if (this.#alive || this.#inbox.paused) {
+      this.#alive = false;
+      this.webSocket.ping();
+    } else this.webSocket.terminate();
+  }
+
+  /** Closes in peace, and by force where the peer does not answer. */
+  end(code: number, reason: string): Promise<void> {
+    this.#forget();
+    return new Promise((resolve) => {
+      if (this.webSocket.readyState === WebSocket.CLOSED) return resolve();
+      const force = setTimeout(() => this.webSocket.terminate(), CLOSE_WAIT_MS);
+      this.webSocket.once('close', () => {
+        clearTimeout(force);
+        resolve();
+      });
+      // a paused socket would not see the peer's close
+      if (this.#inbox.paused) this.webSocket.resume();
+      this.webSocket.close(code, reason);
+    });
+  }
+
+  #forget(): void {
+    this.#admission.close();
+    this.#inbox.close();
+    this.#watch.stop();
+  }
+
+  #receive(data: RawData, isBinary: boolean): void {
+    if (this.webSocket.readyState !== WebSocket.OPEN) return;
+    // ws gives one Buffer a message, since its binaryType is left at nodebuffer
+    this.#inbox.add(this.served.codec.decode(data as Buffer, isBinary));
+    if (!this.#working) void this.#work();
+  }
+
+  async #work(): Promise<void> {
+    this.#working = true;
+    for (let next = this.#inbox.take(); next !== undefined; next = this.#inbox.take())
+      await send(this.webSocket, await this.#answer(next));
+    this.#working = false;
+  }
+
+  async #answer(asked: Decoded): Promise<Frame> {
+    try {
+      if (!this.authorized && asked.operation?.beforeToken !== true)
+        throw new FantailError('UNAUTHORIZED', 'a token is wanted; send: auth TOKEN');
+      if ('error' in asked) throw asked.error;
+      const called = calledBy(asked.encoding, this.served, this.#admission, this.#watch);
+      return encodeAnswer(asked, await asked.operation.perform(called, asked.request));
+    } catch (thrown) {
+      if (thrown instanceof FantailError && thrown.code !== 'INTERNAL')
+        return encodeError(asked, thrown);
+      this.served.onError(thrown);
+      const message = `a fault of fantail's own, see its log: ${messageOf(thrown)}`;
+      return encodeError(asked, new FantailError('INTERNAL', message));
+    }
+  }
+}
+
+/** What an operation may call, for a request in that encoding. */
+function calledBy(
+  encoding: Encoding,
+  { replicator, codec, onError }: Served,
+  admission: Admission,
+  watch: Watch,
+): Called {
+  const event = () => {
+    try {
+      return encodeEvent(encoding, replicator.stats());
+    } catch (thrown) {
+      onError(thrown); // a fault of fantail's own, which does not end the watch
+      return null;
+    }
+  };
+  return {
+    replicator,
+    session: {
+      authorize: (token) => admission.show(token),
+      watch: (seconds) => watch.start(seconds, event),
+      unwatch: () => watch.stop(),
+      help: () => codec.helpLines(),
+    },
+  };
+}
+
+/**
+ * Resolves when the frame has left for the kernel, so that a session has one answer in memory.
+ */
+function send(webSocket: WebSocket, frame: Frame): Promise<void> {
+  return new Promise((resolve) => {
+    if (webSocket.readyState !== WebSocket.OPEN) return resolve();
+    const stalled = setTimeout(() => webSocket.terminate(), STALL_MS);
+    webSocket.send(frame, () => {
+      clearTimeout(stalled);
+      resolve();
+    });
+  });
+}
