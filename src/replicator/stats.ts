@@ -12,7 +12,7 @@ import type {
 import { addon } from '../memory/addon.js';
 import { type Arena, percentile } from '../memory/arena.js';
 import { membersOf, offsetOf } from '../memory/layout.js';
-import type { Subscriber, SubscriberTable } from '../subscribers/table.js';
+import type { Subscriber } from '../subscribers/subscribers.js';
 
 /** What is known outside the arena. */
 export interface StatsContext {
@@ -169,7 +169,11 @@ function receiversOf(arena: Arena, { layout }: StatsContext): ReceiverRow[] {
   });
 }
 
-export function statsOf(arena: Arena, table: SubscriberTable, context: StatsContext): Stats {
+export function statsOf(
+  arena: Arena,
+  subscribers: Iterable<Subscriber>,
+  context: StatsContext,
+): Stats {
   return {
     version: 1,
     uptime_ms: Date.now() - context.startedAt_ms,
@@ -183,7 +187,7 @@ export function statsOf(arena: Arena, table: SubscriberTable, context: StatsCont
     kernel: kernelOf(context),
     receivers: receiversOf(arena, context),
     workers: workersOf(arena, context),
-    subscribers: [...table.all()].map((subscriber) => accountOf(arena, subscriber)),
+    subscribers: [...subscribers].map((subscriber) => accountOf(arena, subscriber)),
     filters: context.filters,
   };
 }

@@ -37,7 +37,8 @@ const SLOT = wordOf('slot');
 const FIRST = wordOf('first');
 const COUNT = wordOf('count');
 
-interface Start {
+/** The JSON argument. */
+export interface WorkerStart {
   readonly descriptors: WorkerDescriptors;
   readonly cpu: number | null;
 }
@@ -156,7 +157,7 @@ function main(): void {
   process.title = 'fantail-tx';
   chooseCompiler();
   // from data-plane.ts of the same build
-  const { descriptors, cpu } = JSON.parse(process.argv[2] ?? '') as Start;
+  const { descriptors, cpu } = JSON.parse(process.argv[2] ?? '') as WorkerStart;
   startLoader(); // before this thread is pinned: the loader compiles wherever there is room
   const first = takeFirst();
   if (cpu !== null) addon.pinToCpu(cpu);
