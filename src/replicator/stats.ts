@@ -49,7 +49,7 @@ function numberOf(value: bigint | undefined): number {
 
 /** One subscriber's account, whole: no commit of its worker lies between any two of its words. */
 export function accountOf(arena: Arena, { ip, port, row, worker, epoch }: Subscriber): AccountRow {
-  const words = arena.consistent(arena.worker(worker, 'journal'), arena.counters(row));
+  const words = arena.consistent(arena.worker(worker, 'journal'), arena.counters(row, 'epoch'));
   const started = words[0] === epoch; // else its worker has not counted for it yet
   const value = (field: string, index = 0) =>
     started ? numberOf(words[word('counters', field) + index]) : 0;
