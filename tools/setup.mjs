@@ -42,6 +42,12 @@ const NEEDS = [
     why: 'reads routes and neighbours',
   },
   {
+    pieces: ['include:nlohmann/json.hpp'],
+    apt: 'nlohmann-json3-dev',
+    dnf: 'json-devel',
+    why: 'reads and writes the messages of fantail-rx',
+  },
+  {
     pieces: ['include:cap-ng.h'],
     apt: 'libcap-ng-dev',
     dnf: 'libcap-ng-devel',

@@ -2,11 +2,13 @@
 
 /** A module and its place in every worker. */
 export interface Placed {
+  /** Of FILTERS_MAX. */
   readonly slot: number;
-  /** Unique to each load. */
+  /** Unique to each load: another module in the slot counts from zero. */
   readonly module: number;
-  /** Its block of state, or null if it keeps none; `owner` names whose state that is. */
+  /** Its block of state, or null if it keeps none. */
   readonly block: number | null;
+  /** Whose state is in the block: another owner's starts from zeros. */
   readonly owner: number;
 }
 

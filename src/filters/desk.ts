@@ -1,8 +1,8 @@
 /**
  * Where filters are loaded, used, looked up, unloaded, and taken out of use. Turns what the control
  * channel asks, and what the supervisor's looks find (pulse.ts), into changes of the registry
- * (filters.ts), orders to the workers (data-plane.ts) and a new subscriber table (publisher.ts), in
- * that order: a table never names a slot that a worker has not filled.
+ * (registry.ts), orders to the workers (WorkerFilters) and a new subscriber table (publisher.ts),
+ * in that order: a table never names a slot that a worker has not filled.
  *
  *     load:      check → place → every worker has it → name, publish        one at a time
  *     condemn:   whoever used it goes back to what it had → publish
@@ -10,21 +10,35 @@
  */
 
 import { counted } from '../domain/counts.js';
+import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import { FantailError, messageOf } from '../domain/errors.js';
-import type { FilterModule, Rollback } from '../domain/filter.js';
+import type { FilterModule, Holder, Rollback } from '../domain/filter.js';
 import type { FilterInfo, FilterRow, FilterStats } from '../domain/statistics.js';
-import type { FilterCounter } from '../memory/arena.js';
+import type { Arena, FilterCounter } from '../memory/arena.js';
 import { limits } from '../memory/layout.js';
-import type { DataPlane } from '../processes/data-plane.js';
 import type { Publisher } from '../subscribers/publisher.js';
+import type { Subscribers } from '../subscribers/subscribers.js';
 import type { SubscriberTable } from '../subscribers/table.js';
 import { log } from '../terminal/log.js';
 import { checkFilter } from './check/process.js';
 import type { Filters } from './registry.js';
 
+/** What every worker has in its filter slots. */
+export interface WorkerFilters {
+  /** Resolves when every worker has the module in its slot. */
+  load(module: FilterModule): Promise<void>;
+  /** Resolves when no worker has anything in that slot. */
+  drop(slot: number): Promise<void>;
+  /** Workers that start from now on get that module in the slot; those that run keep theirs. */
+  substitute(slot: number, module: FilterModule): void;
+}
+
 export interface FilterDeskOptions {
   readonly filters: Filters;
-  readonly plane: DataPlane;
+  readonly workers: WorkerFilters;
+  /** Where the workers count. */
+  readonly arena: Arena;
+  readonly subscribers: Subscribers;
   readonly table: SubscriberTable;
   readonly publisher: Publisher;
 }
@@ -46,14 +60,14 @@ export class FilterDesk {
   }
 
   private async loadNow(name: string, bytes: Uint8Array): Promise<FilterInfo> {
-    const { filters, plane } = this.options;
+    const { filters, workers } = this.options;
     const facts = await checkFilter(bytes);
     const module = filters.place(name, bytes, facts);
     try {
-      await plane.loadFilter(module);
+      await workers.load(module);
     } catch (error) {
       // a worker that missed it gets none at its next start
-      await plane.dropFilter(module.slot).catch(() => {});
+      await workers.drop(module.slot).catch(() => {});
       filters.forget(module);
       throw error;
     }
@@ -62,23 +76,25 @@ export class FilterDesk {
     return this.info(name);
   }
 
-  async use(
-    name: string,
-    param: Uint8Array,
-    to: { ip: string; port: number } | null,
-  ): Promise<number> {
-    const { filters, table } = this.options;
+  async use(name: string, param: Uint8Array, to: Endpoint | null): Promise<number> {
+    const { filters, subscribers } = this.options;
     if (param.length > limits.PARAM_SIZE)
       throw new FantailError(
         'BAD_REQUEST',
         `param has ${param.length} bytes; a filter takes at most ${limits.PARAM_SIZE}`,
       );
-    const holder = to === null ? null : table.find(to.ip, to.port);
-    if (holder === undefined)
-      throw new FantailError('NOT_FOUND', `${to?.ip}:${to?.port} is not subscribed; add it first`);
-    filters.use(name, param, holder);
+    filters.use(name, param, to === null ? null : this.holderAt(to));
     await this.publish();
-    return holder === null ? table.size : 1;
+    return to === null ? subscribers.size : 1;
+  }
+
+  private holderAt(endpoint: Endpoint): Holder {
+    const holder = this.options.subscribers.find(endpoint);
+    if (holder !== undefined) return holder;
+    throw new FantailError(
+      'NOT_FOUND',
+      `${endpointText(endpoint)} is not subscribed; add it first`,
+    );
   }
 
   async unload(name: string): Promise<void> {
@@ -144,12 +160,12 @@ export class FilterDesk {
   }
 
   private count(module: FilterModule, counter: FilterCounter): number {
-    return this.options.plane.arena.filterCount(module, counter);
+    return this.options.arena.filterCount(module, counter);
   }
 
   /** Answers once every worker follows. */
   private publish(): Promise<void> {
-    this.options.table.touch();
+    this.options.subscribers.touch();
     return this.options.publisher.applied();
   }
 
@@ -157,7 +173,7 @@ export class FilterDesk {
 
   /** Takes a module out of use: everybody who has it goes back to what was there before. */
   condemn(module: FilterModule, reason: string): void {
-    const { filters, plane, publisher, table } = this.options;
+    const { filters, workers, publisher, subscribers } = this.options;
     if (!filters.isLive(module)) return; // it was, and is on its way out
     const users = filters.users(module);
     const older = filters.condemn(module, reason);
@@ -166,19 +182,19 @@ export class FilterDesk {
       `filter ${module.name} (sha256 ${module.hash.slice(0, 12)}) is rolled back: ${reason}; ` +
         `${counted(users, 'subscriber')} of it went back to ${whither}`,
     );
-    plane.substituteFilter(module.slot, filters.substitute(module));
-    table.touch();
+    workers.substitute(module.slot, filters.substitute(module));
+    subscribers.touch();
     publisher.pump();
   }
 
   /** Empties slots that nobody holds, once no worker follows a table that may name them. */
   async sweep(): Promise<void> {
-    const { filters, plane, table } = this.options;
+    const { filters, workers, table } = this.options;
     if (this.isSweeping || table.wanted > table.followed()) return;
     this.isSweeping = true;
     try {
       for (const module of filters.unheld()) {
-        await plane.dropFilter(module.slot);
+        await workers.drop(module.slot);
         filters.forget(module);
       }
     } catch (error) {

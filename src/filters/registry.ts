@@ -1,6 +1,6 @@
 /**
  * The filters that are loaded, which of them answers for whom, and what to go back to when one
- * misbehaves. Pure: the supervisor's filter desk (filter-desk.ts) tells the workers and publishes.
+ * misbehaves. Pure: the filter desk (desk.ts) tells the workers and publishes.
  *
  *     place() ─▶ in a slot of every worker ─▶ name() ─▶ ready ── condemn() ──▶ rolled back
  *                                                       │  ▲ a mended module under the same name

@@ -13,6 +13,7 @@
  */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import type { Placed } from '../domain/filter.js';
 
 /** An IPv4 address of an interface and the length of its subnet's prefix. */
 export interface Address {
@@ -233,17 +234,6 @@ export interface WorkerDescriptors {
   readonly kernelSockets: readonly number[];
 }
 
-/** Where a filter's memory stands in a worker. */
-export interface FilterPlace {
-  /** Of FILTERS_MAX. */
-  readonly slot: number;
-  /** The module's number: another one counts from zero. */
-  readonly module: number;
-  /** The block of state that it keeps, or null; another owner's starts from zeros. */
-  readonly block: number | null;
-  readonly owner: number;
-}
-
 /** The data path's half of the addon: one worker a process, attached until the process ends. */
 export interface DataPath {
   /**
@@ -255,7 +245,7 @@ export interface DataPath {
    * Lays the arena over the pages of a WebAssembly.Memory; its read-only pages trap an ordinary
    * store.
    */
-  overlayWindow(memory: ArrayBuffer, place: FilterPlace): void;
+  overlayWindow(memory: ArrayBuffer, place: Placed): void;
   /**
    * User nobody, no capabilities, no_new_privs. Everything that is read from files must be loaded
    * before.
@@ -279,7 +269,12 @@ export interface DataPath {
    * Copies one row (16 words) that a stage writes, none of its commits in between; false if it
    * never stood still.
    */
-  readConsistent(arena: ArrayBuffer, state: number, source: number, words: BigUint64Array): boolean;
+  readConsistent(
+    arena: ArrayBuffer,
+    journal: number,
+    source: number,
+    words: BigUint64Array,
+  ): boolean;
   /** The version of the arena's description that the addon was compiled with. */
   layoutVersion(): number;
 }

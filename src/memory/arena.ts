@@ -1,6 +1,6 @@
 /**
- * The supervisor's view of the arena: where things are (from its header), its own words, and reads
- * of everybody's.
+ * The supervisor's view of the arena: where things are (regions from its header, fields from
+ * layout.ts), its own words, and reads of everybody's.
  *
  * The supervisor writes `control` and the subscriber tables and nothing else.
  */
@@ -11,8 +11,8 @@ import { layoutVersion, limits, membersOf, offsetOf, structOf } from './layout.j
 
 const HEADER = 'arena_header';
 
-/** One row of words as read_consistent of the addon copies it. */
-const ROW_WORDS = 16;
+/** Words of a row as the addon's readConsistent copies it: those of an account. */
+const ROW_WORDS = structOf('counters').size / 8;
 /**
  * How often a row is read again while its stage is in the middle of a commit, and the pause
  * between.
@@ -59,9 +59,10 @@ export class Arena {
     return this.view.getUint32(offsetOf(HEADER, field), true);
   }
 
-  /** A region's start or size, from the header. */
-  private region(field: string): number {
-    return Number(this.view.getBigUint64(offsetOf(HEADER, field), true));
+  /** Offset of a field of the struct at that index of a region; regions bear their structs' names. */
+  private at(struct: string, index: number, field: string): number {
+    const start = Number(this.view.getBigUint64(offsetOf(HEADER, struct), true));
+    return start + index * structOf(struct).size + offsetOf(struct, field);
   }
 
   get workers(): number {
@@ -73,46 +74,35 @@ export class Arena {
   }
 
   control(field: string): number {
-    return this.region('control') + offsetOf('control', field);
+    return this.at('control', 0, field);
   }
 
   receiver(index: number, field: string): number {
-    return (
-      this.region('receiver') + index * structOf('receiver').size + offsetOf('receiver', field)
-    );
+    return this.at('receiver', index, field);
   }
 
   worker(index: number, field: string): number {
-    return this.region('worker') + index * structOf('worker').size + offsetOf('worker', field);
+    return this.at('worker', index, field);
   }
 
-  /** The buffer that a generation of the subscriber table is in. */
+  /** In the one of two buffers that a generation of the subscriber table is in. */
   table(generation: bigint, field: string): number {
-    return (
-      this.region('table') +
-      Number(generation & 1n) * structOf('table').size +
-      offsetOf('table', field)
-    );
-  }
-
-  filterSlot(worker: number, slot: number): number {
-    const index = worker * limits.FILTERS_MAX + slot;
-    return this.region('filter_slot') + index * structOf('filter_slot').size;
+    return this.at('table', Number(generation & 1n), field);
   }
 
   /** Of a module, over all workers; a slot that still holds another one counts nothing for it. */
   filterCount({ slot, module }: { slot: number; module: number }, counter: FilterCounter): number {
     let sum = 0;
     for (let worker = 0; worker < this.workers; worker++) {
-      const start = this.filterSlot(worker, slot);
-      const number = Number(this.u64(start + offsetOf('filter_slot', 'module')));
-      if (number === module) sum += Number(this.u64(start + offsetOf('filter_slot', counter)));
+      const read = (field: string) =>
+        Number(this.u64(this.at('filter_slot', worker * limits.FILTERS_MAX + slot, field)));
+      if (read('module') === module) sum += read(counter);
     }
     return sum;
   }
 
-  counters(row: number): number {
-    return this.region('counters') + row * structOf('counters').size;
+  counters(row: number, field: string): number {
+    return this.at('counters', row, field);
   }
 
   u32(offset: number): number {

@@ -3,7 +3,7 @@
  * every filter does.
  *
  *     faults of a module past a limit       → condemned
- *     a worker stuck in a filter, or stopped → its filter condemned, itself killed (and replaced: data-plane.ts)
+ *     a worker stuck in a filter, or stopped → its filter condemned, itself killed (and replaced: child.ts)
  *     slots that nobody holds any more      → emptied
  *
  * Each look takes some 0.3 ms from a core that may have packets to wait for, so there are two in a
@@ -110,7 +110,7 @@ export class Pulse {
     const { plane, filters, desk } = this.options;
     const word = (field: string) => this.arena.u32(this.arena.worker(worker, field));
     const pid = word('pid');
-    if (pid === 0 || pid !== plane.processes[worker]?.pid) return; // it starts, or ends
+    if (pid === 0 || pid !== plane.workers[worker]?.pid) return; // it starts, or ends
     if (word('asleep') === 1 && this.isWary && this.looks % ASLEEP_EVERY !== 0) return;
     const long = (field: string) => this.arena.u64(this.arena.worker(worker, field));
     const sign = long('heartbeat_ns') + (long('bursts') << 64n);
@@ -123,6 +123,6 @@ export class Pulse {
         desk.condemn(module, 'it did not return');
     }
     log.error(`tx worker ${worker} (pid ${pid}) is ${judgement.kind}; it is killed and replaced`);
-    plane.kill(worker);
+    plane.workers[worker]?.kill();
   }
 }

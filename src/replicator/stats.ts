@@ -12,7 +12,7 @@ import type {
 import { addon } from '../memory/addon.js';
 import { type Arena, percentile } from '../memory/arena.js';
 import { membersOf, offsetOf } from '../memory/layout.js';
-import type { Subscriber, SubscriberTable } from '../subscribers/table.js';
+import type { Subscriber } from '../subscribers/subscribers.js';
 
 /** What is known outside the arena. */
 export interface StatsContext {
@@ -49,7 +49,7 @@ function numberOf(value: bigint | undefined): number {
 
 /** One subscriber's account, whole: no commit of its worker lies between any two of its words. */
 export function accountOf(arena: Arena, { ip, port, row, worker, epoch }: Subscriber): AccountRow {
-  const words = arena.consistent(arena.worker(worker, 'journal'), arena.counters(row));
+  const words = arena.consistent(arena.worker(worker, 'journal'), arena.counters(row, 'epoch'));
   const started = words[0] === epoch; // else its worker has not counted for it yet
   const value = (field: string, index = 0) =>
     started ? numberOf(words[word('counters', field) + index]) : 0;
@@ -169,7 +169,11 @@ function receiversOf(arena: Arena, { layout }: StatsContext): ReceiverRow[] {
   });
 }
 
-export function statsOf(arena: Arena, table: SubscriberTable, context: StatsContext): Stats {
+export function statsOf(
+  arena: Arena,
+  subscribers: Iterable<Subscriber>,
+  context: StatsContext,
+): Stats {
   return {
     version: 1,
     uptime_ms: Date.now() - context.startedAt_ms,
@@ -183,7 +187,7 @@ export function statsOf(arena: Arena, table: SubscriberTable, context: StatsCont
     kernel: kernelOf(context),
     receivers: receiversOf(arena, context),
     workers: workersOf(arena, context),
-    subscribers: [...table.all()].map((subscriber) => accountOf(arena, subscriber)),
+    subscribers: [...subscribers].map((subscriber) => accountOf(arena, subscriber)),
     filters: context.filters,
   };
 }

@@ -4,7 +4,7 @@
  * table used.
  */
 import { FantailError } from '../domain/errors.js';
-import type { Slot } from '../routes/reach.js';
+import type { KernelSocket, KernelSockets } from '../routes/kernel-sockets.js';
 import type { SubscriberTable } from './table.js';
 
 /** `add` and `remove` are answered once every worker follows the table, or BUSY after this time. */
@@ -22,16 +22,14 @@ export interface PublisherOptions {
   readonly table: SubscriberTable;
   /** Wakes workers that sleep. */
   readonly wake: () => void;
-  /** Kernel sockets that their subscribers have given up. */
-  readonly retiring: () => readonly Slot[];
-  /** Such a socket is nobody's any more. */
-  readonly release: (slot: Slot) => void;
+  /** Those that subscribers gave up are released here. */
+  readonly sockets: Pick<KernelSockets, 'leaving' | 'release'>;
 }
 
 export class Publisher {
   private waiters: Waiter[] = [];
   /** Sockets given up by a subscriber, free once every worker follows that generation. */
-  private releases: { readonly slot: Slot; readonly generation: bigint }[] = [];
+  private releases: { readonly socket: KernelSocket; readonly generation: bigint }[] = [];
   private timer: NodeJS.Timeout | null = null;
 
   constructor(private readonly options: PublisherOptions) {}
@@ -73,23 +71,21 @@ export class Publisher {
   }
 
   private publish(): void {
-    const { table, wake, retiring } = this.options;
+    const { table, wake, sockets } = this.options;
     // before: what is given up from now on may be in the table that is written now
-    const given = retiring();
+    const leaving = sockets.leaving();
     if (!table.publish()) return;
     wake();
-    const isKnown = (slot: Slot) =>
-      this.releases.some(
-        (each) => each.slot.worker === slot.worker && each.slot.slot === slot.slot,
-      );
+    const known = new Set(this.releases.map(({ socket }) => socket));
     const generation = table.wanted;
-    for (const slot of given) if (!isKnown(slot)) this.releases.push({ slot, generation });
+    for (const socket of leaving)
+      if (!known.has(socket)) this.releases.push({ socket, generation });
   }
 
   private freeSockets(followed: bigint): void {
-    this.releases = this.releases.filter(({ slot, generation }) => {
+    this.releases = this.releases.filter(({ socket, generation }) => {
       if (generation > followed) return true;
-      this.options.release(slot);
+      this.options.sockets.release(socket);
       return false;
     });
   }

@@ -1,135 +1,52 @@
 /**
- * The subscriber table: who is subscribed, in which row, served by which worker; published to the
- * arena by generation.
+ * The subscriber table as the workers and receivers read it: published to the arena by generation.
  *
  * Two buffers take turns. One is rewritten only when every worker and receiver has said that it
- * follows the other, so nobody ever reads a buffer that changes. A row is used again only when its
- * last copy has ended.
+ * follows the other, so nobody ever reads a buffer that changes.
  */
-
-import { FantailError } from '../domain/errors.js';
-import type { Holder } from '../domain/filter.js';
+import type { Endpoint } from '../domain/endpoint.js';
 import type { Arena } from '../memory/arena.js';
 import { limits, membersOf, offsetOf } from '../memory/layout.js';
-
-/** How a subscriber is reached at this moment, as the workers are to see it. */
-export interface Route {
-  readonly state: 'live' | 'kernel' | 'unresolved' | 'no_route' | 'paused';
-  readonly mac: Uint8Array | null;
-  readonly kernelSocket: number | null;
-}
-
-export interface Subscriber extends Holder {
-  readonly ip: string;
-  readonly port: number;
-  readonly row: number;
-  readonly worker: number;
-  readonly epoch: bigint;
-  route: Route;
-}
+import type { Subscriber, Subscribers } from './subscribers.js';
 
 /** What every record has in common: the interface's own side of each frame. */
-export interface Source {
-  readonly ip: string;
-  readonly port: number;
+export interface Source extends Endpoint {
   readonly mac: Uint8Array;
 }
 
 const STATES = membersOf('subscriber_state');
 const at = (field: string) => offsetOf('subscriber', field);
 
-export function keyOf(ip: string, port: number): string {
-  return `${ip}:${port}`;
-}
-
-export function addressBytes(ip: string): Uint8Array {
+function addressBytes(ip: string): Uint8Array {
   return Uint8Array.from(ip.split('.').map(Number));
 }
 
 export class SubscriberTable {
-  private readonly live = new Map<string, Subscriber>();
-  /** Rows of removed subscribers, until their last copy has ended. */
-  private retired: {
-    readonly row: number;
-    readonly worker: number;
-    readonly generation: bigint;
-  }[] = [];
-  private readonly freeRows = Array.from(
-    { length: limits.SUBSCRIBERS_MAX },
-    (_, i) => limits.SUBSCRIBERS_MAX - 1 - i,
-  );
-  private epochs = 0n;
+  /** Rows of removed subscribers, until nobody serves them and their last copy has ended. */
+  private retired: { readonly row: number; readonly generation: bigint }[] = [];
   private generation = 0n;
-  private dirty = false;
+  /** The version of `subscribers` that the newest generation holds. */
+  private written = 0;
 
   constructor(
     private readonly arena: Arena,
-    public source: Source,
+    private readonly subscribers: Subscribers,
+    private source: Source,
   ) {}
 
-  all(): Iterable<Subscriber> {
-    return this.live.values();
-  }
-
-  get size(): number {
-    return this.live.size;
-  }
-
-  find(ip: string, port: number): Subscriber | undefined {
-    return this.at(keyOf(ip, port));
-  }
-
-  /** By keyOf(ip, port). */
-  at(key: string): Subscriber | undefined {
-    return this.live.get(key);
-  }
-
-  /** Takes a row and the worker with the fewest subscribers. Throws TABLE_FULL. */
-  add({ ip, port, worker, route, filter }: Omit<Subscriber, 'row' | 'epoch'>): Subscriber {
-    const row = this.freeRows.pop();
-    if (row === undefined)
-      throw new FantailError(
-        'TABLE_FULL',
-        `${limits.SUBSCRIBERS_MAX} subscribers are served; remove one first`,
-      );
-    const subscriber = { ip, port, row, worker, epoch: ++this.epochs, route, filter };
-    this.live.set(keyOf(ip, port), subscriber);
-    this.dirty = true;
-    return subscriber;
-  }
-
-  leastLoadedWorker(): number {
-    const loads = new Array<number>(this.arena.workers).fill(0);
-    for (const { worker } of this.live.values()) loads[worker] = (loads[worker] ?? 0) + 1;
-    return loads.indexOf(Math.min(...loads));
-  }
-
-  remove(ip: string, port: number): boolean {
-    const subscriber = this.find(ip, port);
-    if (subscriber === undefined) return false;
-    this.live.delete(keyOf(ip, port));
-    this.retired.push({
-      row: subscriber.row,
-      worker: subscriber.worker,
-      generation: this.generation + 1n,
-    });
-    this.dirty = true;
-    return true;
-  }
-
-  reroute(subscriber: Subscriber, route: Route): void {
-    subscriber.route = route;
-    this.dirty = true;
-  }
-
-  /** Everything is to be written again, for example since the interface's address changed. */
-  touch(): void {
-    this.dirty = true;
+  /** Frames leave from there now: everything is to be written again. */
+  moveTo(source: Source): void {
+    this.source = source;
+    this.subscribers.touch();
   }
 
   /** The generation that holds every change made so far, once it is published. */
   get wanted(): bigint {
-    return this.dirty ? this.generation + 1n : this.generation;
+    return this.isWritten ? this.generation : this.generation + 1n;
+  }
+
+  private get isWritten(): boolean {
+    return this.written === this.subscribers.version;
   }
 
   /** The oldest generation that any worker or receiver still follows. */
@@ -148,12 +65,13 @@ export class SubscriberTable {
   /** Publishes what changed, if everybody follows the last table. True if it did. */
   publish(): boolean {
     const followed = this.followed();
-    this.reclaim(followed);
-    if (!this.dirty || followed !== this.generation) return false;
     const next = this.generation + 1n;
+    this.reclaim(followed);
+    for (const row of this.subscribers.takeRetired()) this.retired.push({ row, generation: next });
+    if (this.isWritten || followed !== this.generation) return false;
     this.write(next);
     this.generation = next;
-    this.dirty = false;
+    this.written = this.subscribers.version;
     this.arena.publish(this.arena.control('generation'), next);
     return true;
   }
@@ -164,9 +82,9 @@ export class SubscriberTable {
    */
   private reclaim(followed: bigint): void {
     this.retired = this.retired.filter(({ row, generation }) => {
-      const inFlight = this.arena.u64(this.arena.counters(row) + offsetOf('counters', 'in_flight'));
+      const inFlight = this.arena.u64(this.arena.counters(row, 'in_flight'));
       if (generation > followed || inFlight !== 0n) return true;
-      this.freeRows.push(row);
+      this.subscribers.freeRow(row);
       return false;
     });
   }
@@ -175,7 +93,7 @@ export class SubscriberTable {
     const { view } = this.arena;
     const counts = new Array<number>(this.arena.workers).fill(0);
     const list = this.arena.table(generation, 'list');
-    for (const subscriber of this.live.values()) {
+    for (const subscriber of this.subscribers.all()) {
       const { worker, row } = subscriber;
       const index = counts[worker] ?? 0;
       view.setUint16(list + 2 * (worker * limits.SUBSCRIBERS_MAX + index), row, true);

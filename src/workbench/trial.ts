@@ -4,9 +4,10 @@
  * traps and unlawful answers are results too.
  */
 import { Failure, FantailError, messageOf } from '../domain/errors.js';
+import { limited } from '../filters/check/limited.js';
 import { samplePacket } from '../filters/check/samples.js';
 import { PACKET_SIZE_MAX, Window } from '../filters/check/window.js';
-import { type Filter, instantiate, isStateful, limited } from '../filters/module.js';
+import { type Filter, instantiate, isStateful } from '../filters/module.js';
 import { limits, membersOf } from '../memory/layout.js';
 import { type Layer, layersOf } from './frame.js';
 import { type Captured, readPcap } from './pcap.js';

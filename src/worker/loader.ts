@@ -8,12 +8,16 @@ import { Socket } from 'node:net';
 import { type MessagePort, workerData } from 'node:worker_threads';
 import { messageOf } from '../domain/errors.js';
 import { addon } from '../memory/addon.js';
-import { type Order, OrderReader } from './orders.js';
+import { type FilterOrder, OrderReader } from './orders.js';
+
+/** An order that is ready to be carried out: what it loads is compiled. */
+export interface ReadyOrder {
+  readonly order: FilterOrder;
+  readonly module: WebAssembly.Module | null;
+}
 
 /** What the loop takes from the port. */
-export type Loaded =
-  | { readonly order: Order; readonly module: WebAssembly.Module | null }
-  | { readonly failure: string };
+export type Loaded = ReadyOrder | { readonly failure: string };
 
 /**
  * A socket of the supervisor's. Read by the event loop: a blocking read would keep the process from

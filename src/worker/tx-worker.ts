@@ -5,9 +5,10 @@
  *
  *     wait()   native: the next burst        burst()   a filter answers its jobs        finish()   native: send
  *
- * Started by data-plane.ts with its descriptors as one JSON argument; filters come through stdin
- * (filter-orders.ts), are compiled by a thread (filter-loader.ts), and are taken over between two
- * bursts.
+ * Started by processes/programs.ts with its descriptors as one JSON argument; filters come through
+ * stdin (orders.ts), are compiled by a thread (loader.ts), and are taken over between two bursts.
+ *
+ * A burst is packets for subscribers; a filter call is the part of a burst that one filter answers.
  */
 import { setFlagsFromString } from 'node:v8';
 import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_threads';
@@ -17,8 +18,7 @@ import { type Burst, COMPILER_FLAGS, instantiate } from '../filters/module.js';
 import { addon, type WorkerDescriptors } from '../memory/addon.js';
 import { Arena } from '../memory/arena.js';
 import { limits, offsetOf, structOf } from '../memory/layout.js';
-import type { Loaded } from './loader.js';
-import type { Order } from './orders.js';
+import type { Loaded, ReadyOrder } from './loader.js';
 
 const WASM_PAGE_SIZE = 0x10000;
 const WORD_SIZE = 4;
@@ -27,17 +27,20 @@ const WARM_UP_BURSTS = 20_000;
 /** How long the first look at an empty port takes while the loader starts. */
 const PORT_WAIT_MS = 1;
 const JOBS = limits.WINDOW_JOBS;
-/** Places in `calls`, which wait() writes: struct filter_calls. */
+/** Places in struct filter_calls, which wait() writes. */
 const wordOf = (field: string) => offsetOf('filter_calls', field) / WORD_SIZE;
 const TIMED = wordOf('timed');
 const ORDERS = wordOf('orders');
 const CALLS = wordOf('calls');
+/** In place of a number of calls: told to halt. */
 const ENDED = 2 ** 32 - 1;
+/** By call: its filter slot, and its jobs. */
 const SLOT = wordOf('slot');
 const FIRST = wordOf('first');
 const COUNT = wordOf('count');
 
-interface Start {
+/** The JSON argument. */
+export interface WorkerStart {
   readonly descriptors: WorkerDescriptors;
   readonly cpu: number | null;
 }
@@ -51,11 +54,13 @@ function chooseCompiler(): void {
 
 /** Nobody answers: the jobs of an empty slot drop as filter_trap. */
 const unanswered: Burst = () => {};
+/** By filter slot. */
 const bursts: Burst[] = new Array(limits.FILTERS_MAX).fill(unanswered);
+/** The filter calls of the burst that wait() returned last. */
 const calls = new Uint32Array(structOf('filter_calls').size / WORD_SIZE);
 const { port1: port, port2 } = new MessageChannel();
 let memorySize = 0;
-/** The arena's word that says which slot is being called: the supervisor's watchdog looks at it. */
+/** 1 + the filter slot that is being called, or 0; in the arena, for the supervisor's watchdog. */
 let calling = new Int32Array(1);
 
 function startLoader(): void {
@@ -67,8 +72,8 @@ function startLoader(): void {
 }
 
 /** The next thing that the loader has done, or null. */
-function take(): { order: Order; module: WebAssembly.Module | null } | null {
-  // from filter-loader.ts
+function take(): ReadyOrder | null {
+  // from loader.ts
   const received = receiveMessageOnPort(port)?.message as Loaded | undefined;
   if (received === undefined) return null;
   if ('failure' in received) throw new Error(`a filter cannot be loaded: ${received.failure}`);
@@ -76,7 +81,7 @@ function take(): { order: Order; module: WebAssembly.Module | null } | null {
 }
 
 /** Waits for everything that is loaded before the start. */
-function takeFirst(): { order: Order; module: WebAssembly.Module | null }[] {
+function takeFirst(): ReadyOrder[] {
   const sleeper = new Int32Array(new SharedArrayBuffer(WORD_SIZE));
   const first = [];
   for (;;) {
@@ -93,7 +98,7 @@ function warmUp(module: WebAssembly.Module): void {
   for (let i = 0; i < WARM_UP_BURSTS; i++) burst(JOBS, 0, 1);
 }
 
-function carryOut({ order, module }: { order: Order; module: WebAssembly.Module | null }): void {
+function carryOut({ order, module }: ReadyOrder): void {
   if (order.kind === 'load' && module !== null) {
     const pages = Math.ceil(memorySize / WASM_PAGE_SIZE);
     const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
@@ -105,26 +110,27 @@ function carryOut({ order, module }: { order: Order; module: WebAssembly.Module 
   addon.ordersDone(order.number);
 }
 
-/** The calls of the burst that wait() returned last, and the one that is next. */
-let count = 0;
-let call = 0;
+/** How many calls those are, and the one that is next. */
+let callCount = 0;
+let callIndex = 0;
 
 function run(): void {
   const { wait, finish, called } = addon;
   for (;;) {
-    for (; call < count; call++) {
-      const slot = calls[SLOT + call] as number; // here and below: inside struct filter_calls
+    for (; callIndex < callCount; callIndex++) {
+      const slot = calls[SLOT + callIndex] as number; // here and below: inside struct filter_calls
+      const first = calls[FIRST + callIndex] as number;
       calling[0] = slot + 1;
-      (bursts[slot] as Burst)(JOBS, calls[FIRST + call] as number, calls[COUNT + call] as number);
-      if (calls[TIMED] !== 0) called(call);
+      (bursts[slot] as Burst)(JOBS, first, calls[COUNT + callIndex] as number);
+      if (calls[TIMED] !== 0) called(callIndex);
     }
     calling[0] = 0;
     finish();
     if (calls[ORDERS] !== 0) for (let next = take(); next !== null; next = take()) carryOut(next);
     wait();
-    count = calls[CALLS] as number;
-    call = 0;
-    if (count === ENDED) return;
+    callCount = calls[CALLS] as number;
+    callIndex = 0;
+    if (callCount === ENDED) return;
   }
 }
 
@@ -140,9 +146,9 @@ function isTrap(error: unknown): boolean {
  * filter_trap.
  */
 function answerRest(): void {
-  const end = (calls[FIRST + call] as number) + (calls[COUNT + call] as number);
-  const burst = bursts[calls[SLOT + call] as number] as Burst;
-  for (let first = addon.trapped(call); first < end; first = addon.trapped(call)) {
+  const end = (calls[FIRST + callIndex] as number) + (calls[COUNT + callIndex] as number);
+  const burst = bursts[calls[SLOT + callIndex] as number] as Burst;
+  for (let first = addon.trapped(callIndex); first < end; first = addon.trapped(callIndex)) {
     try {
       burst(JOBS, first, end - first);
       return;
@@ -155,8 +161,8 @@ function answerRest(): void {
 function main(): void {
   process.title = 'fantail-tx';
   chooseCompiler();
-  // from data-plane.ts of the same build
-  const { descriptors, cpu } = JSON.parse(process.argv[2] ?? '') as Start;
+  // from processes/programs.ts of the same build
+  const { descriptors, cpu } = JSON.parse(process.argv[2] ?? '') as WorkerStart;
   startLoader(); // before this thread is pinned: the loader compiles wherever there is room
   const first = takeFirst();
   if (cpu !== null) addon.pinToCpu(cpu);
@@ -174,7 +180,7 @@ function main(): void {
     } catch (error) {
       if (!isTrap(error)) throw error;
       answerRest();
-      call++;
+      callIndex++;
     }
   }
 }

@@ -9,8 +9,9 @@ import binaryen from 'binaryen';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FantailError } from '../../src/domain/errors.js';
+import { checkModule } from '../../src/filters/check/checker.js';
 import { LOCALS_MAX, TABLE_ENTRIES_MAX, TABLES_MAX } from '../../src/filters/check/rules.js';
-import { checkModule, loadFilter } from '../../src/filters/module.js';
+import { loadFilter } from '../../src/filters/module.js';
 import { limits } from '../../src/memory/layout.js';
 
 const test = suite('checker');

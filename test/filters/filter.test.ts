@@ -11,7 +11,8 @@ import { fileURLToPath } from 'node:url';
 import asc from 'assemblyscript/asc';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { checkModule, loadFilter } from '../../src/filters/module.js';
+import { checkModule } from '../../src/filters/check/checker.js';
+import { loadFilter } from '../../src/filters/module.js';
 import { limits, membersOf, offsetOf } from '../../src/memory/layout.js';
 import { foldedSum, plainSum, rewrittenHeader, type Subscriber } from '../rig/rewrite-oracle.js';
 

@@ -11,8 +11,8 @@
 import { setFlagsFromString } from 'node:v8';
 import { createContext, Script } from 'node:vm';
 import { FantailError, messageOf } from '../../src/domain/errors.js';
-import { STATE_EXPORT } from '../../src/filters/check/rules.js';
-import { type Burst, COMPILER_FLAGS, checkModule, loadFilter } from '../../src/filters/module.js';
+import { checkModule } from '../../src/filters/check/checker.js';
+import { type Burst, COMPILER_FLAGS, loadFilter, STATE_EXPORT } from '../../src/filters/module.js';
 import { limits, offsetOf } from '../../src/memory/layout.js';
 import { attachGuarded, type Guarded } from './guard.js';
 import { TRIGGER_LENGTH } from './window.js';

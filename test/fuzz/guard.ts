@@ -6,13 +6,13 @@
  * and is ended. A child attaches to it as its worker 0 and lays it over a filter's memory, as
  * tx-worker.ts does. Neither ever moves a packet.
  */
-import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
-import { join } from 'node:path';
 import { addon } from '../../src/memory/addon.js';
 import { Arena } from '../../src/memory/arena.js';
 import { limits, offsetOf, structOf } from '../../src/memory/layout.js';
-import { atEnd, eventually, ROOT } from '../rig/program.js';
+import { spawnRx } from '../../src/processes/programs.js';
+import { untilOpened } from '../../src/processes/rx-protocol.js';
+import { atEnd } from '../rig/program.js';
 
 const PAGE_SIZE = 0x10000;
 const WORD_SIZE = 4;
@@ -40,38 +40,38 @@ export interface OpenedArena {
 export async function openArena(): Promise<OpenedArena> {
   const [ours, theirs] = addon.socketPair();
   const wake = addon.eventFd();
-  const order = {
-    supervisor: 3,
-    wake: 4,
-    wakes: 4,
+  const open = {
     interface: 'lo',
-    modes: 'socket',
-    queues: 0,
+    netns: null,
+    modes: ['socket'],
+    queues: [0],
     layout: 'split',
     workers: 1,
-    listen: '127.0.0.1:0',
+    listen: { ip: '127.0.0.1', port: 0 },
     mtu: 1500,
     order: 'rotate',
-  };
-  const flags = Object.entries(order).map(([name, value]) => `--${name}=${value}`);
-  const program = join(ROOT, 'native', 'build', 'fantail-rx');
-  const receiver = spawn(program, flags, { stdio: ['ignore', 'inherit', 'inherit', theirs, wake] });
+    busyPoll: false,
+    yields: false,
+    checksumFull: false,
+    join: null,
+  } as const;
+  const receiver = spawnRx({
+    supervisor: theirs,
+    wake,
+    workerWakes: [wake],
+    cpu: null,
+    open,
+    adopt: null,
+  });
   const end = atEnd(() => receiver.kill('SIGKILL'));
   const ended = new Promise((resolve) => receiver.once('exit', resolve));
   closeSync(theirs);
-  let fds: readonly number[] = [];
-  await eventually('fantail-rx opens an arena', () => {
-    const message = addon.receiveMessage(ours);
-    if (message === 'closed' || message?.text.includes('"failed"')) {
-      throw new Error(`fantail-rx opens no arena: ${JSON.stringify(message)}`);
-    }
-    fds = message?.fds ?? [];
-    return fds.length > 0;
-  });
+  const { arena, rx, tx } = await untilOpened(ours, open);
   end();
   await ended;
   closeSync(ours);
-  const [arena = -1, receiving = -1, transmitting = -1] = fds;
+  const [receiving = -1] = rx;
+  const [transmitting = -1] = tx;
   closeSync(receiving);
   return describe(new Arena(arena), [arena, transmitting, wake]);
 }

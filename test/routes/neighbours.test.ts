@@ -6,7 +6,8 @@ import { closeSync, writeSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { addon } from '../../src/memory/addon.js';
-import { type InterfaceEvent, Neighbours } from '../../src/routes/neighbours.js';
+import { type InterfaceEvent, InterfaceWatch } from '../../src/routes/interface-watch.js';
+import { NextHops } from '../../src/routes/next-hops.js';
 import { FEED_IP, HOSTS, Link, NEIGHBOURS, NOBODY_IP, REPLICATOR_IP } from '../rig/link.js';
 import { eventually, lackForNetwork, run, sleep } from '../rig/program.js';
 
@@ -18,7 +19,8 @@ const FAR_IP = '10.88.0.1';
 
 interface World {
   readonly link: Link;
-  readonly neighbours: Neighbours;
+  readonly watch: InterfaceWatch;
+  readonly nextHops: NextHops;
   readonly changes: string[];
   readonly events: InterfaceEvent[];
   readonly problems: string[];
@@ -54,46 +56,48 @@ function withWorld(
       return;
     }
     const link = new Link({ queues: 1 });
-    let neighbours: Neighbours | null = null;
+    const closers = [() => link.close()];
     try {
       options.prepare?.(link);
       const changes: string[] = [];
       const events: InterfaceEvent[] = [];
       const problems: string[] = [];
-      const mirror = new Neighbours({
-        netns: link.replicator,
-        interfaceName: 'rep0',
+      const netns = link.replicator;
+      const onEvent = (event: InterfaceEvent) => events.push(event);
+      const watch = new InterfaceWatch({ netns, interfaceName: 'rep0', onEvent });
+      closers.push(() => watch.close());
+      const nextHops = new NextHops({
+        netns,
+        watch,
         source: options.source ?? null,
         onChange: (ip) => changes.push(ip),
-        onInterface: (event) => events.push(event),
         onProblem: (sentence) => problems.push(sentence),
       });
-      neighbours = mirror;
+      closers.push(() => nextHops.close());
       const at = (ip: string) => {
-        const { state, mac, via } = mirror.nextHop(ip);
+        const { state, mac, via } = nextHops.nextHop(ip);
         return `${state} ${macText(mac)} ${via}`;
       };
-      await work({ link, neighbours: mirror, changes, events, problems, at });
+      await work({ link, watch, nextHops, changes, events, problems, at });
       assert.equal(problems, []);
+      for (const each of [nextHops, nextHops, watch, watch]) each.close(); // twice is fine
     } finally {
-      neighbours?.close();
-      neighbours?.close();
-      link.close();
+      for (const close of closers.reverse()) close();
     }
   });
 }
 
 test('a missing interface or namespace is refused, and nothing stays open', () => {
-  const options = { source: null, onChange: () => {}, onInterface: () => {}, onProblem: () => {} };
+  const onEvent = () => {};
   // Node itself may close one of its own meanwhile, but what is new would be ours.
   const open = () => run('ls', [`/proc/${process.pid}/fd`]).split('\n');
   const before = open();
   assert.throws(
-    () => new Neighbours({ ...options, netns: null, interfaceName: 'ftd-none' }),
+    () => new InterfaceWatch({ netns: null, interfaceName: 'ftd-none', onEvent }),
     /no interface 'ftd-none'/,
   );
   assert.throws(
-    () => new Neighbours({ ...options, netns: 'ftd-none', interfaceName: 'lo' }),
+    () => new InterfaceWatch({ netns: 'ftd-none', interfaceName: 'lo', onEvent }),
     /no network namespace/,
   );
   assert.equal(
@@ -103,52 +107,51 @@ test('a missing interface or namespace is refused, and nothing stays open', () =
 });
 
 test('on the loopback everything that is routed there is reachable, without a MAC to speak of', () => {
-  const neighbours = new Neighbours({
-    netns: null,
-    interfaceName: 'lo',
+  const netns = null;
+  const watch = new InterfaceWatch({ netns, interfaceName: 'lo', onEvent: () => {} });
+  const nextHops = new NextHops({
+    netns,
+    watch,
     source: null,
     onChange: () => {},
-    onInterface: () => {},
     onProblem: () => {},
   });
-  assert.equal(neighbours.nextHop('127.0.0.2'), {
+  assert.equal(nextHops.nextHop('127.0.0.2'), {
     state: 'reachable',
     mac: new Uint8Array(6),
     via: '127.0.0.2',
   });
-  neighbours.close();
+  nextHops.close();
+  watch.close();
 });
 
 withWorld('a host on the link is unresolved until it has been asked for', async (world) => {
-  const { neighbours, changes, link, at } = world;
-  neighbours.watch(HOST);
+  const { nextHops, changes, link, at } = world;
+  nextHops.watch(HOST);
   assert.is(at(HOST), `unresolved - ${HOST}`);
-  neighbours.probe(HOST);
+  nextHops.probe(HOST);
   await eventually('it answers', () => at(HOST) === `reachable ${link.netMac} ${HOST}`);
   assert.equal(changes, [HOST]);
 });
 
-withWorld(
-  'entries that were there before are known at once',
-  async ({ neighbours, changes, at }) => {
-    for (const { ip, mac } of NEIGHBOURS) {
-      neighbours.watch(ip);
-      assert.is(at(ip), `reachable ${mac} ${ip}`);
-    }
-    assert.equal(changes, []);
-  },
-);
+withWorld('entries that were there before are known at once', async ({ nextHops, changes, at }) => {
+  for (const { ip, mac } of NEIGHBOURS) {
+    nextHops.watch(ip);
+    assert.is(at(ip), `reachable ${mac} ${ip}`);
+  }
+  assert.equal(changes, []);
+});
 
-withWorld('a probe leaves a permanent entry permanent', async ({ neighbours, link }) => {
+withWorld('a probe leaves a permanent entry permanent', async ({ nextHops, link }) => {
   const { ip, mac } = neighbour(0);
-  neighbours.watch(ip);
-  neighbours.probe(ip);
+  nextHops.watch(ip);
+  nextHops.probe(ip);
   assert.match(link.ip('replicator', 'neigh', 'show', ip), new RegExp(`${mac} PERMANENT`));
 });
 
 withWorld('a MAC that changes is told, and only to those who watch', async (world) => {
-  const { neighbours, changes, link, at } = world;
-  neighbours.watch(HOST);
+  const { nextHops, changes, link, at } = world;
+  nextHops.watch(HOST);
   const set = (mac: string, state: string) =>
     link.ip('replicator', 'neigh', 'replace', HOST, 'lladdr', mac, 'dev', 'rep0', 'nud', state);
   for (const [mac, state] of [
@@ -160,16 +163,16 @@ withWorld('a MAC that changes is told, and only to those who watch', async (worl
     await eventually(`${state} is usable`, () => at(HOST) === `reachable ${mac} ${HOST}`);
   }
   assert.equal(changes, [HOST, HOST, HOST]);
-  neighbours.unwatch(HOST);
+  nextHops.unwatch(HOST);
   set('02:00:00:00:00:04', 'permanent');
   await eventually('the table follows', () => at(HOST).includes('00:04'));
   assert.is(changes.length, 3);
 });
 
-withWorld('watching is counted', async ({ neighbours, changes, link }) => {
-  neighbours.watch(HOST);
-  neighbours.watch(HOST);
-  neighbours.unwatch(HOST);
+withWorld('watching is counted', async ({ nextHops, changes, link }) => {
+  nextHops.watch(HOST);
+  nextHops.watch(HOST);
+  nextHops.unwatch(HOST);
   link.ip(
     'replicator',
     'neigh',
@@ -183,13 +186,13 @@ withWorld('watching is counted', async ({ neighbours, changes, link }) => {
     'permanent',
   );
   await eventually('a change', () => changes.length === 1);
-  neighbours.unwatch(HOST);
-  neighbours.unwatch(HOST);
+  nextHops.unwatch(HOST);
+  nextHops.unwatch(HOST);
 });
 
-withWorld("a host's new MAC is learnt from its own ARP", async ({ neighbours, link, at }) => {
-  neighbours.watch(HOST);
-  neighbours.probe(HOST);
+withWorld("a host's new MAC is learnt from its own ARP", async ({ nextHops, link, at }) => {
+  nextHops.watch(HOST);
+  nextHops.probe(HOST);
   await eventually('it answers', () => at(HOST).startsWith('reachable'));
   link.ip('net', 'link', 'set', 'net0', 'address', '02:00:00:00:00:77');
   // Its own question for our MAC carries its new one.
@@ -208,7 +211,7 @@ withWorld("a host's new MAC is learnt from its own ARP", async ({ neighbours, li
 
 withWorld(
   'a stale entry is usable, and confirmed in the end',
-  async ({ neighbours, changes, link, at }) => {
+  async ({ nextHops, changes, link, at }) => {
     link.ip(
       'replicator',
       'neigh',
@@ -221,7 +224,7 @@ withWorld(
       'nud',
       'stale',
     );
-    neighbours.watch(HOST);
+    nextHops.watch(HOST);
     await eventually('the entry', () => at(HOST) === `reachable ${link.netMac} ${HOST}`);
     const shown = () => link.ip('replicator', 'neigh', 'show', HOST);
     await eventually('the kernel confirms it', () => shown().includes('REACHABLE'), 12_000);
@@ -232,9 +235,9 @@ withWorld(
 withWorld(
   'a deleted entry of a live host is asked for, and its MAC used meanwhile',
   async (world) => {
-    const { neighbours, changes, link, at } = world;
-    neighbours.watch(HOST);
-    neighbours.probe(HOST);
+    const { nextHops, changes, link, at } = world;
+    nextHops.watch(HOST);
+    nextHops.probe(HOST);
     await eventually('it answers', () => at(HOST).startsWith('reachable'));
     changes.length = 0;
     for (let i = 0; i < 5; i++) {
@@ -250,8 +253,8 @@ withWorld(
 );
 
 withWorld('a deleted entry of a dead host is given up once it has not answered', async (world) => {
-  const { neighbours, changes, link, at } = world;
-  neighbours.watch(NOBODY_IP);
+  const { nextHops, changes, link, at } = world;
+  nextHops.watch(NOBODY_IP);
   link.ip(
     'replicator',
     'neigh',
@@ -273,9 +276,9 @@ withWorld('a deleted entry of a dead host is given up once it has not answered',
 });
 
 withWorld('a host that is switched off becomes unresolved, and comes back', async (world) => {
-  const { neighbours, link, at } = world;
-  neighbours.watch(HOST);
-  neighbours.probe(HOST);
+  const { nextHops, link, at } = world;
+  nextHops.watch(HOST);
+  nextHops.probe(HOST);
   await eventually('it answers', () => at(HOST).startsWith('reachable'));
   link.ip('net', 'addr', 'del', `${HOST}/24`, 'dev', 'net0');
   link.ip(
@@ -292,14 +295,14 @@ withWorld('a host that is switched off becomes unresolved, and comes back', asyn
   );
   await eventually('it is given up', () => at(HOST) === `unresolved - ${HOST}`, 8000);
   link.ip('net', 'addr', 'add', `${HOST}/24`, 'dev', 'net0');
-  neighbours.probe(HOST);
+  nextHops.probe(HOST);
   await eventually('it answers again', () => at(HOST).startsWith('reachable'));
 });
 
 withWorld('a destination beyond the subnet goes by the gateway, and follows it', async (world) => {
-  const { neighbours, changes, link, at } = world;
+  const { nextHops, changes, link, at } = world;
   const [first, second] = [neighbour(0), neighbour(1)];
-  neighbours.watch(FAR_IP);
+  nextHops.watch(FAR_IP);
   assert.is(at(FAR_IP), 'no_route - ');
   link.ip('replicator', 'route', 'add', 'default', 'via', first.ip);
   await eventually('the route', () => at(FAR_IP) === `reachable ${first.mac} ${first.ip}`);
@@ -321,23 +324,23 @@ withWorld('a destination beyond the subnet goes by the gateway, and follows it',
 
 withWorld(
   'many destinations share a gateway, and all hear of it',
-  async ({ neighbours, changes, link, at }) => {
+  async ({ nextHops, changes, link, at }) => {
     const ips = Array.from({ length: 200 }, (_, index) => `10.88.1.${index}`);
-    for (const ip of ips) neighbours.watch(ip);
+    for (const ip of ips) nextHops.watch(ip);
     link.ip('replicator', 'route', 'add', 'default', 'via', FEED_IP);
     await eventually('the route', () => changes.length === ips.length);
     assert.ok(ips.every((ip) => at(ip) === `unresolved - ${FEED_IP}`));
-    neighbours.probe(ips[0] ?? '');
+    nextHops.probe(ips[0] ?? '');
     await eventually('the gateway answers', () => changes.length === 2 * ips.length);
     assert.ok(ips.every((ip) => at(ip) === `reachable ${link.netMac} ${FEED_IP}`));
   },
 );
 
-withWorld('a route out of another interface is none', async ({ neighbours, link, at }) => {
+withWorld('a route out of another interface is none', async ({ nextHops, link, at }) => {
   link.ip('replicator', 'link', 'add', 'oth0', 'type', 'veth', 'peer', 'name', 'oth1');
   link.ip('replicator', 'link', 'set', 'oth0', 'up');
   link.ip('replicator', 'route', 'add', '10.88.0.0/16', 'dev', 'oth0');
-  neighbours.watch(FAR_IP);
+  nextHops.watch(FAR_IP);
   assert.is(at(FAR_IP), 'no_route - ');
 });
 
@@ -348,9 +351,9 @@ withWorld('own, broadcast and multicast addresses have no next hop', async ({ at
 
 withWorld(
   'a rule may choose the route by the address that copies leave with',
-  async ({ neighbours, link, at }) => {
+  async ({ nextHops, link, at }) => {
     const gateway = neighbour(0);
-    neighbours.watch(FAR_IP);
+    nextHops.watch(FAR_IP);
     link.ip('replicator', 'route', 'add', 'default', 'via', gateway.ip, 'table', '77');
     await sleep(100);
     assert.is(at(FAR_IP), 'no_route - ');
@@ -360,49 +363,46 @@ withWorld(
   { source: REPLICATOR_IP },
 );
 
-withWorld(
-  'what happens to the interface is told once each',
-  async ({ neighbours, events, link }) => {
-    const told = async (expected: InterfaceEvent) => {
-      await eventually(JSON.stringify(expected), () => events.length > 0);
-      assert.equal(events.shift(), expected);
-      await sleep(30);
-      assert.equal(events, []);
-    };
-    link.ip('net', 'link', 'set', 'net0', 'down');
-    await told({ kind: 'state', up: false });
-    link.ip('net', 'link', 'set', 'net0', 'up');
-    await told({ kind: 'state', up: true });
-    link.ip('replicator', 'link', 'set', 'rep0', 'mtu', '1400');
-    await told({ kind: 'mtu', mtu: 1400 });
-    link.ip('replicator', 'link', 'set', 'rep0', 'address', '02:00:00:00:00:09');
-    await told({ kind: 'mac', mac: '02:00:00:00:00:09' });
-    link.ip('replicator', 'addr', 'add', '10.66.0.1/16', 'dev', 'rep0');
-    await told({ kind: 'address', ip: '10.66.0.1', prefix: 16, present: true });
-    link.ip(
-      'replicator',
-      'addr',
-      'change',
-      '10.66.0.1/16',
-      'dev',
-      'rep0',
-      'valid_lft',
-      '100',
-      'preferred_lft',
-      '100',
-    );
-    link.ip('replicator', 'addr', 'del', '10.66.0.1/16', 'dev', 'rep0');
-    await told({ kind: 'address', ip: '10.66.0.1', prefix: 16, present: false });
-    assert.is(neighbours.interface.mtu, 1400);
-    link.ip('replicator', 'link', 'del', 'rep0');
-    await eventually('its end', () => events.some((event) => event.kind === 'gone'));
-    assert.is(events.filter((event) => event.kind === 'gone').length, 1);
-  },
-);
+withWorld('what happens to the interface is told once each', async ({ watch, events, link }) => {
+  const told = async (expected: InterfaceEvent) => {
+    await eventually(JSON.stringify(expected), () => events.length > 0);
+    assert.equal(events.shift(), expected);
+    await sleep(30);
+    assert.equal(events, []);
+  };
+  link.ip('net', 'link', 'set', 'net0', 'down');
+  await told({ kind: 'state', up: false });
+  link.ip('net', 'link', 'set', 'net0', 'up');
+  await told({ kind: 'state', up: true });
+  link.ip('replicator', 'link', 'set', 'rep0', 'mtu', '1400');
+  await told({ kind: 'mtu', mtu: 1400 });
+  link.ip('replicator', 'link', 'set', 'rep0', 'address', '02:00:00:00:00:09');
+  await told({ kind: 'mac', mac: '02:00:00:00:00:09' });
+  link.ip('replicator', 'addr', 'add', '10.66.0.1/16', 'dev', 'rep0');
+  await told({ kind: 'address', ip: '10.66.0.1', prefix: 16, present: true });
+  link.ip(
+    'replicator',
+    'addr',
+    'change',
+    '10.66.0.1/16',
+    'dev',
+    'rep0',
+    'valid_lft',
+    '100',
+    'preferred_lft',
+    '100',
+  );
+  link.ip('replicator', 'addr', 'del', '10.66.0.1/16', 'dev', 'rep0');
+  await told({ kind: 'address', ip: '10.66.0.1', prefix: 16, present: false });
+  assert.is(watch.interface.mtu, 1400);
+  link.ip('replicator', 'link', 'del', 'rep0');
+  await eventually('its end', () => events.some((event) => event.kind === 'gone'));
+  assert.is(events.filter((event) => event.kind === 'gone').length, 1);
+});
 
 withWorld('an interface that is switched off has no routes, and has them again', async (world) => {
-  const { neighbours, link, at, events } = world;
-  neighbours.watch(HOST);
+  const { nextHops, link, at, events } = world;
+  nextHops.watch(HOST);
   link.ip('replicator', 'link', 'set', 'rep0', 'down');
   await eventually('no route', () => at(HOST) === 'no_route - ');
   link.ip('replicator', 'link', 'set', 'rep0', 'up');
@@ -414,8 +414,8 @@ withWorld('an interface that is switched off has no routes, and has them again',
   );
 });
 
-withWorld('an address that is removed takes its routes along', async ({ neighbours, link, at }) => {
-  neighbours.watch(HOST);
+withWorld('an address that is removed takes its routes along', async ({ nextHops, link, at }) => {
+  nextHops.watch(HOST);
   link.ip('replicator', 'addr', 'del', `${REPLICATOR_IP}/24`, 'dev', 'rep0');
   await eventually('no route', () => at(HOST) === 'no_route - ');
 });
@@ -423,21 +423,21 @@ withWorld('an address that is removed takes its routes along', async ({ neighbou
 withWorld(
   'an interface that goes takes everything along, and a new one of its name is another',
   async (world) => {
-    const { neighbours, link, at, changes } = world;
-    neighbours.watch(HOST);
-    neighbours.watch(FAR_IP);
+    const { nextHops, link, at, changes } = world;
+    nextHops.watch(HOST);
+    nextHops.watch(FAR_IP);
     link.ip('replicator', 'link', 'del', 'rep0');
     await eventually('the end', () => changes.includes(HOST));
     link.ip('replicator', 'link', 'add', 'rep0', 'type', 'veth', 'peer', 'name', 'oth1');
     assert.is(at(HOST), 'no_route - ');
-    neighbours.probe(HOST);
+    nextHops.probe(HOST);
   },
 );
 
 withWorld('lost events are made up for by reading everything again', async (world) => {
-  const { neighbours, link, at, events } = world;
-  neighbours.watch(HOST);
-  neighbours.watch(FAR_IP);
+  const { nextHops, link, at, events } = world;
+  nextHops.watch(HOST);
+  nextHops.watch(FAR_IP);
   // All within one turn of the event loop, so that nothing is read meanwhile: some 25 MB of events
   // in a 4 MiB buffer.
   const flood = Array.from({ length: 30_000 }, (_, index) => {

@@ -5,23 +5,23 @@
 import { closeSync, readSync, writeSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { type Endpoint, endpointText } from '../../src/domain/endpoint.js';
 import { addon } from '../../src/memory/addon.js';
 import { limits } from '../../src/memory/layout.js';
-import { Neighbours, type NextHop } from '../../src/routes/neighbours.js';
+import { InterfaceWatch } from '../../src/routes/interface-watch.js';
+import { KernelSockets, openUdpSource } from '../../src/routes/kernel-sockets.js';
+import { type NextHop, NextHops } from '../../src/routes/next-hops.js';
+import { PROBE_MS, Reach, type ReachOptions } from '../../src/routes/reach.js';
 import {
   DRAIN_MS,
-  keyOf,
-  NEW_STANDING,
-  type NextHops,
   type Observed,
   PATIENCE_MS,
   type Plan,
-  PROBE_MS,
   plan,
-  Reach,
   type ReachState,
+  STANDING_NEW,
   type Standing,
-} from '../../src/routes/reach.js';
+} from '../../src/routes/reach-plan.js';
 import { HOSTS, Link, REPLICATOR_IP } from '../rig/link.js';
 import { eventually, lackForNetwork, sleep } from '../rig/program.js';
 
@@ -40,7 +40,7 @@ const OBSERVED: Observed = {
 
 /** What is decided, as `state socket`. */
 function decided(standing: Partial<Standing>, observed: Partial<Observed>): string {
-  const { state, socket } = plan({ ...NEW_STANDING, ...standing }, { ...OBSERVED, ...observed });
+  const { state, socket } = plan({ ...STANDING_NEW, ...standing }, { ...OBSERVED, ...observed });
   return `${state} ${socket}`;
 }
 
@@ -88,14 +88,14 @@ test('a socket that does not run empty beside the traffic makes the traffic wait
 });
 
 test('a live subscriber whose neighbour is lost gets 3 s of its own', () => {
-  const next = plan({ ...NEW_STANDING, state: 'live' }, { ...OBSERVED, hop: 'unresolved' });
+  const next = plan({ ...STANDING_NEW, state: 'live' }, { ...OBSERVED, hop: 'unresolved' });
   assert.equal(next, {
     state: 'kernel',
     missingSince_ms: NOW_MS,
     drainingSince_ms: null,
     socket: 'take',
   });
-  const none = plan({ ...NEW_STANDING, state: 'no_route' }, { ...OBSERVED, hop: 'unresolved' });
+  const none = plan({ ...STANDING_NEW, state: 'no_route' }, { ...OBSERVED, hop: 'unresolved' });
   assert.is(none.missingSince_ms, NOW_MS);
 });
 
@@ -187,7 +187,7 @@ test('every law holds in the whole table', () => {
 const MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
 
 /** Next hops, kernel sockets and a clock that do as they are told. */
-class Pretended implements NextHops {
+class Pretended implements Pick<NextHops, keyof ReachOptions['nextHops']> {
   now_ms = NOW_MS;
   readonly hops = new Map<string, NextHop>();
   readonly watched: string[] = [];
@@ -196,25 +196,36 @@ class Pretended implements NextHops {
   readonly queues = new Map<number, number>();
   readonly changes: string[] = [];
   refuse = false;
+  readonly sockets: KernelSockets;
   readonly reach: Reach;
 
-  constructor(sockets: readonly (readonly number[])[], onChange: (key: string) => void = () => {}) {
-    this.reach = new Reach({
-      neighbours: this,
-      sockets,
-      connect: (fd, ip, port) => {
+  constructor(fds: readonly (readonly number[])[], onChange: (key: string) => void = () => {}) {
+    this.sockets = new KernelSockets(fds, {
+      connectUdp: (fd, ip, port) => {
         if (this.refuse) throw new Error('ENETUNREACH');
         assert.not.ok(this.connected.has(fd), `${fd} is connected already`);
-        this.connected.set(fd, keyOf({ ip, port }));
+        this.connected.set(fd, endpointText({ ip, port }));
       },
-      disconnect: (fd) => this.connected.delete(fd),
-      queued: (fd) => this.queues.get(fd) ?? 0,
-      onChange: (key) => {
-        this.changes.push(key);
-        onChange(key);
+      disconnectUdp: (fd) => this.connected.delete(fd),
+      udpQueued: (fd) => this.queues.get(fd) ?? 0,
+    });
+    this.reach = new Reach({
+      nextHops: this,
+      sockets: this.sockets,
+      onChange: (subscriber) => {
+        this.changes.push(endpointText(subscriber));
+        onChange(endpointText(subscriber));
       },
       now_ms: () => this.now_ms,
     });
+  }
+
+  /** Sockets that were given up, as `worker:index`. */
+  leaving(): string {
+    return this.sockets
+      .leaving()
+      .map(({ worker, index }) => `${worker}:${index}`)
+      .join(' ');
   }
 
   watch(ip: string): void {
@@ -234,7 +245,7 @@ class Pretended implements NextHops {
   async set(ip: string, hop: NextHop | null): Promise<void> {
     if (hop === null) this.hops.delete(ip);
     else this.hops.set(ip, hop);
-    this.reach.neighbourChanged(ip);
+    this.reach.nextHopChanged(ip);
     await sleep(5);
   }
 
@@ -274,19 +285,19 @@ test('sockets go to who comes first, and to who waits when they are released', (
         [51, '10.0.0.1:1'],
       ],
     );
-    assert.equal(reach.retiring(), []);
+    assert.is(world.leaving(), '');
 
     reach.untrack(target(0));
-    assert.equal(reach.retiring(), [{ worker: 0, slot: 0 }]);
+    assert.is(world.leaving(), '0:0');
     await sleep(100);
     assert.is(reach.of(target(2)).state, 'unresolved');
     assert.is(world.connected.get(50), '10.0.0.1:0');
 
-    reach.release({ worker: 0, slot: 0 });
+    world.sockets.release({ worker: 0, index: 0 });
     await eventually('it is taken', () => reach.of(target(2)).kernelSocket === 0);
     assert.equal(world.changes, ['10.0.0.1:2']);
-    assert.throws(() => reach.release({ worker: 0, slot: 0 }), /not leaving/);
-    assert.throws(() => reach.release({ worker: 9, slot: 0 }), /not leaving/);
+    assert.throws(() => world.sockets.release({ worker: 0, index: 0 }), /not leaving/);
+    assert.throws(() => world.sockets.release({ worker: 9, index: 0 }), /not leaving/);
   }));
 
 test('each worker has a pool of its own', () =>
@@ -308,16 +319,17 @@ test('who is found is live once the socket is empty, at once when asked and told
     await eventually('it is live', () => reach.of(target(0)).state === 'live');
     assert.equal(reach.of(target(0)), { state: 'live', mac: MAC, kernelSocket: null });
     assert.equal(changes, ['10.0.0.1:0']);
-    assert.equal(reach.retiring(), [{ worker: 0, slot: 0 }]);
+    assert.is(world.leaving(), '0:0');
   }));
 
-test('when one is told of, no socket is retiring whose subscriber has not been', async () => {
+test('when one is told of, no socket is leaving whose subscriber has not been', async () => {
   const told = new Set<string>();
   const seen: number[] = [];
   const world = new Pretended([[50, 51, 52]], (key) => {
     told.add(key);
-    seen.push(world.reach.retiring().length);
-    assert.ok(world.reach.retiring().every(({ slot }) => told.has(`10.0.0.1:${slot}`)));
+    const leaving = world.sockets.leaving();
+    seen.push(leaving.length);
+    assert.ok(leaving.every(({ index }) => told.has(`10.0.0.1:${index}`)));
   });
   for (let port = 0; port < 3; port++)
     assert.is(world.reach.track(target(port)).kernelSocket, port);
@@ -341,10 +353,10 @@ test('the socket that was given up counts until it is released', () =>
     world.queues.set(50, 700);
     world.now_ms += PATIENCE_MS;
     await eventually('it is given up', () => reach.of(target(0)).state === 'unresolved');
-    assert.equal(reach.retiring(), [{ worker: 0, slot: 0 }]);
+    assert.is(world.leaving(), '0:0');
     await world.set('10.0.0.1', found('10.0.0.1'));
     assert.is(reach.of(target(0)).state, 'unresolved');
-    reach.release({ worker: 0, slot: 0 });
+    world.sockets.release({ worker: 0, index: 0 });
     await eventually('it is live', () => reach.of(target(0)).state === 'live');
   }));
 
@@ -370,7 +382,7 @@ test('a socket that cannot be connected stays free', () =>
       mac: null,
       kernelSocket: null,
     });
-    assert.equal(world.reach.retiring(), []);
+    assert.is(world.leaving(), '');
     world.refuse = false;
     await eventually('it is connected', () => world.reach.of(target(0)).kernelSocket === 0);
   }));
@@ -398,7 +410,7 @@ test('a burst of missing neighbours is asked for in turns', () =>
     for (let i = 0; i < 1000; i++) world.reach.track({ ip: `10.0.1.${i}`, port: 1, worker: 0 });
     assert.is(world.probed.length, 0);
     world.hops.clear();
-    for (let i = 0; i < 1000; i++) world.reach.neighbourChanged(`10.0.1.${i}`);
+    for (let i = 0; i < 1000; i++) world.reach.nextHopChanged(`10.0.1.${i}`);
     await sleep(10);
     assert.ok(world.probed.length > 0 && world.probed.length <= 256, String(world.probed.length));
     await eventually('all are asked for', () => new Set(world.probed).size === 1000);
@@ -436,6 +448,8 @@ interface Wired {
   readonly link: Link;
   readonly reach: Reach;
   readonly pool: readonly number[];
+  readonly sockets: KernelSockets;
+  readonly leaving: () => string;
   /** States in order, without the first. */
   readonly states: ReachState[];
 }
@@ -452,31 +466,32 @@ function withReach(name: string, work: (world: Wired) => Promise<void>): void {
     const closers: (() => void)[] = [() => link.close()];
     try {
       const states: ReachState[] = [];
-      const pool = [0, 1].map(() => {
-        const options = { ip: REPLICATOR_IP, port: 9000, device: 'rep0', drop: true, reuse: true };
-        const fd = addon.openUdp(link.replicator, options);
-        closers.push(() => closeSync(fd));
-        return fd;
-      });
-      const neighbours = new Neighbours({
+      const at = { netns: link.replicator, interfaceName: 'rep0' };
+      const pool = [0, 1].map(() => openUdpSource(at, { ip: REPLICATOR_IP, port: 9000 }));
+      const sockets = new KernelSockets([pool]);
+      closers.push(() => sockets.close());
+      const watch = new InterfaceWatch({ ...at, onEvent: () => {} });
+      closers.push(() => watch.close());
+      const nextHops = new NextHops({
         netns: link.replicator,
-        interfaceName: 'rep0',
+        watch,
         source: REPLICATOR_IP,
-        onChange: (ip) => reach.neighbourChanged(ip),
-        onInterface: () => {},
+        onChange: (ip) => reach.nextHopChanged(ip),
         onProblem: (sentence) => assert.unreachable(sentence),
       });
-      closers.push(() => neighbours.close());
+      closers.push(() => nextHops.close());
       const reach = new Reach({
-        neighbours,
-        sockets: [pool],
-        connect: addon.connectUdp,
-        disconnect: addon.disconnectUdp,
-        queued: addon.udpQueued,
-        onChange: (key) => states.push(reach.of({ ip: key.split(':')[0] ?? '', port: PORT }).state),
+        nextHops,
+        sockets,
+        onChange: (subscriber: Endpoint) => states.push(reach.of(subscriber).state),
       });
       closers.push(() => reach.close());
-      await work({ link, reach, pool, states });
+      const leaving = () =>
+        sockets
+          .leaving()
+          .map(({ worker, index }) => `${worker}:${index}`)
+          .join(' ');
+      await work({ link, reach, pool, sockets, leaving, states });
     } finally {
       for (const close of closers.reverse()) close();
     }
@@ -508,8 +523,8 @@ withReach(
     await eventually('it is given up', () => reach.of(absent).state === 'unresolved');
     const took_ms = performance.now() - start;
     assert.ok(took_ms >= PATIENCE_MS && took_ms < PATIENCE_MS + 500, String(took_ms));
-    assert.equal(reach.retiring(), [{ worker: 0, slot: 0 }]);
-    reach.release({ worker: 0, slot: 0 });
+    assert.is(world.leaving(), '0:0');
+    world.sockets.release({ worker: 0, index: 0 });
     link.ip('net', 'addr', 'add', `${ABSENT}/24`, 'dev', 'net0');
     await eventually('a probe finds it', () => reach.of(absent).state === 'live');
     assert.equal(states, ['unresolved', 'live']);

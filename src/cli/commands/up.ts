@@ -5,7 +5,7 @@
 
 import type { Failure } from '../../domain/errors.js';
 import type { Config } from '../../replicator/config.js';
-import { Supervisor } from '../../replicator/supervisor.js';
+import { openSupervisor } from '../../replicator/supervisor.js';
 import { log } from '../../terminal/log.js';
 
 export async function up(config: Config): Promise<void> {
@@ -13,15 +13,14 @@ export async function up(config: Config): Promise<void> {
   const ended = new Promise<Failure | null>((resolve) => {
     end = resolve;
   });
-  const supervisor = new Supervisor(config, (failure) => end(failure));
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     process.on(signal, () => end(null));
   // A signal while starting lets the start finish (or fail), so that everything it opened is known
   // and closed.
-  await supervisor.start();
-  process.stdout.write(`${supervisor.readyLine()}\n`);
+  const supervisor = await openSupervisor(config, (failure) => end(failure));
+  process.stdout.write(`${supervisor.readyLine}\n`);
   const failure = await ended;
   if (failure === null) log.info('stopping');
-  await supervisor.stop();
+  await supervisor.close();
   if (failure !== null) throw failure;
 }

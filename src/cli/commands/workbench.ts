@@ -3,7 +3,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Failure, FantailError, messageOf } from '../../domain/errors.js';
-import { checkModule, compileByRules } from '../../filters/module.js';
+import { checkModule, compileByRules } from '../../filters/check/checker.js';
 import { layerText } from '../../workbench/frame.js';
 import { buildProject, createProject } from '../../workbench/project.js';
 import {

@@ -10,7 +10,7 @@ import type { Facts } from '../../domain/filter.js';
 /** Compiling 1 MiB and running the samples; past this the thread is ended. */
 const CHECK_MS_MAX = 20_000;
 
-/** What filter-check-thread.ts posts. */
+/** What thread.ts posts. */
 export type Verdict =
   | { readonly abi: number; readonly state: number }
   | { readonly code: Code; readonly message: string };

@@ -11,6 +11,7 @@
 import type Binaryen from 'binaryen';
 import { FantailError } from '../../domain/errors.js';
 import { limits } from '../../memory/layout.js';
+import { ABI_EXPORT, BURST_EXPORT, refuse, STATE_EXPORT } from '../module.js';
 
 /**
  * Tables, and entries of all of them: room for a compiler's function pointers. The engine allocates
@@ -23,11 +24,6 @@ export const TABLE_ENTRIES_MAX = 1024;
  * them, and binaryen takes memory and time for each.
  */
 export const LOCALS_MAX = 100_000;
-export const ABI_EXPORT = 'fantail_abi';
-export const BURST_EXPORT = 'fantail_burst';
-/** Optional: names the layout of the state that it keeps at WINDOW_STATE. */
-export const STATE_EXPORT = 'fantail_state';
-
 /** Their ids (WebAssembly core specification, 5.5.2). */
 const MEMORY_SECTION = 5;
 const CODE_SECTION = 10;
@@ -105,10 +101,6 @@ const REFUSED: Readonly<Record<string, string>> = {
   AtomicNotify: `memory.atomic.notify: ${ATOMIC}`,
   AtomicFence: `atomic.fence: ${ATOMIC}`,
 };
-
-export function refuse(sentence: string): never {
-  throw new FantailError('FILTER_REJECTED', sentence);
-}
 
 /** Refuses a module, given as the engine compiled it and as bytes, that breaks a rule. */
 export async function checkRules(module: WebAssembly.Module, bytes: Uint8Array): Promise<void> {

@@ -1,7 +1,8 @@
-/** The thread of filter-check.ts: one module, one verdict. */
+/** The thread of process.ts: one module, one verdict. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { FantailError } from '../../domain/errors.js';
-import { checkModule, loadFilter } from '../module.js';
+import { loadFilter } from '../module.js';
+import { checkModule } from './checker.js';
 import type { Verdict } from './process.js';
 import { Samples } from './samples.js';
 
@@ -16,5 +17,5 @@ async function verdictOf(bytes: Uint8Array): Promise<Verdict> {
   }
 }
 
-const { bytes } = workerData as { bytes: Uint8Array }; // from filter-check.ts
+const { bytes } = workerData as { bytes: Uint8Array }; // from process.ts
 parentPort?.postMessage(await verdictOf(bytes));

@@ -1,6 +1,6 @@
 /**
  * A throw-away window of a filter: laid out as a worker's is (WINDOW_* in layout.ts), filled by who
- * tries the filter (samples.ts, filter-trial.ts), and asked afterwards what the filter answered and
+ * tries the filter (samples.ts, workbench/trial.ts), and asked afterwards what the filter answered and
  * where else it wrote.
  *
  * Its memory is plain. Nothing in it is write-protected; instead every byte is compared.

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT-0
+#include "rx/opening.hpp"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "path/soft_link.hpp"
+#include "xdp/sockets.hpp"
+
+namespace fantail {
+namespace {
+
+constexpr timespec PAUSE{0, 10'000'000}; // between two looks
+constexpr int CARRIER_LOOKS_MAX = 500;
+constexpr int ATTACH_TRIES_MAX = 100;
+constexpr int UDP_BUFFER_SIZE = 8 << 20; // bytes; sums of bursts, as the rings of the other modes
+
+int duplicate(int fd, const char* doing) { return check(fcntl(fd, F_DUPFD_CLOEXEC, 3), doing); }
+
+// ---- the XDP program ----
+
+bool has_carrier(const std::string& interface) {
+  const Fd fd(check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "opening a socket"));
+  ifreq request{};
+  interface.copy(request.ifr_name, IFNAMSIZ - 1);
+  return ioctl(fd.get(), SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_RUNNING) != 0;
+}
+
+/// A program whose last holder has just died is detached some 12 ms later, so EBUSY is believed
+/// only after a second.
+void attach(Xdp& program, int interface_index, Attach how) {
+  for (int tries = ATTACH_TRIES_MAX;; --tries) {
+    try {
+      return program.attach(interface_index, how);
+    } catch (const Error& error) {
+      if (error.number != EBUSY || tries == 0) throw;
+    }
+    nanosleep(&PAUSE, nullptr);
+  }
+}
+
+Program load_program(const std::string& interface, int interface_index, Attach how) {
+  const bool carrier = has_carrier(interface);
+  Program program{Xdp::load(), how};
+  attach(program.xdp, interface_index, how);
+  // igb and others reset the link when XDP is attached: wait for the carrier, if it was there
+  // before
+  for (int i = 0; carrier && i < CARRIER_LOOKS_MAX && !has_carrier(interface); ++i)
+    nanosleep(&PAUSE, nullptr);
+  return program;
+}
+
+Program join_program(const SharedProgram& shared) {
+  const auto take = [](int fd) { return Fd(duplicate(fd, "taking over the XDP program")); };
+  return {
+      Xdp::adopt(take(shared.link), take(shared.xsks), take(shared.feeds), take(shared.verdicts)),
+      shared.attach};
+}
+
+/// Leaves in `program` one that is attached in that way; a program that is, stays.
+void open_program(const Opening& o, std::optional<Program>& program, int interface_index,
+                  Attach how) {
+  if (o.join && how != o.join->attach)
+    throw Error(EBUSY, "another launcher attached XDP in the other way");
+  if (program && program->attach == how) return;
+  program.reset();
+  program = o.join ? join_program(*o.join) : load_program(o.interface, interface_index, how);
+}
+
+// ---- sockets ----
+
+/// Gives every RX frame of a queue to the kernel: its first place.
+void fill(const KernelRing& ring, u32 queue) {
+  for (u32 i = 0; i < FANTAIL_RX_FRAMES; ++i)
+    ring.address(i) = (u64{queue} * FANTAIL_RX_FRAMES + i) * FANTAIL_FRAME_SIZE;
+  publish(*ring.producer, FANTAIL_RX_FRAMES);
+}
+
+void open_xdp_sockets(const Opening& o, DataPlane& plane, int interface_index, bool zero_copy) {
+  std::vector<MappedRing> completions; // mapped before bind, as older kernels want it
+  for (u32 q = 0; q < o.queues.size(); ++q) {
+    Fd rx = q == 0 ? open_rx_socket(plane.arena.umem(), plane.arena.header().umem_size)
+                   : open_shared_rx_socket();
+    const MappedRing filled = map_ring(rx.get(), XDP_UMEM_PGOFF_FILL_RING, FANTAIL_RX_FRAMES);
+    completions.push_back(map_ring(rx.get(), XDP_UMEM_PGOFF_COMPLETION_RING, FANTAIL_TX_FRAMES));
+    fill(filled.ring(), q);
+    if (q == 0) bind_rx_socket(rx.get(), interface_index, o.queues[q], zero_copy);
+    else bind_shared_rx_socket(rx.get(), plane.rx[0].get(), interface_index, o.queues[q]);
+    if (zero_copy && !is_zero_copy(rx.get()))
+      throw Error(EOPNOTSUPP, "the driver granted no zero copy");
+    if (o.geometry.busy_poll) prefer_busy_poll(rx.get());
+    plane.rx.push_back(std::move(rx));
+  }
+  for (u32 w = 0; w < o.geometry.workers; ++w) {
+    // No preferred busy poll here: its sendto would poll for reception instead of waking the driver
+    // to send, which drivers that send in a NAPI of its own (virtio_net) then never do.
+    // (net/xdp/xsk.c, xsk_no_wakeup)
+    plane.tx.push_back(open_tx_socket(plane.rx[w].get(), interface_index, o.queues[w]));
+  }
+}
+
+/// From now on the program redirects the feed.
+void register_sockets(const Opening& o, const std::vector<Fd>& rx, const Xdp& xdp) {
+  for (u32 q = 0; q < o.queues.size(); ++q) {
+    set_xsk(xdp.xsks_fd(), o.queues[q], rx[q].get());
+    set_feed(xdp.feeds_fd(), o.queues[q], o.geometry.listen_ip, o.geometry.listen_port);
+  }
+}
+
+/// As large as CAP_NET_ADMIN allows, else as net.core.rmem_max does.
+void enlarge_buffer(int fd, int forced, int plain) {
+  if (setsockopt(fd, SOL_SOCKET, forced, &UDP_BUFFER_SIZE, sizeof UDP_BUFFER_SIZE) < 0)
+    setsockopt(fd, SOL_SOCKET, plain, &UDP_BUFFER_SIZE, sizeof UDP_BUFFER_SIZE);
+}
+
+Fd open_udp_socket(const Opening& o) {
+  Fd fd(
+      check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "opening a UDP socket"));
+  const int on = 1, find = IP_PMTUDISC_DO; // DF, as in the other modes
+  if (o.queues.size() > 1)
+    check(setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on), "SO_REUSEPORT");
+  enlarge_buffer(fd.get(), SO_RCVBUFFORCE, SO_RCVBUF);
+  enlarge_buffer(fd.get(), SO_SNDBUFFORCE, SO_SNDBUF);
+  if (o.interface != "-" && o.interface != "lo")
+    check(setsockopt(fd.get(), SOL_SOCKET, SO_BINDTODEVICE, o.interface.c_str(),
+                     static_cast<socklen_t>(o.interface.size())),
+          "binding to the interface");
+  check(setsockopt(fd.get(), IPPROTO_IP, IP_MTU_DISCOVER, &find, sizeof find), "IP_MTU_DISCOVER");
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = o.geometry.listen_ip;
+  address.sin_port = o.geometry.listen_port;
+  if (bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) < 0)
+    throw error_of(errno, "listening on " + std::string(inet_ntoa(address.sin_addr)) + ":" +
+                              std::to_string(ntohs(address.sin_port)));
+  return fd;
+}
+
+/// Socket mode: one UDP socket per queue, spread over by flow where there are several.
+void open_udp_sockets(const Opening& o, DataPlane& plane) {
+  for (u32 q = 0; q < o.queues.size(); ++q) {
+    Fd fd = open_udp_socket(o);
+    fill(SoftLink(plane.arena, q, fd.get()).fill_ring(), q);
+    plane.rx.push_back(std::move(fd));
+  }
+  for (u32 w = 0; w < o.geometry.workers; ++w)
+    plane.tx.emplace_back(duplicate(plane.rx[w].get(), "duplicating a UDP socket"));
+}
+
+// ---- modes ----
+
+Arena create_arena(const Opening& o, mode granted) {
+  Geometry geometry = o.geometry;
+  geometry.granted = granted;
+  geometry.queue_ids = o.queues;
+  return Arena::create(geometry);
+}
+
+/// `program`: what an earlier mode has left, and for a later one if this one fails.
+DataPlane open_in_mode(const Opening& o, std::optional<Program>& program, mode wanted) {
+  if (wanted == MODE_SOCKET) {
+    program.reset();
+    DataPlane plane{create_arena(o, wanted), {}, {}, {}, {}};
+    open_udp_sockets(o, plane);
+    return plane;
+  }
+  const int interface_index = static_cast<int>(if_nametoindex(o.interface.c_str()));
+  if (interface_index == 0) throw Error(ENODEV, "there is no interface " + o.interface);
+  open_program(o, program, interface_index, wanted == MODE_SKB ? Attach::generic : Attach::native);
+  DataPlane plane{create_arena(o, wanted), {}, {}, {}, {}};
+  open_xdp_sockets(o, plane, interface_index, wanted == MODE_ZEROCOPY);
+  register_sockets(o, plane.rx, program->xdp);
+  plane.program = std::move(program);
+  return plane;
+}
+
+} // namespace
+
+DataPlane open_data_plane(const Opening& o) {
+  std::optional<Program> program;
+  std::vector<Fallback> fallbacks;
+  for (const mode wanted : o.modes) {
+    try {
+      DataPlane plane = open_in_mode(o, program, wanted);
+      plane.fallbacks = std::move(fallbacks);
+      return plane;
+    } catch (const Error& error) {
+      // somebody else's XDP program, or a queue in use: no mode is a way round that
+      if (error.number == EBUSY) throw;
+      if (o.modes.size() == 1)
+        throw Error(error.number, std::string(mode_names[wanted]) + " mode is not possible on " +
+                                      o.interface + ": " + error.what() +
+                                      "; --mode auto takes the best one that is");
+      fallbacks.push_back({wanted, error.what()});
+    }
+  }
+  throw NoMode(std::move(fallbacks));
+}
+
+DataPlane adopt_data_plane(const Adoption& adoption) {
+  DataPlane plane{Arena::attach(adoption.arena), {}, {}, {}, {}};
+  for (const int fd : adoption.rx) plane.rx.emplace_back(fd);
+  return plane;
+}
+
+} // namespace fantail

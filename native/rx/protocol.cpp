@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT-0
+#include "rx/protocol.hpp"
+
+#include <arpa/inet.h>
+
+#include <nlohmann/json.hpp>
+
+#include "host/descriptor_passing.hpp"
+
+namespace fantail {
+namespace {
+
+using Json = nlohmann::json;
+
+/// The member of an enum of layout.h by its name.
+template<class Enum> Enum member(const char* const* names, u32 count, const Json& word) {
+  for (u32 i = 0; i < count; ++i)
+    if (word == names[i]) return Enum(i);
+  throw Error(EINVAL, "unknown word " + word.dump());
+}
+
+/// Null where the argument has null.
+const Json* some(const Json& object, const char* name) {
+  const Json& value = object.at(name);
+  return value.is_null() ? nullptr : &value;
+}
+
+Geometry geometry_of(const Json& opening) {
+  Geometry g;
+  const Json& listen = opening.at("listen");
+  in_addr ip;
+  if (inet_pton(AF_INET, listen.at("ip").get_ref<const std::string&>().c_str(), &ip) != 1)
+    throw Error(EINVAL, "the address to listen on");
+  g.kind = member<layout>(layout_names, LAYOUT_COUNT, opening.at("layout"));
+  g.workers = opening.at("workers");
+  g.listen_ip = ip.s_addr;
+  g.listen_port = htons(listen.at("port").get<u16>());
+  g.mtu = opening.at("mtu");
+  g.fan_order = member<order>(order_names, ORDER_COUNT, opening.at("order"));
+  g.busy_poll = opening.at("busyPoll");
+  g.yield = opening.at("yields");
+  g.checksum_full = opening.at("checksumFull");
+  return g;
+}
+
+Opening opening_of(const Json& json) {
+  Opening opening{.interface = json.at("interface"),
+                  .netns = {},
+                  .modes = {},
+                  .queues = json.at("queues"),
+                  .geometry = geometry_of(json),
+                  .join = {}};
+  if (const Json* netns = some(json, "netns")) opening.netns = netns->get<std::string>();
+  for (const Json& name : json.at("modes"))
+    opening.modes.push_back(member<mode>(mode_names, MODE_COUNT, name));
+  if (const Json* join = some(json, "join"))
+    opening.join =
+        SharedProgram{join->at("attach") == "generic" ? Attach::generic : Attach::native,
+                      join->at("link"), join->at("xsks"), join->at("feeds"), join->at("verdicts")};
+  return opening;
+}
+
+Json json_of(const std::vector<Fallback>& fallbacks) {
+  Json list = Json::array();
+  for (const Fallback& each : fallbacks)
+    list.push_back({{"mode", mode_names[each.from]}, {"reason", each.reason}});
+  return list;
+}
+
+void tell(int supervisor, const Json& message, const std::vector<int>& fds = {}) {
+  // the kernel's words may be in any encoding
+  send_message(supervisor, message.dump(-1, ' ', false, Json::error_handler_t::replace), fds);
+}
+
+} // namespace
+
+Start parse_start(const char* argument) {
+  const Json json = Json::parse(argument);
+  const Json* cpu = some(json, "cpu");
+  const Json* adopt = some(json, "adopt");
+  Start start{.supervisor = json.at("supervisor"),
+              .wake = json.at("wake"),
+              .worker_wakes = json.at("workerWakes"),
+              .cpu = cpu == nullptr ? -1 : cpu->get<int>(),
+              .data_plane = {}};
+  if (adopt != nullptr) start.data_plane = Adoption{adopt->at("arena"), adopt->at("rx")};
+  else start.data_plane = opening_of(json.at("open"));
+  return start;
+}
+
+void tell_opened(int supervisor, const DataPlane& plane) {
+  std::vector<int> fds{plane.arena.fd()};
+  for (const Fd& fd : plane.rx) fds.push_back(fd.get());
+  for (const Fd& fd : plane.tx) fds.push_back(fd.get());
+  if (plane.program) {
+    const Xdp& xdp = plane.program->xdp;
+    fds.insert(fds.end(), {xdp.link_fd(), xdp.xsks_fd(), xdp.feeds_fd(), xdp.verdicts_fd()});
+  }
+  const bool is_generic = plane.program && plane.program->attach == Attach::generic;
+  tell(supervisor,
+       {{"event", "opened"},
+        {"mode", mode_names[plane.arena.header().mode]},
+        {"attach", is_generic ? "generic" : "native"},
+        {"fallbacks", json_of(plane.fallbacks)}},
+       fds);
+}
+
+void tell_running(int supervisor) { tell(supervisor, {{"event", "running"}}); }
+
+void tell_failed(int supervisor, const char* message, const std::vector<Fallback>* tried) {
+  Json json{{"event", "failed"}, {"message", message}};
+  if (tried != nullptr) json["tried"] = json_of(*tried);
+  tell(supervisor, json);
+}
+
+} // namespace fantail

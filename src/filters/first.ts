@@ -1,0 +1,54 @@
+/** The filters that there are from the start: the built-in one, and the user's. */
+import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Failure, messageOf } from '../domain/errors.js';
+import type { Holder } from '../domain/filter.js';
+import { limits } from '../memory/layout.js';
+import { checkFilter, hashOf } from './check/process.js';
+import { BUILT_IN, FILTER_NAME_LENGTH_MAX, Filters } from './registry.js';
+
+const BUILT_IN_FILE = fileURLToPath(
+  new URL('../../../build/filters/rewrite.wasm', import.meta.url),
+);
+
+/**
+ * The built-in filter, which a test of this build has checked, and that of `file`, which is checked
+ * here and answers for everybody. `holders`: as of the registry.
+ */
+export async function firstFilters(
+  file: string | null,
+  holders: () => Iterable<Holder>,
+): Promise<Filters> {
+  const bytes = readModule(BUILT_IN_FILE);
+  const facts = { abi: limits.FILTER_ABI, state: 0, hash: hashOf(bytes) };
+  const filters = new Filters(bytes, facts, holders);
+  if (file === null) return filters;
+  const own = readModule(file);
+  const ownFacts = await checkFilter(own);
+  const name = nameOf(file);
+  filters.checkName(name);
+  filters.name(filters.place(name, own, ownFacts));
+  filters.use(name, new Uint8Array(), null);
+  return filters;
+}
+
+/**
+ * `dir/My Filter.wasm` → `my-filter`; one that would pass for the built-in gets a name that says
+ * whose it is.
+ */
+function nameOf(file: string): string {
+  const plain = basename(file, '.wasm')
+    .toLowerCase()
+    .replace(/[^a-z0-9._-]+/g, '-');
+  const name = plain.replace(/^[^a-z0-9]+/, '').slice(0, FILTER_NAME_LENGTH_MAX);
+  return name === '' || name === BUILT_IN ? `own-${name}` : name;
+}
+
+function readModule(file: string): Uint8Array {
+  try {
+    return readFileSync(file);
+  } catch (error) {
+    throw new Failure(`cannot read the filter: ${messageOf(error)}`);
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * The programs of the data path: how each is started, and which descriptors it gets.
+ *
+ * Both take one JSON argument in which a descriptor is the number that it has in the child. They
+ * run in sessions of their own, so that Ctrl-C at the terminal reaches the supervisor alone, which
+ * ends them.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { WorkerStart } from '../worker/tx-worker.js';
+import type { RxStart } from './rx-protocol.js';
+
+const RX_PROGRAM = fileURLToPath(new URL('../../../native/build/fantail-rx', import.meta.url));
+const WORKER_PROGRAM = fileURLToPath(new URL('../worker/tx-worker.js', import.meta.url));
+
+/** Numbers descriptors of ours as the child will have them: by their places in `stdio`. */
+class Stdio {
+  readonly list: ('ignore' | 'pipe' | 'inherit' | number)[];
+
+  constructor(stdin: 'ignore' | 'pipe') {
+    this.list = [stdin, 'inherit', 'inherit'];
+  }
+
+  place = (fd: number): number => this.list.push(fd) - 1;
+}
+
+/** Starts fantail-rx; every descriptor in `start` is one of ours. */
+export function spawnRx(start: RxStart): ChildProcess {
+  const { place, list } = new Stdio('ignore');
+  const { open, adopt } = start;
+  const join = open?.join ?? null;
+  const argument: RxStart = {
+    ...start,
+    supervisor: place(start.supervisor),
+    wake: place(start.wake),
+    workerWakes: start.workerWakes.map(place),
+    open: open && {
+      ...open,
+      join: join && {
+        attach: join.attach,
+        link: place(join.link),
+        xsks: place(join.xsks),
+        feeds: place(join.feeds),
+        verdicts: place(join.verdicts),
+      },
+    },
+    adopt: adopt && { arena: place(adopt.arena), rx: adopt.rx.map(place) },
+  };
+  return spawn(RX_PROGRAM, [JSON.stringify(argument)], { stdio: list, detached: true });
+}
+
+/** Starts a TX worker; every descriptor in `start` is one of ours. Its filters go to its stdin. */
+export function spawnWorker({ descriptors, cpu }: WorkerStart): ChildProcess {
+  const { place, list } = new Stdio('pipe');
+  const argument: WorkerStart = {
+    cpu,
+    descriptors: {
+      arena: place(descriptors.arena),
+      worker: descriptors.worker,
+      rx: descriptors.rx.map(place),
+      tx: place(descriptors.tx),
+      wake: place(descriptors.wake),
+      workerWakes: descriptors.workerWakes.map(place),
+      kernelSockets: descriptors.kernelSockets.map(place),
+    },
+  };
+  const args = [WORKER_PROGRAM, JSON.stringify(argument)];
+  return spawn(process.execPath, args, { stdio: list, detached: true });
+}

@@ -1,0 +1,123 @@
+/**
+ * What the supervisor and fantail-rx tell one another: one JSON argument to start it
+ * (native/rx_main.cpp reads it), and then its messages, each a JSON object over a SOCK_SEQPACKET
+ * socket, with descriptors where it has opened something.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Endpoint } from '../domain/endpoint.js';
+import { Failure } from '../domain/errors.js';
+import type { Mode, Stats } from '../domain/statistics.js';
+import { addon, type Message } from '../memory/addon.js';
+import type { SharedXdp } from './launchers.js';
+
+/** What is to be opened. */
+export interface RxOpening {
+  readonly interface: string;
+  readonly netns: string | null;
+  /** In order of preference. */
+  readonly modes: readonly Mode[];
+  readonly queues: readonly number[];
+  readonly layout: 'inline' | 'split';
+  readonly workers: number;
+  readonly listen: Endpoint;
+  /** Bytes of IP packet. */
+  readonly mtu: number;
+  readonly order: 'rotate' | 'fixed';
+  readonly busyPoll: boolean;
+  /** Processes share cores and hand them over with sched_yield. */
+  readonly yields: boolean;
+  readonly checksumFull: boolean;
+}
+
+/** The argument; either `open` or `adopt` is null. */
+export interface RxStart {
+  /** The socket that its messages go to. */
+  readonly supervisor: number;
+  /** Its eventfd, and that of each worker. */
+  readonly wake: number;
+  readonly workerWakes: readonly number[];
+  readonly cpu: number | null;
+  /** `join`: the program of another launcher; null: load it. */
+  readonly open: (RxOpening & { readonly join: SharedXdp | null }) | null;
+  /** What its predecessor opened. */
+  readonly adopt: { readonly arena: number; readonly rx: readonly number[] } | null;
+}
+
+type RxMessage =
+  | { event: 'opened'; mode: Mode; attach: SharedXdp['attach']; fallbacks: Stats['fallbacks'] }
+  | { event: 'running' }
+  | { event: 'failed'; message: string; tried?: Stats['fallbacks'] };
+
+/** What fantail-rx has opened; the descriptors are ours to close, in this order. */
+export interface Opened {
+  readonly fds: readonly number[];
+  readonly mode: Mode;
+  /** Modes that were tried before. */
+  readonly fallbacks: Stats['fallbacks'];
+  readonly arena: number;
+  /** By queue, and by worker. */
+  readonly rx: readonly number[];
+  readonly tx: readonly number[];
+  /** Null in socket mode. */
+  readonly xdp: SharedXdp | null;
+}
+
+/** None of several modes was possible; another kind of data path may be. */
+export class NoMode extends Failure {
+  constructor(readonly tried: Stats['fallbacks']) {
+    super(tried.map(({ mode, reason }) => `${mode}: ${reason}`).join('; '));
+    this.name = 'NoMode';
+  }
+}
+
+const ANSWER_MS_MAX = 30_000; // a NIC that resets its link on attach takes seconds
+const POLL_MS = 2;
+
+/** Throws what it could not open, and why. */
+export async function untilOpened(
+  socket: number,
+  { queues, workers }: Pick<RxOpening, 'queues' | 'workers'>,
+): Promise<Opened> {
+  const { said, fds } = await messageOfEvent(socket, 'opened');
+  const [arena, ...rest] = fds;
+  if (arena === undefined) throw new Failure('fantail-rx opened nothing');
+  const [link, xsks, feeds, verdicts] = rest.slice(queues.length + workers);
+  const { mode, attach, fallbacks } = said;
+  const hasXdp =
+    link !== undefined && xsks !== undefined && feeds !== undefined && verdicts !== undefined;
+  return {
+    fds,
+    mode,
+    fallbacks,
+    arena,
+    rx: rest.slice(0, queues.length),
+    tx: rest.slice(queues.length, queues.length + workers),
+    xdp: hasXdp ? { attach, link, xsks, feeds, verdicts } : null,
+  };
+}
+
+export async function untilRunning(socket: number): Promise<void> {
+  await messageOfEvent(socket, 'running');
+}
+
+/** The next message, which must be that event. */
+async function messageOfEvent<Event extends 'opened' | 'running'>(socket: number, event: Event) {
+  const deadline = Date.now() + ANSWER_MS_MAX;
+  for (;;) {
+    const message: Message | 'closed' | null = addon.receiveMessage(socket);
+    if (message === 'closed')
+      throw new Failure('fantail-rx ended while it was starting; see the lines above');
+    if (message !== null) {
+      const said = JSON.parse(message.text) as RxMessage; // our own program, built with this one
+      if (said.event === 'failed')
+        throw said.tried === undefined ? new Failure(said.message) : new NoMode(said.tried);
+      // the event tells them apart, which generics cannot see
+      if (said.event === event)
+        return { said: said as RxMessage & { event: Event }, fds: message.fds };
+    } else if (Date.now() > deadline) {
+      throw new Failure(`fantail-rx did not say '${event}' within ${ANSWER_MS_MAX / 1000} s`);
+    } else {
+      await sleep(POLL_MS);
+    }
+  }
+}

@@ -1,0 +1,82 @@
+/**
+ * What is done when the interface changes under a running replicator: `plan` decides, event by
+ * event, and changes nothing; `take` observes, asks it, and carries out.
+ */
+import { Failure, never } from '../domain/errors.js';
+import type { Interface } from '../memory/addon.js';
+import type { InterfaceEvent } from '../routes/interface-watch.js';
+import { log } from '../terminal/log.js';
+import type { Config } from './config.js';
+import { describe, sourceOf } from './interface.js';
+
+export interface InterfaceState {
+  readonly config: Pick<Config, 'interfaceName' | 'listenIp' | 'listenPort'>;
+  /** For `mac` and `address`: as the kernel has it now; null if it is not there any more. */
+  readonly link: Interface | null;
+}
+
+export type Action =
+  | { readonly kind: 'warn'; readonly sentence: string }
+  /** Its addresses decide anew who may subscribe, and where frames leave from. */
+  | { readonly kind: 'move'; readonly link: Interface }
+  /** Every subscriber's record goes to the workers again. */
+  | { readonly kind: 'publish' }
+  /** The replicator cannot go on. */
+  | { readonly kind: 'end'; readonly reason: string };
+
+/** Pure. */
+export function plan(event: InterfaceEvent, { config, link }: InterfaceState): Action[] {
+  const name = config.interfaceName;
+  const warn = (sentence: string): Action => ({ kind: 'warn', sentence });
+  switch (event.kind) {
+    case 'state':
+      return [warn(`${name} is ${event.up ? 'up again' : 'down; nothing is sent until it is up'}`)];
+    case 'mtu':
+      return [warn(`the MTU of ${name} is ${event.mtu} now; start fantail again to use it`)];
+    case 'mac':
+    case 'address': {
+      if (link === null) return []; // its addresses go first: `gone` is the next event
+      const { ip } = sourceOf(config, link);
+      return [
+        { kind: 'move', link },
+        warn(`${name} has changed its ${event.kind}; copies leave from ${ip} now`),
+        { kind: 'publish' },
+      ];
+    }
+    case 'gone':
+      return [{ kind: 'end', reason: `the interface ${name} is gone` }];
+    default:
+      return never(event);
+  }
+}
+
+/** What the actions work on. */
+export interface ActionTargets {
+  readonly move: (link: Interface) => void;
+  readonly publish: () => void;
+  readonly end: (failure: Failure) => void;
+}
+
+export function take(event: InterfaceEvent, config: Config, targets: ActionTargets): void {
+  const { move, publish, end } = targets;
+  // the kernel's order of addresses decides which is the first
+  const link = event.kind === 'mac' || event.kind === 'address' ? describe(config) : null;
+  for (const action of plan(event, { config, link })) {
+    switch (action.kind) {
+      case 'warn':
+        log.warn(action.sentence);
+        break;
+      case 'move':
+        move(action.link);
+        break;
+      case 'publish':
+        publish();
+        break;
+      case 'end':
+        end(new Failure(action.reason));
+        break;
+      default:
+        never(action);
+    }
+  }
+}

@@ -1,0 +1,69 @@
+/** The interface of a replicator: what is observed of it, and what that means. */
+import { readFileSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
+import { Failure, messageOf } from '../domain/errors.js';
+import { addon, type Interface } from '../memory/addon.js';
+import type { Source } from '../subscribers/table.js';
+import type { Config } from './config.js';
+import type { Observed } from './deployment.js';
+import { Destinations, defaultAllow, defaultAllowOf } from './destinations.js';
+
+/** What the deployment is decided from. */
+export function observe(config: Config): Observed {
+  const { interfaceName } = config;
+  const link = describe(config);
+  if (link === null && interfaceName !== '-')
+    throw new Failure(`there is no interface ${interfaceName}; see: ip link`);
+  return {
+    link,
+    capabilities: addon.capabilities(),
+    cores: allowedCores(readFileSync('/proc/self/status', 'utf8')),
+  };
+}
+
+/** As the kernel has it now; null if there is none of that name, such as `-`. */
+export function describe({ interfaceName, netns }: Config): Interface | null {
+  if (interfaceName === '-') return null;
+  try {
+    return addon.describeInterface(netns, interfaceName);
+  } catch (error) {
+    // the addon throws Errors with codes
+    if ((error as NodeJS.ErrnoException).code === 'ENODEV') return null;
+    throw new Failure(messageOf(error));
+  }
+}
+
+/**
+ * The cores that this process, and so everything that it starts, may run on: Cpus_allowed_list of
+ * proc(5), such as `0-3,8`.
+ */
+export function allowedCores(status: string): number[] {
+  const list = /^Cpus_allowed_list:\s*(\S+)/m.exec(status)?.[1] ?? '0';
+  return list.split(',').flatMap((range) => {
+    const [first = 0, last = first] = range.split('-').map(Number);
+    return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  });
+}
+
+/** Our side of every frame: the listen address if it is the interface's, else its first. */
+export function sourceOf(
+  { listenIp, listenPort }: Pick<Config, 'listenIp' | 'listenPort'>,
+  link: Interface | null,
+): Source {
+  const own = link?.addresses ?? [];
+  const ip = own.find((each) => each.ip === listenIp)?.ip ?? own[0]?.ip ?? listenIp;
+  const mac = Uint8Array.from(
+    (link?.mac || '00:00:00:00:00:00').split(':').map((byte) => Number.parseInt(byte, 16)),
+  );
+  return { ip, port: listenPort, mac };
+}
+
+/** Where copies may be sent: what was configured, or the subnets of the interface. */
+export function destinationsOf(config: Config, link: Interface | null): Destinations {
+  const { listenIp, listenPort } = config;
+  const local = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
+  const allow =
+    config.allow ?? (link === null ? defaultAllowOf(listenIp, local) : defaultAllow(link));
+  const own = link === null || link.loopback ? [] : link.addresses;
+  return new Destinations({ feed: { ip: listenIp, port: listenPort }, own, allow });
+}

@@ -1,0 +1,132 @@
+/** What control may ask of a running replicator: subscribers, statistics, filters. */
+import type { Counts } from '../domain/counts.js';
+import type { Endpoint } from '../domain/endpoint.js';
+import type { Replicator } from '../domain/replicator.js';
+import type { FilterInfo, FilterRow, Stats, SubscriberRow } from '../domain/statistics.js';
+import type { FilterDesk } from '../filters/desk.js';
+import type { Filters } from '../filters/registry.js';
+import type { DataPlane } from '../processes/data-plane.js';
+import type { Pulse } from '../processes/pulse.js';
+import type { Reach, Route } from '../routes/reach.js';
+import type { Publisher } from '../subscribers/publisher.js';
+import type { Subscribers } from '../subscribers/subscribers.js';
+import type { Config } from './config.js';
+import type { Deployment } from './deployment.js';
+import type { Destinations } from './destinations.js';
+import { statsOf } from './stats.js';
+
+/** Who decides how a subscriber is reached. */
+export type Router = Pick<Reach, 'track' | 'untrack'>;
+
+const KERNEL_ROUTED: Route = { state: 'live', mac: null, kernelSocket: null };
+
+/** Socket mode: the kernel finds the next hops. */
+export const SOCKET_ROUTER: Router = { track: () => KERNEL_ROUTED, untrack: () => {} };
+
+/** What it was opened with. */
+export interface ReplicatorParts {
+  readonly config: Config;
+  readonly deployment: Deployment;
+  readonly startedAt_ms: number;
+  readonly plane: DataPlane;
+  /** Modes that were not possible, and why. */
+  readonly fallbacks: Stats['fallbacks'];
+  /** Verdicts of each queue when it was opened. */
+  readonly verdictsBefore: readonly Counts[];
+  readonly subscribers: Subscribers;
+  readonly publisher: Publisher;
+  readonly router: Router;
+  readonly filters: Filters;
+  readonly desk: FilterDesk;
+  readonly pulse: Pulse;
+}
+
+export class LiveReplicator implements Replicator {
+  constructor(
+    private readonly parts: ReplicatorParts,
+    /** Other ones once the interface's addresses have changed. */
+    public destinations: Destinations,
+  ) {}
+
+  async add(ip: string, port: number): Promise<{ existing: boolean }> {
+    const { subscribers, publisher, filters, router, deployment } = this.parts;
+    this.destinations.check(ip, port);
+    const existing = subscribers.find({ ip, port }) !== undefined;
+    if (!existing) {
+      const worker = subscribers.leastLoadedWorker(deployment.workers);
+      const filter = filters.forNewcomer();
+      const added = subscribers.add({ ip, port, worker, route: KERNEL_ROUTED, filter });
+      added.route = router.track({ ip, port, worker });
+    }
+    await publisher.applied();
+    return { existing };
+  }
+
+  async remove(ip: string, port: number): Promise<{ removed: boolean }> {
+    const { subscribers, publisher, router } = this.parts;
+    const removed = subscribers.remove({ ip, port });
+    if (removed) router.untrack({ ip, port });
+    await publisher.applied();
+    return { removed };
+  }
+
+  list(): SubscriberRow[] {
+    return [...this.parts.subscribers.all()].map(({ ip, port, worker, route, filter }) => ({
+      ip,
+      port,
+      state: route.state === 'no_route' ? 'unresolved' : route.state,
+      mac: route.mac === null ? null : macText(route.mac),
+      worker,
+      filter: filter.module.name,
+    }));
+  }
+
+  stats(): Stats {
+    const { config, deployment, startedAt_ms, plane, fallbacks, subscribers, desk } = this.parts;
+    const { mode, xdp, rx, tx } = plane.opened;
+    const hasXsk = mode !== 'socket';
+    return statsOf(plane.arena, subscribers.all(), {
+      filters: desk.stats(),
+      interfaceName: config.interfaceName,
+      queues: deployment.queues,
+      mode,
+      fallbacks,
+      layout: deployment.layout,
+      feed: { ip: config.listenIp, port: config.listenPort },
+      startedAt_ms,
+      verdicts: xdp === null ? null : { fd: xdp.verdicts, before: this.parts.verdictsBefore },
+      rxSockets: hasXsk ? rx : [],
+      txSockets: hasXsk ? tx : [],
+      workers: plane.workers,
+    });
+  }
+
+  async filterLoad(name: string, module: Uint8Array): Promise<FilterInfo> {
+    const info = await this.parts.desk.load(name, module);
+    this.parts.pulse.hurry();
+    return info;
+  }
+
+  filterUse(name: string, param: Uint8Array, to: Endpoint | null): Promise<number> {
+    return this.parts.desk.use(name, param, to);
+  }
+
+  filterList(): FilterRow[] {
+    return this.parts.desk.list();
+  }
+
+  filterInfo(name: string): FilterInfo {
+    return this.parts.desk.info(name);
+  }
+
+  filterUnload(name: string): Promise<void> {
+    return this.parts.desk.unload(name);
+  }
+}
+
+/** `02:00:00:00:00:01`. */
+function macText(mac: Uint8Array): string {
+  return Buffer.from(mac)
+    .toString('hex')
+    .replace(/(..)(?=.)/g, '$1:');
+}

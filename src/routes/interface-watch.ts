@@ -1,0 +1,157 @@
+/**
+ * What the interface is at this moment, and news of it: listens to rtnetlink and keeps a
+ * description of the one interface up to date.
+ *
+ * Whoever else lives on rtnetlink's events follows them here (`follow`), so that there is one
+ * socket and one order: the description is changed first, then the followers are called, then
+ * `onEvent` with what is different about the interface.
+ */
+import { closeSync } from 'node:fs';
+import { never } from '../domain/errors.js';
+import {
+  type Address,
+  addon,
+  type Interface,
+  type NetlinkEvent,
+  type Watch,
+} from '../memory/addon.js';
+
+/**
+ * What happened to the interface. After `gone` nothing more comes: one of the same name would be
+ * another interface.
+ */
+export type InterfaceEvent =
+  | { readonly kind: 'state'; readonly up: boolean }
+  | { readonly kind: 'mtu'; readonly mtu: number }
+  | { readonly kind: 'mac'; readonly mac: string }
+  | {
+      readonly kind: 'address';
+      readonly ip: string;
+      readonly prefix: number;
+      readonly present: boolean;
+    }
+  | { readonly kind: 'gone' };
+
+export interface InterfaceWatchOptions {
+  readonly netns: string | null;
+  readonly interfaceName: string;
+  readonly onEvent: (event: InterfaceEvent) => void;
+}
+
+/** What is different, in the order in which it is told. Pure. */
+function differences(before: Interface, now: Interface): InterfaceEvent[] {
+  const textOf = ({ ip, prefix }: Address) => `${ip}/${prefix}`;
+  const missingFrom = (addresses: readonly Address[]) => {
+    const texts = new Set(addresses.map(textOf));
+    return (address: Address) => !texts.has(textOf(address));
+  };
+  const came = now.addresses.filter(missingFrom(before.addresses));
+  const went = before.addresses.filter(missingFrom(now.addresses));
+  const { up, mtu, mac } = now;
+  return [
+    ...came.map((address) => ({ kind: 'address' as const, ...address, present: true })),
+    ...went.map((address) => ({ kind: 'address' as const, ...address, present: false })),
+    ...(up === before.up ? [] : [{ kind: 'state' as const, up }]),
+    ...(mtu === before.mtu ? [] : [{ kind: 'mtu' as const, mtu }]),
+    ...(mac === before.mac ? [] : [{ kind: 'mac' as const, mac }]),
+  ];
+}
+
+export class InterfaceWatch {
+  private readonly events: number;
+  private readonly watching: Watch;
+  private readonly followers: ((event: NetlinkEvent) => void)[] = [];
+  private described: Interface;
+  private gone = false;
+  private closed = false;
+
+  /** Throws ENODEV if there is no such interface, ENOENT if there is no such namespace. */
+  constructor(private readonly options: InterfaceWatchOptions) {
+    // Before anything is read, so that no change falls between reading and listening.
+    this.events = addon.openNetlinkEvents(options.netns);
+    try {
+      this.described = addon.describeInterface(options.netns, options.interfaceName);
+      this.watching = addon.watchFd(this.events, () => this.takeEvents());
+    } catch (error) {
+      closeSync(this.events);
+      throw error;
+    }
+  }
+
+  /** As the last event left it. */
+  get interface(): Interface {
+    return this.described;
+  }
+
+  get isGone(): boolean {
+    return this.gone;
+  }
+
+  /**
+   * Every event of rtnetlink, other interfaces' too. Whoever reads the kernel's tables after this
+   * call and before the next turn of the event loop misses nothing in between.
+   */
+  follow(follower: (event: NetlinkEvent) => void): void {
+    this.followers.push(follower);
+  }
+
+  /** Closing twice is fine. Nothing is called back after. */
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.watching.close();
+    closeSync(this.events);
+  }
+
+  private takeEvents(): void {
+    if (this.closed) return;
+    const events = addon.readNetlinkEvents(this.events); // also when gone: or it stays readable
+    if (this.gone) return;
+    for (const event of events) {
+      const before = this.described;
+      const now = this.after(event);
+      this.gone = now === null;
+      this.described = now ?? before;
+      const news: InterfaceEvent[] = now === null ? [{ kind: 'gone' }] : differences(before, now);
+      for (const follow of this.followers) follow(event);
+      for (const each of news) if (!this.closed) this.options.onEvent(each);
+      if (this.closed || this.gone) return;
+    }
+  }
+
+  /** The interface after an event; null if it is gone. */
+  private after(event: NetlinkEvent): Interface | null {
+    const { described } = this;
+    if (event.kind === 'overrun') return this.readAgain();
+    if (event.kind === 'route' || event.index !== described.index) return described;
+    switch (event.kind) {
+      case 'neighbour':
+        return described;
+      case 'address': {
+        const { ip, prefix, deleted } = event;
+        const others = described.addresses.filter(
+          (each) => each.ip !== ip || each.prefix !== prefix,
+        );
+        return { ...described, addresses: deleted ? others : [...others, { ip, prefix }] };
+      }
+      case 'link': {
+        const { up, mtu, mac, deleted } = event;
+        return deleted ? null : { ...described, up, mtu, mac };
+      }
+      default:
+        return never(event);
+    }
+  }
+
+  /** Events were lost: everything is read. Another interface of that name is not ours. */
+  private readAgain(): Interface | null {
+    try {
+      const now = addon.describeInterface(this.options.netns, this.options.interfaceName);
+      return now.index === this.described.index ? now : null;
+    } catch (error) {
+      // the addon throws Errors with codes
+      if ((error as NodeJS.ErrnoException).code !== 'ENODEV') throw error;
+      return null;
+    }
+  }
+}

@@ -1,0 +1,97 @@
+/**
+ * Who is subscribed: which row of the subscriber table each has, which worker serves it, which
+ * filter answers for it, how it is reached. table.ts publishes it; here is what it says.
+ *
+ * A row is used again only when its last copy has ended, which table.ts finds out.
+ */
+import { type Endpoint, endpointText } from '../domain/endpoint.js';
+import { FantailError } from '../domain/errors.js';
+import type { Holder } from '../domain/filter.js';
+import { limits } from '../memory/layout.js';
+import type { Route } from '../routes/reach.js';
+
+export interface Subscriber extends Endpoint, Holder {
+  readonly row: number;
+  readonly worker: number;
+  /** Unique to each subscription: counters of an earlier one in the same row are not its own. */
+  readonly epoch: bigint;
+  route: Route;
+}
+
+export class Subscribers {
+  /** By endpointText, in the order of subscribing. */
+  private readonly live = new Map<string, Subscriber>();
+  private readonly freeRows = Array.from(
+    { length: limits.SUBSCRIBERS_MAX },
+    (_, i) => limits.SUBSCRIBERS_MAX - 1 - i,
+  );
+  private retired: number[] = [];
+  private epochs = 0n;
+  private changes = 0;
+
+  all(): Iterable<Subscriber> {
+    return this.live.values();
+  }
+
+  get size(): number {
+    return this.live.size;
+  }
+
+  /** Another number after every change. */
+  get version(): number {
+    return this.changes;
+  }
+
+  find(endpoint: Endpoint): Subscriber | undefined {
+    return this.live.get(endpointText(endpoint));
+  }
+
+  /** Takes a row. Throws TABLE_FULL. */
+  add(newcomer: Omit<Subscriber, 'row' | 'epoch'>): Subscriber {
+    const row = this.freeRows.pop();
+    if (row === undefined)
+      throw new FantailError(
+        'TABLE_FULL',
+        `${limits.SUBSCRIBERS_MAX} subscribers are served; remove one first`,
+      );
+    const subscriber = { ...newcomer, row, epoch: ++this.epochs };
+    this.live.set(endpointText(subscriber), subscriber);
+    this.touch();
+    return subscriber;
+  }
+
+  remove(endpoint: Endpoint): boolean {
+    const subscriber = this.find(endpoint);
+    if (subscriber === undefined) return false;
+    this.live.delete(endpointText(endpoint));
+    this.retired.push(subscriber.row);
+    this.touch();
+    return true;
+  }
+
+  reroute(subscriber: Subscriber, route: Route): void {
+    subscriber.route = route;
+    this.touch();
+  }
+
+  /** Something that is published with a subscriber is different: its filter, for example. */
+  touch(): void {
+    this.changes++;
+  }
+
+  /** Rows of those that were removed since the last call; whoever asks frees them in the end. */
+  takeRetired(): number[] {
+    return this.retired.splice(0);
+  }
+
+  freeRow(row: number): void {
+    this.freeRows.push(row);
+  }
+
+  /** Of so many, the one that serves the fewest. */
+  leastLoadedWorker(workers: number): number {
+    const loads = new Array<number>(workers).fill(0);
+    for (const { worker } of this.live.values()) loads[worker] = (loads[worker] ?? 0) + 1;
+    return loads.indexOf(Math.min(...loads));
+  }
+}
