@@ -10,7 +10,7 @@ import { UsageError } from '../domain/errors.js';
 import { paramOf } from '../domain/filter.js';
 import { LEGACY_PORT } from '../legacy/protocol.js';
 import { limits } from '../memory/layout.js';
-import { type Config, numberListOf } from '../replicator/config.js';
+import type { Config } from '../replicator/config.js';
 
 export type Parse<Value> = (word: string) => Value;
 
@@ -68,10 +68,28 @@ export function checksum(word: string): 'zero' | 'full' {
   throw new UsageError(`--udp-checksum must be zero or full, not '${word}'`);
 }
 
-/** Ascending, as `0`, `0-3` or `0,2`, or `all`. */
+/** `0`, `0-3`, `0,2`: numbers without repetition, in the order given. */
+export function numberList(name: string, max: number): Parse<number[]> {
+  return (word) => {
+    const found = new Set<number>();
+    for (const part of word.split(',')) {
+      const match = /^(\d{1,4})(?:-(\d{1,4}))?$/.exec(part);
+      const from = Number(match?.[1]);
+      const to = Number(match?.[2] ?? match?.[1]);
+      if (match === null || from > to || to > max)
+        throw new UsageError(
+          `${name} must be numbers up to ${max} such as 0, 0-3 or 0,2, not '${word}'`,
+        );
+      for (let i = from; i <= to; i++) found.add(i);
+    }
+    return [...found];
+  };
+}
+
+/** Ascending, or `all`. */
 export function queues(word: string): Config['queues'] {
   if (word === 'all') return 'all';
-  return numberListOf('--queues', word, limits.QUEUES_MAX - 1).sort((a, b) => a - b);
+  return numberList('--queues', limits.QUEUES_MAX - 1)(word).sort((a, b) => a - b);
 }
 
 export function interfaceName(word: string): string {

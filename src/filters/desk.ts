@@ -43,6 +43,12 @@ export interface FilterDeskOptions {
   readonly publisher: Publisher;
 }
 
+function holderAt(subscribers: Subscribers, endpoint: Endpoint): Holder {
+  const holder = subscribers.find(endpoint);
+  if (holder !== undefined) return holder;
+  throw new FantailError('NOT_FOUND', `${endpointText(endpoint)} is not subscribed; add it first`);
+}
+
 export class FilterDesk {
   /** The end of the last load: one at a time. */
   private lastLoad: Promise<unknown> = Promise.resolve();
@@ -83,18 +89,9 @@ export class FilterDesk {
         'BAD_REQUEST',
         `param has ${param.length} bytes; a filter takes at most ${limits.PARAM_SIZE}`,
       );
-    filters.use(name, param, to === null ? null : this.holderAt(to));
+    filters.use(name, param, to === null ? null : holderAt(subscribers, to));
     await this.publish();
     return to === null ? subscribers.size : 1;
-  }
-
-  private holderAt(endpoint: Endpoint): Holder {
-    const holder = this.options.subscribers.find(endpoint);
-    if (holder !== undefined) return holder;
-    throw new FantailError(
-      'NOT_FOUND',
-      `${endpointText(endpoint)} is not subscribed; add it first`,
-    );
   }
 
   async unload(name: string): Promise<void> {

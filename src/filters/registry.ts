@@ -31,6 +31,7 @@ const ROLLBACKS_MAX = 16;
 
 const NOTHING = new Uint8Array();
 
+// More members than 15: slots, names and holders change together, and the invariants above span them.
 export class Filters {
   /** Whoever will be added. */
   readonly newcomers: Holder;

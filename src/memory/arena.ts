@@ -34,6 +34,7 @@ export type FilterCounter =
   | 'timed_jobs'
   | 'timed_ns';
 
+// More members than 15: one for each region that is read, so that callers name what they read.
 export class Arena {
   readonly buffer: ArrayBuffer;
   readonly view: DataView;

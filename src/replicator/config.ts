@@ -52,25 +52,6 @@ export interface Config extends Listen {
   readonly netns: string | null;
 }
 
-/** CPU_SETSIZE of the C library, less one. */
-export const CPU_MAX = 1023;
-
-/** `0`, `0-3`, `0,2`: ascending numbers without repetition. */
-export function numberListOf(flag: string, text: string, max: number): number[] {
-  const found = new Set<number>();
-  for (const part of text.split(',')) {
-    const match = /^(\d{1,4})(?:-(\d{1,4}))?$/.exec(part);
-    const from = Number(match?.[1]);
-    const to = Number(match?.[2] ?? match?.[1]);
-    if (match === null || from > to || to > max)
-      throw new UsageError(
-        `${flag} must be numbers up to ${max} such as 0, 0-3 or 0,2, not '${text}'`,
-      );
-    for (let i = from; i <= to; i++) found.add(i);
-  }
-  return [...found];
-}
-
 /** Anybody who reaches the port could aim the feed: beyond loopback a token is a must. */
 function checkControl({ address }: Config['control'], token: string | null): void {
   if (token === null && !address.startsWith('127.'))

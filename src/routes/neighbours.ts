@@ -57,6 +57,7 @@ function usableMac(entry: Neighbour | undefined): Uint8Array | null {
   return entry !== undefined && USABLE[entry.state] ? entry.mac : null;
 }
 
+// More members than 15: learning, forgetting and doubting an entry share all of its state.
 export class Neighbours {
   private readonly entries = new Map<string, Neighbour>();
   private readonly doubts = new Map<string, Doubt>();

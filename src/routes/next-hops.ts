@@ -51,13 +51,14 @@ function sameHop(a: NextHop, b: NextHop): boolean {
   return a.state === b.state && a.via === b.via && sameMac(a.mac, b.mac);
 }
 
+// More members than 15: each kind of news (route, neighbour, watcher) has its way to settle().
 export class NextHops {
   private readonly requests: number;
   private readonly neighbours: Neighbours;
   private routesTimer: NodeJS.Timeout | null = null;
   private closed = false;
   private readonly watched = new Map<string, Watched>();
-  /** The destinations that go through each next hop. */
+  /** The destinations that go through each next hop; without a route, through ''. */
   private readonly users = new Groups<string>();
 
   constructor(private readonly options: NextHopOptions) {
@@ -90,7 +91,7 @@ export class NextHops {
     }
     const hop = this.look(ip);
     this.watched.set(ip, { watchers: 1, hop });
-    this.addUser(hop.via, ip);
+    this.users.add(hop.via, ip);
   }
 
   unwatch(ip: string): void {
@@ -134,10 +135,6 @@ export class NextHops {
     return { state: mac === null ? 'unresolved' : 'reachable', mac, via };
   }
 
-  private addUser(via: string, ip: string): void {
-    if (via !== '') this.users.add(via, ip);
-  }
-
   private dropUser(via: string, ip: string): void {
     if (this.users.delete(via, ip)) this.neighbours.endDoubt(via);
   }
@@ -150,7 +147,7 @@ export class NextHops {
     known.hop = hop;
     if (before !== hop.via) {
       this.dropUser(before, ip);
-      this.addUser(hop.via, ip);
+      this.users.add(hop.via, ip);
     }
     this.options.onChange(ip);
   }

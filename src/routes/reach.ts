@@ -67,6 +67,23 @@ function sameRoute(a: Route, b: Route): boolean {
   return a.state === b.state && a.kernelSocket === b.kernelSocket && sameMac(a.mac, b.mac);
 }
 
+function giveUpSocket(entry: Tracked, sockets: KernelSockets): void {
+  if (entry.socket !== null) sockets.giveUp(entry.socket);
+  entry.socket = null;
+}
+
+/** How soon those are to be looked at again. */
+function nextTurn_ms(due: Iterable<Tracked>, now_ms: number): number {
+  let soonest = Number.POSITIVE_INFINITY;
+  for (const { standing } of due) {
+    if (standing.drainingSince_ms !== null) return TURN_DRAIN_MS;
+    const missing = standing.missingSince_ms;
+    const young = missing !== null && now_ms - missing < PATIENCE_MS;
+    soonest = Math.min(soonest, young ? TURN_PATIENCE_MS : TURN_PROBE_MS);
+  }
+  return soonest;
+}
+
 export class Reach {
   private readonly now_ms: () => number;
   /** By endpointText. */
@@ -105,7 +122,7 @@ export class Reach {
     this.byIp.add(ip, entry);
     this.advance(entry, this.now_ms());
     this.probeDue(this.now_ms());
-    this.alarm.set(this.nextTurn_ms());
+    this.alarm.set(nextTurn_ms(this.due, this.now_ms()));
     return entry.route;
   }
 
@@ -114,7 +131,7 @@ export class Reach {
     const key = endpointText(subscriber);
     const entry = this.tracked.get(key);
     if (entry === undefined) return;
-    this.giveUp(entry);
+    giveUpSocket(entry, this.options.sockets);
     this.tracked.delete(key);
     this.due.delete(entry);
     this.byIp.delete(entry.ip, entry);
@@ -137,18 +154,6 @@ export class Reach {
 
   // ---- turns ----
 
-  private nextTurn_ms(): number {
-    let soonest = Number.POSITIVE_INFINITY;
-    const now = this.now_ms();
-    for (const { standing } of this.due) {
-      if (standing.drainingSince_ms !== null) return TURN_DRAIN_MS;
-      const missing = standing.missingSince_ms;
-      const young = missing !== null && now - missing < PATIENCE_MS;
-      soonest = Math.min(soonest, young ? TURN_PATIENCE_MS : TURN_PROBE_MS);
-    }
-    return soonest;
-  }
-
   private turn(): void {
     const now = this.now_ms();
     for (const entry of [...this.due]) {
@@ -159,7 +164,7 @@ export class Reach {
       if (this.advance(entry, now)) this.options.onChange({ ip: entry.ip, port: entry.port });
     }
     this.probeDue(now);
-    this.alarm.set(this.nextTurn_ms());
+    this.alarm.set(nextTurn_ms(this.due, this.now_ms()));
   }
 
   /** Looks, decides and carries out for one subscriber; true if its route is another now. */
@@ -173,7 +178,7 @@ export class Reach {
       socketFree: sockets.hasFree(entry.worker),
       queued_bytes: sockets.queued_bytes(entry.worker, entry),
     });
-    if (next.socket === 'give_up') this.giveUp(entry);
+    if (next.socket === 'give_up') giveUpSocket(entry, sockets);
     if (next.socket === 'take') entry.socket = sockets.take(entry.worker, entry, entry);
     const isWithout = next.socket === 'take' && entry.socket === null;
     entry.standing = {
@@ -187,11 +192,6 @@ export class Reach {
     const before = entry.route;
     entry.route = routeOf(entry, hop);
     return !sameRoute(before, entry.route);
-  }
-
-  private giveUp(entry: Tracked): void {
-    if (entry.socket !== null) this.options.sockets.giveUp(entry.socket);
-    entry.socket = null;
   }
 
   /** Asks for the missing neighbours whose time has come; many subscribers may share one. */

@@ -27,7 +27,8 @@ export class Subscribers {
   );
   private retired: number[] = [];
   private epochs = 0n;
-  private changes = 0;
+  /** Another number after every change. */
+  version = 0;
 
   all(): Iterable<Subscriber> {
     return this.live.values();
@@ -35,11 +36,6 @@ export class Subscribers {
 
   get size(): number {
     return this.live.size;
-  }
-
-  /** Another number after every change. */
-  get version(): number {
-    return this.changes;
   }
 
   find(endpoint: Endpoint): Subscriber | undefined {
@@ -76,7 +72,7 @@ export class Subscribers {
 
   /** Something that is published with a subscriber is different: its filter, for example. */
   touch(): void {
-    this.changes++;
+    this.version++;
   }
 
   /** Rows of those that were removed since the last call; whoever asks frees them in the end. */

@@ -1,9 +1,10 @@
 /** What runs where: modes, queues, workers, layout and cores for every kind of machine and flag. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { numberList } from '../../src/cli/arguments.js';
 import { Failure, UsageError } from '../../src/domain/errors.js';
 import type { Interface } from '../../src/memory/addon.js';
-import { configOf, numberListOf, type UpFlags } from '../../src/replicator/config.js';
+import { configOf, type UpFlags } from '../../src/replicator/config.js';
 import { deploymentOf, MTU_MAX } from '../../src/replicator/deployment.js';
 
 const test = suite('deployment');
@@ -162,10 +163,10 @@ test('an interface that is down is a warning with the line that mends it', () =>
 });
 
 test('lists of numbers take single ones and ranges, and refuse the rest', () => {
-  assert.equal(numberListOf('--queues', '0-3,7', 63), [0, 1, 2, 3, 7]);
+  assert.equal(numberList('--queues', 63)('0-3,7'), [0, 1, 2, 3, 7]);
   for (const text of ['', ',', '1-', '3-1', 'a', '64', '-1', '1.5', '0,,1'])
     assert.throws(
-      () => numberListOf('--queues', text, 63),
+      () => numberList('--queues', 63)(text),
       (error: unknown) => error instanceof UsageError,
     );
 });

@@ -3,13 +3,14 @@ import type { Command } from 'commander';
 import type { DemoFlags } from '../../demo/demo.js';
 import type { Mode } from '../../domain/statistics.js';
 import { limits, membersOf } from '../../memory/layout.js';
-import { CPU_MAX, configOf, numberListOf, type UpFlags } from '../../replicator/config.js';
+import { configOf, type UpFlags } from '../../replicator/config.js';
 import {
   address,
   integer,
   interfaceName,
   legacyAddress,
   listenAddress,
+  numberList,
   oneOf,
   port,
   queues,
@@ -18,6 +19,8 @@ import {
 import { command } from '../program.js';
 
 const MODES = ['auto', ...(membersOf('mode') as readonly Mode[])] as const; // the type of its members
+/** CPU_SETSIZE of the C library, less one. */
+const CPU_MAX = 1023;
 const LAYOUTS = ['auto', 'inline', 'split'] as const;
 
 export function up(): Command {
@@ -101,7 +104,7 @@ function addDeployment(made: Command): Command {
     .option(
       '--cpus <list>',
       'cores, such as 1,2: split: RX, then workers; inline: one per worker',
-      (word) => numberListOf('--cpus', word, CPU_MAX),
+      numberList('--cpus', CPU_MAX),
     )
     .option('--busy-poll', 'never sleep: lowest latency, a core each (default: off)')
     .option(
