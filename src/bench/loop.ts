@@ -8,8 +8,9 @@
  * replicator's core. It spins around each send and sleeps only where the next one is further away.
  * All times are nanoseconds.
  */
-import type { Account } from './account.js';
+
 import type { Messages } from './message.js';
+import type { Tally } from './tally.js';
 
 /**
  * Messages sent in a row when they are overdue, and copies taken in a row, before the other gets
@@ -68,7 +69,7 @@ export class Loop {
   constructor(
     private readonly schedule: Schedule,
     private readonly messages: Messages,
-    private readonly account: Account,
+    private readonly tally: Tally,
     private readonly world: World,
   ) {
     this.startNs = world.now() + SPIN_NS;
@@ -114,13 +115,13 @@ export class Loop {
 
   /** Takes what is there; the first packet is waited for. Returns how many came. */
   private take(waitUs: number): number {
-    const { world, account, messages, packet, schedule } = this;
+    const { world, tally, messages, packet, schedule } = this;
     for (let row = 0; row < RECEIVE_BATCH; row++) {
       const length = world.receive(packet, row === 0 ? waitUs : 0);
       if (length < 0) return row;
       const atNs = world.now();
       const index = messages.read(packet, Math.min(length, packet.length));
-      if (account.record(index)) world.received(index - schedule.warmUp, this.dueNs(index), atNs);
+      if (tally.record(index)) world.received(index - schedule.warmUp, this.dueNs(index), atNs);
     }
     return RECEIVE_BATCH;
   }
@@ -129,17 +130,17 @@ export class Loop {
   private spareUs(): number {
     const nowNs = this.world.now();
     const spareNs = this.dueNs(this.next) - SPIN_NS - nowNs;
-    const isExpecting = this.account.received < this.counted() && nowNs < this.lastNs + SPIN_NS;
+    const isExpecting = this.tally.received < this.counted() && nowNs < this.lastNs + SPIN_NS;
     return isExpecting || spareNs <= 0 ? 0 : Math.ceil(Math.min(spareNs, SLEEP_NS_MAX) / 1000);
   }
 
   private drain(longestNs: number): void {
-    const { world, account } = this;
+    const { world, tally } = this;
     let endNs = this.lastNs + longestNs;
     let isWhole = false;
     for (let nowNs = world.now(); nowNs < endNs; nowNs = world.now()) {
       this.take(nowNs < this.lastNs + SPIN_NS ? 0 : SPIN_NS / 1000);
-      if (!isWhole && account.received >= this.counted()) {
+      if (!isWhole && tally.received >= this.counted()) {
         isWhole = true;
         endNs = Math.min(endNs, world.now() + LINGER_NS);
       }

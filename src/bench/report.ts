@@ -4,6 +4,7 @@
  */
 import { once } from 'node:events';
 import type { WriteStream } from 'node:fs';
+import type { Endpoint } from '../domain/endpoint.js';
 import { grouped, tableLines } from '../terminal/tables.js';
 import type { Measured } from './measure.js';
 import type { Plan } from './plan.js';
@@ -16,8 +17,8 @@ const LATE_NS = 100_000;
 const CSV_ROWS_A_WRITE = 10_000;
 
 export interface Result {
-  readonly replicator: Plan['replicator'];
-  readonly local: Plan['local'];
+  readonly replicator: Endpoint;
+  readonly local: Endpoint;
   readonly count: number;
   readonly rate: number;
   readonly warm_up: number;

@@ -4,6 +4,7 @@
  */
 import { once } from 'node:events';
 import { createWriteStream, type WriteStream } from 'node:fs';
+import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import { Failure, messageOf } from '../domain/errors.js';
 import { grouped } from '../terminal/tables.js';
 import { type Measured, measure, type Progress, Sockets } from './measure.js';
@@ -63,8 +64,8 @@ async function whileSubscribed(
   return result;
 }
 
-function stillSubscribed({ ip, port }: Plan['local'], thrown: unknown): string {
-  return `${ip}:${port} may still be subscribed: ${messageOf(thrown)}`;
+function stillSubscribed(local: Endpoint, thrown: unknown): string {
+  return `${endpointText(local)} may still be subscribed: ${messageOf(thrown)}`;
 }
 
 async function openFile(path: string): Promise<WriteStream> {
@@ -85,12 +86,12 @@ function progressLine({ count }: Plan, { seconds, sent, received, roundTrip }: P
 }
 
 function nothingCame({ replicator, local }: Plan, refused: number): string {
-  const feed = `${replicator.ip}:${replicator.port}`;
+  const feed = endpointText(replicator);
   if (refused > 0)
     return `nobody listens at ${feed}: give the listen_ip and listen_port of fantail up`;
   return (
     `nothing came back: is ${feed} the feed of that replicator (its stats count what it received), ` +
-    `and does ${local.ip}:${local.port} lead here, through any firewall`
+    `and does ${endpointText(local)} lead here, through any firewall`
   );
 }
 

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ClientFlags, orThrow, withClient } from '../control/client.js';
-import type { Endpoint } from '../domain/endpoint.js';
+import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import type { SubscriberState } from '../domain/statistics.js';
 import type { LegacyClient } from '../legacy/client.js';
 
@@ -28,7 +28,8 @@ export type Subscribe = (local: Endpoint) => Promise<Subscription>;
 const STAYS = 'was subscribed before, and stays so';
 
 /** By the control channel. */
-export async function subscribe(flags: ClientFlags, { ip, port }: Endpoint): Promise<Subscription> {
+export async function subscribe(flags: ClientFlags, local: Endpoint): Promise<Subscription> {
+  const { ip, port } = local;
   return await withClient(flags, async (client) => {
     const { existing } = orThrow(await client.ask({ op: 'add', ip, port }));
     const deadline = performance.now() + LIVE_MS_MAX;
@@ -39,10 +40,10 @@ export async function subscribe(flags: ClientFlags, { ip, port }: Endpoint): Pro
       state = subscribers.find((row) => row.ip === ip && row.port === port)?.state ?? 'gone';
     }
     const notes = [
-      ...(existing ? [`${ip}:${port} ${STAYS}`] : []),
+      ...(existing ? [`${endpointText(local)} ${STAYS}`] : []),
       ...(state === 'live'
         ? []
-        : [`${ip}:${port} is ${state}, not live: copies may take the slow way`]),
+        : [`${endpointText(local)} is ${state}, not live: copies may take the slow way`]),
     ];
     const end = async () => {
       if (existing) return;
@@ -61,14 +62,14 @@ export async function subscribe(flags: ClientFlags, { ip, port }: Endpoint): Pro
  */
 export async function subscribeLegacy(
   client: LegacyClient,
-  { ip, port }: Endpoint,
+  local: Endpoint,
 ): Promise<Subscription> {
   const before = await client.list();
-  const isThere = before.some((each) => each.ip === ip && each.port === port);
-  await client.add({ ip, port });
+  const isThere = before.some(({ ip, port }) => ip === local.ip && port === local.port);
+  await client.add(local);
   await sleep(LEGACY_SETTLE_MS);
   const end = async () => {
-    if (!isThere) await client.remove({ ip, port });
+    if (!isThere) await client.remove(local);
   };
-  return { note: isThere ? `${ip}:${port} ${STAYS}` : null, end };
+  return { note: isThere ? `${endpointText(local)} ${STAYS}` : null, end };
 }

@@ -6,9 +6,9 @@ import { writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { messageOf } from '../domain/errors.js';
 import { addon } from '../memory/addon.js';
-import { Account } from './account.js';
 import { Loop, type World } from './loop.js';
 import { Messages } from './message.js';
+import { Tally } from './tally.js';
 import type { ThreadOptions, ThreadResult, ThreadTell } from './thread-messages.js';
 import { Times } from './times.js';
 
@@ -76,7 +76,7 @@ function rehearse(): void {
     log: null,
   });
   const schedule = { total: REHEARSED, warmUp: 0, intervalNs: 1 };
-  new Loop(schedule, messages, new Account(REHEARSED, 0), run).run();
+  new Loop(schedule, messages, new Tally(REHEARSED, 0), run).run();
 }
 
 let refused = 0;
@@ -111,10 +111,10 @@ function measure(): ThreadResult {
   });
   const { roundTrip, lateness } = run;
   tell({ tell: 'started', histogram: roundTrip.histogram });
-  const account = new Account(schedule.total, schedule.warmUp);
+  const tally = new Tally(schedule.total, schedule.warmUp);
   const messages = new Messages(options.run, schedule.total, Date.now());
-  const sent = new Loop(schedule, messages, account, run).run();
-  const { received, duplicated, reordered, corrupt, foreign } = account;
+  const sent = new Loop(schedule, messages, tally, run).run();
+  const { received, duplicated, reordered, corrupt, foreign } = tally;
   const counts = { received, duplicated, reordered, corrupt, foreign, refused };
   const summaries = { roundTrip: roundTrip.summary(), lateness: lateness.summary() };
   return { ...sent, ...counts, ...summaries, roundTripCounts: roundTrip.counts };

@@ -43,7 +43,7 @@ export const filterOperations = {
     takes: { ip: optional(ip), port: optional(port), name, param: optional(param) },
     fromWords: useFromWords,
     perform: async ({ replicator }, { name, param = NO_PARAM, ip, port }) => ({
-      subscribers: await replicator.filterUse(name, param, oneOf(ip, port)),
+      subscribers: await replicator.filterUse(name, param, subscriberOf(ip, port)),
     }),
     lines: ({ subscribers }, { name }) => [
       `ok ${name} answers for ${counted(subscribers, 'subscriber')}`,
@@ -75,7 +75,7 @@ function useFromWords([filter, ...words]: readonly string[]): Record<string, unk
 }
 
 /** The subscriber that a request names, or null for all. */
-function oneOf(ip: string | undefined, port: number | undefined): Endpoint | null {
+function subscriberOf(ip: string | undefined, port: number | undefined): Endpoint | null {
   if (ip === undefined && port === undefined) return null;
   if (ip !== undefined && port !== undefined) return { ip, port };
   throw new FantailError(

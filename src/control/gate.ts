@@ -60,7 +60,7 @@ export function crowded(
   };
 }
 
-/** Whether it needs to show no token, or has shown one; `refusalOf` has looked whether it is right. */
+/** Whether it need show no token, or has shown one; `refusalOf` looks whether it is right. */
 export function isAuthorized(request: IncomingMessage, token: string | null): boolean {
   return token === null || bearer(request) !== undefined;
 }

@@ -22,7 +22,7 @@ export class Inbox {
 
   constructor(private readonly webSocket: WebSocket) {}
 
-  /** Keeps it until its turn; one over the rate waits as a refusal, so that answers keep their order. */
+  /** One over the rate waits as a refusal, so that answers keep their order. */
   add(message: Decoded): void {
     this.#waiting.push(this.#isOverRate() ? rateLimited(message) : message);
     this.#adjustReading();

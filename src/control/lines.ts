@@ -26,10 +26,13 @@ export function parseLine(text: string, operations: Operations): Record<string, 
   return { op, ...read };
 }
 
-/** `filter` and the like are the first of two words that name an operation. */
+/** One word names an operation, or two: `filter use`, and any other word behind `filter`. */
 function opOf([first = '', second]: readonly string[], operations: Operations): string {
-  const isGroup = Object.keys(operations).some((op) => op.startsWith(`${first}.`));
-  return isGroup && second !== undefined ? `${first}.${second}` : first;
+  if (second === undefined) return first;
+  const both = `${first}.${second}`;
+  if (Object.hasOwn(operations, both)) return both;
+  if (Object.hasOwn(operations, first)) return first;
+  return Object.keys(operations).some((op) => op.startsWith(`${first}.`)) ? both : first;
 }
 
 /** Null: too few words, or too many. */

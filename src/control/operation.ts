@@ -1,7 +1,6 @@
 /**
- * What an operation of the control channel is. An operation is one row (operations.ts): the decoder,
- * `help`, the sentences that refuse, the server, the client's types and the README's table all
- * derive from it.
+ * What an operation of the control channel is: one row (operations.ts), from which the decoder,
+ * `help`, the sentences that refuse, the server, the client's types and the README's table derive.
  */
 import { z } from 'zod';
 import type { Replicator } from '../domain/replicator.js';

@@ -1,4 +1,7 @@
-/** The parameters that operations take: how each is written, what it must be, and what is said if it is not. */
+/**
+ * The parameters that operations take: how each is written, what it must be, and what is said if it
+ * is not.
+ */
 import { z } from 'zod';
 import { isAddress, isPort } from '../domain/endpoint.js';
 import { paramOf } from '../domain/filter.js';
@@ -55,7 +58,7 @@ export const name = {
   fromWord: asTyped,
 } as const satisfies Parameter;
 
-/** In msgpack bytes as they are; in JSON and typed lines base64, where `base64:` may stand before it. */
+/** Bytes as they are in msgpack; else base64, where `base64:` may stand before it. */
 export const module = {
   schema: bytes('module must be the bytes of a module: base64, or binary in msgpack', {
     fromText: base64Of,

@@ -2,7 +2,7 @@
  * One subscriber's account of a numbered feed: what came, what is missing, what came twice or late.
  * Pure.
  */
-import type { Latency, Snapshot } from './messages.js';
+import type { Snapshot, TransitTimes } from './messages.js';
 
 /** Sequences remembered: over a second at the highest rate of the demo. A power of two. */
 const WINDOW = 131072;
@@ -64,7 +64,7 @@ export class Account {
     return this.#window[sequence % WINDOW] === sequence;
   }
 
-  #takeLatency(): Latency | null {
+  #takeLatency(): TransitTimes | null {
     const count = Math.min(this.#sampleCount, SAMPLES_MAX);
     this.#sampleCount = 0;
     if (count === 0) return null;

@@ -5,17 +5,18 @@
  * Opens in order: scene (namespaces and link), listeners and feed at the far end, replicator,
  * control channel; shows one view a second until Ctrl-C, a signal or --seconds; closes in reverse,
  * whatever happened. The scene is closed once more, synchronously, as the process exits. Called by
- * main.ts.
+ * cli/.
  */
 import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Client, connect, orThrow } from '../control/client.js';
 import { CONTROL_PORT } from '../control/constants.js';
+import type { Endpoint } from '../domain/endpoint.js';
 import { Failure, messageOf } from '../domain/errors.js';
 import type { Mode, Stats } from '../domain/statistics.js';
 import { Feed, Listener, ReplicatorProcess } from './helpers.js';
 import { type FeedReport, monotonicMs, type Snapshot } from './messages.js';
-import { openScene, type Place, type Scene } from './scene.js';
+import { openScene, type Scene } from './scene.js';
 import { Screen, type SubscriberView, type View } from './table.js';
 
 /** Flags of `fantail demo`; cli/ has checked each. */
@@ -99,7 +100,7 @@ interface Before {
 }
 
 async function subscribe(client: Client, listeners: readonly Listener[]): Promise<void> {
-  for (const { ip, port } of listeners.map((listener) => listener.place))
+  for (const { ip, port } of listeners.map((listener) => listener.endpoint))
     orThrow(await client.ask({ op: 'add', ip, port }));
   // The feed begins when the MAC address of each is known, so that none owes its first packets to
   // the kernel's help.
@@ -119,13 +120,12 @@ async function askStats(client: Client): Promise<Stats | null> {
 }
 
 function subscriberState(
-  place: Place,
+  { ip, port }: Endpoint,
   stats: Stats | null,
   account: Snapshot | null,
 ): SubscriberView['state'] {
   if (account === null) return 'silent';
-  const isServed =
-    stats?.subscribers.some((row) => row.ip === place.ip && row.port === place.port) ?? true;
+  const isServed = stats?.subscribers.some((row) => row.ip === ip && row.port === port) ?? true;
   if (account.received === 0) return 'waiting';
   return isServed ? 'receiving' : 'removed';
 }
@@ -145,12 +145,12 @@ async function look(
   const seconds = Math.max((report.atMs - before.atMs) / 1000, 0.001);
   const subscribers = listeners.map((listener, index): SubscriberView => {
     const account = accounts[index] ?? null;
-    const state = subscriberState(listener.place, stats, account);
+    const state = subscriberState(listener.endpoint, stats, account);
     const rate = Math.max((account?.received ?? 0) - (before.received[index] ?? 0), 0) / seconds;
     // What passed while it was not subscribed is no loss: its account begins anew when it is added
     // again.
     if (state === 'removed' && rate === 0) listener.restart(null);
-    return { ...listener.place, state, rate, account };
+    return { ...listener.endpoint, state, rate, account };
   });
   const feed = {
     rate: (report.sent - before.sent) / seconds,
@@ -257,9 +257,7 @@ async function open(
   const starting = [
     startReplicator(flags, scene, screen).then((replicator) => opened.add(replicator)),
     Feed.start(scene, flags.rate).then((feed) => opened.add(feed)),
-    whole(
-      scene.listeners.map((place) => Listener.start(scene, place).then((one) => opened.add(one))),
-    ),
+    whole(scene.listeners.map((at) => Listener.start(scene, at).then((one) => opened.add(one)))),
   ] as const;
   // Nothing is closed before all have settled, or a late one would stay open; hence also a signal
   // waits here.

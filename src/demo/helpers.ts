@@ -8,6 +8,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import { Failure } from '../domain/errors.js';
 import type {
   FeedAsk,
@@ -19,7 +20,7 @@ import type {
   ListenerTell,
   Snapshot,
 } from './messages.js';
-import type { Place, Scene } from './scene.js';
+import type { Scene } from './scene.js';
 
 const START_MS_MAX = 20_000;
 /** A snapshot that takes longer is left out of the table. */
@@ -92,7 +93,7 @@ export class Listener {
   #asked: ((snapshot: Snapshot | null) => void) | null = null;
 
   private constructor(
-    readonly place: Place,
+    readonly endpoint: Endpoint,
     private readonly child: ChildProcess,
   ) {
     child.on('message', (message: ListenerTell) => {
@@ -100,9 +101,9 @@ export class Listener {
     });
   }
 
-  static async start(scene: Scene, wanted: Place): Promise<Listener> {
+  static async start(scene: Scene, wanted: Endpoint): Promise<Listener> {
     const child = startHelper('listener-main.js', scene, wanted);
-    const what = `the subscriber ${wanted.ip}:${wanted.port}`;
+    const what = `the subscriber ${endpointText(wanted)}`;
     const told = await firstMessage<ListenerTell>(child, what).catch(async (thrown) => {
       await end(child);
       throw thrown;
@@ -267,7 +268,7 @@ export class ReplicatorProcess {
 }
 
 /**
- * A line of its log without the time; null for one below a warning. As log.ts prints it: `[time]
+ * A line of its log without the time; null for one below a warning. As terminal/log.ts prints it: `[time]
  * WARN: sentence`.
  */
 function saidBy(line: string): string | null {

@@ -50,7 +50,8 @@ export type ListenerAsk =
   | { readonly ask: 'snapshot'; readonly through: number }
   | { readonly ask: 'restart'; readonly from: number | null };
 
-export interface Latency {
+/** From the feed's send to the subscriber's callback, microseconds. */
+export interface TransitTimes {
   readonly p50: number;
   readonly p99: number;
   readonly max: number;
@@ -62,8 +63,8 @@ export interface Snapshot {
   readonly lost: number;
   readonly duplicated: number;
   readonly reordered: number;
-  /** Microseconds over the packets since the last snapshot; null if there were none. */
-  readonly latency: Latency | null;
+  /** Over the packets since the last snapshot; null if there were none. */
+  readonly latency: TransitTimes | null;
 }
 
 export type ListenerTell =

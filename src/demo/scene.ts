@@ -11,6 +11,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { readFileSync } from 'node:fs';
+import type { Endpoint } from '../domain/endpoint.js';
 import { messageOf } from '../domain/errors.js';
 
 const PREFIX = 'fantail-demo';
@@ -19,11 +20,6 @@ const FEED_PORT = 5000;
 const FIRST_SUBSCRIBER_PORT = 9001;
 const PORTS_TRIED_MAX = 50;
 
-export interface Place {
-  readonly ip: string;
-  readonly port: number;
-}
-
 export interface Scene {
   readonly kind: 'link' | 'loopback';
   /** Why it is not a link; null if it is. */
@@ -31,10 +27,10 @@ export interface Scene {
   readonly interfaceName: string;
   readonly nearNamespace: string | null;
   readonly farNamespace: string | null;
-  readonly listen: Place;
+  readonly listen: Endpoint;
   readonly feedIp: string;
   /** Three that the demo subscribes, and a fourth for whoever tries the control channel. */
-  readonly listeners: readonly Place[];
+  readonly listeners: readonly Endpoint[];
   /** Synchronous, so that it can be the last thing that a process does; closing twice is fine. */
   close(): void;
 }
@@ -85,7 +81,7 @@ export function removeLeftovers(): string[] {
   return dead;
 }
 
-const places = (subnet: string): Place[] =>
+const endpoints = (subnet: string): Endpoint[] =>
   [0, 1, 2, 3].map((index) => ({
     ip: `${subnet}.${11 + index}`,
     port: FIRST_SUBSCRIBER_PORT + index,
@@ -95,7 +91,7 @@ function openLink(): Scene {
   const near = `${PREFIX}-${process.pid}-near`;
   const far = `${PREFIX}-${process.pid}-far`;
   const subnet = '10.77.0';
-  const listeners = places(subnet);
+  const listeners = endpoints(subnet);
   const feedIp = `${subnet}.2`;
   const close = () => {
     removeNamespace(near);
@@ -108,7 +104,7 @@ function openLink(): Scene {
     const peer = ['type', 'veth', 'peer', 'name', 'feed0', ...queues, 'netns', far];
     ip('-n', near, 'link', 'add', 'fantail0', ...queues, ...peer);
     ip('-n', near, 'addr', 'add', `${subnet}.1/24`, 'dev', 'fantail0');
-    for (const address of [feedIp, ...listeners.map((place) => place.ip)])
+    for (const address of [feedIp, ...listeners.map((each) => each.ip)])
       ip('-n', far, 'addr', 'add', `${address}/24`, 'dev', 'feed0');
     for (const [namespace, name] of [
       [near, 'lo'],
@@ -150,7 +146,7 @@ async function openLoopback(reason: string): Promise<Scene> {
     farNamespace: null,
     listen: { ip: '127.0.0.1', port: await freePort('127.0.0.1', FEED_PORT) },
     feedIp: '127.0.0.1',
-    listeners: places('127.0.0'),
+    listeners: endpoints('127.0.0'),
     close: () => undefined,
   };
 }

@@ -2,12 +2,13 @@
  * What the demo shows: one view a second, as a table that stays in place on a terminal, as lines
  * elsewhere, or as one JSON object a line. The renderers are pure; Screen does the writing.
  */
+import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import type { Stats } from '../domain/statistics.js';
 import { grouped } from '../terminal/tables.js';
-import type { Latency, Snapshot } from './messages.js';
-import type { Place, Scene } from './scene.js';
+import type { Snapshot, TransitTimes } from './messages.js';
+import type { Scene } from './scene.js';
 
-export interface SubscriberView extends Place {
+export interface SubscriberView extends Endpoint {
   /**
    * waiting: no packet yet; silent: it did not answer; removed: the replicator does not serve it.
    */
@@ -33,8 +34,8 @@ const microseconds = (value: number) => (value < 10 ? value.toFixed(1) : whole(v
 
 /** The line that adds the listener that nobody subscribed yet. */
 export function wscatLine(view: Pick<View, 'control' | 'subscribers'>): string {
-  const place = view.subscribers.at(-1);
-  return `npx wscat -c ${view.control} -x 'add ${place?.ip} ${place?.port}'`;
+  const last = view.subscribers.at(-1);
+  return `npx wscat -c ${view.control} -x 'add ${last?.ip} ${last?.port}'`;
 }
 
 const COLUMNS = [
@@ -58,13 +59,13 @@ function cells(values: readonly string[]): string {
     .trimEnd();
 }
 
-function latencyCells(latency: Latency | null | undefined): string[] {
+function latencyCells(latency: TransitTimes | null | undefined): string[] {
   if (latency === null || latency === undefined) return ['-', '-', '-'];
   return [latency.p50, latency.p99, latency.max].map(microseconds);
 }
 
 function subscriberLine(row: SubscriberView): string {
-  const name = `${row.ip}:${row.port}`;
+  const name = endpointText(row);
   const { account } = row;
   if (row.state === 'waiting' || account === null)
     return `${name.padEnd(COLUMNS[0][1])}  ${row.state}`;
@@ -84,8 +85,8 @@ function replicatorLine({ stats }: View): string {
   return `replicator  received ${whole(stats.feed.received)}, sent ${whole(sent)}, ${tail}`;
 }
 
-/** The table, line by line. */
-export function tableLines(view: View): string[] {
+/** The view as a table, line by line. */
+export function viewLines(view: View): string[] {
   const { scene, stats, feed } = view;
   const where = scene.kind === 'link' ? 'on a virtual link' : `over loopback (${scene.reason})`;
   const how = stats === null ? '' : `, mode ${stats.mode}, layout ${stats.layout}`;
@@ -164,7 +165,7 @@ export class Screen {
   show(view: View): void {
     if (this.asJson) this.output.write(`${jsonLine(view)}\n`);
     else if (this.output.isTTY)
-      this.#redraw([...tableLines(view), '', ...(view.isFinal ? [] : hintLines(view))]);
+      this.#redraw([...viewLines(view), '', ...(view.isFinal ? [] : hintLines(view))]);
     else this.#append(view);
     // What is final stays on the terminal, whatever is said after it.
     if (view.isFinal) this.#drawn = 0;
@@ -173,7 +174,7 @@ export class Screen {
   #append(view: View): void {
     if (!this.#hinted) this.output.write(`${hintLines(view).join('\n')}\n\n`);
     this.#hinted = true;
-    this.output.write(`${tableLines(view).join('\n')}\n\n`);
+    this.output.write(`${viewLines(view).join('\n')}\n\n`);
   }
 
   #redraw(lines: readonly string[]): void {

@@ -3,21 +3,14 @@
  * requests may be repeated without harm).
  */
 import { createSocket, type Socket } from 'node:dgram';
+import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import { Failure, messageOf } from '../domain/errors.js';
-import {
-  type Destination,
-  DONE,
-  decodeList,
-  encodeRequest,
-  type LegacyRequest,
-} from './protocol.js';
+import { DONE, decodeList, encodeRequest, type LegacyRequest } from './protocol.js';
 
 const REPLY_MS_MAX = 5000;
 const REPEAT_MS = 1000;
 
-export interface LegacyServer {
-  readonly ip: string;
-  readonly port: number;
+export interface LegacyServer extends Endpoint {
   /** Namespace to ask from; null: the caller's. */
   readonly netns: string | null;
 }
@@ -25,27 +18,26 @@ export interface LegacyServer {
 export class LegacyClient {
   constructor(private readonly server: LegacyServer) {}
 
-  async add(destination: Destination): Promise<void> {
-    const reply = await this.ask({ op: 'add', ...destination });
+  async add(subscriber: Endpoint): Promise<void> {
+    const reply = await this.ask({ op: 'add', ...subscriber });
     if (reply[0] === DONE[0]) return;
-    const { ip, port } = destination;
     throw new Failure(
-      `Operation failed: the replicator refuses ${ip}:${port}; its log says why (mostly: see its --allow)`,
+      `Operation failed: the replicator refuses ${endpointText(subscriber)}; its log says why (mostly: see its --allow)`,
     );
   }
 
-  async remove(destination: Destination): Promise<void> {
-    await this.ask({ op: 'remove', ...destination });
+  async remove(subscriber: Endpoint): Promise<void> {
+    await this.ask({ op: 'remove', ...subscriber });
   }
 
-  async list(): Promise<Destination[]> {
-    const destinations = decodeList(await this.ask({ op: 'list' }));
-    if (destinations !== null) return destinations;
+  async list(): Promise<Endpoint[]> {
+    const subscribers = decodeList(await this.ask({ op: 'list' }));
+    if (subscribers !== null) return subscribers;
     throw new Failure(`what answers at ${this.where} is not legacy control of a replicator`);
   }
 
   private get where(): string {
-    return `${this.server.ip}:${this.server.port}`;
+    return endpointText(this.server);
   }
 
   private async ask(request: LegacyRequest): Promise<Buffer> {

@@ -9,7 +9,7 @@
  * supervisor, which opens the socket.
  */
 import { createSocket, type RemoteInfo } from 'node:dgram';
-import { isPort } from '../domain/endpoint.js';
+import { type Endpoint, isPort } from '../domain/endpoint.js';
 import { FantailError, messageOf, never } from '../domain/errors.js';
 import type { Replicator } from '../domain/replicator.js';
 import {
@@ -122,10 +122,7 @@ class Server {
     }
   }
 
-  private async add(
-    { ip, port }: { ip: string; port: number },
-    source: string,
-  ): Promise<Uint8Array> {
+  private async add({ ip, port }: Endpoint, source: string): Promise<Uint8Array> {
     try {
       if (!isPort(port)) throw new FantailError('BAD_ADDRESS', `port ${port} is none`);
       const { existing } = await this.options.replicator.add(ip, port);
@@ -142,10 +139,7 @@ class Server {
     }
   }
 
-  private async remove(
-    { ip, port }: { ip: string; port: number },
-    source: string,
-  ): Promise<Uint8Array> {
+  private async remove({ ip, port }: Endpoint, source: string): Promise<Uint8Array> {
     try {
       const { removed } = await this.options.replicator.remove(ip, port);
       if (removed) this.lines.say('info', `legacy control: ${source} removed ${ip}:${port}`);

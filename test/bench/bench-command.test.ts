@@ -12,10 +12,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Account } from '../../src/bench/account.js';
 import { Loop, type World } from '../../src/bench/loop.js';
 import { CORRUPT, FOREIGN, Messages, randomRun } from '../../src/bench/message.js';
 import type { Result } from '../../src/bench/report.js';
+import { Tally } from '../../src/bench/tally.js';
 import { barLines, barsOf, Times } from '../../src/bench/times.js';
 import { type Control, startControl } from '../../src/control/server.js';
 import { HOSTS, Link, REPLICATOR_IP } from '../rig/link.js';
@@ -65,15 +65,15 @@ test('any change of a message is seen; those of other runs are none of ours', ()
   assert.is(messages.read(Buffer.alloc(2048), 2048), FOREIGN);
 });
 
-// ---- the account ----
+// ---- the tally ----
 
 test('each message is counted once, late ones and repeated ones by name, the warm-up nowhere', () => {
-  const account = new Account(8, 2);
+  const tally = new Tally(8, 2);
   const firsts = [1, 0, 1, 2, 4, 3, 4, 2, CORRUPT, FOREIGN, FOREIGN, 7].filter((index) =>
-    account.record(index),
+    tally.record(index),
   );
   assert.equal(firsts, [2, 4, 3, 7]);
-  const { received, duplicated, reordered, corrupt, foreign } = account;
+  const { received, duplicated, reordered, corrupt, foreign } = tally;
   assert.equal([received, duplicated, reordered, corrupt, foreign], [4, 2, 1, 1, 2]);
 });
 
@@ -142,7 +142,7 @@ class FakeWorld implements World {
   run(total: number, rate: number, warmUp = 0) {
     const schedule = { total, warmUp, intervalNs: 1e9 / rate };
     const messages = new Messages(randomRun(), total, 1_700_000_000_123);
-    return new Loop(schedule, messages, new Account(total, warmUp), this).run();
+    return new Loop(schedule, messages, new Tally(total, warmUp), this).run();
   }
 }
 

@@ -15,7 +15,7 @@ import { Account } from '../../src/demo/account.js';
 import { Feed, Listener } from '../../src/demo/helpers.js';
 import { monotonicMs } from '../../src/demo/messages.js';
 import { openScene, removeLeftovers, type Scene } from '../../src/demo/scene.js';
-import { hintLines, jsonLine, tableLines, type View } from '../../src/demo/table.js';
+import { hintLines, jsonLine, type View, viewLines } from '../../src/demo/table.js';
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 const isRoot = process.geteuid?.() === 0;
@@ -120,7 +120,7 @@ const view: View = {
 };
 
 views('the table shows every count, and who still waits', () => {
-  const lines = tableLines(view);
+  const lines = viewLines(view);
   const row = lines.find((line) => line.startsWith('127.0.0.11:9001'));
   assert.equal(row?.split(/\s+/).slice(1), [
     '1,000',
@@ -156,7 +156,7 @@ stage('feed and listeners reach each other, whatever the scene', async () => {
     const listener = await Listener.start(opened, place);
     closers.push(() => listener.close());
     // Past the replicator: the feed is pointed at the listener itself.
-    const feed = await Feed.start({ ...opened, listen: listener.place }, 1000);
+    const feed = await Feed.start({ ...opened, listen: listener.endpoint }, 1000);
     closers.push(() => feed.close());
     listener.restart(0);
     const startMs = monotonicMs();

@@ -1,4 +1,4 @@
-/** What a running replicator is asked about its subscribers: what each command takes, and what runs. */
+/** What a running replicator is asked about its subscribers: what is taken, and what runs. */
 import { type Command, Option } from 'commander';
 import type { ClientFlags } from '../../control/client.js';
 import { CONTROL_URL, WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from '../../control/constants.js';

@@ -4,7 +4,7 @@
  */
 import { CORRUPT, FOREIGN } from './message.js';
 
-export class Account {
+export class Tally {
   /** Counted messages only. */
   received = 0;
   duplicated = 0;
