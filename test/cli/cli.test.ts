@@ -2,6 +2,8 @@
  * Goal: every command of the CLI that needs no data plane does what its help says, and every misuse
  * is one line and status 2. Method: the program as users start it, against a control port over a
  * table in memory.
+ *
+ * needs: a core
  */
 import { execFile, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';

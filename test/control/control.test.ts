@@ -3,6 +3,8 @@
  * Method: a real server over a table in memory (the server is under test, not the replicator), real
  * WebSocket clients, and the real wscat; wrong input first where a rule refuses, then the same
  * thing allowed.
+ *
+ * needs: a core
  */
 import { execFile } from 'node:child_process';
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';

@@ -2,6 +2,8 @@
  * Goal: three encodings, one request; and nothing that anybody can send is taken for what it is
  * not. Method: each encoding of each operation; tables of wrong input with the code and id that
  * must come back; frames made to hurt a decoder; seeded damage to good frames.
+ *
+ * needs: a core
  */
 import { Packr, pack, unpack } from 'msgpackr';
 import { suite } from 'uvu';

@@ -4,8 +4,6 @@
  *
  * One module, written as text, behaves on every size of packet but a few; each of those few is one
  * way to go wrong.
- *
- * time limit: 600 s
  */
 import binaryen from 'binaryen';
 import { suite } from 'uvu';

@@ -1,6 +1,8 @@
 /**
  * The registry of filters: who has which, and what everybody goes back to. Random histories must
  * keep its rules. `FANTAIL_SEED=n` repeats one.
+ *
+ * needs: a core
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';

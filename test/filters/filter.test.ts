@@ -4,6 +4,8 @@
  * The filter is compiled here, in memory, from assembly/ as it stands, for both targets. `SEED=n`
  * repeats a random test; `UPDATE_GOLDEN=1` rewrites test/filters/golden/ after a change of the
  * filter or of the compiler has been read.
+ *
+ * needs: a core
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
@@ -14,7 +16,7 @@ import * as assert from 'uvu/assert';
 import { checkModule } from '../../src/filters/check/checker.js';
 import { loadFilter } from '../../src/filters/module.js';
 import { limits, membersOf, offsetOf } from '../../src/memory/layout.js';
-import { foldedSum, plainSum, rewrittenHeader, type Subscriber } from '../rig/rewrite-oracle.js';
+import { foldedSum, plainSum, rewrittenHeader, type Subscriber } from './rewrite-oracle.js';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
 const HEADERS = 100_000;

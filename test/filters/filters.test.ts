@@ -5,7 +5,6 @@
  * Good filters are the stock's; each bad one is a few lines of text that does one thing wrong.
  * Copies tell by their TOS byte which filter made them.
  */
-// time limit: 900 s
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -187,26 +186,22 @@ networkTest(
           count: RATE,
           meanwhile: async () => {
             const base64 = module.toString('base64');
-            assert.match(
-              await replicator.wscat(`filter load mine base64:${base64}`, 5), // it is checked first
+            await replicator.wscat(
+              `filter load mine base64:${base64}`,
               /^ok mine loaded, sha256 [0-9a-f]{64}$/m,
             );
-            const used = await replicator.wscat(`filter use mine ${one.ip} ${one.port} ttl=64`);
-            assert.match(used, /^ok mine answers for 1 subscriber$/m);
+            await replicator.wscat(
+              `filter use mine ${one.ip} ${one.port} ttl=64`,
+              /^ok mine answers for 1 subscriber$/m,
+            );
           },
         });
         await assertLossless(replicator, sunk);
         const [marked, plain] = sunk.subscribers.map(({ tos }) => tos);
         assert.equal(Object.keys(marked ?? {}), ['0', MARKED], 'old headers, then new ones');
         assert.equal(Object.keys(plain ?? {}), ['0'], 'the other subscriber keeps its own');
-        assert.match(
-          await replicator.wscat('filter list'),
-          /^mine ready sha256 [0-9a-f]{12} .* subscribers 1$/m,
-        );
-        assert.match(
-          await replicator.wscat('filter info mine'),
-          /^faults trap 0 bad_answer 0 too_big 0$/m,
-        );
+        await replicator.wscat('filter list', /^mine ready sha256 [0-9a-f]{12} .* subscribers 1$/m);
+        await replicator.wscat('filter info mine', /^faults trap 0 bad_answer 0 too_big 0$/m);
         await replicator.cli('filter', 'load', 'vlan'); // of the stock, by name
         assert.match(await replicator.cli('filter', 'list'), /^vlan +ready/m);
         await replicator.cli('filter', 'use', 'rewrite', one.ip, String(one.port));

@@ -2,6 +2,8 @@
  * Goal: every stock filter does what its header comment says. Method: each module as it is built,
  * on random packets, subscribers and parameters, against an oracle that says the whole frame byte
  * by byte; then the cases that chance would not find. `FANTAIL_SEED=n` repeats a random test.
+ *
+ * needs: a core
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +14,7 @@ import { type Filter, loadFilter } from '../../src/filters/module.js';
 import { limits, membersOf, offsetOf } from '../../src/memory/layout.js';
 import { ROOT } from '../rig/program.js';
 import { type Random, random } from '../rig/random.js';
-import { foldedSum, internetChecksum, type Subscriber } from '../rig/rewrite-oracle.js';
+import { foldedSum, internetChecksum, type Subscriber } from './rewrite-oracle.js';
 
 const test = suite('stock filters');
 const FOLDER = join(ROOT, 'build', 'filters');

@@ -1,5 +1,7 @@
 /**
  * The one description of shared memory: its own rules, and that every program was built from it.
+ *
+ * needs: a core
  */
 import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';

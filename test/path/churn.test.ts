@@ -3,7 +3,6 @@
  * nothing, those that come get one unbroken stretch of the feed, and at any time received = sent +
  * in_flight + the sum of drops.
  */
-// time limit: 600 s
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -92,13 +91,14 @@ async function sample(replicator: Replicator, stopped: () => boolean) {
   return { served, samples };
 }
 
-function assertUnbroken(seen: Seen, again: boolean, served: Served): void {
+/** `mayMiss`: it was away in between, or the machine was loud and what was dropped is counted. */
+function assertUnbroken(seen: Seen, mayMiss: boolean, served: Served): void {
   const { duplicated, reordered, corrupt, bad_checksum, bad_header } = seen;
   const who = `${seen.ip}:${seen.port} ${JSON.stringify(seen)}`;
   assert.equal([duplicated, reordered, corrupt, bad_checksum, bad_header], [0, 0, 0, 0, 0], who);
   const least = served.get(`${seen.ip}:${seen.port}`) ?? 0;
   assert.ok(seen.received >= least, `it was sent ${least} by the counters: ${who}`);
-  if (again) return;
+  if (mayMiss) return;
   assert.is(seen.lost, 0, `a gap between its first packet and its last: ${who}`);
 }
 
@@ -133,11 +133,15 @@ async function comeAndGo(link: Link, replicator: Replicator, queues: number, tur
   assert.ok(samples > turns / 20, `enough samples: ${samples}`);
   const [stay, went] = [sunk.subscribers.slice(0, 3), sunk.subscribers.slice(3)];
   const sent = fed.reduce((total, one) => total + one.sent, 0);
-  await assertReceived(replicator, { ...sunk, sent, before, isLoud: noise.isLoud() }, stay);
+  const isLoud = noise.isLoud();
+  await assertReceived(replicator, { ...sunk, sent, before, isLoud }, stay);
   for (const seen of went)
-    assertUnbroken(seen, byName.get(`${seen.ip}:${seen.port}`)?.again ?? false, served);
+    assertUnbroken(seen, isLoud || byName.get(`${seen.ip}:${seen.port}`)?.again === true, served);
   const got = went.filter(({ received }) => received > 0).length;
-  assert.ok(got > went.length / 2, `${got} of ${went.length} got something in their 50 ms`);
+  assert.ok(
+    got > (isLoud ? 0 : went.length / 2),
+    `${got} of ${went.length} got something in their 50 ms`,
+  );
   await replicator.check();
   assert.is((await replicator.list()).length, 3);
 }

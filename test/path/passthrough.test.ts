@@ -2,7 +2,6 @@
  * What is not the feed stays the kernel's: frames of every other kind pass, each counted under the
  * name of why, and no frame of the feed draws an ICMP error, even where it is not replicated.
  */
-// time limit: 600 s
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';

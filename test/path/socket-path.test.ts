@@ -3,7 +3,6 @@
  * accounts over plain UDP sockets, at rates that those can do; as root over a link, and without any
  * privilege over loopback.
  */
-// time limit: 600 s
 
 import { join } from 'node:path';
 import { suite } from 'uvu';

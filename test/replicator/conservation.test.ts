@@ -1,6 +1,8 @@
 /**
  * Goal: `stats --check` finds every packet that vanished, and none that did not.
  * Method: pairs of samples made by hand; in each, one number is wrong, or right for a reason.
+ *
+ * needs: a core
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';

@@ -1,4 +1,8 @@
-/** What runs where: modes, queues, workers, layout and cores for every kind of machine and flag. */
+/**
+ * What runs where: modes, queues, workers, layout and cores for every kind of machine and flag.
+ *
+ * needs: a core
+ */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { numberList } from '../../src/cli/arguments.js';

@@ -1,4 +1,8 @@
-/** Which addresses may subscribe. */
+/**
+ * Which addresses may subscribe.
+ *
+ * needs: a core
+ */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FantailError } from '../../src/domain/errors.js';

@@ -25,6 +25,8 @@ export const MAIN = join(ROOT, 'dist', 'src', 'main.js');
 const READY_MS = 60_000;
 /** From SIGTERM to the end. */
 const STOP_MS = 30_000;
+/** wscat's own wait for what comes; a test ends it before. */
+const WSCAT_SECONDS = 60;
 /** A user without any rights, by number: names differ from one distribution to the next. */
 const NOBODY = '65534';
 
@@ -164,18 +166,14 @@ export class Replicator extends Channel {
     return only;
   }
 
-  /**
-   * Asks by the real wscat, where the control channel is; what it has printed in so many seconds.
-   * It runs `inside`.
-   */
-  async wscat(message: string, seconds = 1): Promise<string> {
-    const args = ['-c', `ws://${this.control}`, '-x', message, '-w', String(seconds)];
+  /** Asks by the real wscat, where the control channel is, until it has printed the answer. */
+  async wscat(message: string, answer: RegExp): Promise<void> {
+    const args = ['-c', `ws://${this.control}`, '-x', message, '-w', String(WSCAT_SECONDS)];
     const program = new Program('node_modules/.bin/wscat', args, {
       namespace: this.link.replicator,
     });
-    const { status } = await program.wait();
-    if (status !== 0) throw new Error(program.told());
-    return program.stdout;
+    await program.line(answer);
+    program.close();
   }
 
   /** A client command of the CLI; it must succeed. */

@@ -3,7 +3,7 @@
  * been tried, and each wrong input is one line that says what to do. Filters in C and by hand are
  * tried the same way.
  *
- * time limit: 300 s
+ * needs: a core
  */
 import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

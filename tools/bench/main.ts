@@ -20,9 +20,9 @@ import { machineOf } from './runs/machine.js';
 import { type Field, type Turn, takeTurn } from './runs/measure.js';
 import { type Plan, type Point, plans } from './runs/plan.js';
 import { ROOT } from './runs/process.js';
+import type { Special } from './runs/special.js';
 import { tuneSpecials } from './runs/tune.js';
 import { makeWorld } from './runs/world.js';
-import type { Special } from './specials/special.js';
 import { prepare, specials } from './specials/specials.js';
 
 interface Flags {

@@ -3,8 +3,8 @@ import { type Cell, tableLines } from '../../../src/terminal/tables.js';
 import { PERCENTILES } from '../runs/engine.js';
 import type { Run } from '../runs/journal.js';
 import { machineLine } from '../runs/machine.js';
+import type { Spread } from '../runs/spread.js';
 import { type Chart, escaped, type Series, short, svgOf } from './chart.js';
-import type { Spread } from './spread.js';
 import type { LatencyRow, LimitRow, Summary } from './summary.js';
 import type { TargetRow } from './targets.js';
 

@@ -2,7 +2,7 @@
 import type { Percentiles } from '../runs/engine.js';
 import type { Run } from '../runs/journal.js';
 import type { Turn } from '../runs/measure.js';
-import { inequalityOf, type Spread, spreadOf } from './spread.js';
+import { inequalityOf, type Spread, spreadOf } from '../runs/spread.js';
 import { type TargetRow, targetsOf } from './targets.js';
 
 /** One competitor at one point and rate. */

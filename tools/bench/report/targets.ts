@@ -5,7 +5,7 @@
 import type { CompetitorName } from '../runs/competitors.js';
 import type { Run } from '../runs/journal.js';
 import type { Turn } from '../runs/measure.js';
-import { inequalityOf, type Spread, spreadOf } from './spread.js';
+import { inequalityOf, type Spread, spreadOf } from '../runs/spread.js';
 
 export interface TargetRow {
   readonly name: string;

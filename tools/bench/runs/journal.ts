@@ -12,9 +12,9 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import type { SpecialResult } from '../specials/special.js';
 import type { Machine } from './machine.js';
 import type { Turn } from './measure.js';
+import type { SpecialResult } from './special.js';
 
 export interface Head {
   readonly plan: string;

@@ -4,9 +4,9 @@
  * into fantail first, and then becomes the default of both.
  */
 
-import type { Special } from '../specials/special.js';
 import { startBounce, transmitFor } from './competitors.js';
 import { measureWindow } from './measure.js';
+import type { Special } from './special.js';
 
 /** Flags of peers/afxdp.hpp; the first of each is the default. */
 const SETTINGS: Readonly<Record<string, readonly number[]>> = {

@@ -17,8 +17,8 @@ import { measureWindow } from '../runs/measure.js';
 import type { Sizes } from '../runs/plan.js';
 import { ROOT, run, sleep } from '../runs/process.js';
 import { searchLossless } from '../runs/search.js';
+import { SIZE, type Special } from '../runs/special.js';
 import { built, makeWorld, type World } from '../runs/world.js';
-import { SIZE, type Special } from './special.js';
 import { undisturbedSpecials } from './undisturbed.js';
 
 const SUBSCRIBERS = 16;

@@ -10,11 +10,11 @@
  */
 import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs';
 import { Arena, percentile } from '../../../src/memory/arena.js';
-import { spreadOf } from '../report/spread.js';
 import { type CompetitorName, competitorOf } from '../runs/competitors.js';
 import { type Field, measureWindow, type Window } from '../runs/measure.js';
 import type { Sizes } from '../runs/plan.js';
-import { SIZE, type Special } from './special.js';
+import { SIZE, type Special } from '../runs/special.js';
+import { spreadOf } from '../runs/spread.js';
 
 /** Of the windows, the share that counts. */
 const QUIETEST = 0.25;

@@ -1,5 +1,5 @@
 /** The few statistics that rows and targets share. Pure. */
-import type { Window } from '../runs/measure.js';
+import type { Window } from './measure.js';
 
 /** The middle of what the rounds gave, and the lowest and highest of them. */
 export interface Spread {

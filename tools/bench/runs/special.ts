@@ -1,6 +1,6 @@
 /** What is measured beside the rounds: the type of it, and what all of them share. */
-import type { Field } from '../runs/measure.js';
-import type { Sizes } from '../runs/plan.js';
+import type { Field } from './measure.js';
+import type { Sizes } from './plan.js';
 
 /** Bytes of payload of every one of them. */
 export const SIZE = 200;
