@@ -3,7 +3,7 @@
  * not. Method: each encoding of each operation; tables of wrong input with the code and id that
  * must come back; frames made to hurt a decoder; seeded damage to good frames.
  */
-import { Packr, pack, unpack } from 'msgpackr';
+import { Packr, pack, unpack } from 'msgpackr/pack';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
