@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT-0
+//
 // Guard lines of the addon's functions: each takes one argument, checks its type and range, and
 // throws a TypeError with a sentence. Wrong arguments are errors of our own TypeScript, so the
-// sentence is for its author. Included by addon*.cpp only, the files that know of N-API.
+// sentence is for its author. Included in this room only, which alone knows of N-API.
 #pragma once
 
 #include <cmath>
@@ -16,8 +17,8 @@
 
 namespace fantail {
 
-// The largest integer that a JavaScript number holds exactly.
-constexpr double INTEGER_MAX = 9007199254740991.0;
+/// The largest integer that a JavaScript number holds exactly.
+constexpr double integer_max = 9007199254740991.0;
 
 class Arguments {
 public:
@@ -25,7 +26,7 @@ public:
 
   Napi::Env env() const { return info_.Env(); }
 
-  // An integer in [min, max]; not a fraction, NaN or a numeric string.
+  /// An integer in [min, max]; not a fraction, NaN or a numeric string.
   double integer(std::size_t index, const char* name, double min, double max) const {
     return integer_in(info_[index], name, min, max);
   }
@@ -36,13 +37,18 @@ public:
     refuse(name, "an integer from " + plain(min) + " to " + plain(max));
   }
 
-  int fd(std::size_t index, const char* name = "fd") const {
-    return static_cast<int>(integer(index, name, 0, INT32_MAX));
+  /// For what no function here checks.
+  Napi::Value at(std::size_t index) const { return info_[index]; }
+
+  int fd(std::size_t index, const char* name = "fd") const { return fd_in(info_[index], name); }
+
+  int fd_in(Napi::Value value, const char* name) const {
+    return static_cast<int>(integer_in(value, name, 0, INT32_MAX));
   }
 
   u16 port(std::size_t index) const { return port_in(info_[index]); }
 
-  // Network order.
+  /// Network order.
   u16 port_in(Napi::Value value) const {
     return htons(static_cast<u16>(integer_in(value, "port", 0, UINT16_MAX)));
   }
@@ -64,12 +70,12 @@ public:
 
   u32 ip(std::size_t index, const char* name = "ip") const { return ip_in(info_[index], name); }
 
-  // Network order.
+  /// Network order.
   u32 ip_in(Napi::Value value, const char* name) const {
     u32 address = 0;
     const std::string written = text_in(value, name);
     if (written.find('\0') != std::string::npos ||
-        ::inet_pton(AF_INET, written.c_str(), &address) != 1) {
+        inet_pton(AF_INET, written.c_str(), &address) != 1) {
       refuse(name, "an IPv4 address");
     }
     return address;
@@ -90,6 +96,11 @@ public:
     if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
       refuse(name, "a Uint8Array");
     return value.As<Napi::Uint8Array>();
+  }
+
+  Napi::ArrayBuffer array_buffer(std::size_t index, const char* name) const {
+    if (!info_[index].IsArrayBuffer()) refuse(name, "an ArrayBuffer");
+    return info_[index].As<Napi::ArrayBuffer>();
   }
 
   Napi::Array array(std::size_t index, const char* name, u32 length_max) const {
@@ -115,15 +126,15 @@ private:
   const Napi::CallbackInfo& info_;
 };
 
-// An errno's name as Node has it: of two names for one number, glibc takes EOPNOTSUPP.
+/// An errno's name as Node has it: of two names for one number, glibc takes EOPNOTSUPP.
 inline std::string code_of(int number) {
   if (number == ENOTSUP) return "ENOTSUP";
   const char* const name = strerrorname_np(number);
   return name == nullptr ? "Unknown system error " + std::to_string(number) : name;
 }
 
-// Runs one exported function; an Error of the plain C++ below becomes a JavaScript Error whose
-// `code` names its errno.
+/// Runs one exported function; an Error of the plain C++ below becomes a JavaScript Error whose
+/// `code` names its errno.
 template<Napi::Value (*work)(const Arguments&)>
 Napi::Value guarded(const Napi::CallbackInfo& info) {
   try {

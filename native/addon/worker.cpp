@@ -14,6 +14,7 @@
 #include <cinttypes>
 
 #include "addon/arguments.hpp"
+#include "addon/exports.hpp"
 #include "host/privileges.hpp"
 #include "path/loops.hpp"
 
@@ -39,27 +40,16 @@ struct Attached {
 };
 std::unique_ptr<Attached> attached;
 
-[[noreturn]] void throw_js(Napi::Env env, const std::exception& error) {
-  throw Napi::Error::New(env, error.what());
-}
-
 Attached& worker_of(Napi::Env env) {
   if (!attached) throw Napi::Error::New(env, "no worker is attached");
   return *attached;
 }
 
-std::vector<int> fd_list(Napi::Value value, const char* name) {
-  if (!value.IsArray())
-    throw Napi::TypeError::New(value.Env(), std::string(name) + " must be a list of descriptors");
-  const Napi::Array list = value.As<Napi::Array>();
+std::vector<int> fds_in(const Arguments& arguments, Napi::Value value, const char* name) {
+  if (!value.IsArray()) arguments.refuse(name, "a list of descriptors");
+  const auto list = value.As<Napi::Array>();
   std::vector<int> fds;
-  for (u32 i = 0; i < list.Length(); ++i) {
-    const Napi::Value item = list[i];
-    const double fd = item.IsNumber() ? item.As<Napi::Number>().DoubleValue() : -1;
-    if (!(fd >= 0 && fd <= INT32_MAX && fd == static_cast<int>(fd)))
-      throw Napi::TypeError::New(value.Env(), std::string(name) + " must be a list of descriptors");
-    fds.push_back(static_cast<int>(fd));
-  }
+  for (u32 i = 0; i < list.Length(); ++i) fds.push_back(arguments.fd_in(list.Get(i), name));
   return fds;
 }
 
@@ -76,33 +66,26 @@ filter_calls* calls_in(Napi::Value value) {
 
 /// attachWorker({arena, worker, rx, tx, wake, workerWakes, kernelSockets}, calls) → bytes that a
 /// filter's memory must have.
-Napi::Value attach_worker(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const Arguments arguments(info);
-  if (!info[0].IsObject()) throw Napi::TypeError::New(env, "attachWorker takes an object");
+Napi::Value attach_worker(const Arguments& arguments) {
+  const Napi::Env env = arguments.env();
+  const Napi::Object options = arguments.object(0, "descriptors");
   if (attached) throw Napi::Error::New(env, "this process is a worker already");
-  const Napi::Object options = info[0].As<Napi::Object>();
-  const auto fd = [&](const char* name) {
-    return static_cast<int>(arguments.integer_in(options.Get(name), name, 0, INT32_MAX));
-  };
+  const auto fd = [&](const char* name) { return arguments.fd_in(options.Get(name), name); };
+  const auto fd_list = [&](const char* name) { return fds_in(arguments, options.Get(name), name); };
   Inherited fds;
   fds.tx = fd("tx");
   fds.wake = fd("wake");
-  fds.rx = fd_list(options.Get("rx"), "rx");
-  fds.worker_wakes = fd_list(options.Get("workerWakes"), "workerWakes");
-  fds.kernel_sockets = fd_list(options.Get("kernelSockets"), "kernelSockets");
+  fds.rx = fd_list("rx");
+  fds.worker_wakes = fd_list("workerWakes");
+  fds.kernel_sockets = fd_list("kernelSockets");
   const u32 worker = static_cast<u32>(
       arguments.integer_in(options.Get("worker"), "worker", 0, FANTAIL_WORKERS_MAX - 1));
-  filter_calls* const calls = calls_in(info[1]);
+  filter_calls* const calls = calls_in(arguments.at(1));
   // The kernel looks a descriptor up faster where no other thread shares the table: 40 ns of each
   // kick.
   unshare(CLONE_FILES);
-  try {
-    attached =
-        std::make_unique<Attached>(fd("arena"), worker, fds, info[1].As<Napi::TypedArray>(), calls);
-  } catch (const Error& error) {
-    throw_js(env, error);
-  }
+  attached = std::make_unique<Attached>(fd("arena"), worker, fds,
+                                        arguments.at(1).As<Napi::TypedArray>(), calls);
   const arena_header& header = attached->arena.header();
   return Napi::Number::New(env, FANTAIL_WINDOW_FRAMES +
                                     static_cast<double>(header.rx_frames) * FANTAIL_FRAME_SIZE);
@@ -121,22 +104,17 @@ void map_over(char* memory, u64 window, const Arena& arena, u64 offset, u64 size
 /// WebAssembly.Memory from WINDOW_JOBS on, for the module in that slot. Jobs, header slots and its
 /// block of state (null: it keeps none) are writable; subscribers and RX frames are not, so that a
 /// filter's store there traps.
-Napi::Value overlay_window(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const Arguments arguments(info);
+Napi::Value overlay_window(const Arguments& arguments) {
+  const Napi::Env env = arguments.env();
   Attached& worker = worker_of(env);
-  if (!info[0].IsArrayBuffer() || !info[1].IsObject())
-    throw Napi::TypeError::New(
-        env, "overlayWindow takes the buffer of a WebAssembly.Memory, and an object");
-  Napi::ArrayBuffer buffer = info[0].As<Napi::ArrayBuffer>();
-  const Napi::Object options = info[1].As<Napi::Object>();
+  Napi::ArrayBuffer buffer = arguments.array_buffer(0, "memory");
+  const Napi::Object options = arguments.object(1, "place");
   const auto number = [&](const char* name, double max) {
     return arguments.integer_in(options.Get(name), name, 0, max);
   };
-  constexpr double exact_max = 9007199254740991; // what a double counts without gaps
   const u32 slot = static_cast<u32>(number("slot", FANTAIL_FILTERS_MAX - 1));
-  const u64 module = static_cast<u64>(number("module", exact_max)),
-            owner = static_cast<u64>(number("owner", exact_max));
+  const u64 module = static_cast<u64>(number("module", integer_max)),
+            owner = static_cast<u64>(number("owner", integer_max));
   const u32 block = options.Get("block").IsNull()
                         ? TxStage::no_block
                         : static_cast<u32>(number("block", FANTAIL_FILTERS_MAX - 1));
@@ -153,19 +131,15 @@ Napi::Value overlay_window(const Napi::CallbackInfo& info) {
   const auto map = [&](u64 window, u64 offset, u64 size, int protection) {
     map_over(memory, window, arena, offset, size, protection, !worker.runs);
   };
-  try {
-    map(FANTAIL_WINDOW_JOBS, offset_of(arena.jobs(worker.index)), FANTAIL_JOBS_MAX * sizeof(job),
+  map(FANTAIL_WINDOW_JOBS, offset_of(arena.jobs(worker.index)), FANTAIL_JOBS_MAX * sizeof(job),
+      PROT_READ | PROT_WRITE);
+  map(FANTAIL_WINDOW_SLOTS, offset_of(arena.slots(worker.index)),
+      FANTAIL_JOBS_MAX * FANTAIL_SLOT_SIZE, PROT_READ | PROT_WRITE);
+  if (block != TxStage::no_block)
+    map(FANTAIL_WINDOW_STATE, offset_of(arena.state(worker.index, block).block), FANTAIL_STATE_SIZE,
         PROT_READ | PROT_WRITE);
-    map(FANTAIL_WINDOW_SLOTS, offset_of(arena.slots(worker.index)),
-        FANTAIL_JOBS_MAX * FANTAIL_SLOT_SIZE, PROT_READ | PROT_WRITE);
-    if (block != TxStage::no_block)
-      map(FANTAIL_WINDOW_STATE, offset_of(arena.state(worker.index, block).block),
-          FANTAIL_STATE_SIZE, PROT_READ | PROT_WRITE);
-    map(FANTAIL_WINDOW_SUBSCRIBERS, h.table, 2 * sizeof(table), PROT_READ);
-    map(FANTAIL_WINDOW_FRAMES, h.umem, frames, PROT_READ);
-  } catch (const Error& error) {
-    throw_js(env, error);
-  }
+  map(FANTAIL_WINDOW_SUBSCRIBERS, h.table, 2 * sizeof(table), PROT_READ);
+  map(FANTAIL_WINDOW_FRAMES, h.umem, frames, PROT_READ);
   worker.loop.tx().set_module(slot, module);
   worker.loop.tx().set_state(slot, block, owner);
   if (slot == 0) worker.loop.set_window(memory + FANTAIL_WINDOW_FRAMES);
@@ -173,28 +147,20 @@ Napi::Value overlay_window(const Napi::CallbackInfo& info) {
 }
 
 /// dropPrivileges(): user nobody, no capabilities, no_new_privs. Code must be loaded before.
-Napi::Value drop_privileges(const Napi::CallbackInfo& info) {
-  try {
-    become_nobody();
-  } catch (const Error& error) {
-    throw_js(info.Env(), error);
-  }
-  return info.Env().Undefined();
+Napi::Value drop_privileges(const Arguments& arguments) {
+  become_nobody();
+  return arguments.env().Undefined();
 }
 
-Napi::Value pin(const Napi::CallbackInfo& info) {
-  const Arguments arguments(info);
-  try {
-    pin_to_cpu(static_cast<int>(arguments.integer(0, "cpu", 0, CPU_SETSIZE - 1)));
-  } catch (const Error& error) {
-    throw_js(info.Env(), error);
-  }
-  return info.Env().Undefined();
+/// pinToCpu(cpu): this thread runs there only.
+Napi::Value pin(const Arguments& arguments) {
+  pin_to_cpu(static_cast<int>(arguments.integer(0, "cpu", 0, CPU_SETSIZE - 1)));
+  return arguments.env().Undefined();
 }
 
-/// finish(): sends what the filters answered. A call of its own, since after a system call the
-/// processor has forgotten where to return to, all the way up to JavaScript: it learns that here,
-/// and not when the next packet is in a hurry.
+/// finish(): sends what the filters answered. A call of its own, not the end of wait(): after a
+/// system call the return-stack predictor is cold, so each return up to JavaScript is mispredicted.
+/// It warms up here, and not between a packet's arrival and its filter.
 napi_value finish(napi_env env, napi_callback_info) {
   if (attached) attached->loop.finish();
   else napi_throw_error(env, nullptr, "no worker is attached");
@@ -213,49 +179,46 @@ napi_value wait(napi_env env, napi_callback_info) {
   return nullptr;
 }
 
-u32 call_in(const Napi::CallbackInfo& info, Attached& worker) {
+u32 call_in(const Arguments& arguments, Attached& worker) {
   const u32 calls = worker.loop.tx().calls();
-  return static_cast<u32>(Arguments(info).integer(0, "call", 0, calls == 0 ? 0 : calls - 1));
+  return static_cast<u32>(arguments.integer(0, "call", 0, calls == 0 ? 0 : calls - 1));
 }
 
 /// trapped(call): the first job of that call that is still to be answered after a trap; trapped
 /// jobs stay unanswered.
-Napi::Value trapped(const Napi::CallbackInfo& info) {
-  Attached& worker = worker_of(info.Env());
-  return Napi::Number::New(info.Env(), worker.loop.tx().trapped(call_in(info, worker)));
+Napi::Value trapped(const Arguments& arguments) {
+  Attached& worker = worker_of(arguments.env());
+  return Napi::Number::New(arguments.env(), worker.loop.tx().trapped(call_in(arguments, worker)));
 }
 
 /// called(call): in a timed burst, that call has returned.
-Napi::Value called(const Napi::CallbackInfo& info) {
-  Attached& worker = worker_of(info.Env());
-  worker.loop.tx().called(call_in(info, worker));
-  return info.Env().Undefined();
+Napi::Value called(const Arguments& arguments) {
+  Attached& worker = worker_of(arguments.env());
+  worker.loop.tx().called(call_in(arguments, worker));
+  return arguments.env().Undefined();
 }
 
 /// ordersDone(number): the supervisor's orders up to that one are carried out.
-Napi::Value orders_done(const Napi::CallbackInfo& info) {
-  const Arguments arguments(info);
-  worker_of(info.Env())
-      .loop.orders_done(static_cast<u64>(arguments.integer(0, "number", 0, 9007199254740991)));
-  return info.Env().Undefined();
+Napi::Value orders_done(const Arguments& arguments) {
+  const auto number = static_cast<u64>(arguments.integer(0, "number", 0, integer_max));
+  worker_of(arguments.env()).loop.orders_done(number);
+  return arguments.env().Undefined();
 }
 
 /// readConsistent(arena, state, source, words): copies u64 words that one stage writes, none of its
 /// commits between them. `state`, `source`: offsets in the arena. False if it never stood still.
-Napi::Value read_words(const Napi::CallbackInfo& info) {
-  const Arguments arguments(info);
+Napi::Value read_words(const Arguments& arguments) {
   struct Row {
     u64 word[sizeof(counters) / sizeof(u64)];
   };
-  if (!info[0].IsArrayBuffer() || !info[3].IsTypedArray())
-    throw Napi::TypeError::New(info.Env(), "readConsistent takes buffers");
-  Napi::ArrayBuffer arena = info[0].As<Napi::ArrayBuffer>();
-  Napi::BigUint64Array target = info[3].As<Napi::BigUint64Array>();
+  Napi::ArrayBuffer arena = arguments.array_buffer(0, "arena");
+  if (!arguments.at(3).IsTypedArray()) arguments.refuse("words", "a BigUint64Array");
+  Napi::BigUint64Array target = arguments.at(3).As<Napi::BigUint64Array>();
   const double end = static_cast<double>(arena.ByteLength() - sizeof(Row));
   const u64 state = static_cast<u64>(arguments.integer(1, "state", 0, end));
   const u64 source = static_cast<u64>(arguments.integer(2, "source", 0, end));
   if (target.ElementLength() != std::size(Row{}.word) || state % 8 != 0 || source % 8 != 0)
-    throw Napi::TypeError::New(info.Env(),
+    throw Napi::TypeError::New(arguments.env(),
                                "readConsistent takes aligned offsets and room for one row");
   const char* base = static_cast<const char*>(arena.Data());
   // a burst takes microseconds: this many looks never fail but for a frozen machine
@@ -263,28 +226,26 @@ Napi::Value read_words(const Napi::CallbackInfo& info) {
   const bool whole = read_consistent(*reinterpret_cast<const u64*>(base + state),
                                      *reinterpret_cast<const Row*>(base + source),
                                      *reinterpret_cast<Row*>(target.Data()), tries);
-  return Napi::Boolean::New(info.Env(), whole);
+  return Napi::Boolean::New(arguments.env(), whole);
 }
 
-/// layout(): offsets and sizes as this compiler sees them, to be held against src/memory/layout.ts.
-Napi::Value layout_version(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), FANTAIL_LAYOUT_VERSION);
+Napi::Value layout_version(const Arguments& arguments) {
+  return Napi::Number::New(arguments.env(), FANTAIL_LAYOUT_VERSION);
 }
 
 } // namespace
-} // namespace fantail
 
-Napi::Object init_worker(Napi::Env env, Napi::Object exports) {
-  using namespace fantail;
-  exports.Set("attachWorker", Napi::Function::New(env, attach_worker));
-  exports.Set("overlayWindow", Napi::Function::New(env, overlay_window));
-  exports.Set("dropPrivileges", Napi::Function::New(env, drop_privileges));
-  exports.Set("pinToCpu", Napi::Function::New(env, pin));
-  exports.Set("trapped", Napi::Function::New(env, trapped));
-  exports.Set("called", Napi::Function::New(env, called));
-  exports.Set("ordersDone", Napi::Function::New(env, orders_done));
-  exports.Set("readConsistent", Napi::Function::New(env, read_words));
-  exports.Set("layoutVersion", Napi::Function::New(env, layout_version));
+void export_worker(Napi::Object exports) {
+  const Napi::Env env = exports.Env();
+  export_function<attach_worker>(exports, "attachWorker");
+  export_function<overlay_window>(exports, "overlayWindow");
+  export_function<drop_privileges>(exports, "dropPrivileges");
+  export_function<pin>(exports, "pinToCpu");
+  export_function<trapped>(exports, "trapped");
+  export_function<called>(exports, "called");
+  export_function<orders_done>(exports, "ordersDone");
+  export_function<read_words>(exports, "readConsistent");
+  export_function<layout_version>(exports, "layoutVersion");
   constexpr std::pair<const char*, napi_callback> raw[] = {{"wait", wait}, {"finish", finish}};
   for (const auto& [name, body] : raw) {
     napi_value function = nullptr;
@@ -292,5 +253,6 @@ Napi::Object init_worker(Napi::Env env, Napi::Object exports) {
       throw Napi::Error::New(env, std::string(name) + " cannot be exported");
     exports.Set(name, Napi::Function(env, function));
   }
-  return exports;
 }
+
+} // namespace fantail

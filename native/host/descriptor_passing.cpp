@@ -11,7 +11,7 @@
 namespace fantail {
 namespace {
 
-constexpr int LISTEN_BACKLOG = 16; // launchers of one interface; more wait and try again
+constexpr int listen_backlog = 16; // launchers of one interface; more wait and try again
 
 struct AbstractAddress {
   sockaddr_un address;
@@ -19,9 +19,9 @@ struct AbstractAddress {
 };
 
 AbstractAddress abstract_address(std::string_view name) {
-  if (name.empty() || name.size() > ABSTRACT_NAME_MAX) {
+  if (name.empty() || name.size() > abstract_name_max) {
     throw Error(EINVAL,
-                "an abstract socket name has 1 to " + std::to_string(ABSTRACT_NAME_MAX) + " bytes");
+                "an abstract socket name has 1 to " + std::to_string(abstract_name_max) + " bytes");
   }
   AbstractAddress result{};
   result.address.sun_family = AF_UNIX;
@@ -30,19 +30,19 @@ AbstractAddress abstract_address(std::string_view name) {
   return result;
 }
 
-// Room for the descriptors of one message, aligned as the kernel wants it.
+/// Room for the descriptors of one message, aligned as the kernel wants it.
 struct Control {
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * MESSAGE_FDS_MAX)> bytes;
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * message_fds_max)> bytes;
 };
 
-// Takes ownership of every descriptor that came with `message`.
+/// Takes ownership of every descriptor that came with `message`.
 std::vector<Fd> take_fds(msghdr& message) {
   std::vector<Fd> fds;
   for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr;
        part = CMSG_NXTHDR(&message, part)) {
     if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
     const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (std::size_t i = 0; i < count; i++) {
+    for (std::size_t i = 0; i < count; ++i) {
       int fd;
       std::memcpy(&fd, CMSG_DATA(part) + i * sizeof(int), sizeof(int));
       fds.emplace_back(fd);
@@ -55,15 +55,15 @@ std::vector<Fd> take_fds(msghdr& message) {
 
 std::pair<Fd, Fd> socket_pair() {
   int ends[2];
-  check(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), "make a socket pair");
+  check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), "make a socket pair");
   return {Fd{ends[0]}, Fd{ends[1]}};
 }
 
 void send_message(int fd, std::string_view text, std::span<const int> fds) {
   // An empty message would look like the end of the connection to its reader.
-  if (text.empty() || text.size() > MESSAGE_SIZE_MAX)
+  if (text.empty() || text.size() > message_size_max)
     throw Error(EMSGSIZE, "a message has 1 to 65536 bytes");
-  if (fds.size() > MESSAGE_FDS_MAX)
+  if (fds.size() > message_fds_max)
     throw Error(EMSGSIZE, "a message carries at most 250 descriptors");
   iovec part{const_cast<char*>(text.data()), text.size()}; // sendmsg does not write to it
   Control control{};
@@ -80,13 +80,13 @@ void send_message(int fd, std::string_view text, std::span<const int> fds) {
     std::memcpy(CMSG_DATA(rights), fds.data(), fds.size_bytes());
   }
   ssize_t sent;
-  do sent = ::sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  do sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
   while (sent < 0 && errno == EINTR);
   check(static_cast<int>(sent), "send a message to another process of fantail");
 }
 
 Received receive_message(int fd) {
-  std::string text(MESSAGE_SIZE_MAX, '\0');
+  std::string text(message_size_max, '\0');
   iovec part{text.data(), text.size()};
   Control control{};
   msghdr message{};
@@ -95,7 +95,7 @@ Received receive_message(int fd) {
   message.msg_control = control.bytes.data();
   message.msg_controllen = control.bytes.size();
   ssize_t length;
-  do length = ::recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  do length = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   while (length < 0 && errno == EINTR);
   if (length < 0 && errno == EAGAIN) return {Received::What::nothing, {}, {}};
   // A peer that was killed with our messages unread resets the connection: it is as gone as one
@@ -112,23 +112,23 @@ Received receive_message(int fd) {
 }
 
 Fd open_abstract() {
-  return Fd{check(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
+  return Fd{check(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
                   "open a Unix socket")};
 }
 
 bool bind_abstract(int fd, std::string_view name) {
   const AbstractAddress at = abstract_address(name);
-  if (::bind(fd, reinterpret_cast<const sockaddr*>(&at.address), at.length) < 0) {
+  if (bind(fd, reinterpret_cast<const sockaddr*>(&at.address), at.length) < 0) {
     if (errno == EADDRINUSE) return false;
     throw error_of(errno, "take the launcher's socket name");
   }
-  check(::listen(fd, LISTEN_BACKLOG), "listen for other launchers");
+  check(listen(fd, listen_backlog), "listen for other launchers");
   return true;
 }
 
 bool connect_abstract(int fd, std::string_view name) {
   const AbstractAddress at = abstract_address(name);
-  if (::connect(fd, reinterpret_cast<const sockaddr*>(&at.address), at.length) == 0) return true;
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&at.address), at.length) == 0) return true;
   if (errno == ECONNREFUSED) return false;
   throw error_of(errno, "connect to another launcher");
 }
@@ -136,12 +136,12 @@ bool connect_abstract(int fd, std::string_view name) {
 uid_t peer_uid(int fd) {
   ucred who{};
   socklen_t size = sizeof who;
-  check(::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size), "ask who is at the other end");
+  check(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size), "ask who is at the other end");
   return who.uid;
 }
 
 std::optional<Peer> accept_peer(int fd) {
-  Fd peer{::accept4(fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
+  Fd peer{accept4(fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
   if (!peer) {
     // Nobody waits, or who waited has gone again.
     if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR) return std::nullopt;
@@ -149,7 +149,7 @@ std::optional<Peer> accept_peer(int fd) {
   }
   ucred who{};
   socklen_t size = sizeof(who);
-  check(::getsockopt(peer.get(), SOL_SOCKET, SO_PEERCRED, &who, &size),
+  check(getsockopt(peer.get(), SOL_SOCKET, SO_PEERCRED, &who, &size),
         "ask who another launcher is");
   return Peer{std::move(peer), who.uid, who.pid};
 }

@@ -13,14 +13,14 @@
 namespace fantail {
 namespace {
 
-// Asks ethtool to fill `command` in; false where the driver has no answer.
+/// Asks ethtool to fill `command` in; false where the driver has no answer.
 template<typename Command>
 bool ask_ethtool(int fd, const std::string& name, u32 number, Command& command) {
   command.cmd = number;
   ifreq request{};
   std::copy_n(name.begin(), std::min(name.size(), sizeof(request.ifr_name) - 1), request.ifr_name);
   request.ifr_data = reinterpret_cast<char*>(&command);
-  return ::ioctl(fd, SIOCETHTOOL, &request) == 0;
+  return ioctl(fd, SIOCETHTOOL, &request) == 0;
 }
 
 Link link_named(int fd, const std::string& name) {
@@ -36,7 +36,7 @@ Interface describe_interface(const std::string& name) {
   Interface result{link_named(netlink.get(), name), {}, 1, 1, ""};
   result.addresses = list_addresses(netlink.get(), result.link.index);
 
-  const Fd any{check(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "open a socket for ethtool")};
+  const Fd any{check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "open a socket for ethtool")};
   ethtool_channels channels{};
   if (ask_ethtool(any.get(), name, ETHTOOL_GCHANNELS, channels)) {
     result.rx_queues = std::max(1u, channels.combined_count + channels.rx_count);
@@ -44,7 +44,7 @@ Interface describe_interface(const std::string& name) {
   }
   ethtool_drvinfo info{};
   if (ask_ethtool(any.get(), name, ETHTOOL_GDRVINFO, info)) {
-    result.driver.assign(info.driver, ::strnlen(info.driver, sizeof(info.driver)));
+    result.driver.assign(info.driver, strnlen(info.driver, sizeof(info.driver)));
   }
   return result;
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT-0
+//
 // What one interface is: link, addresses, channels, driver, and the XDP program on it.
 #pragma once
 
@@ -18,7 +19,7 @@ struct Interface {
   std::string driver; // empty where ethtool does not say
 };
 
-// Of the calling thread's network namespace. Error ENODEV: there is no such interface.
+/// Of the calling thread's network namespace. Error ENODEV: there is no such interface.
 Interface describe_interface(const std::string& name);
 
 struct XdpProgram {

@@ -12,7 +12,7 @@
 namespace fantail {
 namespace {
 
-// A name that could lead out of /run/netns names no namespace.
+/// A name that could lead out of /run/netns names no namespace.
 bool is_plain_name(const std::string& name) {
   return !name.empty() && name != "." && name != ".." && name.size() <= 255 &&
          name.find('/') == std::string::npos && name.find('\0') == std::string::npos;
@@ -21,7 +21,7 @@ bool is_plain_name(const std::string& name) {
 Fd open_namespace(const std::string& name) {
   const std::string cure = "make it with `ip netns add " + name + "`, or see `ip netns list`";
   if (!is_plain_name(name)) throw Error(ENOENT, "'" + name + "' cannot name a network namespace");
-  Fd fd{::open(("/run/netns/" + name).c_str(), O_RDONLY | O_CLOEXEC)};
+  Fd fd{open(("/run/netns/" + name).c_str(), O_RDONLY | O_CLOEXEC)};
   if (!fd && errno == ENOENT)
     throw Error(ENOENT, "there is no network namespace '" + name + "': " + cure);
   check(fd.get(), ("open the network namespace " + name).c_str());
@@ -29,7 +29,7 @@ Fd open_namespace(const std::string& name) {
 }
 
 void enter(const Fd& fd, const std::string& name) {
-  if (::setns(fd.get(), CLONE_NEWNET) == 0) return;
+  if (setns(fd.get(), CLONE_NEWNET) == 0) return;
   if (errno == EPERM) {
     throw Error(EPERM,
                 "entering the network namespace '" + name + "' takes CAP_SYS_ADMIN: run as root");

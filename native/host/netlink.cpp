@@ -16,19 +16,19 @@
 namespace fantail {
 namespace {
 
-constexpr std::size_t BUFFER_SIZE = 65536; // the kernel fills at most 32 KiB of a dump at once
-constexpr int EVENT_BUFFER_SIZE = 4 << 20; // bytes of events that may wait, about 10,000
-constexpr int DUMP_TRIES_MAX = 8;          // a dump that changed while it was read is read again
-constexpr std::size_t ATTRIBUTES_MAX = 64; // above every type that we read (IFLA_XDP is 43)
-constexpr timeval ANSWER_TIMEOUT{.tv_sec = 2, .tv_usec = 0}; // answers do not take time at all
+constexpr std::size_t buffer_size = 65536; // the kernel fills at most 32 KiB of a dump at once
+constexpr int event_buffer_size = 4 << 20; // bytes of events that may wait, about 10,000
+constexpr int dump_tries_max = 8;          // a dump that changed while it was read is read again
+constexpr std::size_t attributes_max = 64; // above every type that we read (IFLA_XDP is 43)
+constexpr timeval answer_timeout{.tv_sec = 2, .tv_usec = 0}; // answers do not take time at all
 
 struct Buffer {
-  alignas(nlmsghdr) std::array<char, BUFFER_SIZE> bytes;
+  alignas(nlmsghdr) std::array<char, buffer_size> bytes;
 };
 
-// The attributes of one message or nest by type; what is not there is null.
+/// The attributes of one message or nest by type; what is not there is null.
 struct Attributes {
-  std::array<const nlattr*, ATTRIBUTES_MAX> at{};
+  std::array<const nlattr*, attributes_max> at{};
 
   template<typename T> std::optional<T> read(std::size_t type) const {
     if (at[type] == nullptr || mnl_attr_get_payload_len(at[type]) < sizeof(T)) return std::nullopt;
@@ -37,7 +37,7 @@ struct Attributes {
     return value;
   }
 
-  // A MAC has six bytes; a longer hardware address (Infiniband) is none to us.
+  /// A MAC has six bytes; a longer hardware address (Infiniband) is none to us.
   std::optional<Mac> mac(std::size_t type) const {
     if (at[type] == nullptr || mnl_attr_get_payload_len(at[type]) != sizeof(Mac))
       return std::nullopt;
@@ -47,11 +47,11 @@ struct Attributes {
 
 int keep_attribute(const nlattr* attribute, void* into) {
   const std::size_t type = mnl_attr_get_type(attribute);
-  if (type < ATTRIBUTES_MAX) static_cast<Attributes*>(into)->at[type] = attribute;
+  if (type < attributes_max) static_cast<Attributes*>(into)->at[type] = attribute;
   return MNL_CB_OK;
 }
 
-// The fixed part of a message of type T, or null if it is too short for one.
+/// The fixed part of a message of type T, or null if it is too short for one.
 template<typename T> const T* fixed_part(const nlmsghdr* message) {
   if (mnl_nlmsg_get_payload_len(message) < sizeof(T)) return nullptr;
   return static_cast<const T*>(mnl_nlmsg_get_payload(message));
@@ -124,7 +124,7 @@ std::optional<Neighbour> neighbour_of(const nlmsghdr* message) {
 
 using OnMessage = std::function<void(const nlmsghdr*)>;
 
-// One request under construction, and its number.
+/// One request under construction, and its number.
 struct Request {
   Buffer buffer{};
   nlmsghdr* header = nullptr;
@@ -139,7 +139,7 @@ struct Request {
   }
 };
 
-// What became of an exchange: 0, or the errno that the kernel answered.
+/// What became of an exchange: 0, or the errno that the kernel answered.
 struct Outcome {
   int error;
   bool interrupted; // a dump changed while it was read
@@ -147,28 +147,22 @@ struct Outcome {
 
 std::size_t receive_some(int fd, Buffer& buffer) {
   sockaddr_nl from{};
-  iovec part{buffer.bytes.data(), buffer.bytes.size()};
-  msghdr message{};
-  message.msg_name = &from;
-  message.msg_namelen = sizeof(from);
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  ssize_t length;
-  do length = ::recvmsg(fd, &message, 0);
+  socklen_t from_size = sizeof(from);
+  ssize_t length; // of the whole message, even if it did not fit (MSG_TRUNC)
+  do
+    length = recvfrom(fd, buffer.bytes.data(), buffer.bytes.size(), MSG_TRUNC,
+                      reinterpret_cast<sockaddr*>(&from), &from_size);
   while (length < 0 && errno == EINTR);
   check(static_cast<int>(length), "read from rtnetlink");
-  if ((message.msg_flags & MSG_TRUNC) != 0)
+  if (static_cast<std::size_t>(length) > buffer.bytes.size())
     throw Error(EMSGSIZE, "an rtnetlink message is longer than 64 KiB");
   return from.nl_pid == 0 ? static_cast<std::size_t>(length) : 0; // only the kernel is believed
 }
 
-// Calls `visit` on each message in the buffer until it returns false.
 template<typename Visit> void each_message(const Buffer& buffer, std::size_t length, Visit visit) {
   int left = static_cast<int>(length);
   const auto* message = reinterpret_cast<const nlmsghdr*>(buffer.bytes.data());
-  for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
-    if (!visit(message)) return;
-  }
+  for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) visit(message);
 }
 
 int error_in(const nlmsghdr* message) {
@@ -182,33 +176,29 @@ int error_in(const nlmsghdr* message) {
 }
 
 Outcome exchange(int fd, const Request& request, const OnMessage& on_message) {
-  const ssize_t sent = ::send(fd, request.header, request.header->nlmsg_len, 0);
+  const ssize_t sent = send(fd, request.header, request.header->nlmsg_len, 0);
   check(static_cast<int>(sent), "ask rtnetlink");
-  Outcome outcome{0, false};
+  Outcome outcome{};
   Buffer buffer;
   for (bool finished = false; !finished;) {
     each_message(buffer, receive_some(fd, buffer), [&](const nlmsghdr* message) {
-      if (message->nlmsg_seq != request.header->nlmsg_seq)
-        return true; // rest of an answer that failed half-way
+      // An answer that failed half-way may have left a rest.
+      if (finished || message->nlmsg_seq != request.header->nlmsg_seq) return;
       if ((message->nlmsg_flags & NLM_F_DUMP_INTR) != 0) outcome.interrupted = true;
-      if (message->nlmsg_type == NLMSG_ERROR || message->nlmsg_type == NLMSG_DONE) {
-        outcome.error = error_in(message);
-        finished = true;
-        return false;
-      }
-      on_message(message);
-      return true;
+      finished = message->nlmsg_type == NLMSG_ERROR || message->nlmsg_type == NLMSG_DONE;
+      if (finished) outcome.error = error_in(message);
+      else on_message(message);
     });
   }
   return outcome;
 }
 
-// Reads a whole table, again if it changed meanwhile. `Fixed` is the message's fixed part, `parse`
-// makes a row of it.
+/// Reads a whole table, again if it changed meanwhile. `Fixed` is the message's fixed part, `parse`
+/// makes a row of it.
 template<typename Fixed, typename Row>
 std::vector<Row> dump(int fd, u16 type, int index, std::optional<Row> (*parse)(const nlmsghdr*),
                       const char* doing) {
-  for (int tries = 0; tries < DUMP_TRIES_MAX; tries++) {
+  for (int tries = 0; tries < dump_tries_max; ++tries) {
     Request request;
     auto* fixed = request.begin<Fixed>(type, NLM_F_DUMP);
     *reinterpret_cast<unsigned char*>(fixed) = AF_INET; // every fixed part begins with its family
@@ -255,55 +245,34 @@ RouteAnswer ask_route(int fd, int index, u32 ip, u32 source, u32 flags) {
   return answer;
 }
 
-// Errors that say "this way leads nowhere": no route, a prohibited or blackholed one, a source that
-// is not (or not any more) an address of ours, an interface that is gone. Anything else is a
-// failure of the asking.
+/// Errors that say "this way leads nowhere": no route, a prohibited or blackholed one, a source
+/// that is not (or not any more) an address of ours, an interface that is gone. Anything else is a
+/// failure of the asking.
 bool means_no_route(int error) {
   constexpr std::array errors{ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL, ENODEV, ENXIO, ENETDOWN};
   return std::find(errors.begin(), errors.end(), error) != errors.end();
 }
 
 void subscribe(int fd, int group) {
-  check(::setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)),
+  check(setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)),
         "subscribe to rtnetlink events");
 }
 
-struct Arrival {
-  enum class What { message, nothing, lost };
-  What what;
-  std::size_t length;
-};
-
-Arrival receive_event(int fd, Buffer& buffer) {
-  try {
-    return {Arrival::What::message, receive_some(fd, buffer)};
-  } catch (const Error& error) {
-    if (error.number == EAGAIN) return {Arrival::What::nothing, 0};
-    if (error.number == ENOBUFS || error.number == EMSGSIZE) return {Arrival::What::lost, 0};
-    throw;
-  }
+template<typename Kind, typename Row>
+void append(std::vector<Event>& events, const std::optional<Row>& row, bool deleted) {
+  if (row) events.push_back(Kind{*row, deleted});
 }
 
 void append_event(const nlmsghdr* message, std::vector<Event>& events) {
-  switch (message->nlmsg_type) {
+  const u16 type = message->nlmsg_type;
+  switch (type) {
   case RTM_NEWNEIGH:
   case RTM_DELNEIGH:
-    if (const auto neighbour = neighbour_of(message)) {
-      events.push_back(NeighbourEvent{*neighbour, message->nlmsg_type == RTM_DELNEIGH});
-    }
-    return;
+    return append<NeighbourEvent>(events, neighbour_of(message), type == RTM_DELNEIGH);
   case RTM_NEWLINK:
-  case RTM_DELLINK:
-    if (const auto link = link_of(message)) {
-      events.push_back(LinkEvent{*link, message->nlmsg_type == RTM_DELLINK});
-    }
-    return;
+  case RTM_DELLINK: return append<LinkEvent>(events, link_of(message), type == RTM_DELLINK);
   case RTM_NEWADDR:
-  case RTM_DELADDR:
-    if (const auto address = address_of(message)) {
-      events.push_back(AddressEvent{*address, message->nlmsg_type == RTM_DELADDR});
-    }
-    return;
+  case RTM_DELADDR: return append<AddressEvent>(events, address_of(message), type == RTM_DELADDR);
   case RTM_NEWROUTE:
   case RTM_DELROUTE:
   case RTM_NEWRULE:
@@ -321,25 +290,25 @@ void append_event(const nlmsghdr* message, std::vector<Event>& events) {
 } // namespace
 
 Fd open_netlink() {
-  Fd fd{check(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), "open rtnetlink")};
-  check(::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &ANSWER_TIMEOUT, sizeof(ANSWER_TIMEOUT)),
+  Fd fd{check(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), "open rtnetlink")};
+  check(setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &answer_timeout, sizeof(answer_timeout)),
         "limit rtnetlink");
   return fd;
 }
 
 Fd open_netlink_events() {
-  Fd fd{check(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE),
+  Fd fd{check(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE),
               "open rtnetlink")};
   // The kernel sends no news to a socket without a number of its own.
   sockaddr_nl any{};
   any.nl_family = AF_NETLINK;
-  check(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&any), sizeof(any)),
+  check(bind(fd.get(), reinterpret_cast<const sockaddr*>(&any), sizeof(any)),
         "bind an rtnetlink socket");
   // Without CAP_NET_ADMIN the first is refused and the second gives what net.core.rmem_max allows:
   // still correct, since an overrun is told of and everything is read again.
-  if (::setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUFFORCE, &EVENT_BUFFER_SIZE,
-                   sizeof(EVENT_BUFFER_SIZE)) < 0) {
-    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &EVENT_BUFFER_SIZE, sizeof(EVENT_BUFFER_SIZE));
+  if (setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUFFORCE, &event_buffer_size,
+                 sizeof(event_buffer_size)) < 0) {
+    setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &event_buffer_size, sizeof(event_buffer_size));
   }
   for (const int group :
        {RTNLGRP_NEIGH, RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE}) {
@@ -407,18 +376,20 @@ std::vector<Event> read_events(int fd) {
   std::vector<Event> events;
   Buffer buffer;
   bool overrun = false;
-  while (events.size() < EVENTS_MAX) {
-    const Arrival arrival = receive_event(fd, buffer);
-    if (arrival.what == Arrival::What::nothing) break;
-    if (arrival.what == Arrival::What::lost) overrun = true;
+  while (events.size() < events_max) {
+    std::size_t length = 0;
+    try {
+      length = receive_some(fd, buffer);
+    } catch (const Error& error) {
+      if (error.number == EAGAIN) break;
+      if (error.number != ENOBUFS && error.number != EMSGSIZE) throw;
+      overrun = true;
+    }
     // The kernel drops what is newest and keeps what is oldest, and sends nothing more until all of
     // that is taken. None of it may be believed: whoever reads everything again must not then hear
     // of older things.
     if (overrun) continue;
-    each_message(buffer, arrival.length, [&](const nlmsghdr* message) {
-      append_event(message, events);
-      return true;
-    });
+    each_message(buffer, length, [&](const nlmsghdr* message) { append_event(message, events); });
   }
   if (overrun) events.push_back(OverrunEvent{});
   return events;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT-0
+//
 // rtnetlink through libmnl: what the interface is, which way a destination lies, who the neighbours
 // are, and news of all of them. A request and its answer pass within one call: the kernel answers
 // before send() returns, so nothing here waits for anybody. Addresses are in network order.
@@ -45,7 +46,7 @@ struct Link {
   XdpMode xdp_mode;
 };
 
-// An event: `deleted` says whether it came or went.
+/// An event: `deleted` says whether it came or went.
 struct NeighbourEvent {
   Neighbour neighbour;
   bool deleted;
@@ -62,26 +63,26 @@ struct RouteEvent {};   // some route, rule or next hop changed
 struct OverrunEvent {}; // the kernel had to throw events away: read everything again
 using Event = std::variant<NeighbourEvent, LinkEvent, AddressEvent, RouteEvent, OverrunEvent>;
 
-constexpr std::size_t EVENTS_MAX =
+constexpr std::size_t events_max =
     1024; // of one read_events(), so that a flood does not hold its caller
 
-// Sockets of the calling thread's network namespace.
+/// Sockets of the calling thread's network namespace.
 Fd open_netlink();
 Fd open_netlink_events();
 
-// None: there is no such interface.
+/// None: there is no such interface.
 std::optional<Link> read_link(int fd, const std::string& name);
 std::vector<Address> list_addresses(int fd, int index);
 std::vector<Neighbour> list_neighbours(int fd, int index);
 
-// The address to ask for the MAC of: the gateway's, or `ip` itself; none without a route out of
-// that interface. `source` (0: any) is for machines where rules choose a routing table by it.
+/// The address to ask for the MAC of: the gateway's, or `ip` itself; none without a route out of
+/// that interface. `source` (0: any) is for machines where rules choose a routing table by it.
 std::optional<u32> look_up_route(int fd, int index, u32 ip, u32 source);
 
-// Makes the kernel use the neighbour, that is, ask for it or confirm it. Takes CAP_NET_ADMIN.
+/// Makes the kernel use the neighbour, that is, ask for it or confirm it. Takes CAP_NET_ADMIN.
 void probe_neighbour(int fd, int index, u32 ip);
 
-// What has happened, oldest first, at most EVENTS_MAX (a few more if one read brings several).
+/// What has happened, oldest first, at most events_max (a few more if one read brings several).
 std::vector<Event> read_events(int fd);
 
 } // namespace fantail

@@ -11,7 +11,7 @@
 namespace fantail {
 
 namespace {
-// the kernel's overflow uid (Documentation/admin-guide/sysctl/kernel.rst)
+/// the kernel's overflow uid (Documentation/admin-guide/sysctl/kernel.rst)
 constexpr unsigned nobody = 65534;
 } // namespace
 

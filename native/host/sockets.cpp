@@ -17,10 +17,10 @@
 namespace fantail {
 namespace {
 
-constexpr int OUTPUT_TTL = 64;
+constexpr int output_ttl = 64;
 
 void set_option(int fd, int level, int name, int value, const char* doing) {
-  check(::setsockopt(fd, level, name, &value, sizeof(value)), doing);
+  check(setsockopt(fd, level, name, &value, sizeof(value)), doing);
 }
 
 sockaddr_in address_of(u32 ip, u16 port) {
@@ -33,21 +33,21 @@ sockaddr_in address_of(u32 ip, u16 port) {
 
 std::string text_of(u32 ip, u16 port) {
   char text[INET_ADDRSTRLEN];
-  ::inet_ntop(AF_INET, &ip, text, sizeof(text));
+  inet_ntop(AF_INET, &ip, text, sizeof(text));
   return std::string(text) + ":" + std::to_string(ntohs(port));
 }
 
-// "ret 0": keep no byte of any datagram. The kernel then drops it, and answers nothing.
+/// "ret 0": keep no byte of any datagram. The kernel then drops it, and answers nothing.
 void refuse_everything(int fd) {
   sock_filter instruction{BPF_RET | BPF_K, 0, 0, 0};
   const sock_fprog program{1, &instruction};
-  check(::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)),
+  check(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)),
         "attach a filter to a UDP socket");
 }
 
 void bind_udp(int fd, u32 ip, u16 port) {
   const sockaddr_in at = address_of(ip, port);
-  if (::bind(fd, reinterpret_cast<const sockaddr*>(&at), sizeof(at)) == 0) return;
+  if (bind(fd, reinterpret_cast<const sockaddr*>(&at), sizeof(at)) == 0) return;
   const std::string where = text_of(ip, port);
   switch (errno) {
   case EADDRINUSE:
@@ -61,17 +61,16 @@ void bind_udp(int fd, u32 ip, u16 port) {
 } // namespace
 
 Fd open_udp(const UdpOptions& options) {
-  Fd fd{
-      check(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "open a UDP socket")};
+  Fd fd{check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "open a UDP socket")};
   // Before the bind, or a datagram could slip in between.
   if (options.drop) refuse_everything(fd.get());
   if (options.reuse) set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1, "share a UDP port");
   if (!options.device.empty()) {
-    const int result = ::setsockopt(fd.get(), SOL_SOCKET, SO_BINDTODEVICE, options.device.data(),
-                                    static_cast<socklen_t>(options.device.size()));
+    const int result = setsockopt(fd.get(), SOL_SOCKET, SO_BINDTODEVICE, options.device.data(),
+                                  static_cast<socklen_t>(options.device.size()));
     check(result, ("bind a UDP socket to the interface " + options.device).c_str());
   }
-  set_option(fd.get(), IPPROTO_IP, IP_TTL, OUTPUT_TTL, "set the TTL of a UDP socket");
+  set_option(fd.get(), IPPROTO_IP, IP_TTL, output_ttl, "set the TTL of a UDP socket");
   set_option(fd.get(), IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE, "set DF on a UDP socket");
   bind_udp(fd.get(), options.ip, options.port);
   return fd;
@@ -79,20 +78,20 @@ Fd open_udp(const UdpOptions& options) {
 
 void connect_udp(int fd, u32 ip, u16 port) {
   const sockaddr_in to = address_of(ip, port);
-  if (::connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 0) return;
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 0) return;
   throw error_of(errno, "connect a UDP socket to " + text_of(ip, port));
 }
 
 void disconnect_udp(int fd) {
   int device = 0;
   socklen_t size = sizeof(device);
-  check(::getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &device, &size),
+  check(getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &device, &size),
         "ask for the device of a UDP socket");
   sockaddr nobody{};
   nobody.sa_family = AF_UNSPEC;
-  check(::connect(fd, &nobody, sizeof(nobody)), "disconnect a UDP socket");
+  check(connect(fd, &nobody, sizeof(nobody)), "disconnect a UDP socket");
   if (device == 0) return;
-  const int result = ::setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &device, sizeof(device));
+  const int result = setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &device, sizeof(device));
   if (result < 0 && errno == ENODEV)
     return; // the interface is gone: there is nothing to send through any more
   check(result, "bind a UDP socket to its device again");
@@ -100,14 +99,14 @@ void disconnect_udp(int fd) {
 
 int udp_queued(int fd) {
   int bytes = 0;
-  check(::ioctl(fd, SIOCOUTQ, &bytes), "ask what a UDP socket still has to send");
+  check(ioctl(fd, SIOCOUTQ, &bytes), "ask what a UDP socket still has to send");
   return bytes;
 }
 
 int receive_udp(int fd, std::span<u8> into, u32 wait_us) {
   const auto take = [&] {
     const ssize_t length =
-        ::recv(fd, into.data(), into.size(), MSG_DONTWAIT | MSG_TRUNC); // TRUNC: the whole length
+        recv(fd, into.data(), into.size(), MSG_DONTWAIT | MSG_TRUNC); // TRUNC: the whole length
     if (length >= 0) return static_cast<int>(length);
     if (errno == EAGAIN || errno == EINTR) return -1;
     throw error_of(errno, "receive from a UDP socket");
@@ -116,17 +115,17 @@ int receive_udp(int fd, std::span<u8> into, u32 wait_us) {
   if (length >= 0 || wait_us == 0) return length;
   pollfd readable{fd, POLLIN, 0};
   const timespec wait{wait_us / 1000000, static_cast<long>(wait_us % 1000000) * 1000};
-  if (::ppoll(&readable, 1, &wait, nullptr) <= 0) return -1;
+  if (ppoll(&readable, 1, &wait, nullptr) <= 0) return -1;
   return take();
 }
 
 int set_receive_buffer(int fd, int bytes) {
   // Without CAP_NET_ADMIN net.core.rmem_max is the limit.
-  if (::setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) < 0)
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) < 0)
     set_option(fd, SOL_SOCKET, SO_RCVBUF, bytes, "set the receive buffer of a UDP socket");
   int granted = 0;
   socklen_t size = sizeof(granted);
-  check(::getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &granted, &size),
+  check(getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &granted, &size),
         "ask for the receive buffer of a UDP socket");
   return granted / 2; // the kernel doubles it for its own overhead
 }
@@ -138,7 +137,7 @@ void allow_fragments(int fd) {
 XskStatistics xsk_statistics(int fd) {
   xdp_statistics now{};
   socklen_t size = sizeof(now);
-  check(::getsockopt(fd, SOL_XDP, XDP_STATISTICS, &now, &size),
+  check(getsockopt(fd, SOL_XDP, XDP_STATISTICS, &now, &size),
         "read the statistics of an AF_XDP socket");
   return {now.rx_dropped,   now.rx_invalid_descs,         now.tx_invalid_descs,
           now.rx_ring_full, now.rx_fill_ring_empty_descs, now.tx_ring_empty_descs};

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT-0
+//
 // UDP sockets of the side path (the guard on the listen port, and those that carry copies while a
 // neighbour is unresolved), and the statistics of an AF_XDP socket. Addresses and ports are in
 // network order.
@@ -20,24 +21,24 @@ struct UdpOptions {
   bool reuse;         // SO_REUSEPORT
 };
 
-// A socket of the calling thread's network namespace. It sends with TTL 64 and DF, as the direct
-// path does, never blocks, and is not bound by what path MTU discovery has learnt.
+/// A socket of the calling thread's network namespace. It sends with TTL 64 and DF, as the direct
+/// path does, never blocks, and is not bound by what path MTU discovery has learnt.
 Fd open_udp(const UdpOptions& options);
 
 void connect_udp(int fd, u32 ip, u16 port);
-// Dissolves the destination. The kernel forgets the device with it, so that is bound again here.
+/// Dissolves the destination. The kernel forgets the device with it, so that is bound again here.
 void disconnect_udp(int fd);
-// Bytes (with the kernel's own overhead) not yet handed to the device, those that wait for a
-// neighbour among them.
+/// Bytes (with the kernel's own overhead) not yet handed to the device, those that wait for a
+/// neighbour among them.
 int udp_queued(int fd);
 
-// Takes one datagram, waiting up to `wait_us` for it. Its whole length, which may be more than
-// `into` holds; -1: none came.
+/// Takes one datagram, waiting up to `wait_us` for it. Its whole length, which may be more than
+/// `into` holds; -1: none came.
 int receive_udp(int fd, std::span<u8> into, u32 wait_us);
-// Asks for room for so many bytes of unread datagrams, past the system's limit where this process
-// may. What the kernel granted.
+/// Asks for room for so many bytes of unread datagrams, past the system's limit where this process
+/// may. What the kernel granted.
 int set_receive_buffer(int fd, int bytes);
-// What is longer than the MTU leaves in fragments (no DF) instead of being refused.
+/// What is longer than the MTU leaves in fragments (no DF) instead of being refused.
 void allow_fragments(int fd);
 
 struct XskStatistics {

@@ -6,7 +6,9 @@
  * object, which the strict schema of its operation checks; inside fantail nobody looks at the shape
  * of a request again. Does no I/O.
  */
-import { Packr, Unpackr } from 'msgpackr';
+// Not 'msgpackr': that looks for a native parser, which no process of root's should load.
+import { Packr } from 'msgpackr/pack';
+import { Unpackr } from 'msgpackr/unpack';
 import type { z } from 'zod';
 import { FantailError, messageOf } from '../domain/errors.js';
 import type { Stats } from '../domain/statistics.js';

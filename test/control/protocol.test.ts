@@ -5,7 +5,7 @@
  *
  * needs: a core
  */
-import { Packr, pack, unpack } from 'msgpackr';
+import { Packr, pack, unpack } from 'msgpackr/pack';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import {

@@ -567,6 +567,50 @@ test('one descriptor cannot be watched twice, which is said at once', () => {
   watch.close();
 });
 
+test('a watch may close itself and others in its callback', async () => {
+  const fds = [keep(addon.eventFd()), keep(addon.eventFd())];
+  let calls = 0;
+  const watches = fds.map((fd) =>
+    addon.watchFd(fd, () => {
+      calls++;
+      for (const watch of watches) watch.close();
+    }),
+  );
+  for (const fd of fds) addon.signal(fd);
+  await eventually('a call', () => calls > 0);
+  await sleep(20);
+  assert.is(calls, 1);
+});
+
+test('descriptors that are always ready leave the loop time for the rest', async () => {
+  const fds = [keep(addon.eventFd()), keep(addon.eventFd())];
+  const calls = fds.map(() => 0);
+  const watches = fds.map((fd, i) => {
+    addon.signal(fd); // and nobody reads it
+    return addon.watchFd(fd, () => {
+      calls[i] = (calls[i] ?? 0) + 1;
+    });
+  });
+  let turns = 0;
+  const timer = setInterval(() => turns++, 1);
+  await eventually('many calls of both', () => calls.every((count) => count > 1000));
+  clearInterval(timer);
+  for (const watch of watches) watch.close();
+  const most = Math.max(...calls);
+  assert.ok(turns > 10, `${turns} turns of a timer in ${calls} calls`);
+  assert.ok(most - Math.min(...calls) < most / 10, `${calls}: neither keeps the other waiting`);
+});
+
+test('an open watch keeps the process alive, until it is closed or the process is ended', () => {
+  const script = (last: string) => `
+    import { addon } from '${new URL('../../src/memory/addon.js', import.meta.url).href}';
+    const fd = addon.eventFd();
+    const watch = addon.watchFd(fd, () => { console.log('called'); ${last} });
+    setTimeout(() => addon.signal(fd), 50).unref();`;
+  for (const last of ['watch.close();', 'process.exit(0);'])
+    assert.is(run(process.execPath, ['--input-type=module', '-e', script(last)]), 'called\n', last);
+});
+
 test('an exception in a callback is an uncaught one, and not lost', () => {
   const script = `
     import { addon } from '${new URL('../../src/memory/addon.js', import.meta.url).href}';
@@ -595,6 +639,17 @@ test('capabilities have their names, and giving privileges up shows in the proce
     addon.noNewPrivileges();
     console.log(/NoNewPrivs:\\s*(\\d)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]);`;
   assert.is(run(process.execPath, ['--input-type=module', '-e', script]), '1\n');
+});
+
+test('no native code but the addon comes into a process that speaks the control protocol', () => {
+  const files = ['memory/addon', 'control/codec', 'control/server', 'control/client'];
+  const script = `
+    import { readFileSync } from 'node:fs';
+    ${files.map((file) => `import '${new URL(`../../src/${file}.js`, import.meta.url).href}';`).join('\n')}
+    const mapped = readFileSync('/proc/self/maps', 'utf8').match(/\\S+\\.node$/gm);
+    console.log([...new Set(mapped)].join(' '));`;
+  const loaded = run(process.execPath, ['--input-type=module', '-e', script]);
+  assert.match(loaded, /^\S+\/native\/build\/fantail\.node\n$/);
 });
 
 test('a mapped file is shared both ways, in its full size', () => {

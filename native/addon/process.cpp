@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT-0
+//
+// What belongs to the process as a whole: its eventfds, its privileges, the arena that it maps.
+#include <cctype>
+#include <string>
+
+#include <cap-ng.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include "addon/arguments.hpp"
+#include "addon/exports.hpp"
+#include "addon/values.hpp"
+
+namespace fantail {
+namespace {
+
+Napi::Value event_fd_js(const Arguments& arguments) {
+  const int fd = check(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "make an eventfd");
+  return fd_value(arguments.env(), Fd{fd});
+}
+
+Napi::Value signal_js(const Arguments& arguments) {
+  const u64 one = 1;
+  const ssize_t written = write(arguments.fd(0), &one, sizeof(one));
+  // EAGAIN: it is full of signals already.
+  if (written < 0 && errno != EAGAIN) throw error_of(errno, "signal an eventfd");
+  return arguments.env().Undefined();
+}
+
+Napi::Value capabilities_js(const Arguments& arguments) {
+  if (capng_get_caps_process() != 0)
+    throw Error(0, "the capabilities of this process cannot be read");
+  auto names = Napi::Array::New(arguments.env());
+  for (unsigned number = 0; number <= CAP_LAST_CAP; number++) {
+    if (capng_have_capability(CAPNG_EFFECTIVE, number) == 0) continue;
+    const char* name = capng_capability_to_name(number);
+    if (name == nullptr) continue; // newer than the library
+    std::string written = "CAP_";
+    for (; *name != '\0'; name++) written += static_cast<char>(std::toupper(*name));
+    names.Set(names.Length(), written);
+  }
+  return names;
+}
+
+Napi::Value no_new_privileges_js(const Arguments& arguments) {
+  check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "give up new privileges");
+  return arguments.env().Undefined();
+}
+
+Napi::Value map_arena_js(const Arguments& arguments) {
+  const int fd = arguments.fd(0);
+  struct stat about{};
+  check(fstat(fd, &about), "read the size of the arena");
+  const auto size = static_cast<std::size_t>(about.st_size);
+  if (size == 0) throw Error(EINVAL, "the arena is empty: its creator has not finished");
+  void* const start = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (start == MAP_FAILED) throw error_of(errno, "map the arena");
+  // Views of it may outlive any owner that we could name, so it is mapped until the process ends.
+  return Napi::ArrayBuffer::New(arguments.env(), start, size);
+}
+
+} // namespace
+
+void export_process(Napi::Object exports) {
+  export_function<event_fd_js>(exports, "eventFd");
+  export_function<signal_js>(exports, "signal");
+  export_function<capabilities_js>(exports, "capabilities");
+  export_function<no_new_privileges_js>(exports, "noNewPrivileges");
+  export_function<map_arena_js>(exports, "mapArena");
+}
+
+} // namespace fantail

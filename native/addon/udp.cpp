@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT-0
+//
+// UDP sockets of the side path.
+#include "addon/arguments.hpp"
+#include "addon/exports.hpp"
+#include "addon/values.hpp"
+#include "host/namespace.hpp"
+#include "host/sockets.hpp"
+
+namespace fantail {
+namespace {
+
+Napi::Value open_udp_js(const Arguments& arguments) {
+  const NamespaceName netns = arguments.text_or_null(0, "netns");
+  const Napi::Object given = arguments.object(1, "options");
+  const Napi::Value device = given.Get("device");
+  const UdpOptions options{
+      .ip = arguments.ip_in(given.Get("ip"), "ip"),
+      .port = arguments.port_in(given.Get("port")),
+      .device = device.IsNull() ? "" : arguments.text_in(device, "device"),
+      .drop = arguments.flag_in(given.Get("drop"), "drop"),
+      .reuse = arguments.flag_in(given.Get("reuse"), "reuse"),
+  };
+  return fd_value(arguments.env(), from_namespace<Fd>(netns, [&] { return open_udp(options); }));
+}
+
+Napi::Value connect_udp_js(const Arguments& arguments) {
+  connect_udp(arguments.fd(0), arguments.ip(1), arguments.port(2));
+  return arguments.env().Undefined();
+}
+
+Napi::Value disconnect_udp_js(const Arguments& arguments) {
+  disconnect_udp(arguments.fd(0));
+  return arguments.env().Undefined();
+}
+
+Napi::Value udp_queued_js(const Arguments& arguments) {
+  return Napi::Number::New(arguments.env(), udp_queued(arguments.fd(0)));
+}
+
+Napi::Value receive_udp_js(const Arguments& arguments) {
+  const int fd = arguments.fd(0);
+  Napi::Uint8Array into = arguments.bytes(1, "into");
+  const auto wait = static_cast<u32>(arguments.integer(2, "wait_us", 0, 1e9));
+  return Napi::Number::New(arguments.env(),
+                           receive_udp(fd, {into.Data(), into.ByteLength()}, wait));
+}
+
+Napi::Value set_receive_buffer_js(const Arguments& arguments) {
+  const auto bytes = static_cast<int>(arguments.integer(1, "bytes", 1, 1 << 30));
+  return Napi::Number::New(arguments.env(), set_receive_buffer(arguments.fd(0), bytes));
+}
+
+Napi::Value allow_fragments_js(const Arguments& arguments) {
+  allow_fragments(arguments.fd(0));
+  return arguments.env().Undefined();
+}
+
+} // namespace
+
+void export_udp(Napi::Object exports) {
+  export_function<open_udp_js>(exports, "openUdp");
+  export_function<connect_udp_js>(exports, "connectUdp");
+  export_function<disconnect_udp_js>(exports, "disconnectUdp");
+  export_function<udp_queued_js>(exports, "udpQueued");
+  export_function<receive_udp_js>(exports, "receiveUdp");
+  export_function<set_receive_buffer_js>(exports, "setReceiveBuffer");
+  export_function<allow_fragments_js>(exports, "allowFragments");
+}
+
+} // namespace fantail

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT-0
+//
+// The XDP program's maps, and what the kernel counts of an AF_XDP socket.
+#include "addon/arguments.hpp"
+#include "addon/exports.hpp"
+#include "addon/values.hpp"
+#include "host/sockets.hpp"
+#include "xdp/program.hpp"
+
+namespace fantail {
+namespace {
+
+u32 queue_of(const Arguments& arguments) {
+  return static_cast<u32>(arguments.integer(1, "queue", 0, FANTAIL_QUEUES_MAX - 1));
+}
+
+Napi::Value feed_set_js(const Arguments& arguments) {
+  set_feed(arguments.fd(0, "feeds"), queue_of(arguments), arguments.ip(2), arguments.port(3));
+  return arguments.env().Undefined();
+}
+
+Napi::Value feed_delete_js(const Arguments& arguments) {
+  delete_feed(arguments.fd(0, "feeds"), queue_of(arguments), arguments.ip(2), arguments.port(3));
+  return arguments.env().Undefined();
+}
+
+Napi::Value read_verdicts_js(const Arguments& arguments) {
+  const auto counts = read_verdicts(arguments.fd(0, "verdicts"), queue_of(arguments));
+  auto array = Napi::Array::New(arguments.env(), counts.size());
+  for (u32 i = 0; i < counts.size(); ++i) array.Set(i, count_value(arguments.env(), counts[i]));
+  return array;
+}
+
+Napi::Value xsk_statistics_js(const Arguments& arguments) {
+  const XskStatistics now = xsk_statistics(arguments.fd(0));
+  const Napi::Env env = arguments.env();
+  auto object = Napi::Object::New(env);
+  object.Set("rx_dropped", count_value(env, now.rx_dropped));
+  object.Set("rx_invalid_descs", count_value(env, now.rx_invalid_descs));
+  object.Set("tx_invalid_descs", count_value(env, now.tx_invalid_descs));
+  object.Set("rx_ring_full", count_value(env, now.rx_ring_full));
+  object.Set("rx_fill_ring_empty_descs", count_value(env, now.rx_fill_ring_empty_descs));
+  object.Set("tx_ring_empty_descs", count_value(env, now.tx_ring_empty_descs));
+  return object;
+}
+
+} // namespace
+
+void export_xdp(Napi::Object exports) {
+  export_function<feed_set_js>(exports, "feedSet");
+  export_function<feed_delete_js>(exports, "feedDelete");
+  export_function<read_verdicts_js>(exports, "readVerdicts");
+  export_function<xsk_statistics_js>(exports, "xskStatistics");
+}
+
+} // namespace fantail
