@@ -1,0 +1,125 @@
+/**
+ * docs/architecture.md holds: its rooms are the folders of the tree, its import rules those of the linter and of the
+ * C++ includes, and every path that a page of docs/ names is there.
+ */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { ROOT } from '../rig/program.js';
+
+const test = suite('architecture');
+const read = (path: string) => readFileSync(join(ROOT, path), 'utf8');
+const page = read('docs/architecture.md');
+
+/** A folder of more files holds two rooms. */
+const FOLDER_FILES_MAX = 14;
+const NATIVE_LINES_MAX = 400;
+const GENERATED = new Set(['native/shm/layout.h']);
+
+interface Room {
+  readonly name: string;
+  readonly below: readonly string[];
+}
+
+/** Rows of the table whose first column is headed so: the room, and what it may import. */
+function roomsOf(head: string): Room[] {
+  const table = page.slice(page.indexOf(`| ${head} |`)).split('\n\n')[0] ?? '';
+  return [...table.matchAll(/^\| `(\w+)` \|.*\| ([^|]*) \|$/gm)].map(
+    ([, name = '', below = '']) => ({ name, below: below === '–' ? [] : below.split(', ') }),
+  );
+}
+
+const rooms = roomsOf('room of src/');
+const nativeRooms = roomsOf('room of native/');
+
+function foldersOf(path: string): string[] {
+  return readdirSync(join(ROOT, path), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() && entry.name !== 'build')
+    .map(({ name }) => name)
+    .sort();
+}
+
+/** Every file below a folder, but for what is built there. */
+function filesBelow(path: string): string[] {
+  return readdirSync(join(ROOT, path), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(ROOT.length + 1))
+    .filter((file) => !file.startsWith('native/build/'));
+}
+
+test('the rooms are the folders of src/ and of native/', () => {
+  assert.equal(rooms.map(({ name }) => name).sort(), foldersOf('src'));
+  assert.equal(nativeRooms.map(({ name }) => name).sort(), foldersOf('native'));
+});
+
+test('a room may import only rooms that stand before it in the table', () => {
+  for (const [index, { name, below }] of rooms.entries()) {
+    const before = new Set(rooms.slice(0, index).map((room) => room.name));
+    for (const each of below)
+      assert.ok(before.has(each), `${name} may import ${each}, which stands above`);
+  }
+});
+
+test('the linter has one rule a room, and it is that of the table', () => {
+  const { overrides } = JSON.parse(read('biome.json')) as {
+    overrides: {
+      includes: string[];
+      linter: {
+        rules: {
+          style: { noRestrictedImports?: { options: { patterns: { group: string[] }[] } } };
+        };
+      };
+    }[];
+  };
+  for (const { name, below } of rooms) {
+    const rules = overrides.filter(({ includes }) => includes.includes(`src/${name}/**`));
+    assert.is(rules.length, 1, `rules of ${name}`);
+    const group = rules[0]?.linter.rules.style.noRestrictedImports?.options.patterns[0]?.group;
+    const reached = [...below, ...foldersOf(`src/${name}`)];
+    const allowed = reached.length === 0 ? [] : [`!**/{${reached.join(',')}}/**`];
+    assert.equal(group, ['../**', '!../*.js', ...allowed], name);
+  }
+});
+
+test('the includes of native/ follow the table', () => {
+  const everything = nativeRooms.map(({ name }) => name);
+  for (const { name, below } of nativeRooms) {
+    const allowed = new Set(
+      below[0] === 'all' ? everything : [...below.map((each) => each.split(' ')[0]), name],
+    );
+    for (const file of filesBelow(`native/${name}`))
+      for (const [, room = ''] of read(file).matchAll(/^#include "(\w+)\//gm))
+        assert.ok(allowed.has(room), `${file} includes a file of ${room}`);
+  }
+});
+
+test('no folder has more than 14 files, and no file of native/ more than 400 lines', () => {
+  const files = ['src', 'native', 'tools', 'assembly', 'bpf'].flatMap(filesBelow);
+  const counts = new Map<string, number>();
+  for (const file of files) {
+    const folder = file.slice(0, file.lastIndexOf('/'));
+    counts.set(folder, (counts.get(folder) ?? 0) + 1);
+  }
+  for (const [folder, count] of counts)
+    assert.ok(count <= FOLDER_FILES_MAX, `${folder} has ${count} files`);
+  for (const file of files.filter((each) => /\.(cpp|hpp|h)$/.test(each) && !GENERATED.has(each))) {
+    const lines = read(file).split('\n').length - 1;
+    assert.ok(lines <= NATIVE_LINES_MAX, `${file} has ${lines} lines`);
+  }
+});
+
+test('every path that a page of docs/ names is there', () => {
+  let found = 0;
+  for (const name of readdirSync(join(ROOT, 'docs')).filter((file) => file.endsWith('.md'))) {
+    const text = read(join('docs', name));
+    const named = text.matchAll(/`((?:\.ci|assembly|bpf|docs|native|src|test|tools)\/[\w./-]+)`/g);
+    for (const [, path = ''] of named) {
+      found++;
+      assert.ok(existsSync(join(ROOT, path)), `docs/${name} names ${path}, which is not there`);
+    }
+  }
+  assert.ok(found > 30, `only ${found} paths were found`);
+});
+
+test.run();
