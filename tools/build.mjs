@@ -1,7 +1,7 @@
 /**
  * `npm run build`: everything that a fresh clone lacks, and nothing that it has.
  *
- *   setup → npm install → tsc → links of the commands → gen → filters (asc) → native (make)
+ *   setup → npm ci → tsc → links of the commands → gen → filters (asc) → native (make)
  *
  * Runs before node_modules exists, so it may use nothing but Node itself. Each step says so when it
  * works; a step whose inputs have not changed since it last succeeded (by content, not by date) is
@@ -20,6 +20,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -100,6 +101,7 @@ function modulesAreFresh() {
   if (!existsSync(installedPath)) return false;
   const wanted = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8')).packages;
   const installed = JSON.parse(readFileSync(installedPath, 'utf8')).packages;
+  if (!Object.keys(installed).every((path) => path in wanted)) return false;
   return Object.entries(wanted).every(([path, entry]) => {
     // The root itself is not installed, and optional packages are often for another machine.
     if (path === '' || entry.optional === true || entry.devOptional === true) return true;
@@ -110,10 +112,7 @@ function modulesAreFresh() {
 function installModules() {
   if (modulesAreFresh()) return;
   say('installing Node packages');
-  // Not `npm ci`: it refuses a lock file without the optional packages of other platforms, which
-  // not every registry has. --no-save takes the versions of package-lock.json all the same, checks
-  // their hashes, and leaves it alone.
-  run('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error']);
+  run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
 }
 
 function compileTypeScript() {
@@ -176,7 +175,8 @@ function compileNative() {
       'package-lock.json',
     ],
     outputs: ['native/build/fantail-rx', 'native/build/fantail.node'],
-    work: () => run('make', ['--no-print-directory', '-C', 'native', '-j2']),
+    work: () =>
+      run('make', ['--no-print-directory', '-C', 'native', `-j${availableParallelism()}`]),
   });
 }
 

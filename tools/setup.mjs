@@ -19,7 +19,6 @@ const NODE_MAJOR_MIN = 20;
 const NEEDS = [
   { pieces: ['bin:make'], apt: 'make', dnf: 'make', why: 'builds the native programs' },
   { pieces: ['bin:g++'], apt: 'g++', dnf: 'gcc-c++', why: 'compiles C++20' },
-  { pieces: ['bin:python3'], apt: 'python3', dnf: 'python3', why: 'node-gyp runs on it' },
   { pieces: ['bin:clang'], apt: 'clang', dnf: 'clang', why: 'compiles the XDP program' },
   { pieces: ['bin:wasm-ld'], apt: 'lld', dnf: 'lld', why: 'links filters that are written in C' },
   {
