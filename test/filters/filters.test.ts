@@ -22,6 +22,7 @@ import {
   assertReceived,
   LAYOUTS,
   networkTest,
+  servedAgain,
   subscribersOf,
   transfer,
   withReplicator,
@@ -253,7 +254,7 @@ for (const layout of LAYOUTS)
             const [next] = (await replicator.stats()).workers;
             return next !== undefined && next.restarts === 1 && next.pid !== worker?.pid;
           });
-          await replicator.settled(); // it loads its filters before it attaches
+          await servedAgain(replicator, subscribers);
         }
         const rows = await replicator.list();
         assert.equal(
@@ -469,6 +470,7 @@ for (const layout of LAYOUTS)
             [0, 1],
           );
           await replicator.check(); // the gap is in the counters
+          await servedAgain(replicator, [other, victim]);
           const again = await transfer(replicator, {
             subscribers: [other, victim],
             rate: 5000,

@@ -92,11 +92,11 @@ async function sample(replicator: Replicator, stopped: () => boolean) {
 }
 
 /** `mayMiss`: it was away in between, or the machine was loud and what was dropped is counted. */
-function assertUnbroken(seen: Seen, mayMiss: boolean, served: Served): void {
+function assertUnbroken(seen: Seen, mayMiss: boolean, served: Served | null): void {
   const { duplicated, reordered, corrupt, bad_checksum, bad_header } = seen;
   const who = `${seen.ip}:${seen.port} ${JSON.stringify(seen)}`;
   assert.equal([duplicated, reordered, corrupt, bad_checksum, bad_header], [0, 0, 0, 0, 0], who);
-  const least = served.get(`${seen.ip}:${seen.port}`) ?? 0;
+  const least = served?.get(`${seen.ip}:${seen.port}`) ?? 0;
   assert.ok(seen.received >= least, `it was sent ${least} by the counters: ${who}`);
   if (mayMiss) return;
   assert.is(seen.lost, 0, `a gap between its first packet and its last: ${who}`);
@@ -135,8 +135,12 @@ async function comeAndGo(link: Link, replicator: Replicator, queues: number, tur
   const sent = fed.reduce((total, one) => total + one.sent, 0);
   const isLoud = noise.isLoud();
   await assertReceived(replicator, { ...sunk, sent, before, isLoud }, stay);
-  for (const seen of went)
-    assertUnbroken(seen, isLoud || byName.get(`${seen.ip}:${seen.port}`)?.again === true, served);
+  // On a loud machine the link or the sink may lose what was sent, and say so.
+  const isLost = isLoud && (sunk.ring_drops > 0 || link.drops().length > 0);
+  for (const seen of went) {
+    const again = byName.get(`${seen.ip}:${seen.port}`)?.again === true;
+    assertUnbroken(seen, isLoud || again, isLost ? null : served);
+  }
   const got = went.filter(({ received }) => received > 0).length;
   assert.ok(
     got > (isLoud ? 0 : went.length / 2),

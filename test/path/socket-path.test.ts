@@ -15,6 +15,7 @@ import {
   assertReceived,
   LAYOUTS,
   networkTest,
+  servedAgain,
   subscribersOf,
   transfer,
   withReplicator,
@@ -172,6 +173,7 @@ for (const layout of LAYOUTS) {
           const [now] = (await replicator.stats()).workers;
           return now !== undefined && now.pid !== worker?.pid && now.restarts === 1;
         });
+        await servedAgain(replicator, subscribers);
         const sunk = await transfer(replicator, { subscribers, rate: 5000, count: 5000 });
         await assertReceived(replicator, sunk);
         await replicator.check();

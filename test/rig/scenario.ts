@@ -9,7 +9,7 @@ import type { Stats } from '../../src/domain/statistics.js';
 import { accountFaults, Sampler } from './channel.js';
 import { HOSTS, Link, type LinkOptions, NEIGHBOURS, REPLICATOR_IP } from './link.js';
 import { Noise } from './noise.js';
-import { lackForNetwork, sleep } from './program.js';
+import { eventually, lackForNetwork, sleep } from './program.js';
 import { Replicator, type UpOptions } from './replicator.js';
 import {
   type Destination,
@@ -214,6 +214,33 @@ async function otherTraffic(link: Link, durationMs: number): Promise<void> {
     echo.close();
     await echo.wait();
   }
+}
+
+/**
+ * Feeds until each of them has been sent to: after a worker was replaced, which serves only once it
+ * has loaded its filters and attached.
+ */
+export async function servedAgain(
+  replicator: Replicator,
+  subscribers: readonly Destination[],
+): Promise<void> {
+  const sentToEach = async () => {
+    const rows = (await replicator.stats()).subscribers;
+    return subscribers.map(
+      ({ ip, port }) => rows.find((row) => row.ip === ip && row.port === port)?.sent ?? 0,
+    );
+  };
+  const before = await sentToEach();
+  await transfer(replicator, {
+    subscribers: [],
+    watched: subscribers,
+    rate: 1000,
+    count: 100,
+    meanwhile: () =>
+      eventually('each is served again', async () =>
+        (await sentToEach()).every((sent, index) => sent > (before[index] ?? 0)),
+      ),
+  });
 }
 
 /** For messages: where packets may have been lost. */
