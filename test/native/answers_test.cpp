@@ -166,10 +166,9 @@ private:
     if (!split)
       for (u32 q = worker, i = 0; q < world_.shape().queues; q += world_.shape().workers, ++i)
         process.rx(i).turn();
-    if (const u32 jobs = process.tx().gather(); jobs != 0) {
-      answer(worker, jobs);
-      process.tx().finish();
-    }
+    process.tx().gather();
+    if (process.tx().jobs() != 0) answer(worker, process.tx().jobs());
+    process.tx().finish();
   }
 
   void answer(u32 worker, u32 count) {

@@ -36,10 +36,9 @@ public:
   }
   bool worker_turn() {
     const Counting counting(worker_stores);
-    const u32 jobs = worker_->gather();
-    for (u32 i = 0; i < jobs; ++i) filter(arena, arena.jobs(0)[i]);
-    if (jobs != 0) worker_->finish();
-    else worker_->kick();
+    worker_->gather();
+    for (u32 i = 0; i < worker_->jobs(); ++i) filter(arena, arena.jobs(0)[i]);
+    worker_->finish();
     return worker_->packets() != 0 || !worker_->was_idle();
   }
   void settle() {

@@ -200,7 +200,7 @@ public:
       tx_ = std::make_unique<TxStage>(*arena_, static_cast<u32>(worker_),
                                       TxLink{own.tx_ring(), own.completion_ring(), nullptr, -1},
                                       kernel_sockets);
-      if (counts) tx_->set_state(0, count_block, 1);
+      if (counts) tx_->filters().set_state(0, count_block, 1);
     }
     started_ = true;
   }
@@ -210,14 +210,15 @@ public:
     rx_.clear();
     tx_.reset();
   }
-  /// One turn of its loop (see WorkerLoop::look and ReceiverLoop::run).
+  /// One turn of its loop (see WorkerLoop::wait and ReceiverLoop::run).
   void turn(const Filter& filter) {
     const Counting counting(stores);
     for (const auto& stage : rx_) stage->turn();
     if (!tx_) return;
-    const u32 jobs = tx_->gather(), worker = static_cast<u32>(worker_);
-    for (u32 i = 0; i < jobs; ++i) filter(*arena_, worker, arena_->jobs(worker)[i]);
-    if (jobs != 0) tx_->finish();
+    tx_->gather();
+    const u32 worker = static_cast<u32>(worker_);
+    for (u32 i = 0; i < tx_->jobs(); ++i) filter(*arena_, worker, arena_->jobs(worker)[i]);
+    tx_->finish();
   }
   bool is_idle() const {
     for (const auto& stage : rx_)
