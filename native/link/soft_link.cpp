@@ -213,6 +213,11 @@ void SoftLink::recover() {
   complete(count, outcomes);
 }
 
+static_assert(sizeof(soft_descriptor) == sizeof(xdp_desc) &&
+              __builtin_offsetof(soft_descriptor, addr) == __builtin_offsetof(xdp_desc, addr) &&
+              __builtin_offsetof(soft_descriptor, len) == __builtin_offsetof(xdp_desc, len) &&
+              __builtin_offsetof(soft_descriptor, options) ==
+                  __builtin_offsetof(xdp_desc, options));
 static_assert(__builtin_offsetof(soft_link, rx_producer) % 8 == 0);
 static_assert(__builtin_offsetof(soft_link, fill_consumer) ==
               __builtin_offsetof(soft_link, rx_producer) + 4);

@@ -39,11 +39,10 @@ public:
   void follow(u64 generation, u32 worker) {
     generation_ = generation;
     const table& now = arena_.table(generation);
-    const u16* list = now.list + std::size_t{worker} * FANTAIL_SUBSCRIBERS_MAX;
     const u32 count = std::min(peek(now.count[worker]), FANTAIL_SUBSCRIBERS_MAX);
     rows_.clear();
     for (u32 i = 0; i < count; ++i) {
-      const u16 row = peek(list[i]);
+      const u16 row = peek(now.list[worker][i]);
       if (row >= FANTAIL_SUBSCRIBERS_MAX) continue;
       const subscriber& to = record(row);
       rows_.push_back({row, to.state, static_cast<u8>(to.filter % FANTAIL_FILTERS_MAX)});
@@ -52,9 +51,7 @@ public:
   }
 
   u64 generation() const { return generation_; }
-  const subscriber& record(u16 row) const {
-    return reinterpret_cast<const subscriber*>(arena_.table(generation_).rows)[row];
-  }
+  const subscriber& record(u16 row) const { return arena_.table(generation_).rows[row]; }
   const std::vector<Row>& rows() const { return rows_; }
   u32 count() const { return static_cast<u32>(rows_.size()); }
   const std::vector<Group>& groups() const { return groups_; }

@@ -19,34 +19,34 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0x4df83c78u
+#define FANTAIL_LAYOUT_VERSION 0x81923224u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
-#define FANTAIL_FRAME_SIZE 0x1000u
-#define FANTAIL_RX_FRAMES 0x2000u
-#define FANTAIL_TX_FRAMES 0x1000u
-#define FANTAIL_HOT_FRAMES 0x100u
-#define FANTAIL_BACKLOG_MAX 0x1000u
-#define FANTAIL_BURST_MAX 0x40u
-#define FANTAIL_JOBS_MAX 0x1000u
-#define FANTAIL_JOBS_AIM 0x80u
-#define FANTAIL_JOB_SIZE 0x28u
-#define FANTAIL_SLOT_SIZE 0x100u
-#define FANTAIL_SLOT_HEADROOM 0x40u
-#define FANTAIL_HEADER_SIZE 0x2au
-#define FANTAIL_SUBSCRIBERS_MAX 0x1000u
-#define FANTAIL_SUBSCRIBER_SIZE 0x80u
-#define FANTAIL_PARAM_SIZE 0x40u
-#define FANTAIL_WORKERS_MAX 0x10u
-#define FANTAIL_QUEUES_MAX 0x40u
-#define FANTAIL_KERNEL_COPIES_MAX 0x8u
-#define FANTAIL_KERNEL_SOCKETS_MAX 0x10u
-#define FANTAIL_TIMED_EVERY 0x10u
-#define FANTAIL_HISTOGRAM_BUCKETS 0x200u
-#define FANTAIL_JOURNAL_ENTRIES_MAX 0x8000u
-#define FANTAIL_FILTER_ABI 0x1u
-#define FANTAIL_MODULE_SIZE_MAX 0x100000u
-#define FANTAIL_FILTERS_MAX 0x10u
-#define FANTAIL_STATE_SIZE 0x1000u
+#define FANTAIL_FRAME_SIZE 4096u
+#define FANTAIL_RX_FRAMES 8192u
+#define FANTAIL_TX_FRAMES 4096u
+#define FANTAIL_HOT_FRAMES 256u
+#define FANTAIL_BACKLOG_MAX 4096u
+#define FANTAIL_BURST_MAX 64u
+#define FANTAIL_JOBS_MAX 4096u
+#define FANTAIL_JOBS_AIM 128u
+#define FANTAIL_JOB_SIZE 40u
+#define FANTAIL_SLOT_SIZE 256u
+#define FANTAIL_SLOT_HEADROOM 64u
+#define FANTAIL_HEADER_SIZE 42u
+#define FANTAIL_SUBSCRIBERS_MAX 4096u
+#define FANTAIL_SUBSCRIBER_SIZE 128u
+#define FANTAIL_PARAM_SIZE 64u
+#define FANTAIL_WORKERS_MAX 16u
+#define FANTAIL_QUEUES_MAX 64u
+#define FANTAIL_KERNEL_COPIES_MAX 8u
+#define FANTAIL_KERNEL_SOCKETS_MAX 16u
+#define FANTAIL_TIMED_EVERY 16u
+#define FANTAIL_HISTOGRAM_BUCKETS 512u
+#define FANTAIL_JOURNAL_ENTRIES_MAX 32768u
+#define FANTAIL_FILTER_ABI 1u
+#define FANTAIL_MODULE_SIZE_MAX 1048576u
+#define FANTAIL_FILTERS_MAX 16u
+#define FANTAIL_STATE_SIZE 4096u
 #define FANTAIL_WINDOW_JOBS 0x100000u
 #define FANTAIL_WINDOW_SLOTS 0x130000u
 #define FANTAIL_WINDOW_STATE 0x230000u
@@ -213,7 +213,7 @@ struct arena_header {
 	u64 soft; /* (creator) struct soft_link [queues], socket mode only */
 	u64 umem; /* (creator) RX frames, then per worker TX frames and header slots */
 	u64 umem_size; /* (creator) bytes registered as UMEM */
-	u32 queue_id[64]; /* (creator) the interface's number of each queue served */
+	u32 queue_id[FANTAIL_QUEUES_MAX]; /* (creator) the interface's number of each queue served */
 	u64 filter_slot; /* (creator) struct filter_slot [workers][FILTERS_MAX] */
 	u64 filter_state; /* (creator) struct filter_state [workers][FILTERS_MAX] */
 	u8 pad_488[24];
@@ -281,7 +281,7 @@ struct receiver {
 	u8 pad_32[32];
 	u64 received; /* (receiver) frames taken that are valid */
 	u64 bytes; /* (receiver) UDP payload bytes of those */
-	u64 invalid[5]; /* (receiver) frames refused, by enum invalid */
+	u64 invalid[INVALID_COUNT]; /* (receiver) frames refused, by enum invalid */
 	u64 timed_bursts; /* (receiver) turns that were timed, in split; one in TIMED_EVERY */
 	u64 timed_frames; /* (receiver) frames moved in those */
 	u64 receive_ns; /* (receiver) time those took */
@@ -315,7 +315,7 @@ struct worker {
 	u64 free_head; /* (worker) TX frames ever taken from the free ring */
 	u64 free_tail; /* (worker) TX frames ever put there */
 	u64 kernel_pending; /* (worker) kernel-socket copies committed whose outcome is not */
-	u32 kernel_row[8]; /* (worker) their subscribers */
+	u32 kernel_row[FANTAIL_KERNEL_COPIES_MAX]; /* (worker) their subscribers */
 	u8 pad_120[8];
 	u64 packets; /* (worker) packets taken from its rings */
 	u64 bursts; /* (worker) filter calls */
@@ -324,15 +324,16 @@ struct worker {
 	u64 kicks; /* (worker) sendto calls */
 	u64 kick_errors; /* (worker) sendto calls that failed other than with EAGAIN */
 	u8 pad_176[16];
-	u64 backlog_seen[64]; /* (worker) each receiver's backlog count that was charged to subscribers */
+	u64 backlog_seen[FANTAIL_QUEUES_MAX]; /* (worker) each receiver's backlog count that was charged to subscribers */
 	u64 timed_bursts; /* (worker) bursts that were timed; one in TIMED_EVERY */
 	u64 timed_copies; /* (worker) jobs of those */
-	u64 stage_ns[8]; /* (worker) time those spent, by enum stage */
+	u64 stage_ns[STAGE_COUNT]; /* (worker) time those spent, by enum stage */
+	u8 pad_776[8];
 	u64 hot_head; /* (worker) TX frames ever taken from the ring of hot ones */
 	u64 hot_tail; /* (worker) TX frames ever put there */
 	u8 pad_800[160];
-	u64 inside_ns[512]; /* (worker) histogram: RX producer read to TX producer stored */
-	u64 kick_ns[512]; /* (worker) histogram: the kick of each timed burst */
+	u64 inside_ns[FANTAIL_HISTOGRAM_BUCKETS]; /* (worker) histogram: RX producer read to TX producer stored */
+	u64 kick_ns[FANTAIL_HISTOGRAM_BUCKETS]; /* (worker) histogram: the kick of each timed burst */
 };
 FANTAIL_ASSERT(sizeof(struct worker) == 9152, "worker changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, asleep) == 0, "worker.asleep moved");
@@ -418,7 +419,7 @@ struct subscriber {
 	u16 filter; /* (supervisor) slot of the filter that answers for it */
 	u16 param_length; /* (supervisor) bytes of param that are set; the rest are zero */
 	u8 pad_44[20];
-	u8 param[64]; /* (supervisor) the filter's parameters for this subscriber */
+	u8 param[FANTAIL_PARAM_SIZE]; /* (supervisor) the filter's parameters for this subscriber */
 };
 FANTAIL_ASSERT(sizeof(struct subscriber) == 128, "subscriber changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, ip) == 0, "subscriber.ip moved");
@@ -438,10 +439,10 @@ FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, param) == 64, "subscriber.p
 struct table {
 	u64 generation; /* (supervisor) the generation this buffer holds */
 	u8 pad_8[56];
-	u32 count[16]; /* (supervisor) rows in the list of each worker */
+	u32 count[FANTAIL_WORKERS_MAX]; /* (supervisor) rows in the list of each worker */
 	u8 pad_128[3968];
-	u16 list[65536]; /* (supervisor) [WORKERS_MAX][SUBSCRIBERS_MAX] rows in order of adding */
-	u8 rows[524288]; /* (supervisor) struct subscriber [SUBSCRIBERS_MAX] */
+	u16 list[FANTAIL_WORKERS_MAX][FANTAIL_SUBSCRIBERS_MAX]; /* (supervisor) each worker's rows in order of adding */
+	struct subscriber rows[FANTAIL_SUBSCRIBERS_MAX]; /* (supervisor) every row, served or not */
 };
 FANTAIL_ASSERT(sizeof(struct table) == 659456, "table changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct table, generation) == 0, "table.generation moved");
@@ -455,7 +456,7 @@ struct counters {
 	u64 sent; /* (worker) copies completed */
 	u64 in_flight; /* (worker) copies submitted and not yet completed */
 	u64 bytes; /* (worker) bytes on the wire of copies sent */
-	u64 drop[10]; /* (worker) by enum drop */
+	u64 drop[DROP_COUNT]; /* (worker) by enum drop */
 	u8 pad_120[8];
 };
 FANTAIL_ASSERT(sizeof(struct counters) == 128, "counters changed size");
@@ -516,8 +517,8 @@ FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, timed_jobs) == 64, "filter
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, timed_ns) == 72, "filter_slot.timed_ns moved");
 /* A block of state that a filter keeps on one worker. */
 struct filter_state {
-	u8 block[4096]; /* (filter) as the filter sees it at WINDOW_STATE */
-	u8 undo[4096]; /* (worker) as it was before the burst that is not committed */
+	u8 block[FANTAIL_STATE_SIZE]; /* (filter) as the filter sees it at WINDOW_STATE */
+	u8 undo[FANTAIL_STATE_SIZE]; /* (worker) as it was before the burst that is not committed */
 	u64 owner; /* (worker) whose state it is; another owner starts from zeros */
 	u64 undo_packets; /* (worker) packets taken when undo was copied; all ones: undo is not whole */
 	u8 pad_8208[4080];
@@ -533,9 +534,9 @@ struct filter_calls {
 	u32 orders; /* (worker) 1: the supervisor has given orders that are not carried out */
 	u32 calls; /* (worker) how many calls this burst has; 0xffffffff: the worker is to end */
 	u8 pad_12[4];
-	u32 slot[16]; /* (worker) filter slot of each call */
-	u32 first[16]; /* (worker) its first job */
-	u32 count[16]; /* (worker) its jobs */
+	u32 slot[FANTAIL_FILTERS_MAX]; /* (worker) filter slot of each call */
+	u32 first[FANTAIL_FILTERS_MAX]; /* (worker) its first job */
+	u32 count[FANTAIL_FILTERS_MAX]; /* (worker) its jobs */
 };
 FANTAIL_ASSERT(sizeof(struct filter_calls) == 208, "filter_calls changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, timed) == 0, "filter_calls.timed moved");
@@ -544,25 +545,35 @@ FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, calls) == 8, "filter_call
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, slot) == 16, "filter_calls.slot moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, first) == 80, "filter_calls.first moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, count) == 144, "filter_calls.count moved");
+/* A descriptor as in struct xdp_desc. */
+struct soft_descriptor {
+	u64 addr; /* (container) where its first byte is in the UMEM */
+	u32 len; /* (container) bytes */
+	u32 options; /* (container) zero */
+};
+FANTAIL_ASSERT(sizeof(struct soft_descriptor) == 16, "soft_descriptor changed size");
+FANTAIL_ASSERT(__builtin_offsetof(struct soft_descriptor, addr) == 0, "soft_descriptor.addr moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct soft_descriptor, len) == 8, "soft_descriptor.len moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct soft_descriptor, options) == 12, "soft_descriptor.options moved");
 /* Socket mode: the kernel side of one queue, as AF_XDP would have it. */
 struct soft_link {
-	u32 rx_producer; /* (link) as in struct xdp_ring */
-	u32 fill_consumer; /* (link)  */
+	u32 rx_producer; /* (link) with fill_consumer, as one u64: taken and filled at once */
+	u32 fill_consumer; /* (link) */
 	u8 pad_8[56];
-	u32 rx_consumer; /* (receiver)  */
-	u32 fill_producer; /* (receiver)  */
+	u32 rx_consumer; /* (receiver) */
+	u32 fill_producer; /* (receiver) */
 	u8 pad_72[56];
-	u32 tx_producer; /* (worker)  */
-	u32 completion_consumer; /* (worker)  */
+	u32 tx_producer; /* (worker) */
+	u32 completion_consumer; /* (worker) */
 	u8 pad_136[56];
-	u32 tx_consumer; /* (tx_link)  */
-	u32 completion_producer; /* (tx_link)  */
+	u32 tx_consumer; /* (tx_link) with completion_producer, as one u64 */
+	u32 completion_producer; /* (tx_link) */
 	u32 sending; /* (tx_link) descriptors handed to sendmmsg whose outcome is not stored */
 	u8 pad_204[308];
-	u64 rx[16384]; /* (link) struct xdp_desc [RX_FRAMES] */
-	u64 fill[8192]; /* (receiver) addresses */
-	u64 tx[8192]; /* (worker) struct xdp_desc [TX_FRAMES] */
-	u64 completion[4096]; /* (tx_link) addresses, outcome in the top byte */
+	struct soft_descriptor rx[FANTAIL_RX_FRAMES]; /* (link) */
+	u64 fill[FANTAIL_RX_FRAMES]; /* (receiver) addresses */
+	struct soft_descriptor tx[FANTAIL_TX_FRAMES]; /* (worker) */
+	u64 completion[FANTAIL_TX_FRAMES]; /* (tx_link) addresses, outcome in the top byte */
 };
 FANTAIL_ASSERT(sizeof(struct soft_link) == 295424, "soft_link changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct soft_link, rx_producer) == 0, "soft_link.rx_producer moved");

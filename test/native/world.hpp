@@ -129,8 +129,8 @@ private:
     for (u32 w = 0; w < FANTAIL_WORKERS_MAX; ++w) buffer.count[w] = 0;
     for (const u16 row : order_) {
       const subscriber& record = desired_.at(row);
-      buffer.list[record.worker * FANTAIL_SUBSCRIBERS_MAX + buffer.count[record.worker]++] = row;
-      std::memcpy(buffer.rows + row * sizeof record, &record, sizeof record);
+      buffer.list[record.worker][buffer.count[record.worker]++] = row;
+      buffer.rows[row] = record;
     }
     buffer.generation = generation;
   }
