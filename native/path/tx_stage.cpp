@@ -239,7 +239,7 @@ void TxStage::ask(u32 index) {
     next.verdict = FANTAIL_VERDICT_UNSET;
     next.payload_sum = sum;
     next.receive_ns = receive_ns;
-    asked_.push_back({index, at, to.row, to.slot});
+    asked_.push_back({index, at, to.row, to.slot, static_cast<u8>(to.state)});
   }
 }
 
@@ -259,8 +259,7 @@ void TxStage::answer(const Asked& asked, u32& room) {
   const job answer = filters_.job_at(asked.job); // the filter may write there at any time
   const u32 why = filters_.judge(asked.slot, answer, burst_[asked.packet].length);
   if (why != DROP_COUNT) return accounts_.drop(asked.row, why);
-  if (served_.record(asked.row).state == SUBSCRIBER_STATE_KERNEL)
-    return keep_for_kernel(asked, answer);
+  if (asked.state == SUBSCRIBER_STATE_KERNEL) return keep_for_kernel(asked, answer);
   if (room == 0) return accounts_.drop(asked.row, DROP_TX_FULL);
   --room;
   if (!send_in_place(asked, answer)) send_copy(asked, answer);

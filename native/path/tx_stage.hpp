@@ -79,6 +79,7 @@ private:
     u32 job;
     u16 row;
     u8 slot;
+    u8 state; // of the row
   };
 
   // the steps of a turn, in order
