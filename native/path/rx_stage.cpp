@@ -126,7 +126,7 @@ u32 RxStage::receive(RxLink& link) {
     }
     ++mirror_.received;
     mirror_.bytes += length - FANTAIL_HEADER_SIZE;
-    const u32 holders = hand_over({static_cast<u32>(descriptor.addr), length, stamp_ns});
+    const u32 holders = hand_over(static_cast<u32>(descriptor.addr), length, stamp_ns);
     if (holders == 0) give_to_kernel(frame);
     else set_handed(frame, holders);
   }
@@ -173,20 +173,21 @@ u32 RxStage::judge(const xdp_desc& descriptor, const RxLink& link, u32& length) 
 }
 
 /// Pushes the frame to every worker that has a subscriber and room in its backlog; returns how
-/// many.
-u32 RxStage::hand_over(const forward_slot& slot) {
+/// many. Each is told that number: a worker that alone holds a frame may send the frame itself.
+u32 RxStage::hand_over(u32 address, u32 length, u64 stamp_ns) {
+  u32 takers[FANTAIL_WORKERS_MAX];
   u32 holders = 0;
   for (u32 w = 0; w < workers_; ++w) {
     if (wanted_[w] == 0) continue;
-    if (forward_[w].tail() - giveback_[w].head() >= backlog_max_) {
-      ++mirror_.backlog[w]; // the worker charges it to its subscribers
-      continue;
-    }
-    forward_slot& next = forward_[w].next();
-    put(next.address, slot.address);
-    put(next.length, slot.length);
-    put(next.stamp_ns, slot.stamp_ns);
-    ++holders;
+    if (forward_[w].tail() - giveback_[w].head() < backlog_max_) takers[holders++] = w;
+    else ++mirror_.backlog[w]; // the worker charges it to its subscribers
+  }
+  for (u32 i = 0; i < holders; ++i) {
+    forward_slot& next = forward_[takers[i]].next();
+    put(next.address, address);
+    put(next.length, static_cast<u16>(length));
+    put(next.holders, static_cast<u16>(holders));
+    put(next.stamp_ns, stamp_ns);
   }
   return holders;
 }

@@ -45,7 +45,7 @@ private:
   void prefetch(const RxLink& link, u32 consumer, u32 count) const;
   /// Why a descriptor is refused, or INVALID_COUNT if it is good; then `length` loses its padding.
   u32 judge(const xdp_desc& descriptor, const RxLink& link, u32& length) const;
-  u32 hand_over(const forward_slot& slot);
+  u32 hand_over(u32 address, u32 length, u64 stamp_ns);
   void give_to_kernel(u32 frame);
   void set_handed(u32 frame, u32 count);
   void commit();

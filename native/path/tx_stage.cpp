@@ -186,7 +186,7 @@ void TxStage::take() {
       if (!frames_.is_received(frame) ||
           slot.address % FANTAIL_FRAME_SIZE + slot.length > FANTAIL_FRAME_SIZE)
         continue;
-      const bool alone = subscribers == 1 && peek(arena_.handed()[frame]) == 1;
+      const bool alone = subscribers == 1 && slot.holders == 1;
       burst_.push_back({slot.address, slot.length, slot.stamp_ns, alone, false});
     }
   }

@@ -19,7 +19,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0x81923224u
+#define FANTAIL_LAYOUT_VERSION 0xf85fb2a1u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -375,12 +375,14 @@ FANTAIL_ASSERT(__builtin_offsetof(struct ring_header, head) == 64, "ring_header.
 /* A received frame on its way from a receiver to a worker. */
 struct forward_slot {
 	u32 address; /* (producer) where its first byte is in the UMEM */
-	u32 length; /* (producer) Ethernet to end of IP packet, bytes (padding cut) */
+	u16 length; /* (producer) Ethernet to end of IP packet, bytes (padding cut) */
+	u16 holders; /* (producer) workers that it was handed to */
 	u64 stamp_ns; /* (producer) CLOCK_MONOTONIC when its RX producer index was read */
 };
 FANTAIL_ASSERT(sizeof(struct forward_slot) == 16, "forward_slot changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct forward_slot, address) == 0, "forward_slot.address moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct forward_slot, length) == 4, "forward_slot.length moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct forward_slot, holders) == 6, "forward_slot.holders moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct forward_slot, stamp_ns) == 8, "forward_slot.stamp_ns moved");
 /* Which copy a frame on the TX ring is. */
 struct tag {

@@ -428,7 +428,8 @@ export const structs: readonly Struct[] = [
   ]),
   struct('forward_slot', 16, 'A received frame on its way from a receiver to a worker.', [
     [0, 'u32', 'address', 'producer', 'where its first byte is in the UMEM'],
-    [4, 'u32', 'length', 'producer', 'Ethernet to end of IP packet, bytes (padding cut)'],
+    [4, 'u16', 'length', 'producer', 'Ethernet to end of IP packet, bytes (padding cut)'],
+    [6, 'u16', 'holders', 'producer', 'workers that it was handed to'],
     [8, 'u64', 'stamp_ns', 'producer', 'CLOCK_MONOTONIC when its RX producer index was read'],
   ]),
   struct('tag', 16, 'Which copy a frame on the TX ring is.', [
