@@ -19,7 +19,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0xf85fb2a1u
+#define FANTAIL_LAYOUT_VERSION 0xe3678d50u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -303,7 +303,7 @@ FANTAIL_ASSERT(__builtin_offsetof(struct receiver, receive_ns) == 136, "receiver
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, backlog) == 192, "receiver.backlog moved");
 /* One TX worker: its state, its free TX frames, its counters, its journal. */
 struct worker {
-	u32 asleep; /* (worker) 1 while it is about to block in poll */
+	u8 pad_0[4];
 	u32 pid; /* (worker) process that runs it */
 	u64 generation_done; /* (worker) last table generation it has finished with */
 	u64 heartbeat_ns; /* (worker) CLOCK_MONOTONIC of its last turn */
@@ -331,12 +331,13 @@ struct worker {
 	u8 pad_776[8];
 	u64 hot_head; /* (worker) TX frames ever taken from the ring of hot ones */
 	u64 hot_tail; /* (worker) TX frames ever put there */
-	u8 pad_800[160];
+	u8 pad_800[32];
+	u32 asleep; /* (worker) 1 while it is about to block in poll; alone on its line, since receivers read it each turn */
+	u8 pad_836[124];
 	u64 inside_ns[FANTAIL_HISTOGRAM_BUCKETS]; /* (worker) histogram: RX producer read to TX producer stored */
 	u64 kick_ns[FANTAIL_HISTOGRAM_BUCKETS]; /* (worker) histogram: the kick of each timed burst */
 };
 FANTAIL_ASSERT(sizeof(struct worker) == 9152, "worker changed size");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, asleep) == 0, "worker.asleep moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, pid) == 4, "worker.pid moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, generation_done) == 8, "worker.generation_done moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, heartbeat_ns) == 16, "worker.heartbeat_ns moved");
@@ -360,6 +361,7 @@ FANTAIL_ASSERT(__builtin_offsetof(struct worker, timed_copies) == 712, "worker.t
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, stage_ns) == 720, "worker.stage_ns moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, hot_head) == 784, "worker.hot_head moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, hot_tail) == 792, "worker.hot_tail moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, asleep) == 832, "worker.asleep moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, inside_ns) == 960, "worker.inside_ns moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, kick_ns) == 5056, "worker.kick_ns moved");
 /* Cursors of an SPSC ring; both run free, slots follow. */

@@ -364,7 +364,6 @@ export const structs: readonly Struct[] = [
     9152,
     'One TX worker: its state, its free TX frames, its counters, its journal.',
     [
-      [0, 'u32', 'asleep', 'worker', '1 while it is about to block in poll'],
       [4, 'u32', 'pid', 'worker', 'process that runs it'],
       [8, 'u64', 'generation_done', 'worker', 'last table generation it has finished with'],
       [16, 'u64', 'heartbeat_ns', 'worker', 'CLOCK_MONOTONIC of its last turn'],
@@ -406,6 +405,13 @@ export const structs: readonly Struct[] = [
       [720, 'u64[STAGE_COUNT]', 'stage_ns', 'worker', 'time those spent, by enum stage'],
       [784, 'u64', 'hot_head', 'worker', 'TX frames ever taken from the ring of hot ones'],
       [792, 'u64', 'hot_tail', 'worker', 'TX frames ever put there'],
+      [
+        832,
+        'u32',
+        'asleep',
+        'worker',
+        '1 while it is about to block in poll; alone on its line, since receivers read it each turn',
+      ],
       [
         960,
         'u64[HISTOGRAM_BUCKETS]',
