@@ -22,10 +22,8 @@ void Accounts::restart(u16 row, u64 epoch, Journal& journal) {
 }
 
 void Accounts::end(u16 row, u32 outcome, u32 bytes) {
-  counters& account = mirror_[row];
-  --account.in_flight;
-  mark(row, in_flight);
   if (outcome != 0) return drop(row, std::min(outcome - 1, u32{DROP_COUNT} - 1));
+  counters& account = mirror_[row];
   ++account.sent;
   account.bytes += bytes;
   mark(row, sent);
@@ -37,7 +35,6 @@ void Accounts::commit_to(Journal& journal) {
     counters& then = committed_[row];
     const u32 changes = changes_[row];
     if (changes & received) journal.set(then.received, now.received);
-    if (changes & in_flight) journal.set(then.in_flight, now.in_flight);
     if (changes & sent) {
       journal.set(then.sent, now.sent);
       journal.set(then.bytes, now.bytes);

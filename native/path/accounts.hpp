@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT-0
 //
-// What a worker counts of each subscriber: received = sent + in flight + sum of drops, exact at
-// every commit.
+// What a worker counts of each subscriber. Every packet that it received ends as sent or as a drop;
+// those that have not are in flight, which nobody needs to count.
 //
 // A private mirror of struct counters runs ahead of what is committed; commit_to() notes the words
 // that differ, so a commit costs what has changed and not what there is.
@@ -28,12 +28,7 @@ public:
     mirror_[row].received += count;
     mark(row, received);
   }
-  /// A copy is on its way.
-  void submit(u16 row) {
-    ++mirror_[row].in_flight;
-    mark(row, in_flight);
-  }
-  /// That copy has ended. `outcome` as in struct tag: 0 sent, else 1 + enum drop.
+  /// A copy in flight has ended. `outcome` as in struct tag: 0 sent, else 1 + enum drop.
   void end(u16 row, u32 outcome, u32 bytes);
   /// Packets that it will not get.
   void drop(u16 row, u32 why, u64 count = 1) {
@@ -45,8 +40,8 @@ public:
 
 private:
   /// Bits of changes_: which words of a row differ from the committed ones.
-  static constexpr u32 received = 1, in_flight = 2, sent = 4, dropped = 8; // dropped << enum drop
-  static_assert(DROP_COUNT <= 28);
+  static constexpr u32 received = 1, sent = 2, dropped = 4; // dropped << enum drop
+  static_assert(DROP_COUNT <= 29);
 
   void mark(u16 row, u32 change) {
     if (changes_[row] == 0) changed_.push_back(row);

@@ -15,9 +15,9 @@ namespace {
 // how long a full TX ring is retried before copies drop as tx_full
 constexpr u64 retry_ns = 1'000'000;
 
-/// What one commit can need: four words a row and one for each drop (a job, a backlog charge or a
+/// What one commit can need: three words a row and one for each drop (a job, a backlog charge or a
 /// completion each).
-static_assert(4 * FANTAIL_SUBSCRIBERS_MAX + 3 * FANTAIL_JOBS_MAX + FANTAIL_BURST_MAX + 256 <=
+static_assert(3 * FANTAIL_SUBSCRIBERS_MAX + 3 * FANTAIL_JOBS_MAX + FANTAIL_BURST_MAX + 256 <=
               FANTAIL_JOURNAL_ENTRIES_MAX);
 
 constexpr u32 word_submitted = 0, word_completed = 1; // of the kernel's rings, in the journal
@@ -278,7 +278,6 @@ void TxStage::keep_for_kernel(const Asked& asked, const job& answer) {
       asked.row, served_.record(asked.row).kernel_socket,
       {header + FANTAIL_HEADER_SIZE, answer.header_length - FANTAIL_HEADER_SIZE},
       {arena_.umem() + packet.address + answer.replaced, packet.length - answer.replaced});
-  accounts_.submit(asked.row);
 }
 
 /// The received frame itself, when nobody else needs it: only its header is written, by the commit,
@@ -323,7 +322,6 @@ void TxStage::submit(u64 address, u32 length, tag& copy, u16 row) {
   put(descriptor.addr, __u64{address});
   put(descriptor.len, length);
   put(descriptor.options, 0u);
-  accounts_.submit(row);
 }
 
 // -- commit ---------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0xe3678d50u
+#define FANTAIL_LAYOUT_VERSION 0x260028a4u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -453,23 +453,21 @@ FANTAIL_ASSERT(__builtin_offsetof(struct table, generation) == 0, "table.generat
 FANTAIL_ASSERT(__builtin_offsetof(struct table, count) == 64, "table.count moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct table, list) == 4096, "table.list moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct table, rows) == 135168, "table.rows moved");
-/* One subscriber's account: received = sent + in_flight + sum of drops. */
+/* One subscriber's account; received - sent - drops are in flight. */
 struct counters {
 	u64 epoch; /* (worker) the subscriber that is counted here */
 	u64 received; /* (worker) packets owed to it since it was added */
 	u64 sent; /* (worker) copies completed */
-	u64 in_flight; /* (worker) copies submitted and not yet completed */
 	u64 bytes; /* (worker) bytes on the wire of copies sent */
 	u64 drop[DROP_COUNT]; /* (worker) by enum drop */
-	u8 pad_120[8];
+	u8 pad_112[16];
 };
 FANTAIL_ASSERT(sizeof(struct counters) == 128, "counters changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct counters, epoch) == 0, "counters.epoch moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct counters, received) == 8, "counters.received moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct counters, sent) == 16, "counters.sent moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct counters, in_flight) == 24, "counters.in_flight moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct counters, bytes) == 32, "counters.bytes moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct counters, drop) == 40, "counters.drop moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct counters, bytes) == 24, "counters.bytes moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct counters, drop) == 32, "counters.drop moved");
 /* One packet for one subscriber: the question and the answer of the filter. */
 struct job {
 	u32 packet; /* (worker) the packet in the filter's memory (read-only) */

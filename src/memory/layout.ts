@@ -498,13 +498,12 @@ export const structs: readonly Struct[] = [
       [NEXT, 'subscriber[SUBSCRIBERS_MAX]', 'rows', 'supervisor', 'every row, served or not'],
     ],
   ),
-  struct('counters', 128, "One subscriber's account: received = sent + in_flight + sum of drops.", [
+  struct('counters', 128, "One subscriber's account; received - sent - drops are in flight.", [
     [0, 'u64', 'epoch', 'worker', 'the subscriber that is counted here'],
     [8, 'u64', 'received', 'worker', 'packets owed to it since it was added'],
     [16, 'u64', 'sent', 'worker', 'copies completed'],
-    [24, 'u64', 'in_flight', 'worker', 'copies submitted and not yet completed'],
-    [32, 'u64', 'bytes', 'worker', 'bytes on the wire of copies sent'],
-    [40, 'u64[DROP_COUNT]', 'drop', 'worker', 'by enum drop'],
+    [24, 'u64', 'bytes', 'worker', 'bytes on the wire of copies sent'],
+    [NEXT, 'u64[DROP_COUNT]', 'drop', 'worker', 'by enum drop'],
   ]),
   struct(
     'job',

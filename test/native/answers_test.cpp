@@ -237,7 +237,7 @@ private:
     expect_equal(account.received, sums.received, "received");
     expect_equal(account.sent, sums.sent, "sent");
     expect_equal(account.bytes, sums.bytes, "bytes");
-    expect_equal(account.in_flight, 0u, "in_flight");
+    expect_equal(in_flight_of(account), 0u, "in flight");
     for (u32 why = 0; why < DROP_COUNT; ++why)
       expect_equal(account.drop[why], sums.drop[why], drop_names[why]);
   }

@@ -38,6 +38,13 @@ inline u64& jobs_counted(const Arena& arena, u32 worker) {
   return *reinterpret_cast<u64*>(arena.state(worker, count_block).block);
 }
 
+/// Packets that a subscriber received and that have not ended.
+inline u64 in_flight_of(const counters& account) {
+  u64 left = account.received - account.sent;
+  for (const u64 drops : account.drop) left -= drops;
+  return left;
+}
+
 // -- kills ----------------------------------------------------------------------------------------
 
 /// What a stage is left by when it is killed. Not a std::exception, so that nobody catches it by
@@ -113,7 +120,7 @@ public:
   bool publish() {
     if (!is_followed()) return false;
     std::erase_if(retired_, [&](const auto& entry) {
-      return entry.second <= generation_ && acquire(arena_->counters(entry.first).in_flight) == 0;
+      return entry.second <= generation_ && in_flight_of(arena_->counters(entry.first)) == 0;
     });
     write(generation_ + 1);
     ++generation_;
