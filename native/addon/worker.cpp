@@ -116,7 +116,7 @@ Napi::Value overlay_window(const Arguments& arguments) {
   const u64 module = static_cast<u64>(number("module", integer_max)),
             owner = static_cast<u64>(number("owner", integer_max));
   const u32 block = options.Get("block").IsNull()
-                        ? TxStage::no_block
+                        ? Filters::no_block
                         : static_cast<u32>(number("block", FANTAIL_FILTERS_MAX - 1));
   const Arena& arena = worker.arena;
   const arena_header& h = arena.header();
@@ -135,13 +135,13 @@ Napi::Value overlay_window(const Arguments& arguments) {
       PROT_READ | PROT_WRITE);
   map(FANTAIL_WINDOW_SLOTS, offset_of(arena.slots(worker.index)),
       FANTAIL_JOBS_MAX * FANTAIL_SLOT_SIZE, PROT_READ | PROT_WRITE);
-  if (block != TxStage::no_block)
+  if (block != Filters::no_block)
     map(FANTAIL_WINDOW_STATE, offset_of(arena.state(worker.index, block).block), FANTAIL_STATE_SIZE,
         PROT_READ | PROT_WRITE);
   map(FANTAIL_WINDOW_SUBSCRIBERS, h.table, 2 * sizeof(table), PROT_READ);
   map(FANTAIL_WINDOW_FRAMES, h.umem, frames, PROT_READ);
-  worker.loop.tx().set_module(slot, module);
-  worker.loop.tx().set_state(slot, block, owner);
+  worker.loop.tx().filters().set_module(slot, module);
+  worker.loop.tx().filters().set_state(slot, block, owner);
   if (slot == 0) worker.loop.set_window(memory + FANTAIL_WINDOW_FRAMES);
   return env.Undefined();
 }
@@ -180,7 +180,7 @@ napi_value wait(napi_env env, napi_callback_info) {
 }
 
 u32 call_in(const Arguments& arguments, Attached& worker) {
-  const u32 calls = worker.loop.tx().calls();
+  const u32 calls = worker.loop.tx().filters().calls();
   return static_cast<u32>(arguments.integer(0, "call", 0, calls == 0 ? 0 : calls - 1));
 }
 
@@ -188,13 +188,13 @@ u32 call_in(const Arguments& arguments, Attached& worker) {
 /// jobs stay unanswered.
 Napi::Value trapped(const Arguments& arguments) {
   Attached& worker = worker_of(arguments.env());
-  return Napi::Number::New(arguments.env(), worker.loop.tx().trapped(call_in(arguments, worker)));
+  return Napi::Number::New(arguments.env(), worker.loop.tx().filters().trapped(call_in(arguments, worker)));
 }
 
 /// called(call): in a timed burst, that call has returned.
 Napi::Value called(const Arguments& arguments) {
   Attached& worker = worker_of(arguments.env());
-  worker.loop.tx().called(call_in(arguments, worker));
+  worker.loop.tx().filters().called(call_in(arguments, worker));
   return arguments.env().Undefined();
 }
 

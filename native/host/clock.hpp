@@ -21,4 +21,21 @@ inline u64 realtime_ns() {
   return static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec);
 }
 
+/// Turns times of CLOCK_MONOTONIC into CLOCK_REALTIME. Reads both clocks again when the last
+/// reading is 10 ms old, so a step of CLOCK_REALTIME is seen after that.
+class Realtime {
+public:
+  u64 of(u64 monotonic_ns) {
+    if (monotonic_ns - read_ns_ > age_max_ns) {
+      offset_ns_ = realtime_ns() - clock_ns();
+      read_ns_ = monotonic_ns;
+    }
+    return monotonic_ns + offset_ns_;
+  }
+
+private:
+  static constexpr u64 age_max_ns = 10'000'000;
+  u64 offset_ns_ = 0, read_ns_ = 0;
+};
+
 } // namespace fantail

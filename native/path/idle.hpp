@@ -3,10 +3,10 @@
 // What a loop does when a turn moved nothing: spin (or hand the core over) for about 1 ms, then
 // block in poll.
 //
-// Going to sleep, against a producer that pushes at the same moment:
-//     sleeper:  asleep = 1 · fence · look again · poll        producer:  push · fence · asleep? →
-//     write its eventfd
-// so at least one of the two sees the other.
+// Going to sleep, against a producer that pushes at the same moment; at least one of the two sees
+// the other:
+//     sleeper:    asleep = 1 · fence · look again · poll
+//     producer:   push · fence · asleep? → write its eventfd
 #pragma once
 
 #include <poll.h>
@@ -46,7 +46,7 @@ public:
   /// Blocks until input, a wake-up, or the time limit. The caller has set `asleep`, fenced and
   /// looked again.
   void sleep(int limit_ms) {
-    ::poll(polled_.data(), polled_.size(), limit_ms);
+    poll(polled_.data(), polled_.size(), limit_ms);
     u64 count;
     if ((polled_[0].revents & POLLIN) != 0) [[maybe_unused]]
       const ssize_t drained = read(polled_[0].fd, &count, sizeof count);

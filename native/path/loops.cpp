@@ -49,22 +49,21 @@ WorkerLoop::WorkerLoop(Arena& arena, u32 worker, const Inherited& fds, filter_ca
       tx_(arena, worker, tx_link_.link(), fds.kernel_sockets),
       idle_(arena.header().busy_poll != 0, arena.header().yield != 0, fds.wake, fds.rx),
       looks_suffice_(arena.header().mode == MODE_COPY || arena.header().mode == MODE_SKB) {
-  tx_.set_calls(calls);
-}
-
-void WorkerLoop::finish() {
-  if (asked_) tx_.finish();
-  asked_ = false;
+  tx_.filters().set_calls(calls);
 }
 
 int WorkerLoop::wait() {
   for (;;) {
-    if (look()) idle_.worked();
+    tx_.begin_turn();
+    u32 moved = 0;
+    for (RxStage& stage : rx_) moved += stage.turn();
+    tx_.received();
+    tx_.gather();
+    if (moved + tx_.packets() != 0) idle_.worked();
     calls_->orders = has_orders();
-    if (tx_.jobs() != 0) {
-      asked_ = true;
-      return static_cast<int>(tx_.calls());
-    }
+    is_asked_ = tx_.jobs() != 0;
+    if (is_asked_) return static_cast<int>(tx_.filters().calls());
+    tx_.finish();
     if (halted(arena_)) break;
     if (calls_->orders != 0) return 0;
     if (tx_.packets() == 0) rest();
@@ -73,23 +72,17 @@ int WorkerLoop::wait() {
   return -1;
 }
 
+void WorkerLoop::finish() {
+  if (is_asked_) tx_.finish();
+  is_asked_ = false;
+}
+
 void WorkerLoop::set_window(const char* frames) {
   for (RxStage& stage : rx_) stage.set_window(frames);
 }
 
 bool WorkerLoop::has_orders() const {
   return acquire(arena_.control().filter_orders) != peek(self_.filter_orders_done);
-}
-
-/// One turn of every stage of this process. True if anything moved.
-bool WorkerLoop::look() {
-  u32 moved = 0;
-  tx_.begin_turn();
-  for (RxStage& stage : rx_) moved += stage.turn();
-  tx_.received();
-  tx_.gather();
-  if (tx_.jobs() == 0) tx_.kick(); // what an earlier kick left, for example while the link was down
-  return moved + tx_.packets() != 0;
 }
 
 /// After a turn that moved nothing: until something has, or for a sleep. A look at the words that
@@ -121,10 +114,7 @@ void WorkerLoop::sleep() {
 /// What is on the TX ring goes out before the process does.
 void WorkerLoop::drain() {
   const u64 deadline = clock_ns() + drain_ns;
-  while (tx_.in_flight() != 0 && clock_ns() < deadline) {
-    tx_.kick();
-    tx_.reap_only();
-  }
+  while (tx_.in_flight() != 0 && clock_ns() < deadline) tx_.drain();
 }
 
 ReceiverLoop::ReceiverLoop(Arena& arena, const Inherited& fds)

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: MIT-0
 #include "path/rx_stage.hpp"
 
-#include <arpa/inet.h>
-#include <netinet/ip.h>
-#include <netinet/udp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 
 #include "host/clock.hpp"
+#include "link/frame.hpp"
 
 namespace fantail {
 
@@ -23,6 +21,7 @@ constexpr u32 turn_entries_max =
     FANTAIL_QUEUES_MAX * (FANTAIL_BURST_MAX + 2) + FANTAIL_WORKERS_MAX * (reclaim_max + 3) + 16;
 static_assert(turn_entries_max <= FANTAIL_JOURNAL_ENTRIES_MAX);
 
+/// Per link, as the journal names them: RX consumer, fill producer.
 std::vector<u32*> words_of(const std::vector<RxLink>& links) {
   std::vector<u32*> words;
   for (const RxLink& link : links) {
@@ -32,21 +31,12 @@ std::vector<u32*> words_of(const std::vector<RxLink>& links) {
   return words;
 }
 
-/// RFC 1071 over the 20 bytes of a plain IPv4 header: 0xffff if its checksum is right.
-u32 header_sum(const u8* ip) {
-  u32 sum = 0;
-  for (u32 i = 0; i < 20; i += 2) sum += static_cast<u32>(ip[i] << 8 | ip[i + 1]);
-  sum = (sum & 0xffff) + (sum >> 16);
-  return (sum & 0xffff) + (sum >> 16);
-}
-
 } // namespace
 
 RxStage::RxStage(Arena& arena, u32 receiver, std::vector<RxLink> links, std::vector<int> wake_fds)
     : arena_(arena), self_(arena.receiver(receiver)), index_(receiver),
       workers_(arena.header().workers), links_(std::move(links)), wake_fds_(std::move(wake_fds)),
-      kernel_words_(words_of(links_)),
-      journal_(arena.base(), self_.journal, arena.journal(receiver), kernel_words_),
+      journal_(arena.base(), self_.journal, arena.journal(receiver), words_of(links_)),
       handed_(arena.header().rx_frames), wanted_(workers_),
       backlog_max_(u64{FANTAIL_BACKLOG_MAX} * links_.size()),
       wakes_others_(
@@ -136,7 +126,7 @@ u32 RxStage::receive(RxLink& link) {
     }
     ++mirror_.received;
     mirror_.bytes += length - FANTAIL_HEADER_SIZE;
-    const u32 holders = hand_over({static_cast<u32>(descriptor.addr), length, stamp_ns});
+    const u32 holders = hand_over(static_cast<u32>(descriptor.addr), length, stamp_ns);
     if (holders == 0) give_to_kernel(frame);
     else set_handed(frame, holders);
   }
@@ -163,40 +153,41 @@ u32 RxStage::judge(const xdp_desc& descriptor, const RxLink& link, u32& length) 
     return INVALID_DESCRIPTOR;
   if (descriptor.len < FANTAIL_HEADER_SIZE) return INVALID_IP_LENGTH;
 
+  using namespace frame;
   const u8* bytes = reinterpret_cast<const u8*>(arena_.umem() + descriptor.addr);
-  const u8* ip = bytes + 14;
-  const u8* udp = ip + 20;
-  u32 daddr;
-  u16 dport;
-  std::memcpy(&daddr, ip + 16, sizeof daddr);
-  std::memcpy(&dport, udp + 2, sizeof dport);
-  if (bytes[12] != 0x08 || bytes[13] != 0x00 || ip[0] != 0x45 || ip[9] != IPPROTO_UDP ||
-      ((ip[6] & 0x3f) | ip[7]) != 0 || daddr != arena_.header().listen_ip ||
-      dport != arena_.header().listen_port)
+  u32 target_ip;
+  u16 target_port;
+  std::memcpy(&target_ip, bytes + ip_target, sizeof target_ip);
+  std::memcpy(&target_port, bytes + udp_target, sizeof target_port);
+  const bool is_fragment = ((bytes[ip_fragment] & 0x3f) | bytes[ip_fragment + 1]) != 0;
+  if (!is_plain_udp(bytes) || is_fragment || target_ip != arena_.header().listen_ip ||
+      target_port != arena_.header().listen_port)
     return INVALID_FEED;
-  const u32 ip_length = static_cast<u32>(ip[2] << 8 | ip[3]);
-  if (ip_length < 28 || ip_length + 14 > descriptor.len) return INVALID_IP_LENGTH;
-  if (static_cast<u32>(udp[4] << 8 | udp[5]) != ip_length - 20) return INVALID_UDP_LENGTH;
-  if (header_sum(ip) != 0xffff) return INVALID_CHECKSUM;
-  length = ip_length + 14; // short frames are padded on the wire
+  const u32 packet_length = load16(bytes + ip_length);
+  if (packet_length < ipv4_size + udp_size || packet_length + ethernet_size > descriptor.len)
+    return INVALID_IP_LENGTH;
+  if (load16(bytes + udp_length) != packet_length - ipv4_size) return INVALID_UDP_LENGTH;
+  if (sum16(bytes + ip, ipv4_size) != 0xffff) return INVALID_CHECKSUM;
+  length = packet_length + ethernet_size; // short frames are padded on the wire
   return INVALID_COUNT;
 }
 
 /// Pushes the frame to every worker that has a subscriber and room in its backlog; returns how
-/// many.
-u32 RxStage::hand_over(const forward_slot& slot) {
+/// many. Each is told that number: a worker that alone holds a frame may send the frame itself.
+u32 RxStage::hand_over(u32 address, u32 length, u64 stamp_ns) {
+  u32 takers[FANTAIL_WORKERS_MAX];
   u32 holders = 0;
   for (u32 w = 0; w < workers_; ++w) {
     if (wanted_[w] == 0) continue;
-    if (forward_[w].tail() - giveback_[w].head() >= backlog_max_) {
-      ++mirror_.backlog[w]; // the worker charges it to its subscribers
-      continue;
-    }
-    forward_slot& next = forward_[w].next();
-    put(next.address, slot.address);
-    put(next.length, slot.length);
-    put(next.stamp_ns, slot.stamp_ns);
-    ++holders;
+    if (forward_[w].tail() - giveback_[w].head() < backlog_max_) takers[holders++] = w;
+    else ++mirror_.backlog[w]; // the worker charges it to its subscribers
+  }
+  for (u32 i = 0; i < holders; ++i) {
+    forward_slot& next = forward_[takers[i]].next();
+    put(next.address, address);
+    put(next.length, static_cast<u16>(length));
+    put(next.holders, static_cast<u16>(holders));
+    put(next.stamp_ns, stamp_ns);
   }
   return holders;
 }

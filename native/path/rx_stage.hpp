@@ -7,30 +7,18 @@
 // (inline). A receiver is one caller; it owns RX and fill rings, `handed` of its frames and its own
 // counters.
 //
-// An RX frame is in exactly one of these places:
-//     fill ring or kernel → RX ring → (turn) → handed to n ≥ 1 workers → giveback rings → (turn) →
-//     fill ring
-//                                   ↘ nobody wants it, or it is invalid → fill ring
+// Where a frame may go, and where not: loops.hpp.
+//
 // System calls that turn() may make: eventfd write (a worker sleeps), recvfrom (the fill ring asks
 // for it), recvmmsg (socket mode).
 #pragma once
 
 #include <vector>
 
-#include "path/soft_link.hpp"
+#include "link/links.hpp"
 #include "shm/arena.hpp"
-#include "xdp/kernel_ring.hpp"
 
 namespace fantail {
-
-/// The receiving side of one queue. `soft` is set in socket mode, `xsk_fd` otherwise; -1 in tests.
-struct RxLink {
-  u32 queue = 0; // index among the queues served, not the interface's number
-  KernelRing rx;
-  KernelRing fill;
-  SoftLink* soft = nullptr;
-  int xsk_fd = -1;
-};
 
 class RxStage {
 public:
@@ -57,7 +45,7 @@ private:
   void prefetch(const RxLink& link, u32 consumer, u32 count) const;
   /// Why a descriptor is refused, or INVALID_COUNT if it is good; then `length` loses its padding.
   u32 judge(const xdp_desc& descriptor, const RxLink& link, u32& length) const;
-  u32 hand_over(const forward_slot& slot);
+  u32 hand_over(u32 address, u32 length, u64 stamp_ns);
   void give_to_kernel(u32 frame);
   void set_handed(u32 frame, u32 count);
   void commit();
@@ -69,7 +57,6 @@ private:
   u32 workers_;
   std::vector<RxLink> links_;
   std::vector<int> wake_fds_;
-  std::vector<u32*> kernel_words_; // per link: RX consumer, fill producer
   Journal journal_;
 
   std::vector<Producer<forward_slot>> forward_;  // to each worker

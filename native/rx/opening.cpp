@@ -7,7 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include "path/soft_link.hpp"
+#include "link/soft_link.hpp"
 #include "xdp/sockets.hpp"
 
 namespace fantail {

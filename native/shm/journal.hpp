@@ -3,9 +3,10 @@
 // A commit of several words that a kill cannot part: the intent record of one stage.
 //
 //   set(), copy()    note new values; nothing is visible yet
-//   commit()         publishes the count (the commit point), applies the values in order, clears
-//   the count recover()        what a successor does first: a count that is not zero is applied
-//   again, from the start
+//   commit()         publishes the count (the commit point), applies the values in the order in
+//                    which they were noted, clears the count
+//   recover()        what a successor does first: a count that is not zero is applied again, from
+//                    the start
 //
 // Entries hold values, never differences, so applying them twice is the same as once. Ring slots,
 // descriptors and free frames may be written before the commit without an entry: nobody looks at
@@ -14,7 +15,8 @@
 #pragma once
 
 #include <cassert>
-#include <span>
+#include <utility>
+#include <vector>
 
 #include "shm/store.hpp"
 
@@ -26,8 +28,8 @@ public:
 
   /// `base`: start of the arena, to which entries are relative. `kernel_words`: index words of
   /// kernel rings, which are mapped elsewhere in each process and hence named by position.
-  Journal(char* base, u64& state, journal_entry* entries, std::span<u32* const> kernel_words)
-      : base_(base), state_(state), entries_(entries), kernel_words_(kernel_words) {}
+  Journal(char* base, u64& state, journal_entry* entries, std::vector<u32*> kernel_words)
+      : base_(base), state_(state), entries_(entries), kernel_words_(std::move(kernel_words)) {}
 
   void set(u64& word, u64 value) { note(offset(&word), word64, value); }
   void set(u32& word, u32 value) { note(offset(&word), word32, value); }
@@ -36,10 +38,6 @@ public:
   void copy(void* target, const void* source, u32 length) {
     note(offset(target), length << 8 | copy_bytes, offset(source));
   }
-
-  bool empty() const { return count_ == 0; }
-  /// Entries that still fit; a stage bounds its burst so that this cannot run out.
-  u32 room() const { return FANTAIL_JOURNAL_ENTRIES_MAX - count_; }
 
   /// Makes every noted change happen, even if this process is killed in the middle.
   void commit() {
@@ -95,7 +93,7 @@ private:
   char* base_;
   u64& state_;
   journal_entry* entries_;
-  std::span<u32* const> kernel_words_;
+  std::vector<u32*> kernel_words_;
   u32 count_ = 0;
 };
 

@@ -19,34 +19,34 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0x4df83c78u
+#define FANTAIL_LAYOUT_VERSION 0x260028a4u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
-#define FANTAIL_FRAME_SIZE 0x1000u
-#define FANTAIL_RX_FRAMES 0x2000u
-#define FANTAIL_TX_FRAMES 0x1000u
-#define FANTAIL_HOT_FRAMES 0x100u
-#define FANTAIL_BACKLOG_MAX 0x1000u
-#define FANTAIL_BURST_MAX 0x40u
-#define FANTAIL_JOBS_MAX 0x1000u
-#define FANTAIL_JOBS_AIM 0x80u
-#define FANTAIL_JOB_SIZE 0x28u
-#define FANTAIL_SLOT_SIZE 0x100u
-#define FANTAIL_SLOT_HEADROOM 0x40u
-#define FANTAIL_HEADER_SIZE 0x2au
-#define FANTAIL_SUBSCRIBERS_MAX 0x1000u
-#define FANTAIL_SUBSCRIBER_SIZE 0x80u
-#define FANTAIL_PARAM_SIZE 0x40u
-#define FANTAIL_WORKERS_MAX 0x10u
-#define FANTAIL_QUEUES_MAX 0x40u
-#define FANTAIL_KERNEL_COPIES_MAX 0x8u
-#define FANTAIL_KERNEL_SOCKETS_MAX 0x10u
-#define FANTAIL_TIMED_EVERY 0x10u
-#define FANTAIL_HISTOGRAM_BUCKETS 0x200u
-#define FANTAIL_JOURNAL_ENTRIES_MAX 0x8000u
-#define FANTAIL_FILTER_ABI 0x1u
-#define FANTAIL_MODULE_SIZE_MAX 0x100000u
-#define FANTAIL_FILTERS_MAX 0x10u
-#define FANTAIL_STATE_SIZE 0x1000u
+#define FANTAIL_FRAME_SIZE 4096u
+#define FANTAIL_RX_FRAMES 8192u
+#define FANTAIL_TX_FRAMES 4096u
+#define FANTAIL_HOT_FRAMES 256u
+#define FANTAIL_BACKLOG_MAX 4096u
+#define FANTAIL_BURST_MAX 64u
+#define FANTAIL_JOBS_MAX 4096u
+#define FANTAIL_JOBS_AIM 128u
+#define FANTAIL_JOB_SIZE 40u
+#define FANTAIL_SLOT_SIZE 256u
+#define FANTAIL_SLOT_HEADROOM 64u
+#define FANTAIL_HEADER_SIZE 42u
+#define FANTAIL_SUBSCRIBERS_MAX 4096u
+#define FANTAIL_SUBSCRIBER_SIZE 128u
+#define FANTAIL_PARAM_SIZE 64u
+#define FANTAIL_WORKERS_MAX 16u
+#define FANTAIL_QUEUES_MAX 64u
+#define FANTAIL_KERNEL_COPIES_MAX 8u
+#define FANTAIL_KERNEL_SOCKETS_MAX 16u
+#define FANTAIL_TIMED_EVERY 16u
+#define FANTAIL_HISTOGRAM_BUCKETS 512u
+#define FANTAIL_JOURNAL_ENTRIES_MAX 32768u
+#define FANTAIL_FILTER_ABI 1u
+#define FANTAIL_MODULE_SIZE_MAX 1048576u
+#define FANTAIL_FILTERS_MAX 16u
+#define FANTAIL_STATE_SIZE 4096u
 #define FANTAIL_WINDOW_JOBS 0x100000u
 #define FANTAIL_WINDOW_SLOTS 0x130000u
 #define FANTAIL_WINDOW_STATE 0x230000u
@@ -213,7 +213,7 @@ struct arena_header {
 	u64 soft; /* (creator) struct soft_link [queues], socket mode only */
 	u64 umem; /* (creator) RX frames, then per worker TX frames and header slots */
 	u64 umem_size; /* (creator) bytes registered as UMEM */
-	u32 queue_id[64]; /* (creator) the interface's number of each queue served */
+	u32 queue_id[FANTAIL_QUEUES_MAX]; /* (creator) the interface's number of each queue served */
 	u64 filter_slot; /* (creator) struct filter_slot [workers][FILTERS_MAX] */
 	u64 filter_state; /* (creator) struct filter_state [workers][FILTERS_MAX] */
 	u8 pad_488[24];
@@ -281,7 +281,7 @@ struct receiver {
 	u8 pad_32[32];
 	u64 received; /* (receiver) frames taken that are valid */
 	u64 bytes; /* (receiver) UDP payload bytes of those */
-	u64 invalid[5]; /* (receiver) frames refused, by enum invalid */
+	u64 invalid[INVALID_COUNT]; /* (receiver) frames refused, by enum invalid */
 	u64 timed_bursts; /* (receiver) turns that were timed, in split; one in TIMED_EVERY */
 	u64 timed_frames; /* (receiver) frames moved in those */
 	u64 receive_ns; /* (receiver) time those took */
@@ -303,7 +303,7 @@ FANTAIL_ASSERT(__builtin_offsetof(struct receiver, receive_ns) == 136, "receiver
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, backlog) == 192, "receiver.backlog moved");
 /* One TX worker: its state, its free TX frames, its counters, its journal. */
 struct worker {
-	u32 asleep; /* (worker) 1 while it is about to block in poll */
+	u8 pad_0[4];
 	u32 pid; /* (worker) process that runs it */
 	u64 generation_done; /* (worker) last table generation it has finished with */
 	u64 heartbeat_ns; /* (worker) CLOCK_MONOTONIC of its last turn */
@@ -315,7 +315,7 @@ struct worker {
 	u64 free_head; /* (worker) TX frames ever taken from the free ring */
 	u64 free_tail; /* (worker) TX frames ever put there */
 	u64 kernel_pending; /* (worker) kernel-socket copies committed whose outcome is not */
-	u32 kernel_row[8]; /* (worker) their subscribers */
+	u32 kernel_row[FANTAIL_KERNEL_COPIES_MAX]; /* (worker) their subscribers */
 	u8 pad_120[8];
 	u64 packets; /* (worker) packets taken from its rings */
 	u64 bursts; /* (worker) filter calls */
@@ -324,18 +324,20 @@ struct worker {
 	u64 kicks; /* (worker) sendto calls */
 	u64 kick_errors; /* (worker) sendto calls that failed other than with EAGAIN */
 	u8 pad_176[16];
-	u64 backlog_seen[64]; /* (worker) each receiver's backlog count that was charged to subscribers */
+	u64 backlog_seen[FANTAIL_QUEUES_MAX]; /* (worker) each receiver's backlog count that was charged to subscribers */
 	u64 timed_bursts; /* (worker) bursts that were timed; one in TIMED_EVERY */
 	u64 timed_copies; /* (worker) jobs of those */
-	u64 stage_ns[8]; /* (worker) time those spent, by enum stage */
+	u64 stage_ns[STAGE_COUNT]; /* (worker) time those spent, by enum stage */
+	u8 pad_776[8];
 	u64 hot_head; /* (worker) TX frames ever taken from the ring of hot ones */
 	u64 hot_tail; /* (worker) TX frames ever put there */
-	u8 pad_800[160];
-	u64 inside_ns[512]; /* (worker) histogram: RX producer read to TX producer stored */
-	u64 kick_ns[512]; /* (worker) histogram: the kick of each timed burst */
+	u8 pad_800[32];
+	u32 asleep; /* (worker) 1 while it is about to block in poll; alone on its line, since receivers read it each turn */
+	u8 pad_836[124];
+	u64 inside_ns[FANTAIL_HISTOGRAM_BUCKETS]; /* (worker) histogram: RX producer read to TX producer stored */
+	u64 kick_ns[FANTAIL_HISTOGRAM_BUCKETS]; /* (worker) histogram: the kick of each timed burst */
 };
 FANTAIL_ASSERT(sizeof(struct worker) == 9152, "worker changed size");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, asleep) == 0, "worker.asleep moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, pid) == 4, "worker.pid moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, generation_done) == 8, "worker.generation_done moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, heartbeat_ns) == 16, "worker.heartbeat_ns moved");
@@ -359,6 +361,7 @@ FANTAIL_ASSERT(__builtin_offsetof(struct worker, timed_copies) == 712, "worker.t
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, stage_ns) == 720, "worker.stage_ns moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, hot_head) == 784, "worker.hot_head moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, hot_tail) == 792, "worker.hot_tail moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, asleep) == 832, "worker.asleep moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, inside_ns) == 960, "worker.inside_ns moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, kick_ns) == 5056, "worker.kick_ns moved");
 /* Cursors of an SPSC ring; both run free, slots follow. */
@@ -374,12 +377,14 @@ FANTAIL_ASSERT(__builtin_offsetof(struct ring_header, head) == 64, "ring_header.
 /* A received frame on its way from a receiver to a worker. */
 struct forward_slot {
 	u32 address; /* (producer) where its first byte is in the UMEM */
-	u32 length; /* (producer) Ethernet to end of IP packet, bytes (padding cut) */
+	u16 length; /* (producer) Ethernet to end of IP packet, bytes (padding cut) */
+	u16 holders; /* (producer) workers that it was handed to */
 	u64 stamp_ns; /* (producer) CLOCK_MONOTONIC when its RX producer index was read */
 };
 FANTAIL_ASSERT(sizeof(struct forward_slot) == 16, "forward_slot changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct forward_slot, address) == 0, "forward_slot.address moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct forward_slot, length) == 4, "forward_slot.length moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct forward_slot, holders) == 6, "forward_slot.holders moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct forward_slot, stamp_ns) == 8, "forward_slot.stamp_ns moved");
 /* Which copy a frame on the TX ring is. */
 struct tag {
@@ -418,7 +423,7 @@ struct subscriber {
 	u16 filter; /* (supervisor) slot of the filter that answers for it */
 	u16 param_length; /* (supervisor) bytes of param that are set; the rest are zero */
 	u8 pad_44[20];
-	u8 param[64]; /* (supervisor) the filter's parameters for this subscriber */
+	u8 param[FANTAIL_PARAM_SIZE]; /* (supervisor) the filter's parameters for this subscriber */
 };
 FANTAIL_ASSERT(sizeof(struct subscriber) == 128, "subscriber changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, ip) == 0, "subscriber.ip moved");
@@ -438,33 +443,31 @@ FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, param) == 64, "subscriber.p
 struct table {
 	u64 generation; /* (supervisor) the generation this buffer holds */
 	u8 pad_8[56];
-	u32 count[16]; /* (supervisor) rows in the list of each worker */
+	u32 count[FANTAIL_WORKERS_MAX]; /* (supervisor) rows in the list of each worker */
 	u8 pad_128[3968];
-	u16 list[65536]; /* (supervisor) [WORKERS_MAX][SUBSCRIBERS_MAX] rows in order of adding */
-	u8 rows[524288]; /* (supervisor) struct subscriber [SUBSCRIBERS_MAX] */
+	u16 list[FANTAIL_WORKERS_MAX][FANTAIL_SUBSCRIBERS_MAX]; /* (supervisor) each worker's rows in order of adding */
+	struct subscriber rows[FANTAIL_SUBSCRIBERS_MAX]; /* (supervisor) every row, served or not */
 };
 FANTAIL_ASSERT(sizeof(struct table) == 659456, "table changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct table, generation) == 0, "table.generation moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct table, count) == 64, "table.count moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct table, list) == 4096, "table.list moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct table, rows) == 135168, "table.rows moved");
-/* One subscriber's account: received = sent + in_flight + sum of drops. */
+/* One subscriber's account; received - sent - drops are in flight. */
 struct counters {
 	u64 epoch; /* (worker) the subscriber that is counted here */
 	u64 received; /* (worker) packets owed to it since it was added */
 	u64 sent; /* (worker) copies completed */
-	u64 in_flight; /* (worker) copies submitted and not yet completed */
 	u64 bytes; /* (worker) bytes on the wire of copies sent */
-	u64 drop[10]; /* (worker) by enum drop */
-	u8 pad_120[8];
+	u64 drop[DROP_COUNT]; /* (worker) by enum drop */
+	u8 pad_112[16];
 };
 FANTAIL_ASSERT(sizeof(struct counters) == 128, "counters changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct counters, epoch) == 0, "counters.epoch moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct counters, received) == 8, "counters.received moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct counters, sent) == 16, "counters.sent moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct counters, in_flight) == 24, "counters.in_flight moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct counters, bytes) == 32, "counters.bytes moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct counters, drop) == 40, "counters.drop moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct counters, bytes) == 24, "counters.bytes moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct counters, drop) == 32, "counters.drop moved");
 /* One packet for one subscriber: the question and the answer of the filter. */
 struct job {
 	u32 packet; /* (worker) the packet in the filter's memory (read-only) */
@@ -516,8 +519,8 @@ FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, timed_jobs) == 64, "filter
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_slot, timed_ns) == 72, "filter_slot.timed_ns moved");
 /* A block of state that a filter keeps on one worker. */
 struct filter_state {
-	u8 block[4096]; /* (filter) as the filter sees it at WINDOW_STATE */
-	u8 undo[4096]; /* (worker) as it was before the burst that is not committed */
+	u8 block[FANTAIL_STATE_SIZE]; /* (filter) as the filter sees it at WINDOW_STATE */
+	u8 undo[FANTAIL_STATE_SIZE]; /* (worker) as it was before the burst that is not committed */
 	u64 owner; /* (worker) whose state it is; another owner starts from zeros */
 	u64 undo_packets; /* (worker) packets taken when undo was copied; all ones: undo is not whole */
 	u8 pad_8208[4080];
@@ -533,9 +536,9 @@ struct filter_calls {
 	u32 orders; /* (worker) 1: the supervisor has given orders that are not carried out */
 	u32 calls; /* (worker) how many calls this burst has; 0xffffffff: the worker is to end */
 	u8 pad_12[4];
-	u32 slot[16]; /* (worker) filter slot of each call */
-	u32 first[16]; /* (worker) its first job */
-	u32 count[16]; /* (worker) its jobs */
+	u32 slot[FANTAIL_FILTERS_MAX]; /* (worker) filter slot of each call */
+	u32 first[FANTAIL_FILTERS_MAX]; /* (worker) its first job */
+	u32 count[FANTAIL_FILTERS_MAX]; /* (worker) its jobs */
 };
 FANTAIL_ASSERT(sizeof(struct filter_calls) == 208, "filter_calls changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, timed) == 0, "filter_calls.timed moved");
@@ -544,25 +547,35 @@ FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, calls) == 8, "filter_call
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, slot) == 16, "filter_calls.slot moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, first) == 80, "filter_calls.first moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_calls, count) == 144, "filter_calls.count moved");
+/* A descriptor as in struct xdp_desc. */
+struct soft_descriptor {
+	u64 addr; /* (container) where its first byte is in the UMEM */
+	u32 len; /* (container) bytes */
+	u32 options; /* (container) zero */
+};
+FANTAIL_ASSERT(sizeof(struct soft_descriptor) == 16, "soft_descriptor changed size");
+FANTAIL_ASSERT(__builtin_offsetof(struct soft_descriptor, addr) == 0, "soft_descriptor.addr moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct soft_descriptor, len) == 8, "soft_descriptor.len moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct soft_descriptor, options) == 12, "soft_descriptor.options moved");
 /* Socket mode: the kernel side of one queue, as AF_XDP would have it. */
 struct soft_link {
-	u32 rx_producer; /* (link) as in struct xdp_ring */
-	u32 fill_consumer; /* (link)  */
+	u32 rx_producer; /* (link) with fill_consumer, as one u64: taken and filled at once */
+	u32 fill_consumer; /* (link) */
 	u8 pad_8[56];
-	u32 rx_consumer; /* (receiver)  */
-	u32 fill_producer; /* (receiver)  */
+	u32 rx_consumer; /* (receiver) */
+	u32 fill_producer; /* (receiver) */
 	u8 pad_72[56];
-	u32 tx_producer; /* (worker)  */
-	u32 completion_consumer; /* (worker)  */
+	u32 tx_producer; /* (worker) */
+	u32 completion_consumer; /* (worker) */
 	u8 pad_136[56];
-	u32 tx_consumer; /* (tx_link)  */
-	u32 completion_producer; /* (tx_link)  */
+	u32 tx_consumer; /* (tx_link) with completion_producer, as one u64 */
+	u32 completion_producer; /* (tx_link) */
 	u32 sending; /* (tx_link) descriptors handed to sendmmsg whose outcome is not stored */
 	u8 pad_204[308];
-	u64 rx[16384]; /* (link) struct xdp_desc [RX_FRAMES] */
-	u64 fill[8192]; /* (receiver) addresses */
-	u64 tx[8192]; /* (worker) struct xdp_desc [TX_FRAMES] */
-	u64 completion[4096]; /* (tx_link) addresses, outcome in the top byte */
+	struct soft_descriptor rx[FANTAIL_RX_FRAMES]; /* (link) */
+	u64 fill[FANTAIL_RX_FRAMES]; /* (receiver) addresses */
+	struct soft_descriptor tx[FANTAIL_TX_FRAMES]; /* (worker) */
+	u64 completion[FANTAIL_TX_FRAMES]; /* (tx_link) addresses, outcome in the top byte */
 };
 FANTAIL_ASSERT(sizeof(struct soft_link) == 295424, "soft_link changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct soft_link, rx_producer) == 0, "soft_link.rx_producer moved");

@@ -106,6 +106,17 @@ export class Arena {
     return this.at('counters', row, field);
   }
 
+  /**
+   * Packets that a row's subscriber received and that have not ended. Exact for a row that nobody
+   * serves any more: `received` stands still then, and what has ended only grows.
+   */
+  inFlight(row: number): bigint {
+    const word = (field: string, i = 0) =>
+      this.u64(this.counters(row, field) + 8 * i);
+    const drops = membersOf('drop').map((_, i) => word('drop', i));
+    return drops.reduce((left, count) => left - count, word('received') - word('sent'));
+  }
+
   u32(offset: number): number {
     return this.view.getUint32(offset, true);
   }

@@ -2,29 +2,32 @@
  * THE description of shared memory: every struct, enum and limit that more than one program reads.
  *
  * `tools/gen-layout.ts` turns it into native/shm/layout.h (C++ and BPF C) and assembly/layout.ts (the
- * filter), and prints the map in README.md. TypeScript reads this table itself, so there is no
+ * filter), and prints the map in docs/architecture.md. TypeScript reads this table itself, so there is no
  * further copy. Each field names its one writer; the generator refuses two writers on one cache
  * line.
  */
 
 export type Scalar = 'u8' | 'u16' | 'u32' | 'u64';
 
-/** One field: where it is, how wide, how many, who alone writes it, and why it exists. */
+/** One field: where it is, what, how many, who alone writes it, and why it exists. */
 export interface Field {
   readonly offset: number;
-  readonly type: Scalar;
-  readonly count: number;
+  /** A scalar, or the name of a struct that stands before this one. */
+  readonly type: string;
+  /** Of an array, its counts from the outermost: names of limits or enums, or plain numbers. */
+  readonly counts: readonly string[];
   readonly name: string;
+  /** `CONTAINER` in a struct that others contain: whoever they name. */
   readonly writer: string;
   readonly why: string;
 }
+
+export const CONTAINER = 'container';
 
 export interface Struct {
   readonly name: string;
   readonly size: number;
   readonly why: string;
-  /** True where one writer owns the whole struct, so that its lines need no check of their own. */
-  readonly shared: boolean;
   readonly fields: readonly Field[];
 }
 
@@ -36,6 +39,7 @@ export interface Enum {
 }
 
 export const CACHE_LINE_SIZE = 64;
+const PAGE_SIZE = 4096;
 
 /** Named limits. Sizes are bytes, counts are pieces, times carry their unit. */
 export const limits = {
@@ -173,32 +177,73 @@ export const enums = [
   { name: 'filter_verdict', why: "A filter's answer to one job.", members: ['drop_copy', 'send'] },
 ] as const satisfies readonly Enum[];
 
+export const WIDTHS: Readonly<Record<Scalar, number>> = { u8: 1, u16: 2, u32: 4, u64: 8 };
+
+const isScalar = (type: string): type is Scalar => type in WIDTHS;
+
+const byName = new Map<string, Struct>();
+
+/** What a name of a count stands for: a limit, the members of an enum (DROP_COUNT), a number. */
+export function countOf(name: string): number {
+  const limit = (limits as Readonly<Record<string, number | bigint>>)[name];
+  const members = enums.find((e) => `${e.name.toUpperCase()}_COUNT` === name)?.members;
+  const count = Number(limit ?? members?.length ?? name);
+  if (!Number.isSafeInteger(count) || count < 1) throw new Error(`layout.ts has no count ${name}`);
+  return count;
+}
+
+/** Elements of a field, over all its counts; 1: it is no array. */
+export const elementsOf = (field: Field): number =>
+  field.counts.reduce((product, name) => product * countOf(name), 1);
+
+/** Bytes of one element of a field. */
+export const widthOf = ({ type }: Field): number =>
+  isScalar(type) ? WIDTHS[type] : structOf(type).size;
+
+export const endOf = (field: Field): number => field.offset + widthOf(field) * elementsOf(field);
+
+/** What a field's offset must be a multiple of. */
+export function alignmentOf({ type }: Field): number {
+  if (isScalar(type)) return WIDTHS[type];
+  return Math.max(...structOf(type).fields.map(alignmentOf));
+}
+
+/** Directly behind the field before it; in place of a size, directly behind the last field. */
+const NEXT = 'next';
+/** As many bytes as the fields take, but whole pages, since it is mapped by pages. */
+const PAGES = 'pages';
+
 type Row = readonly [
-  offset: number,
-  type: Scalar | `${Scalar}[${number}]`,
+  offset: number | typeof NEXT,
+  type: string,
   name: string,
   writer: string,
   why: string,
 ];
 
-function struct(name: string, size: number, why: string, rows: readonly Row[]): Struct {
-  const fields = rows.map(([offset, type, field, writer, reason]): Field => {
-    const open = type.indexOf('[');
-    // the row type allows nothing else
-    const scalar = (open < 0 ? type : type.slice(0, open)) as Scalar;
-    const count = open < 0 ? 1 : Number(type.slice(open + 1, -1));
-    return { offset, type: scalar, count, name: field, writer, why: reason };
-  });
-  return {
-    name,
-    size,
-    why,
-    shared: size >= CACHE_LINE_SIZE && size % CACHE_LINE_SIZE === 0,
-    fields,
-  };
-}
+const roundedUp = (bytes: number, to: number) => Math.ceil(bytes / to) * to;
 
-const DROPS = 10;
+function struct(
+  name: string,
+  size: number | typeof NEXT | typeof PAGES,
+  why: string,
+  rows: readonly Row[],
+): Struct {
+  const fields: Field[] = [];
+  let reached = 0;
+  for (const [offset, declared, field, writer, reason] of rows) {
+    const [type = '', ...counts] = declared.replaceAll(']', '').split('[');
+    const placed = { offset: 0, type, counts, name: field, writer, why: reason };
+    const at = offset === NEXT ? roundedUp(reached, alignmentOf(placed)) : offset;
+    fields.push({ ...placed, offset: at });
+    reached = Math.max(reached, at + endOf(placed));
+  }
+  const unit = size === PAGES ? PAGE_SIZE : Math.max(...fields.map(alignmentOf));
+  const whole = typeof size === 'number' ? size : roundedUp(reached, unit);
+  const made = { name, size: whole, why, fields };
+  byName.set(name, made);
+  return made;
+}
 
 export const structs: readonly Struct[] = [
   struct(
@@ -271,7 +316,13 @@ export const structs: readonly Struct[] = [
       [192, 'u64', 'soft', 'creator', 'struct soft_link [queues], socket mode only'],
       [200, 'u64', 'umem', 'creator', 'RX frames, then per worker TX frames and header slots'],
       [208, 'u64', 'umem_size', 'creator', 'bytes registered as UMEM'],
-      [216, 'u32[64]', 'queue_id', 'creator', "the interface's number of each queue served"],
+      [
+        216,
+        'u32[QUEUES_MAX]',
+        'queue_id',
+        'creator',
+        "the interface's number of each queue served",
+      ],
       [472, 'u64', 'filter_slot', 'creator', 'struct filter_slot [workers][FILTERS_MAX]'],
       [480, 'u64', 'filter_state', 'creator', 'struct filter_state [workers][FILTERS_MAX]'],
     ],
@@ -296,7 +347,7 @@ export const structs: readonly Struct[] = [
     [24, 'u64', 'journal', 'receiver', 'sequence << 32 | entries committed and not yet applied'],
     [64, 'u64', 'received', 'receiver', 'frames taken that are valid'],
     [72, 'u64', 'bytes', 'receiver', 'UDP payload bytes of those'],
-    [80, 'u64[5]', 'invalid', 'receiver', 'frames refused, by enum invalid'],
+    [80, 'u64[INVALID_COUNT]', 'invalid', 'receiver', 'frames refused, by enum invalid'],
     [120, 'u64', 'timed_bursts', 'receiver', 'turns that were timed, in split; one in TIMED_EVERY'],
     [128, 'u64', 'timed_frames', 'receiver', 'frames moved in those'],
     [136, 'u64', 'receive_ns', 'receiver', 'time those took'],
@@ -313,7 +364,6 @@ export const structs: readonly Struct[] = [
     9152,
     'One TX worker: its state, its free TX frames, its counters, its journal.',
     [
-      [0, 'u32', 'asleep', 'worker', '1 while it is about to block in poll'],
       [4, 'u32', 'pid', 'worker', 'process that runs it'],
       [8, 'u64', 'generation_done', 'worker', 'last table generation it has finished with'],
       [16, 'u64', 'heartbeat_ns', 'worker', 'CLOCK_MONOTONIC of its last turn'],
@@ -336,7 +386,7 @@ export const structs: readonly Struct[] = [
         'worker',
         'kernel-socket copies committed whose outcome is not',
       ],
-      [88, 'u32[8]', 'kernel_row', 'worker', 'their subscribers'],
+      [88, 'u32[KERNEL_COPIES_MAX]', 'kernel_row', 'worker', 'their subscribers'],
       [128, 'u64', 'packets', 'worker', 'packets taken from its rings'],
       [136, 'u64', 'bursts', 'worker', 'filter calls'],
       [144, 'u64', 'in_place', 'worker', 'copies sent as the RX frame itself'],
@@ -345,18 +395,37 @@ export const structs: readonly Struct[] = [
       [168, 'u64', 'kick_errors', 'worker', 'sendto calls that failed other than with EAGAIN'],
       [
         192,
-        'u64[64]',
+        'u64[QUEUES_MAX]',
         'backlog_seen',
         'worker',
         "each receiver's backlog count that was charged to subscribers",
       ],
       [704, 'u64', 'timed_bursts', 'worker', 'bursts that were timed; one in TIMED_EVERY'],
       [712, 'u64', 'timed_copies', 'worker', 'jobs of those'],
-      [720, 'u64[8]', 'stage_ns', 'worker', 'time those spent, by enum stage'],
+      [720, 'u64[STAGE_COUNT]', 'stage_ns', 'worker', 'time those spent, by enum stage'],
       [784, 'u64', 'hot_head', 'worker', 'TX frames ever taken from the ring of hot ones'],
       [792, 'u64', 'hot_tail', 'worker', 'TX frames ever put there'],
-      [960, 'u64[512]', 'inside_ns', 'worker', 'histogram: RX producer read to TX producer stored'],
-      [5056, 'u64[512]', 'kick_ns', 'worker', 'histogram: the kick of each timed burst'],
+      [
+        832,
+        'u32',
+        'asleep',
+        'worker',
+        '1 while it is about to block in poll; alone on its line, since receivers read it each turn',
+      ],
+      [
+        960,
+        'u64[HISTOGRAM_BUCKETS]',
+        'inside_ns',
+        'worker',
+        'histogram: RX producer read to TX producer stored',
+      ],
+      [
+        5056,
+        'u64[HISTOGRAM_BUCKETS]',
+        'kick_ns',
+        'worker',
+        'histogram: the kick of each timed burst',
+      ],
     ],
   ),
   struct('ring_header', 128, 'Cursors of an SPSC ring; both run free, slots follow.', [
@@ -365,7 +434,8 @@ export const structs: readonly Struct[] = [
   ]),
   struct('forward_slot', 16, 'A received frame on its way from a receiver to a worker.', [
     [0, 'u32', 'address', 'producer', 'where its first byte is in the UMEM'],
-    [4, 'u32', 'length', 'producer', 'Ethernet to end of IP packet, bytes (padding cut)'],
+    [4, 'u16', 'length', 'producer', 'Ethernet to end of IP packet, bytes (padding cut)'],
+    [6, 'u16', 'holders', 'producer', 'workers that it was handed to'],
     [8, 'u64', 'stamp_ns', 'producer', 'CLOCK_MONOTONIC when its RX producer index was read'],
   ]),
   struct('tag', 16, 'Which copy a frame on the TX ring is.', [
@@ -381,7 +451,7 @@ export const structs: readonly Struct[] = [
   ]),
   struct(
     'subscriber',
-    128,
+    limits.SUBSCRIBER_SIZE,
     'One subscriber as a worker and its filter see it; read-only to both.',
     [
       [0, 'u32', 'ip', 'supervisor', 'destination address, network order'],
@@ -408,52 +478,56 @@ export const structs: readonly Struct[] = [
       ],
       [40, 'u16', 'filter', 'supervisor', 'slot of the filter that answers for it'],
       [42, 'u16', 'param_length', 'supervisor', 'bytes of param that are set; the rest are zero'],
-      [64, 'u8[64]', 'param', 'supervisor', "the filter's parameters for this subscriber"],
+      [64, 'u8[PARAM_SIZE]', 'param', 'supervisor', "the filter's parameters for this subscriber"],
     ],
   ),
   struct(
     'table',
-    659456,
+    PAGES,
     'A published subscriber table, one of two; lists name the rows of each worker.',
     [
       [0, 'u64', 'generation', 'supervisor', 'the generation this buffer holds'],
-      [64, 'u32[16]', 'count', 'supervisor', 'rows in the list of each worker'],
+      [64, 'u32[WORKERS_MAX]', 'count', 'supervisor', 'rows in the list of each worker'],
       [
         4096,
-        'u16[65536]',
+        'u16[WORKERS_MAX][SUBSCRIBERS_MAX]',
         'list',
         'supervisor',
-        '[WORKERS_MAX][SUBSCRIBERS_MAX] rows in order of adding',
+        "each worker's rows in order of adding",
       ],
-      [135168, 'u8[524288]', 'rows', 'supervisor', 'struct subscriber [SUBSCRIBERS_MAX]'],
+      [NEXT, 'subscriber[SUBSCRIBERS_MAX]', 'rows', 'supervisor', 'every row, served or not'],
     ],
   ),
-  struct('counters', 128, "One subscriber's account: received = sent + in_flight + sum of drops.", [
+  struct('counters', 128, "One subscriber's account; received - sent - drops are in flight.", [
     [0, 'u64', 'epoch', 'worker', 'the subscriber that is counted here'],
     [8, 'u64', 'received', 'worker', 'packets owed to it since it was added'],
     [16, 'u64', 'sent', 'worker', 'copies completed'],
-    [24, 'u64', 'in_flight', 'worker', 'copies submitted and not yet completed'],
-    [32, 'u64', 'bytes', 'worker', 'bytes on the wire of copies sent'],
-    [40, `u64[${DROPS}]`, 'drop', 'worker', 'by enum drop'],
+    [24, 'u64', 'bytes', 'worker', 'bytes on the wire of copies sent'],
+    [NEXT, 'u64[DROP_COUNT]', 'drop', 'worker', 'by enum drop'],
   ]),
-  struct('job', 40, 'One packet for one subscriber: the question and the answer of the filter.', [
-    [0, 'u32', 'packet', 'worker', "the packet in the filter's memory (read-only)"],
-    [4, 'u32', 'length', 'worker', 'its bytes, Ethernet to end of IP packet'],
-    [8, 'u32', 'slot', 'worker', 'its header slot: SLOT_SIZE bytes, read-write'],
-    [12, 'u32', 'subscriber', 'worker', 'struct subscriber (read-only)'],
-    [16, 'u32', 'verdict', 'filter', 'enum filter_verdict; VERDICT_UNSET before the call'],
-    [20, 'u16', 'header_start', 'filter', 'where the new header starts in the slot'],
-    [22, 'u16', 'header_length', 'filter', 'its bytes'],
-    [24, 'u32', 'replaced', 'filter', 'leading bytes of the packet that the header stands for'],
+  struct(
+    'job',
+    limits.JOB_SIZE,
+    'One packet for one subscriber: the question and the answer of the filter.',
     [
-      28,
-      'u32',
-      'payload_sum',
-      'worker',
-      'one’s complement sum of the UDP payload, or VERDICT_UNSET if not asked for',
+      [0, 'u32', 'packet', 'worker', "the packet in the filter's memory (read-only)"],
+      [4, 'u32', 'length', 'worker', 'its bytes, Ethernet to end of IP packet'],
+      [8, 'u32', 'slot', 'worker', 'its header slot: SLOT_SIZE bytes, read-write'],
+      [12, 'u32', 'subscriber', 'worker', 'struct subscriber (read-only)'],
+      [16, 'u32', 'verdict', 'filter', 'enum filter_verdict; VERDICT_UNSET before the call'],
+      [20, 'u16', 'header_start', 'filter', 'where the new header starts in the slot'],
+      [22, 'u16', 'header_length', 'filter', 'its bytes'],
+      [24, 'u32', 'replaced', 'filter', 'leading bytes of the packet that the header stands for'],
+      [
+        28,
+        'u32',
+        'payload_sum',
+        'worker',
+        'one’s complement sum of the UDP payload, or VERDICT_UNSET if not asked for',
+      ],
+      [32, 'u64', 'receive_ns', 'worker', 'CLOCK_REALTIME at which its RX producer index was read'],
     ],
-    [32, 'u64', 'receive_ns', 'worker', 'CLOCK_REALTIME at which its RX producer index was read'],
-  ]),
+  ),
   struct(
     'filter_slot',
     128,
@@ -477,12 +551,12 @@ export const structs: readonly Struct[] = [
       [72, 'u64', 'timed_ns', 'worker', 'time those calls took'],
     ],
   ),
-  struct('filter_state', 12288, 'A block of state that a filter keeps on one worker.', [
-    [0, 'u8[4096]', 'block', 'filter', 'as the filter sees it at WINDOW_STATE'],
-    [4096, 'u8[4096]', 'undo', 'worker', 'as it was before the burst that is not committed'],
-    [8192, 'u64', 'owner', 'worker', 'whose state it is; another owner starts from zeros'],
+  struct('filter_state', PAGES, 'A block of state that a filter keeps on one worker.', [
+    [0, 'u8[STATE_SIZE]', 'block', 'filter', 'as the filter sees it at WINDOW_STATE'],
+    [NEXT, 'u8[STATE_SIZE]', 'undo', 'worker', 'as it was before the burst that is not committed'],
+    [NEXT, 'u64', 'owner', 'worker', 'whose state it is; another owner starts from zeros'],
     [
-      8200,
+      NEXT,
       'u64',
       'undo_packets',
       'worker',
@@ -491,7 +565,7 @@ export const structs: readonly Struct[] = [
   ]),
   struct(
     'filter_calls',
-    208,
+    NEXT,
     'What a worker asks of its filters for one burst; read by its own JavaScript, not in the arena.',
     [
       [0, 'u32', 'timed', 'worker', '1: this burst is timed, tell when each call has returned'],
@@ -503,37 +577,37 @@ export const structs: readonly Struct[] = [
         'worker',
         'how many calls this burst has; 0xffffffff: the worker is to end',
       ],
-      [16, 'u32[16]', 'slot', 'worker', 'filter slot of each call'],
-      [80, 'u32[16]', 'first', 'worker', 'its first job'],
-      [144, 'u32[16]', 'count', 'worker', 'its jobs'],
+      [16, 'u32[FILTERS_MAX]', 'slot', 'worker', 'filter slot of each call'],
+      [NEXT, 'u32[FILTERS_MAX]', 'first', 'worker', 'its first job'],
+      [NEXT, 'u32[FILTERS_MAX]', 'count', 'worker', 'its jobs'],
     ],
   ),
-  struct(
-    'soft_link',
-    295424,
-    'Socket mode: the kernel side of one queue, as AF_XDP would have it.',
+  struct('soft_descriptor', NEXT, 'A descriptor as in struct xdp_desc.', [
+    [0, 'u64', 'addr', CONTAINER, 'where its first byte is in the UMEM'],
+    [NEXT, 'u32', 'len', CONTAINER, 'bytes'],
+    [NEXT, 'u32', 'options', CONTAINER, 'zero'],
+  ]),
+  struct('soft_link', NEXT, 'Socket mode: the kernel side of one queue, as AF_XDP would have it.', [
+    [0, 'u32', 'rx_producer', 'link', 'with fill_consumer, as one u64: taken and filled at once'],
+    [NEXT, 'u32', 'fill_consumer', 'link', ''],
+    [64, 'u32', 'rx_consumer', 'receiver', ''],
+    [NEXT, 'u32', 'fill_producer', 'receiver', ''],
+    [128, 'u32', 'tx_producer', 'worker', ''],
+    [NEXT, 'u32', 'completion_consumer', 'worker', ''],
+    [192, 'u32', 'tx_consumer', 'tx_link', 'with completion_producer, as one u64'],
+    [NEXT, 'u32', 'completion_producer', 'tx_link', ''],
     [
-      [0, 'u32', 'rx_producer', 'link', 'as in struct xdp_ring'],
-      [4, 'u32', 'fill_consumer', 'link', ''],
-      [64, 'u32', 'rx_consumer', 'receiver', ''],
-      [68, 'u32', 'fill_producer', 'receiver', ''],
-      [128, 'u32', 'tx_producer', 'worker', ''],
-      [132, 'u32', 'completion_consumer', 'worker', ''],
-      [192, 'u32', 'tx_consumer', 'tx_link', ''],
-      [196, 'u32', 'completion_producer', 'tx_link', ''],
-      [
-        200,
-        'u32',
-        'sending',
-        'tx_link',
-        'descriptors handed to sendmmsg whose outcome is not stored',
-      ],
-      [512, 'u64[16384]', 'rx', 'link', 'struct xdp_desc [RX_FRAMES]'],
-      [131584, 'u64[8192]', 'fill', 'receiver', 'addresses'],
-      [197120, 'u64[8192]', 'tx', 'worker', 'struct xdp_desc [TX_FRAMES]'],
-      [262656, 'u64[4096]', 'completion', 'tx_link', 'addresses, outcome in the top byte'],
+      NEXT,
+      'u32',
+      'sending',
+      'tx_link',
+      'descriptors handed to sendmmsg whose outcome is not stored',
     ],
-  ),
+    [512, 'soft_descriptor[RX_FRAMES]', 'rx', 'link', ''],
+    [NEXT, 'u64[RX_FRAMES]', 'fill', 'receiver', 'addresses'],
+    [NEXT, 'soft_descriptor[TX_FRAMES]', 'tx', 'worker', ''],
+    [NEXT, 'u64[TX_FRAMES]', 'completion', 'tx_link', 'addresses, outcome in the top byte'],
+  ]),
   struct('feed', 12, 'Key of the XDP feed map. Network order; pad is zero.', [
     [0, 'u32', 'queue', 'supervisor', 'RX queue index, host order'],
     [4, 'u32', 'daddr', 'supervisor', 'IPv4 destination, network order'],
@@ -541,8 +615,6 @@ export const structs: readonly Struct[] = [
     [10, 'u16', 'pad', 'supervisor', 'zero'],
   ]),
 ];
-
-const byName = new Map(structs.map((s) => [s.name, s]));
 
 /** The struct of that name; a name that does not exist is a programmer error. */
 export function structOf(name: string): Struct {

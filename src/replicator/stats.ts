@@ -57,16 +57,18 @@ export function accountOf(arena: Arena, { ip, port, row, worker, epoch }: Subscr
   DROP_NAMES.forEach((name, i) => {
     drops[name] = value('drop', i);
   });
-  const [received, sent, in_flight, bytes] = ['received', 'sent', 'in_flight', 'bytes'].map(
-    (field) => value(field),
+  const [received = 0, sent = 0, bytes = 0] = ['received', 'sent', 'bytes'].map((field) =>
+    value(field),
   );
+  const dropped = Object.values(drops).reduce((sum, count) => sum + count, 0);
   return {
     ip,
     port,
-    received: received ?? 0,
-    sent: sent ?? 0,
-    in_flight: in_flight ?? 0,
-    bytes: bytes ?? 0,
+    received,
+    sent,
+    // all that has not ended; never less than none, so that a wrong account shows as such
+    in_flight: Math.max(0, received - sent - dropped),
+    bytes,
     drops,
   };
 }

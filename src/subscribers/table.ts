@@ -82,8 +82,7 @@ export class SubscriberTable {
    */
   private reclaim(followed: bigint): void {
     this.retired = this.retired.filter(({ row, generation }) => {
-      const inFlight = this.arena.u64(this.arena.counters(row, 'in_flight'));
-      if (generation > followed || inFlight !== 0n) return true;
+      if (generation > followed || this.arena.inFlight(row) !== 0n) return true;
       this.subscribers.freeRow(row);
       return false;
     });

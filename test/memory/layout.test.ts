@@ -3,13 +3,28 @@
  *
  * needs: a core
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { addon } from '../../src/memory/addon.js';
 import { bucketStart, percentile } from '../../src/memory/arena.js';
-import { layoutVersion, limits, type Struct, structOf, structs } from '../../src/memory/layout.js';
-import { assemblyConstants, cHeader, faults, readmeWithMap } from '../../tools/gen-layout.js';
+import {
+  CONTAINER,
+  countOf,
+  type Field,
+  layoutVersion,
+  limits,
+  type Struct,
+  structOf,
+  structs,
+} from '../../src/memory/layout.js';
+import {
+  assemblyConstants,
+  cHeader,
+  faults,
+  MAP_PAGE,
+  pageWithMap,
+} from '../../tools/gen-layout.js';
 
 const layout = suite('layout');
 
@@ -39,11 +54,36 @@ layout('refuses a misaligned field, an overlap and a struct that is too small', 
   );
 });
 
+layout('checks through nesting: offsets, sizes and writers of contained structs count', () => {
+  const array = (offset: number, count: string, writer: string, name: string): Field => {
+    return { offset, type: 'soft_descriptor', counts: [count], name, writer, why: '' };
+  };
+  const outer = (size: number, ...fields: Field[]): Struct => {
+    return { name: 'outer', size, why: '', fields };
+  };
+  assert.is(structOf('soft_descriptor').fields[0]?.writer, CONTAINER);
+  assert.equal(faults(outer(128, array(0, '4', 'a', 'x'), array(64, '4', 'b', 'y'))), []);
+  assert.equal(faults(outer(128, array(0, '3', 'a', 'x'), array(48, '4', 'b', 'y'))), [
+    'outer: cache line 0 has two writers, a and b',
+  ]);
+  assert.match(faults(outer(128, array(4, '4', 'a', 'x'))).join(), /not aligned to 8/);
+  assert.match(
+    faults(outer(128, array(0, '5', 'a', 'x'), array(64, '4', 'a', 'y'))).join(),
+    /overlaps the field before it/,
+  );
+  assert.match(
+    faults(outer(64, array(0, '5', 'a', 'x'))).join(),
+    /64 bytes but its fields need 80/,
+  );
+  assert.throws(() => countOf('NO_SUCH_COUNT'), /no count NO_SUCH_COUNT/);
+});
+
 layout('the generated files are those of this description', () => {
   assert.is(readFileSync('native/shm/layout.h', 'utf8'), cHeader());
   assert.is(readFileSync('assembly/layout.ts', 'utf8'), assemblyConstants());
-  const readme = readFileSync('README.md', 'utf8');
-  assert.is(readme, readmeWithMap(readme));
+  if (!existsSync(MAP_PAGE)) return;
+  const page = readFileSync(MAP_PAGE, 'utf8');
+  assert.is(page, pageWithMap(page));
 });
 
 layout('the addon was compiled from this description', () => {
@@ -66,8 +106,10 @@ layout(
 layout('docs/filter-abi.md has the structs and addresses that filters see', () => {
   const page = readFileSync('docs/filter-abi.md', 'utf8');
   for (const name of ['job', 'subscriber'])
-    for (const { offset, type, count, name: field } of structOf(name).fields)
-      assert.match(page, `| ${offset} | ${type}${count > 1 ? `[${count}]` : ''} | \`${field}\` |`);
+    for (const { offset, type, counts, name: field } of structOf(name).fields) {
+      const array = counts.map((count) => `[${countOf(count)}]`).join('');
+      assert.match(page, `| ${offset} | ${type}${array} | \`${field}\` |`);
+    }
   const { WINDOW_JOBS, WINDOW_SLOTS, WINDOW_STATE, WINDOW_SUBSCRIBERS, WINDOW_FRAMES, FILTER_ABI } =
     limits;
   for (const address of [

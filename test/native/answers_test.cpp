@@ -166,10 +166,9 @@ private:
     if (!split)
       for (u32 q = worker, i = 0; q < world_.shape().queues; q += world_.shape().workers, ++i)
         process.rx(i).turn();
-    if (const u32 jobs = process.tx().gather(); jobs != 0) {
-      answer(worker, jobs);
-      process.tx().finish();
-    }
+    process.tx().gather();
+    if (process.tx().jobs() != 0) answer(worker, process.tx().jobs());
+    process.tx().finish();
   }
 
   void answer(u32 worker, u32 count) {
@@ -238,7 +237,7 @@ private:
     expect_equal(account.received, sums.received, "received");
     expect_equal(account.sent, sums.sent, "sent");
     expect_equal(account.bytes, sums.bytes, "bytes");
-    expect_equal(account.in_flight, 0u, "in_flight");
+    expect_equal(in_flight_of(account), 0u, "in flight");
     for (u32 why = 0; why < DROP_COUNT; ++why)
       expect_equal(account.drop[why], sums.drop[why], drop_names[why]);
   }

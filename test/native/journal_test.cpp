@@ -62,7 +62,7 @@ std::unique_ptr<Memory> begin() {
 
 /// One commit with an entry of every kind, some words twice.
 void change(Memory& memory) {
-  u32* const kernel[] = {&memory.kernel[0], &memory.kernel[1]};
+  const std::vector<u32*> kernel = {&memory.kernel[0], &memory.kernel[1]};
   Journal journal(memory.base(), memory.state, memory.entries, kernel);
   for (u32 i = 0; i < 4; ++i) journal.set(memory.long_words[i], ~u64{i});
   for (u32 i = 0; i < 4; ++i) journal.set(memory.short_words[i], i + 1);
@@ -74,7 +74,7 @@ void change(Memory& memory) {
 }
 
 u32 recover(Memory& memory) {
-  u32* const kernel[] = {&memory.kernel[0], &memory.kernel[1]};
+  const std::vector<u32*> kernel = {&memory.kernel[0], &memory.kernel[1]};
   return Journal(memory.base(), memory.state, memory.entries, kernel).recover();
 }
 

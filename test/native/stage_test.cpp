@@ -171,15 +171,16 @@ void trap_is_charged_once() {
   world.deliver(0, 4);
   world.processes[receiver_process].turn(world.filter);
   TxStage& stage = world.processes[worker_process].tx();
-  expect_equal(stage.gather(), 12u, "jobs");
+  stage.gather();
+  expect_equal(stage.jobs(), 12u, "jobs");
   const auto answer = [&](u32 first, u32 end) {
     for (u32 i = first; i < end; ++i)
       answer_lawfully(world.arena(), 0, world.arena().jobs(0)[i], Rewrite::plain);
   };
   answer(0, 5); // job 5 traps
-  expect_equal(stage.trapped(0), 6u, "where the burst goes on");
+  expect_equal(stage.filters().trapped(0), 6u, "where the burst goes on");
   answer(6, 11); // job 11, the last, traps too
-  expect_equal(stage.trapped(0), 12u, "where it ends");
+  expect_equal(stage.filters().trapped(0), 12u, "where it ends");
   stage.finish();
   world.settle();
   u64 traps = 0, sent = 0;
@@ -209,11 +210,12 @@ void filters_share_a_burst() {
   world.processes[receiver_process].turn(world.filter);
   TxStage& stage = world.processes[worker_process].tx();
   filter_calls calls{};
-  stage.set_calls(&calls);
-  expect_equal(stage.gather(), packets * subscribers, "jobs");
-  expect_equal(stage.calls(), 3u, "calls");
+  stage.filters().set_calls(&calls);
+  stage.gather();
+  expect_equal(stage.jobs(), packets * subscribers, "jobs");
+  expect_equal(stage.filters().calls(), 3u, "calls");
   u32 reached = 0;
-  for (u32 call = 0; call < stage.calls(); ++call) {
+  for (u32 call = 0; call < stage.filters().calls(); ++call) {
     expect_equal(calls.first[call], reached, "first job of a call");
     u32 packet_before = 0;
     for (u32 i = calls.first[call]; i < calls.first[call] + calls.count[call]; ++i) {
@@ -259,15 +261,15 @@ void state_has_an_owner() {
   world.deliver(0, 3);
   world.settle();
   TxStage& stage = world.processes[worker_process].tx();
-  stage.set_module(0, 1);
+  stage.filters().set_module(0, 1);
   world.deliver(0, 2);
   world.settle();
-  stage.set_module(0, 1);
-  stage.set_state(0, count_block, 1);
+  stage.filters().set_module(0, 1);
+  stage.filters().set_state(0, count_block, 1);
   expect_equal(jobs_counted(world.arena(), 0), u64{5}, "counted by the same owner");
   expect_equal(world.arena().filter(0, 0).jobs, u64{2}, "jobs of the same module");
-  stage.set_module(0, 2);
-  stage.set_state(0, count_block, 2);
+  stage.filters().set_module(0, 2);
+  stage.filters().set_state(0, count_block, 2);
   expect_equal(jobs_counted(world.arena(), 0), u64{0}, "counted by another owner");
   expect_equal(world.arena().filter(0, 0).jobs, u64{0}, "jobs of another module");
 }

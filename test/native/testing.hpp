@@ -26,11 +26,13 @@ namespace fantail {
 /// Called before every store that is made through store.hpp by this thread; null: nothing.
 inline thread_local void (*on_store)() = nullptr;
 
+#ifdef FANTAIL_FAULTS
 // Not inline: the stages, compiled by themselves, call it too. So one file of a test includes this
 // header.
 void fault_point() {
   if (on_store != nullptr) on_store();
 }
+#endif
 
 namespace testing {
 

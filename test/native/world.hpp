@@ -38,6 +38,13 @@ inline u64& jobs_counted(const Arena& arena, u32 worker) {
   return *reinterpret_cast<u64*>(arena.state(worker, count_block).block);
 }
 
+/// Packets that a subscriber received and that have not ended.
+inline u64 in_flight_of(const counters& account) {
+  u64 left = account.received - account.sent;
+  for (const u64 drops : account.drop) left -= drops;
+  return left;
+}
+
 // -- kills ----------------------------------------------------------------------------------------
 
 /// What a stage is left by when it is killed. Not a std::exception, so that nobody catches it by
@@ -113,7 +120,7 @@ public:
   bool publish() {
     if (!is_followed()) return false;
     std::erase_if(retired_, [&](const auto& entry) {
-      return entry.second <= generation_ && acquire(arena_->counters(entry.first).in_flight) == 0;
+      return entry.second <= generation_ && in_flight_of(arena_->counters(entry.first)) == 0;
     });
     write(generation_ + 1);
     ++generation_;
@@ -129,8 +136,8 @@ private:
     for (u32 w = 0; w < FANTAIL_WORKERS_MAX; ++w) buffer.count[w] = 0;
     for (const u16 row : order_) {
       const subscriber& record = desired_.at(row);
-      buffer.list[record.worker * FANTAIL_SUBSCRIBERS_MAX + buffer.count[record.worker]++] = row;
-      std::memcpy(buffer.rows + row * sizeof record, &record, sizeof record);
+      buffer.list[record.worker][buffer.count[record.worker]++] = row;
+      buffer.rows[row] = record;
     }
     buffer.generation = generation;
   }
@@ -200,7 +207,7 @@ public:
       tx_ = std::make_unique<TxStage>(*arena_, static_cast<u32>(worker_),
                                       TxLink{own.tx_ring(), own.completion_ring(), nullptr, -1},
                                       kernel_sockets);
-      if (counts) tx_->set_state(0, count_block, 1);
+      if (counts) tx_->filters().set_state(0, count_block, 1);
     }
     started_ = true;
   }
@@ -210,14 +217,15 @@ public:
     rx_.clear();
     tx_.reset();
   }
-  /// One turn of its loop (see WorkerLoop::look and ReceiverLoop::run).
+  /// One turn of its loop (see WorkerLoop::wait and ReceiverLoop::run).
   void turn(const Filter& filter) {
     const Counting counting(stores);
     for (const auto& stage : rx_) stage->turn();
     if (!tx_) return;
-    const u32 jobs = tx_->gather(), worker = static_cast<u32>(worker_);
-    for (u32 i = 0; i < jobs; ++i) filter(*arena_, worker, arena_->jobs(worker)[i]);
-    if (jobs != 0) tx_->finish();
+    tx_->gather();
+    const u32 worker = static_cast<u32>(worker_);
+    for (u32 i = 0; i < tx_->jobs(); ++i) filter(*arena_, worker, arena_->jobs(worker)[i]);
+    tx_->finish();
   }
   bool is_idle() const {
     for (const auto& stage : rx_)

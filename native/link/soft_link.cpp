@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT-0
-#include "path/soft_link.hpp"
+#include "link/soft_link.hpp"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <netinet/ip.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
 
 #include "host/clock.hpp"
+#include "link/frame.hpp"
 
 namespace fantail {
 
@@ -23,32 +23,23 @@ constexpr u32 send_batch = 64;
 /// arm64.)
 u64 pair_of(u32 low, u32 high) { return u64{high} << 32 | low; }
 
-void store16(u8* at, u32 value) {
-  at[0] = static_cast<u8>(value >> 8);
-  at[1] = static_cast<u8>(value);
-}
-
-/// Ethernet (addresses zero), IPv4 and UDP in front of a datagram that a socket delivered. RFC 791,
-/// RFC 768.
+/// Ethernet (addresses zero), IPv4 and UDP in front of a datagram that a socket delivered.
 void write_header(u8* at, const sockaddr_in& source, u32 target_ip, u16 target_port, u32 payload) {
+  using namespace frame;
+  constexpr u8 dont_fragment = 0x40, ttl = 64;
   std::memset(at, 0, FANTAIL_HEADER_SIZE);
-  at[12] = 0x08;
-  u8* ip = at + 14;
-  ip[0] = 0x45;
-  store16(ip + 2, payload + 28);
-  ip[6] = 0x40; // do not fragment
-  ip[8] = 64;
-  ip[9] = IPPROTO_UDP;
-  std::memcpy(ip + 12, &source.sin_addr.s_addr, 4);
-  std::memcpy(ip + 16, &target_ip, 4);
-  u32 sum = 0;
-  for (u32 i = 0; i < 20; i += 2) sum += static_cast<u32>(ip[i] << 8 | ip[i + 1]);
-  while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
-  store16(ip + 10, ~sum & 0xffff);
-  u8* udp = ip + 20;
-  std::memcpy(udp, &source.sin_port, 2);
-  std::memcpy(udp + 2, &target_port, 2);
-  store16(udp + 4, payload + 8);
+  store16(at + ether_type, 0x0800);
+  at[ip] = version_and_size;
+  store16(at + ip_length, payload + ipv4_size + udp_size);
+  at[ip_fragment] = dont_fragment;
+  at[ip_ttl] = ttl;
+  at[ip_protocol] = IPPROTO_UDP;
+  std::memcpy(at + ip_source, &source.sin_addr.s_addr, sizeof source.sin_addr.s_addr);
+  std::memcpy(at + ip_target, &target_ip, sizeof target_ip);
+  store16(at + ip_checksum, ~sum16(at + ip, ipv4_size) & 0xffff);
+  std::memcpy(at + udp_source, &source.sin_port, sizeof source.sin_port);
+  std::memcpy(at + udp_target, &target_port, sizeof target_port);
+  store16(at + udp_length, payload + udp_size);
 }
 
 } // namespace
@@ -93,7 +84,7 @@ void SoftLink::receive() {
   for (u32 i = 0; i < static_cast<u32>(count); ++i) {
     // MSG_TRUNC: msg_len is the datagram's real length, so a truncated one fails the receiver's
     // test of lengths
-    const u32 payload = std::min(messages[i].msg_len, 0xffffu - 28);
+    const u32 payload = std::min(messages[i].msg_len, 0xffffu - frame::ipv4_size - frame::udp_size);
     const u64 address = fills.address(fill + i) + headroom;
     write_header(reinterpret_cast<u8*>(arena_.umem() + address), sources[i],
                  arena_.header().listen_ip, arena_.header().listen_port, payload);
@@ -135,14 +126,12 @@ struct Message {
   iovec piece{};
   alignas(cmsghdr) char control[2 * CMSG_SPACE(sizeof(int))];
 
-  bool aim(const u8* frame, u32 length, msghdr& header) {
-    if (length < FANTAIL_HEADER_SIZE || frame[12] != 0x08 || frame[13] != 0x00 ||
-        frame[14] != 0x45 || frame[23] != IPPROTO_UDP)
-      return false;
+  bool aim(const u8* bytes, u32 length, msghdr& header) {
+    if (length < FANTAIL_HEADER_SIZE || !frame::is_plain_udp(bytes)) return false;
     target.sin_family = AF_INET;
-    std::memcpy(&target.sin_addr.s_addr, frame + 30, 4);
-    std::memcpy(&target.sin_port, frame + 36, 2);
-    piece = {const_cast<u8*>(frame) + FANTAIL_HEADER_SIZE, length - FANTAIL_HEADER_SIZE};
+    std::memcpy(&target.sin_addr.s_addr, bytes + frame::ip_target, sizeof target.sin_addr.s_addr);
+    std::memcpy(&target.sin_port, bytes + frame::udp_target, sizeof target.sin_port);
+    piece = {const_cast<u8*>(bytes) + FANTAIL_HEADER_SIZE, length - FANTAIL_HEADER_SIZE};
     header = {};
     header.msg_name = &target;
     header.msg_namelen = sizeof target;
@@ -151,8 +140,8 @@ struct Message {
     header.msg_control = control;
     header.msg_controllen = sizeof control;
     cmsghdr* option = CMSG_FIRSTHDR(&header);
-    set(option, IP_TOS, frame[15]);
-    set(CMSG_NXTHDR(&header, option), IP_TTL, frame[22]);
+    set(option, IP_TOS, bytes[frame::ip_tos]);
+    set(CMSG_NXTHDR(&header, option), IP_TTL, bytes[frame::ip_ttl]);
     return true;
   }
 
@@ -178,9 +167,9 @@ u32 SoftLink::send_some(u32 count, u64 deadline_ns) {
   u32 good = 0;
   for (; good < count; ++good) {
     const xdp_desc& descriptor = tx.descriptor(first + good);
-    const u8* frame = reinterpret_cast<const u8*>(arena_.umem() + descriptor.addr);
+    const u8* bytes = reinterpret_cast<const u8*>(arena_.umem() + descriptor.addr);
     std::memset(bodies[good].control, 0, sizeof bodies[good].control);
-    if (!bodies[good].aim(frame, descriptor.len, messages[good].msg_hdr)) break;
+    if (!bodies[good].aim(bytes, descriptor.len, messages[good].msg_hdr)) break;
     outcomes[good] = 0;
   }
   if (good == 0) {
@@ -224,6 +213,11 @@ void SoftLink::recover() {
   complete(count, outcomes);
 }
 
+static_assert(sizeof(soft_descriptor) == sizeof(xdp_desc) &&
+              __builtin_offsetof(soft_descriptor, addr) == __builtin_offsetof(xdp_desc, addr) &&
+              __builtin_offsetof(soft_descriptor, len) == __builtin_offsetof(xdp_desc, len) &&
+              __builtin_offsetof(soft_descriptor, options) ==
+                  __builtin_offsetof(xdp_desc, options));
 static_assert(__builtin_offsetof(soft_link, rx_producer) % 8 == 0);
 static_assert(__builtin_offsetof(soft_link, fill_consumer) ==
               __builtin_offsetof(soft_link, rx_producer) + 4);

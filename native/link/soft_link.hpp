@@ -3,9 +3,10 @@
 // Socket mode: plays the kernel's side of the four rings of one queue over a UDP socket, so that
 // both stages run unchanged. The rings live in the arena (struct soft_link).
 //
-//   receive()   fill ring → recvmmsg behind a synthetic 42-byte header → RX ring     (called by the
-//   receiver) transmit()  TX ring → sendmmsg, aimed by the frame's own header → completion ring
-//   (called by the worker)
+//   receive()    called by the receiver:
+//                fill ring → recvmmsg behind a synthetic 42-byte header → RX ring
+//   transmit()   called by the worker:
+//                TX ring → sendmmsg, aimed by the frame's own header → completion ring
 //
 // Both cursors of a direction are stored as one u64, so a kill cannot part them. What a killed
 // transmit() had handed to sendmmsg is undecidable: at most one burst, completed as DROP_UNCERTAIN
@@ -30,7 +31,6 @@ public:
   KernelRing fill_ring() const;
   KernelRing tx_ring() const;
   KernelRing completion_ring() const;
-  int socket() const { return socket_; }
 
   /// Takes at most FANTAIL_BURST_MAX datagrams, and only while the RX ring is empty.
   void receive();

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT-0
+//
+// From inherited file descriptors to what the stages work on: kernel rings of AF_XDP sockets, or
+// soft links of socket mode. One class per side, so that a process maps only what it owns.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <memory>
+
+#include "link/soft_link.hpp"
+#include "xdp/sockets.hpp"
+
+namespace fantail {
+
+/// The receiving side of one queue. `soft` is set in socket mode, `xsk_fd` otherwise; -1 in tests.
+struct RxLink {
+  u32 queue = 0; // index among the queues served, not the interface's number
+  KernelRing rx;
+  KernelRing fill;
+  SoftLink* soft = nullptr;
+  int xsk_fd = -1;
+};
+
+/// The transmitting side of a worker's queue; `soft` and `xsk_fd` as above.
+struct TxLink {
+  KernelRing tx;
+  KernelRing completion;
+  SoftLink* soft = nullptr;
+  int xsk_fd = -1;
+
+  /// Makes the kernel transmit what is on the TX ring. A copy-mode sendto transmits 32 descriptors
+  /// and returns EAGAIN while more are left; EBUSY means that the last one taken was lost, though
+  /// it completes: `lost(address)`; after other errors nothing was taken. (net/xdp/xsk.c,
+  /// __xsk_generic_xmit) `retry_ns`: how long socket mode tries a full socket buffer.
+  template<class Lost> void kick(worker& counters, u32 mode, u64 retry_ns, Lost&& lost) const {
+    if (soft != nullptr) return soft->transmit(retry_ns);
+    if (xsk_fd < 0) return;
+    // sendto calls; each takes at least 32 descriptors or fails
+    constexpr u32 calls_max = 1024;
+    constexpr u32 useless_max = 8; // of those, in a row without progress
+    const u32 producer = peek(*tx.producer);
+    u32 useless = 0, calls = 0;
+    while (calls < calls_max && useless < useless_max) {
+      const u32 consumer = acquire(*tx.consumer);
+      if (consumer == producer || !tx.needs_wakeup()) break;
+      ++calls;
+      const ssize_t result = sendto(xsk_fd, nullptr, 0, MSG_DONTWAIT, nullptr, 0);
+      const int error = result < 0 ? errno : 0;
+      if (error == EBUSY) lost(tx.descriptor(acquire(*tx.consumer) - 1).addr);
+      if (error != 0 && error != EAGAIN && error != EBUSY && error != ENOBUFS) {
+        add(counters.kick_errors, 1);
+        break;
+      }
+      if (mode == MODE_ZEROCOPY) break; // the driver takes them when it runs
+      useless = acquire(*tx.consumer) == consumer ? useless + 1 : 0;
+    }
+    if (calls != 0) add(counters.kicks, calls);
+  }
+};
+
+class RxLinkOwner {
+public:
+  /// `fd`: the queue's receiving AF_XDP socket, or in socket mode its UDP socket. Not closed here.
+  RxLinkOwner(Arena& arena, u32 queue, int fd) {
+    if (arena.header().mode == MODE_SOCKET) {
+      soft_ = std::make_unique<SoftLink>(arena, queue, fd);
+      link_ = {queue, soft_->rx_ring(), soft_->fill_ring(), soft_.get(), -1};
+    } else {
+      rx_ = map_ring(fd, XDP_PGOFF_RX_RING, FANTAIL_RX_FRAMES);
+      fill_ = map_ring(fd, XDP_UMEM_PGOFF_FILL_RING, FANTAIL_RX_FRAMES);
+      link_ = {queue, rx_.ring(), fill_.ring(), nullptr, fd};
+    }
+  }
+  const RxLink& link() const { return link_; }
+
+private:
+  std::unique_ptr<SoftLink> soft_;
+  MappedRing rx_, fill_;
+  RxLink link_;
+};
+
+class TxLinkOwner {
+public:
+  /// `fd`: the queue's transmitting AF_XDP socket, or in socket mode its UDP socket. Not closed
+  /// here.
+  TxLinkOwner(Arena& arena, u32 queue, int fd) {
+    if (arena.header().mode == MODE_SOCKET) {
+      soft_ = std::make_unique<SoftLink>(arena, queue, fd);
+      link_ = {soft_->tx_ring(), soft_->completion_ring(), soft_.get(), -1};
+    } else {
+      tx_ = map_ring(fd, XDP_PGOFF_TX_RING, FANTAIL_TX_FRAMES);
+      completion_ = map_ring(fd, XDP_UMEM_PGOFF_COMPLETION_RING, FANTAIL_TX_FRAMES);
+      link_ = {tx_.ring(), completion_.ring(), nullptr, fd};
+    }
+  }
+  const TxLink& link() const { return link_; }
+
+private:
+  std::unique_ptr<SoftLink> soft_;
+  MappedRing tx_, completion_;
+  TxLink link_;
+};
+
+} // namespace fantail
