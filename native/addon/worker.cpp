@@ -188,7 +188,8 @@ u32 call_in(const Arguments& arguments, Attached& worker) {
 /// jobs stay unanswered.
 Napi::Value trapped(const Arguments& arguments) {
   Attached& worker = worker_of(arguments.env());
-  return Napi::Number::New(arguments.env(), worker.loop.tx().filters().trapped(call_in(arguments, worker)));
+  return Napi::Number::New(arguments.env(),
+                           worker.loop.tx().filters().trapped(call_in(arguments, worker)));
 }
 
 /// called(call): in a timed burst, that call has returned.

@@ -111,8 +111,7 @@ export class Arena {
    * serves any more: `received` stands still then, and what has ended only grows.
    */
   inFlight(row: number): bigint {
-    const word = (field: string, i = 0) =>
-      this.u64(this.counters(row, field) + 8 * i);
+    const word = (field: string, i = 0) => this.u64(this.counters(row, field) + 8 * i);
     const drops = membersOf('drop').map((_, i) => word('drop', i));
     return drops.reduce((left, count) => left - count, word('received') - word('sent'));
   }
