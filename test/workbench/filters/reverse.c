@@ -3,8 +3,8 @@
  * exchanged in each header. The checksums stay right, since sums do not mind the order of their
  * words. No parameter, no state.
  *
- *   clang --target=wasm32 -O2 -nostdlib -mno-bulk-memory -Wl,--no-entry -Wl,--import-memory -o
- * reverse.wasm reverse.c
+ *   clang --target=wasm32 -O2 -nostdlib -mno-bulk-memory -Wl,--no-entry -Wl,--import-memory \
+ *     -o reverse.wasm reverse.c
  */
 #include "fantail.h"
 
