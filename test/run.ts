@@ -84,6 +84,7 @@ async function main(): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.on(signal, () => {
       isInterrupted = true;
+      process.stderr.write(`${signal}: ending what runs\n`);
       endAll();
     });
   const lack = process.env.CI ? lackOfMachine() : 'CI';
