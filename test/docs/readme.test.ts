@@ -162,7 +162,7 @@ test('every path that it names is there', () => {
   const paths = [
     ...readme.matchAll(/`((?:\.ci|assembly|bpf|docs|native|src|test|tools)\/[\w./-]+)`/g),
   ];
-  assert.ok(paths.length > 10);
+  assert.ok(paths.length >= 5);
   for (const [, path = ''] of paths)
     assert.ok(existsSync(join(ROOT, path)), `${path} is not there`);
 });
