@@ -46,6 +46,9 @@ async function start(
   return { control, table };
 }
 
+/** Longer than a loud machine takes for anything that does happen. */
+const WAIT_MS = 60_000;
+
 /** A client that keeps every frame it gets. */
 class Peer {
   readonly frames: (string | Buffer)[] = [];
@@ -92,7 +95,7 @@ class Peer {
 
   /** Waits until `count` frames are here. */
   async frame(count: number): Promise<string | Buffer> {
-    const ends = Date.now() + 5000;
+    const ends = Date.now() + WAIT_MS;
     while (this.frames.length < count) {
       if (this.closed !== null)
         throw new Error(`closed: ${this.closed.code} ${this.closed.reason}`);
@@ -118,7 +121,7 @@ class Peer {
   }
 
   async end(): Promise<{ code: number; reason: string }> {
-    const ends = Date.now() + 8000;
+    const ends = Date.now() + WAIT_MS;
     while (this.closed === null && Date.now() < ends) await sleep(20);
     return this.closed ?? { code: 0, reason: 'not closed' };
   }
@@ -304,9 +307,9 @@ test('a flood of one session is not read faster than its limit, and others are s
   const sent = 60_000;
   const started = performance.now();
   for (let id = 0; id < sent; id++) flood.send('list');
-  const asked = performance.now();
   await other.ask('list');
-  assert.ok(performance.now() - asked < 1000, 'the other session waited');
+  // the flood takes seconds at its limit; one that waited for it would be answered after it
+  assert.ok(flood.frames.length < sent / 2, `${flood.frames.length} of the flood came first`);
   await sleep(500);
   // the first and the last are part seconds
   const seconds = Math.ceil((performance.now() - started) / 1000) + 1;
@@ -400,8 +403,8 @@ test('a watcher that does not read is skipped, then closed; memory stays bounded
   slow.socket.pause();
   await quick.ask('watch 0.1');
   const before = process.memoryUsage().rss;
-  await sleep(7000);
-  assert.ok(quick.frames.length > 30, `${quick.frames.length} events to the quick one`);
+  // as many ticks as close a session that reads none: ten in a row, and five seconds of them
+  await quick.frame(80);
   assert.ok(process.memoryUsage().rss - before < 100e6, 'memory grew');
   slow.socket.resume();
   const { code } = await slow.end();
