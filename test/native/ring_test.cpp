@@ -252,9 +252,8 @@ void kernel_cursors_wrap() {
       publish(*ring.consumer, at + ready);
     }
   });
-  u32* const words[] = {&shared->producer};
   Journal journal(reinterpret_cast<char*>(shared.get()), shared->journaled.state,
-                  shared->journaled.entries, words);
+                  shared->journaled.entries, {&shared->producer});
   const KernelRing ring = shared->ring();
   u32 producer = peek(*ring.producer);
   for (u64 pushed = 0; pushed < items / 2;) {
