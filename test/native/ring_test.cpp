@@ -252,7 +252,7 @@ void kernel_cursors_wrap() {
       publish(*ring.consumer, at + ready);
     }
   });
-  u32* const words[] = {&shared->producer};
+  const std::vector<u32*> words = {&shared->producer};
   Journal journal(reinterpret_cast<char*>(shared.get()), shared->journaled.state,
                   shared->journaled.entries, words);
   const KernelRing ring = shared->ring();
