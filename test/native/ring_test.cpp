@@ -252,8 +252,9 @@ void kernel_cursors_wrap() {
       publish(*ring.consumer, at + ready);
     }
   });
+  const std::vector<u32*> words = {&shared->producer};
   Journal journal(reinterpret_cast<char*>(shared.get()), shared->journaled.state,
-                  shared->journaled.entries, {&shared->producer});
+                  shared->journaled.entries, words);
   const KernelRing ring = shared->ring();
   u32 producer = peek(*ring.producer);
   for (u64 pushed = 0; pushed < items / 2;) {
