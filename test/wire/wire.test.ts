@@ -5,8 +5,9 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { FEED_IP, Link, MTU_MAX, REPLICATOR_IP } from '../rig/link.js';
-import { lackForNetwork, run } from '../rig/program.js';
+import { FEED_IP, type Link, MTU_MAX, REPLICATOR_IP } from '../rig/link.js';
+import { run } from '../rig/program.js';
+import { networkTest } from '../rig/scenario.js';
 import {
   FEED_PORT,
   type FeedOptions,
@@ -59,33 +60,18 @@ async function transfer(
   return tool.within(300);
 }
 
-/** A test that needs a link; it goes with the test, however that ends. */
-function withLink(
-  name: string,
-  options: { queues: number; mtu?: number },
-  work: (link: Link) => Promise<void>,
-): void {
-  test(name, async () => {
-    const lack = lackForNetwork();
-    if (lack !== null) {
-      console.log(`skip: ${lack}`);
-      return;
-    }
-    const link = new Link(options);
-    try {
-      await work(link);
-    } finally {
-      link.close();
-    }
-  });
-}
+networkTest(
+  test,
+  'feed and sink keep pace with 200,000 packets a second',
+  { queues: 1 },
+  async (link) => {
+    const sunk = await transfer(link, { rate: 200_000, count: 200_000 });
+    assert.equal(faultsOf(sunk, 200_000), []);
+  },
+);
 
-withLink('feed and sink keep pace with 200,000 packets a second', { queues: 1 }, async (link) => {
-  const sunk = await transfer(link, { rate: 200_000, count: 200_000 });
-  assert.equal(faultsOf(sunk, 200_000), []);
-});
-
-withLink(
+networkTest(
+  test,
   'every payload size passes, from 0 to the largest',
   { queues: 1, mtu: MTU_MAX },
   async (link) => {
@@ -96,7 +82,8 @@ withLink(
   },
 );
 
-withLink(
+networkTest(
+  test,
   'a datagram of an ordinary socket passes, with its checksum left unfilled',
   { queues: 1 },
   async (link) => {
@@ -121,28 +108,40 @@ const FAULTS: Readonly<Record<string, Partial<Record<keyof Sunk['subscribers'][0
   'target-mac': { received: 1000, bad_header: 10 },
 };
 
-withLink('each fault of a copy is seen under its own name', { queues: 1 }, async (link) => {
-  const clean = {
-    duplicated: 0,
-    reordered: 0,
-    lost: 0,
-    corrupt: 0,
-    bad_checksum: 0,
-    bad_header: 0,
-  };
-  for (const [fault, wanted] of Object.entries(FAULTS)) {
-    const sunk = await transfer(
-      link,
-      { rate: 20_000, count: 1000, fault, faultEvery: 100 },
-      { lingerMs: 50 },
-    );
-    assert.is(sunk.subscribers.length, 1);
-    for (const { latency_ns: _, unsummed: __, first: ___, tos: ____, ...seen } of sunk.subscribers)
-      assert.equal(seen, { ...DESTINATION, ...clean, ...wanted }, fault);
-  }
-});
+networkTest(
+  test,
+  'each fault of a copy is seen under its own name',
+  { queues: 1 },
+  async (link) => {
+    const clean = {
+      duplicated: 0,
+      reordered: 0,
+      lost: 0,
+      corrupt: 0,
+      bad_checksum: 0,
+      bad_header: 0,
+    };
+    for (const [fault, wanted] of Object.entries(FAULTS)) {
+      const sunk = await transfer(
+        link,
+        { rate: 20_000, count: 1000, fault, faultEvery: 100 },
+        { lingerMs: 50 },
+      );
+      assert.is(sunk.subscribers.length, 1);
+      for (const {
+        latency_ns: _,
+        unsummed: __,
+        first: ___,
+        tos: ____,
+        ...seen
+      } of sunk.subscribers)
+        assert.equal(seen, { ...DESTINATION, ...clean, ...wanted }, fault);
+    }
+  },
+);
 
-withLink(
+networkTest(
+  test,
   'a wrong seed is corruption, and a copy to a stranger is unexpected',
   { queues: 1 },
   async (link) => {
@@ -158,7 +157,8 @@ withLink(
   },
 );
 
-withLink(
+networkTest(
+  test,
   'two flows are told apart, and each is sent on the queue asked for',
   { queues: 2 },
   async (link) => {
@@ -182,7 +182,8 @@ withLink(
   },
 );
 
-withLink(
+networkTest(
+  test,
   'the probe hears ping, UDP echo and TCP echo, and misses an echo that is gone',
   { queues: 1 },
   async (link) => {
@@ -197,7 +198,8 @@ withLink(
   },
 );
 
-withLink(
+networkTest(
+  test,
   'a foreign XDP program is put on rep0 in either way, and found there',
   { queues: 1 },
   async (link) => {
