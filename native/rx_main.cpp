@@ -45,11 +45,11 @@ void receive(const Start& start, DataPlane& plane) {
 /// Inline: holds every descriptor and the registered memory until told to halt. The supervisor may
 /// die meanwhile.
 void keep(const Start& start, const Arena& arena) {
-  constexpr int LOOK_MS = 1000; // in case a wake was lost
+  constexpr int poll_ms = 1000; // in case a wake was lost
   tell_running(start.supervisor);
   while (acquire(arena.control().state) != RUN_STATE_HALT) {
     pollfd waited{start.wake, POLLIN, 0};
-    poll(&waited, 1, LOOK_MS);
+    poll(&waited, 1, poll_ms);
     u64 count;
     if (waited.revents != 0) [[maybe_unused]]
       const ssize_t drained = read(start.wake, &count, sizeof count);

@@ -1,8 +1,10 @@
 /**
- * Holds every C++, C and BPF C source to .clang-format: names what differs and exits 1; with --write rewrites it.
+ * Holds every C++, C and BPF C source to .clang-format: names what differs and exits 1; with
+ * --write rewrites it.
  *
- * `npm run lint` and `npm run format` call it. The formatter is clang-format compiled to WebAssembly, an npm package, so
- * that everybody has the same version of it: two versions of clang-format seldom agree.
+ * `npm run lint` and `npm run format` call it. The formatter is clang-format compiled to
+ * WebAssembly, an npm package, so that everybody has the same version of it: two versions of
+ * clang-format seldom agree.
  */
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT-0
 //
 // What an interface is, and which XDP program is on it.
-#include "host/interface.hpp"
+#include "netlink/interface.hpp"
 #include "addon/arguments.hpp"
 #include "addon/exports.hpp"
 #include "addon/values.hpp"

@@ -10,7 +10,7 @@
 #include "addon/exports.hpp"
 #include "addon/values.hpp"
 #include "host/namespace.hpp"
-#include "host/netlink.hpp"
+#include "netlink/netlink.hpp"
 
 namespace fantail {
 namespace {

@@ -11,7 +11,7 @@
 #include <napi.h>
 
 #include "host/check.hpp"
-#include "host/netlink.hpp"
+#include "netlink/netlink.hpp"
 #include "shm/layout.h"
 
 namespace fantail {

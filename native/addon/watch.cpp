@@ -72,7 +72,8 @@ public:
   void close(std::uintptr_t id) {
     const auto watch = watches_.find(id);
     if (watch == watches_.end()) return;
-    // Refused if the descriptor was closed before: then the kernel has let go of it.
+    // Close the watch before the descriptor: epoll follows the open file, which a duplicate in
+    // another process keeps alive. Refused if it was closed before; then the event finds no watch.
     epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, watch->second.fd, nullptr);
     watches_.erase(watch);
     hold_loop();

@@ -3,7 +3,7 @@
 
 #include <ctime>
 
-#include "shm/layout.h"
+#include "host/integers.hpp"
 
 namespace fantail {
 

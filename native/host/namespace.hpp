@@ -23,7 +23,7 @@ void enter_namespace(const std::string& name);
 void in_namespace(const NamespaceName& name, const std::function<void()>& work);
 
 /// The same for work that returns something.
-template<typename Result>
+template<class Result>
 Result from_namespace(const NamespaceName& name, const std::function<Result()>& work) {
   std::optional<Result> result;
   in_namespace(name, [&] { result.emplace(work()); });

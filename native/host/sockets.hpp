@@ -9,7 +9,7 @@
 #include <string>
 
 #include "host/check.hpp"
-#include "shm/layout.h"
+#include "host/integers.hpp"
 
 namespace fantail {
 

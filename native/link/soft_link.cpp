@@ -45,7 +45,7 @@ void write_header(u8* at, const sockaddr_in& source, u32 target_ip, u16 target_p
 } // namespace
 
 SoftLink::SoftLink(Arena& arena, u32 queue, int socket)
-    : arena_(arena), link_(arena.soft(queue)), queue_(queue), socket_(socket) {}
+    : arena_(arena), link_(arena.soft(queue)), socket_(socket) {}
 
 KernelRing SoftLink::rx_ring() const {
   return {&link_.rx_producer, &link_.rx_consumer, nullptr, link_.rx, FANTAIL_RX_FRAMES};
@@ -157,7 +157,7 @@ private:
 } // namespace
 
 /// Sends the first `count` descriptors of the TX ring, in order; each ends in one completion.
-u32 SoftLink::send_some(u32 count, u64 deadline_ns) {
+void SoftLink::send_some(u32 count, u64 deadline_ns) {
   // one transmitting thread a process; too large for the stack
   static thread_local Message bodies[send_batch];
   mmsghdr messages[send_batch];
@@ -174,22 +174,20 @@ u32 SoftLink::send_some(u32 count, u64 deadline_ns) {
   }
   if (good == 0) {
     outcomes[0] = 1 + DROP_UNSUPPORTED_HEADER;
-    complete(1, outcomes);
-    return 1;
+    return complete(1, outcomes);
   }
   publish(link_.sending, sending_mark(first, good));
   int sent = sendmmsg(socket_, messages, good, MSG_DONTWAIT);
   if (sent < 0 && errno == ECONNREFUSED) sent = sendmmsg(socket_, messages, good, MSG_DONTWAIT);
   if (sent < 0 && (errno == EAGAIN || errno == ENOBUFS) && clock_ns() < deadline_ns) {
     publish(link_.sending, 0u); // nothing left; ask again until the deadline
-    return 0;
+    return;
   }
   if (sent < 0) {
     outcomes[0] = outcome_of(errno);
     sent = 1;
   }
   complete(static_cast<u32>(sent), outcomes);
-  return static_cast<u32>(sent);
 }
 
 void SoftLink::complete(u32 count, const u16* outcomes) {

@@ -41,12 +41,11 @@ public:
   void recover();
 
 private:
-  u32 send_some(u32 count, u64 deadline_ns);
+  void send_some(u32 count, u64 deadline_ns);
   void complete(u32 count, const u16* outcomes);
 
   Arena& arena_;
   soft_link& link_;
-  u32 queue_;
   int socket_;
 };
 

@@ -68,6 +68,8 @@ private:
   void keep_state(u32 block, u64 packets_committed);
   void recover_states();
 
+  // More members than our rule of thumb: jobs, calls and state of one burst are placed, counted and
+  // kept by the same slots.
   Arena& arena_;
   u32 worker_;
   job* jobs_;

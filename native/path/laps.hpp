@@ -28,6 +28,8 @@ public:
     burst_ = (burst_ + 1) % FANTAIL_TIMED_EVERY;
     return timed_;
   }
+  /// The turn has no burst: no more clock readings in it.
+  void cancel() { timed_ = false; }
   bool is_timed() const { return timed_; }
   u64 spent(u32 stage) const { return spent_[stage]; }
 

@@ -5,7 +5,8 @@
 //     inline:  WorkerLoop calls rx_stage of its queues, then tx_stage;   fantail-rx keeps
 //              everything open
 //
-// A turn of a worker, one line, and no step calls one before it:
+// A turn of a worker, one line, and no step calls one before it (adopt and kick may commit once
+// more: to change tables between two whole bursts, and to count what the kernel's stack took):
 //     wait():    receive · reap · adopt · make room · take · ask
 //                (JavaScript calls the filters)
 //     finish():  answer · write · commit · kick
@@ -26,7 +27,7 @@
 //     forward ring → TX ring                 worker     write: in place
 //     TX ring → completion ring              kernel
 //     completion ring → giveback ring        worker     reap
-//     giveback ring → fill ring              receiver   receive: handed has fallen to 0
+//     giveback ring → fill ring              receiver   reclaim: handed has fallen to 0
 //
 //     TX frame
 //     ------------------------------------   --------   ---------------------------------------
@@ -57,7 +58,8 @@
 //     TX producer    worker     commit, as the last     commit before headers of in-place frames:
 //                               entry of a burst        the kernel reads at once
 //
-// No ring is ever full: each has as many slots as there are frames that could be on it.
+// No SPSC ring is ever full: each has as many slots as there are frames that could be on it. The TX
+// ring can be, by received frames that are sent in place beside the worker's own: make_room().
 #pragma once
 
 #include "link/links.hpp"
@@ -101,6 +103,8 @@ private:
   bool is_idle() const;
   bool has_orders() const;
 
+  // More members than our rule of thumb with the functions counted: the links must outlive the
+  // stages.
   Arena& arena_;
   worker& self_;
   filter_calls* calls_;

@@ -15,8 +15,8 @@ namespace {
 
 /// Frames taken back from one worker in one turn.
 constexpr u32 reclaim_max = 1024;
-/// Entries one frame can need: `handed`. Counters, cursors and kernel words come on top, once a
-/// turn.
+/// Journal entries that a turn can need: one a frame taken or reclaimed (its `handed`), and
+/// counters, cursors and kernel words once.
 constexpr u32 turn_entries_max =
     FANTAIL_QUEUES_MAX * (FANTAIL_BURST_MAX + 2) + FANTAIL_WORKERS_MAX * (reclaim_max + 3) + 16;
 static_assert(turn_entries_max <= FANTAIL_JOURNAL_ENTRIES_MAX);
@@ -133,8 +133,8 @@ u32 RxStage::receive(RxLink& link) {
   return count;
 }
 
-/// Another core wrote the packets, and each is on a page of its own: fetch line and translation of
-/// all at once.
+/// Another core wrote the packets, and each is on a page of its own: the cache misses and TLB
+/// misses of a burst overlap.
 void RxStage::prefetch(const RxLink& link, u32 consumer, u32 count) const {
   for (u32 i = 0; i < count; ++i) {
     const u64 packet = link.rx.descriptor(consumer + i).addr;

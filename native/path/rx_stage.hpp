@@ -51,6 +51,8 @@ private:
   void commit();
   void wake();
 
+  // More members than our rule of thumb: most are cursors and counters ahead of one commit, which
+  // is what ties them together.
   Arena& arena_;
   receiver& self_;
   u32 index_;

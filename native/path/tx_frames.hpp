@@ -33,8 +33,8 @@ public:
     return frame - first_ < FANTAIL_TX_FRAMES ? tx_tag_ + (frame - first_) : nullptr;
   }
 
-  /// Where in the UMEM a copy starts: if all of them started at one place of their frames, they
-  /// would share a few sets of each cache.
+  /// Where in the UMEM a copy starts. Cache colouring: frames are page aligned, so copies that all
+  /// started at one offset would conflict in a few sets of each cache.
   static u32 start_of(u32 frame, u32 length) {
     constexpr u32 line = 64, colours = 8, step = 7 * line;
     const u32 end = (FANTAIL_FRAME_SIZE - length) / line * line;

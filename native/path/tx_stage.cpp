@@ -62,6 +62,7 @@ void TxStage::gather() {
   laps_.lap(STAGE_REAP);
   burst_.clear();
   if (make_room()) take();
+  if (burst_.empty()) laps_.cancel();
   ask();
 }
 

@@ -8,7 +8,7 @@
 // once (frames, cursors, every subscriber's account), so a worker killed anywhere leaves either the
 // whole burst or none of it done. Where a frame may go, and where not: loops.hpp.
 //
-// System calls that it may make: sendto (kick), sendmsg (subscribers in kernel state), sendmmsg
+// System calls that it may make: sendto (kick), send (subscribers in kernel state), sendmmsg
 // (socket mode).
 #pragma once
 

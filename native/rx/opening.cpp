@@ -13,10 +13,10 @@
 namespace fantail {
 namespace {
 
-constexpr timespec PAUSE{0, 10'000'000}; // between two looks
-constexpr int CARRIER_LOOKS_MAX = 500;
-constexpr int ATTACH_TRIES_MAX = 100;
-constexpr int UDP_BUFFER_SIZE = 8 << 20; // bytes; sums of bursts, as the rings of the other modes
+constexpr timespec pause_time{0, 10'000'000}; // between two looks
+constexpr int carrier_looks_max = 500;
+constexpr int attach_tries_max = 100;
+constexpr int udp_buffer_size = 8 << 20; // bytes; sums of bursts, as the rings of the other modes
 
 int duplicate(int fd, const char* doing) { return check(fcntl(fd, F_DUPFD_CLOEXEC, 3), doing); }
 
@@ -32,13 +32,13 @@ bool has_carrier(const std::string& interface) {
 /// A program whose last holder has just died is detached some 12 ms later, so EBUSY is believed
 /// only after a second.
 void attach(Xdp& program, int interface_index, Attach how) {
-  for (int tries = ATTACH_TRIES_MAX;; --tries) {
+  for (int tries = attach_tries_max;; --tries) {
     try {
       return program.attach(interface_index, how);
     } catch (const Error& error) {
       if (error.number != EBUSY || tries == 0) throw;
     }
-    nanosleep(&PAUSE, nullptr);
+    nanosleep(&pause_time, nullptr);
   }
 }
 
@@ -48,8 +48,8 @@ Program load_program(const std::string& interface, int interface_index, Attach h
   attach(program.xdp, interface_index, how);
   // igb and others reset the link when XDP is attached: wait for the carrier, if it was there
   // before
-  for (int i = 0; carrier && i < CARRIER_LOOKS_MAX && !has_carrier(interface); ++i)
-    nanosleep(&PAUSE, nullptr);
+  for (int i = 0; carrier && i < carrier_looks_max && !has_carrier(interface); ++i)
+    nanosleep(&pause_time, nullptr);
   return program;
 }
 
@@ -112,8 +112,8 @@ void register_sockets(const Opening& o, const std::vector<Fd>& rx, const Xdp& xd
 
 /// As large as CAP_NET_ADMIN allows, else as net.core.rmem_max does.
 void enlarge_buffer(int fd, int forced, int plain) {
-  if (setsockopt(fd, SOL_SOCKET, forced, &UDP_BUFFER_SIZE, sizeof UDP_BUFFER_SIZE) < 0)
-    setsockopt(fd, SOL_SOCKET, plain, &UDP_BUFFER_SIZE, sizeof UDP_BUFFER_SIZE);
+  if (setsockopt(fd, SOL_SOCKET, forced, &udp_buffer_size, sizeof udp_buffer_size) < 0)
+    setsockopt(fd, SOL_SOCKET, plain, &udp_buffer_size, sizeof udp_buffer_size);
 }
 
 Fd open_udp_socket(const Opening& o) {
@@ -154,7 +154,7 @@ void open_udp_sockets(const Opening& o, DataPlane& plane) {
 
 Arena create_arena(const Opening& o, mode granted) {
   Geometry geometry = o.geometry;
-  geometry.granted = granted;
+  geometry.mode = granted;
   geometry.queue_ids = o.queues;
   return Arena::create(geometry);
 }

@@ -31,12 +31,12 @@ Geometry geometry_of(const Json& opening) {
   in_addr ip;
   if (inet_pton(AF_INET, listen.at("ip").get_ref<const std::string&>().c_str(), &ip) != 1)
     throw Error(EINVAL, "the address to listen on");
-  g.kind = member<layout>(layout_names, LAYOUT_COUNT, opening.at("layout"));
+  g.layout = member<layout>(layout_names, LAYOUT_COUNT, opening.at("layout"));
   g.workers = opening.at("workers");
   g.listen_ip = ip.s_addr;
   g.listen_port = htons(listen.at("port").get<u16>());
   g.mtu = opening.at("mtu");
-  g.fan_order = member<order>(order_names, ORDER_COUNT, opening.at("order"));
+  g.order = member<order>(order_names, ORDER_COUNT, opening.at("order"));
   g.busy_poll = opening.at("busyPoll");
   g.yield = opening.at("yields");
   g.checksum_full = opening.at("checksumFull");

@@ -3,12 +3,8 @@
 #ifndef FANTAIL_LAYOUT_H
 #define FANTAIL_LAYOUT_H
 #ifdef __cplusplus
-#include <cstdint>
+#include "host/integers.hpp"
 namespace fantail {
-using u8 = std::uint8_t;
-using u16 = std::uint16_t;
-using u32 = std::uint32_t;
-using u64 = std::uint64_t;
 #define FANTAIL_ASSERT static_assert
 #else
 #include <linux/types.h>

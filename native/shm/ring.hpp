@@ -3,11 +3,11 @@
 // A lock-free ring with one writer and one reader, in the arena.
 //
 //        producer (receiver, or worker)              consumer (worker, or receiver)
-//        write(slot) … journal.set(tail)             take(slot) … journal.set(head)
+//        next() … journal.set(tail)                  take(slot) … journal.set(head)
 //        tail: its own cache line                    head: its own cache line
 //
 // Cursors are u64, run free, and are masked at use. A ring has room for every frame that could be
-// in it, so write() cannot fail. Each end works ahead privately; its stage commits the cursor with
+// in it, so next() cannot fail. Each end works ahead privately; its stage commits the cursor with
 // everything else of the burst, so a killed consumer leaves its slots, and a killed producer its
 // frames, to the successor.
 #pragma once

@@ -16,24 +16,24 @@
 
 namespace fantail {
 
-// native: in the driver. generic: in the kernel's receive path, on any interface, slower.
+/// native: in the driver. generic: in the kernel's receive path, on any interface, slower.
 enum class Attach { native, generic };
 
-// The compiled programs, as embedded in this executable. Defined in xdp_load.cpp.
+/// The compiled programs, as embedded in this executable. Defined in program_load.cpp.
 std::span<const std::byte> replicate_object();
 
 class Xdp {
 public:
-  // Loads the program and makes its maps; needs CAP_BPF and CAP_NET_ADMIN. Throws Error, which ends
-  // in the verifier's last lines if it was the verifier that refused. Tests give objects of their
-  // own. Defined in xdp_load.cpp.
+  /// Loads the program and makes its maps; needs CAP_BPF and CAP_NET_ADMIN. Throws Error, which
+  /// ends in the verifier's last lines if it was the verifier that refused. Tests give objects of
+  /// their own. Defined in program_load.cpp.
   static Xdp load(std::span<const std::byte> object = replicate_object());
 
-  // Takes over what another process has loaded and attached.
+  /// Takes over what another process has loaded and attached.
   static Xdp adopt(Fd link, Fd xsks, Fd feeds, Fd verdicts);
 
-  // Attaches to an interface of this network namespace, for as long as link_fd() or a copy is open.
-  // Error.number: EBUSY another program is there, EOPNOTSUPP the driver has no native XDP.
+  /// Attaches to an interface of this network namespace, for as long as link_fd() or a copy is
+  /// open. Error.number: EBUSY another program is there, EOPNOTSUPP the driver has no native XDP.
   void attach(int ifindex, Attach how);
 
   int link_fd() const { return link_.get(); }       // -1 until attached
@@ -48,15 +48,15 @@ private:
   Fd program_, xsks_, feeds_, verdicts_, link_;
 };
 
-// One feed of one queue of the interface; `ip_be` and `port_be` in network order. Setting one that
-// is there does nothing, nor does deleting one that is not.
+/// One feed of one queue of the interface; `ip_be` and `port_be` in network order. Setting one that
+/// is there does nothing, nor does deleting one that is not.
 void set_feed(int feeds_fd, u32 queue, u32 ip_be, u16 port_be);
 void delete_feed(int feeds_fd, u32 queue, u32 ip_be, u16 port_be);
 
-// Makes `xsk_fd` the socket of `queue`. The kernel takes it out when the socket closes.
+/// Makes `xsk_fd` the socket of `queue`. The kernel takes it out when the socket closes.
 void set_xsk(int xsks_fd, u32 queue, int xsk_fd);
 
-// Frames seen on `queue` by enum verdict, the sum over CPUs.
+/// Frames seen on `queue` by enum verdict, the sum over CPUs.
 std::array<u64, VERDICT_COUNT> read_verdicts(int verdicts_fd, u32 queue);
 
 } // namespace fantail

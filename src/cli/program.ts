@@ -22,7 +22,7 @@ export const STOP_WAIT_MS = 1000;
  */
 export const MEASURE_STOP_WAIT_MS = 30_000;
 
-const manifest = new URL('../../../package.json', import.meta.url); // seen from dist/src/
+const manifest = new URL('../../../package.json', import.meta.url); // seen from dist/src/cli/
 // npm requires the field
 export const { version } = JSON.parse(readFileSync(manifest, 'utf8')) as { version: string };
 

@@ -112,7 +112,7 @@ export class Client {
   }
 
   private receive(text: string): void {
-    const body = parseObject(text);
+    const body = objectIn(text);
     if (body === null) {
       this.fail(notFantail(this.url));
     } else if (body.event === 'stats') {
@@ -146,7 +146,7 @@ export function connect(flags: ClientFlags): Promise<Client> {
       webSocket.removeAllListeners('error');
       // terminate() says that it ended before it was open, which is known
       webSocket.on('error', () => {});
-      void refusalOf(response, url, flags.tokenFile).then((failure) => {
+      void failureOfRefusal(response, url, flags.tokenFile).then((failure) => {
         webSocket.terminate();
         reject(failure);
       });
@@ -234,7 +234,7 @@ function notFantail(url: string): Failure {
 }
 
 /** The sentence in the body of an HTTP refusal. */
-async function refusalOf(
+async function failureOfRefusal(
   response: IncomingMessage,
   url: string,
   tokenFile: string | undefined,
@@ -257,7 +257,7 @@ async function refusalOf(
   );
 }
 
-function parseObject(text: string): Record<string, unknown> | null {
+function objectIn(text: string): Record<string, unknown> | null {
   try {
     const value: unknown = JSON.parse(text);
     const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);

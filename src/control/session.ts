@@ -39,7 +39,9 @@ export interface Served {
   readonly onError: (error: unknown) => void;
 }
 
-/** Whether the peer may ask: it needs no token, or has shown it before the session, or by `auth`. */
+/**
+ * Whether the peer may ask: it needs no token, or has shown it before the session, or by `auth`.
+ */
 class Admission {
   #tries = 0;
   readonly #timer: NodeJS.Timeout;

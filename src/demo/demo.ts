@@ -11,6 +11,7 @@ import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Client, connect, orThrow } from '../control/client.js';
 import { CONTROL_PORT } from '../control/constants.js';
+import { Closers } from '../domain/closers.js';
 import type { Endpoint } from '../domain/endpoint.js';
 import { Failure, messageOf } from '../domain/errors.js';
 import type { Mode, Stats } from '../domain/statistics.js';
@@ -54,28 +55,6 @@ async function freeControlPort(): Promise<number> {
   throw new Failure(
     `no TCP port from ${CONTROL_PORT} on is free on 127.0.0.1; end what holds them`,
   );
-}
-
-/** What was opened, closed in reverse. */
-class Opened {
-  readonly #closers: (() => Promise<void> | void)[] = [];
-
-  add<Thing extends { close(): Promise<void> | void }>(thing: Thing): Thing {
-    this.#closers.push(() => thing.close());
-    return thing;
-  }
-
-  async close(): Promise<void> {
-    const faults: unknown[] = [];
-    for (let closer = this.#closers.pop(); closer !== undefined; closer = this.#closers.pop()) {
-      try {
-        await closer();
-      } catch (thrown) {
-        faults.push(thrown); // the others are closed all the same
-      }
-    }
-    if (faults.length > 0) throw faults[0];
-  }
 }
 
 /** Why the demo ends: by wish (null) or with a sentence. */
@@ -243,11 +222,11 @@ async function startReplicator(
 /** Opens everything in order; what was opened is in `opened` even if the next thing fails. */
 async function open(
   flags: DemoFlags,
-  opened: Opened,
+  opened: Closers,
   ending: Promise<Ending>[],
 ): Promise<Running | null> {
   const screen = new Screen(process.stdout, flags.json === true);
-  const scene = opened.add(await openScene());
+  const scene = opened.keep(await openScene());
   process.once('exit', () => scene.close());
   if (scene.kind === 'loopback') {
     screen.note(
@@ -255,9 +234,9 @@ async function open(
     );
   }
   const starting = [
-    startReplicator(flags, scene, screen).then((replicator) => opened.add(replicator)),
-    Feed.start(scene, flags.rate).then((feed) => opened.add(feed)),
-    whole(scene.listeners.map((at) => Listener.start(scene, at).then((one) => opened.add(one)))),
+    startReplicator(flags, scene, screen).then((replicator) => opened.keep(replicator)),
+    Feed.start(scene, flags.rate).then((feed) => opened.keep(feed)),
+    whole(scene.listeners.map((at) => Listener.start(scene, at).then((one) => opened.keep(one)))),
   ] as const;
   // Nothing is closed before all have settled, or a late one would stay open; hence also a signal
   // waits here.
@@ -274,7 +253,7 @@ async function open(
     replicator.ended.then((how) => ({ failure: `the replicator ended by itself (${how})` })),
   );
   const control = `ws://127.0.0.1:${replicator.controlPort}`;
-  const client = opened.add(await connect({ control }));
+  const client = opened.keep(await connect({ control }));
   const subscribed = listeners.slice(0, SUBSCRIBED_COUNT);
   await subscribe(client, subscribed);
   for (const listener of subscribed) listener.restart(0);
@@ -284,8 +263,9 @@ async function open(
 
 /** Runs the demo until it is ended; throws Failure. */
 export async function demo(flags: DemoFlags): Promise<void> {
-  const opened = new Opened();
-  const signals = opened.add(onSignal());
+  const faults: unknown[] = [];
+  const opened = new Closers((error) => faults.push(error));
+  const signals = opened.keep(onSignal());
   const ending = [signals.signalled];
   try {
     const running = await open(flags, opened, ending);
@@ -296,4 +276,5 @@ export async function demo(flags: DemoFlags): Promise<void> {
   } finally {
     await opened.close();
   }
+  if (faults.length > 0) throw faults[0];
 }

@@ -268,8 +268,8 @@ export class ReplicatorProcess {
 }
 
 /**
- * A line of its log without the time; null for one below a warning. As terminal/log.ts prints it: `[time]
- * WARN: sentence`.
+ * A line of its log without the time; null for one below a warning. As terminal/log.ts prints it:
+ * `[time] WARN: sentence`.
  */
 function saidBy(line: string): string | null {
   const [, level, said] = /^\[[^\]]*\] ([A-Z]+): (.*)$/.exec(line) ?? [];

@@ -3,7 +3,8 @@
  * without root.
  *
  *   namespace …-near                     namespace …-far
- *   fantail0 10.77.0.1  ──── veth ────  feed0 10.77.0.2 (feed), 10.77.0.11, .12, .13 (subscribers), .14 (yours)
+ *   fantail0 10.77.0.1  ──── veth ────  feed0 10.77.0.2 (feed)
+ *                                             10.77.0.11, .12, .13 (subscribers), .14 (yours)
  *
  * The namespaces carry the demo's process id, so that a later demo recognises what a dead one left
  * and removes it.

@@ -9,6 +9,12 @@ export class Closers {
     this.closers.push(close);
   }
 
+  /** The same of a thing that closes itself, which it gives back. */
+  keep<Thing extends { close(): Promise<void> | void }>(thing: Thing): Thing {
+    this.add(() => thing.close());
+    return thing;
+  }
+
   /** A mark for `close`: what is open at this moment. */
   get count(): number {
     return this.closers.length;

@@ -1,5 +1,6 @@
 /**
- * Where datagrams go or come from: an IPv4 address and a UDP port. A subscriber is known by its endpoint.
+ * Where datagrams go or come from: an IPv4 address and a UDP port. A subscriber is known by its
+ * endpoint.
  */
 import { isIPv4 } from 'node:net';
 

@@ -1,7 +1,7 @@
 /**
  * The three ways to fail that a user can meet; anything else that is thrown is a programmer error.
  *
- *   FantailError  a request was refused; its code, from a closed set, goes over the control channel as it is
+ *   FantailError  a request was refused; its code, of a closed set, goes over the control channel
  *   UsageError    the command line is wrong; main.ts prints the sentence and exits 2
  *   Failure       a command could not do its work; main.ts prints the sentence and exits 1
  *

@@ -45,7 +45,9 @@ export interface Rollback {
   readonly at_ms: number;
 }
 
-/** The bytes of a parameter as a person writes it, text or `hex:4d4f`; null: no hex after `hex:`. */
+/**
+ * The bytes of a parameter as a person writes it, text or `hex:4d4f`; null: no hex after `hex:`.
+ */
 export function paramOf(text: string): Uint8Array | null {
   if (!text.startsWith('hex:')) return new Uint8Array(Buffer.from(text));
   const digits = text.slice('hex:'.length);

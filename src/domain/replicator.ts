@@ -1,4 +1,7 @@
-/** What may be asked of a replicator: the control channel and legacy control drive one through this alone. */
+/**
+ * What may be asked of a replicator: the control channel and legacy control drive one through this
+ * alone.
+ */
 import type { Endpoint } from './endpoint.js';
 import type { FilterInfo, FilterRow, Stats, SubscriberRow } from './statistics.js';
 

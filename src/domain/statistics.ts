@@ -1,6 +1,6 @@
 /**
- * What a replicator tells of itself: the rows of `list`, `stats` and `filter list`. Control serves them as they are, clients
- * print them, the benchmark and the tests read them.
+ * What a replicator tells of itself: the rows of `list`, `stats` and `filter list`. Control serves
+ * them as they are, clients print them, the benchmark and the tests read them.
  */
 import type { Counts } from './counts.js';
 

@@ -4,7 +4,7 @@
  *
  *     place() ─▶ in a slot of every worker ─▶ name() ─▶ ready ── condemn() ──▶ rolled back
  *                                                       │  ▲ a mended module under the same name
- *                                                       └── unload(), or replaced and held by nobody ──▶ gone
+ *                                                       └── unload(), replaced and unheld ──▶ gone
  *
  * Each holder (a subscriber, or those to come) remembers the assignment before its last: that is
  * what "the last good filter" means for it. A module stays in its slot as long as anybody holds it,
@@ -31,7 +31,8 @@ const ROLLBACKS_MAX = 16;
 
 const NOTHING = new Uint8Array();
 
-// More members than 15: slots, names and holders change together, and the invariants above span them.
+// More members than 15: slots, names and holders change together, and the invariants above span
+// them.
 export class Filters {
   /** Whoever will be added. */
   readonly newcomers: Holder;

@@ -60,7 +60,9 @@ export class Arena {
     return this.view.getUint32(offsetOf(HEADER, field), true);
   }
 
-  /** Offset of a field of the struct at that index of a region; regions bear their structs' names. */
+  /**
+   * Offset of a field of the struct at that index of a region; regions bear their structs' names.
+   */
   private at(struct: string, index: number, field: string): number {
     const start = Number(this.view.getBigUint64(offsetOf(HEADER, struct), true));
     return start + index * structOf(struct).size + offsetOf(struct, field);

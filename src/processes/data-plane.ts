@@ -3,7 +3,7 @@
  * die from the descriptors kept here (so the kernel's rings and the arena are as they left them),
  * ended all together.
  *
- *   eventfds → fantail-rx → it has opened everything → workers → they have attached → run → `running`
+ *   eventfds → fantail-rx → it has opened all → workers → they have attached → run → `running`
  */
 import { closeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,12 +1,13 @@
 /**
- * What the supervisor does by the clock: it shows that it lives, and looks whether every worker and
- * every filter does.
+ * The supervisor's periodic health check: it shows its heartbeat, and looks for those of the
+ * workers and for faults of the filters.
  *
- *     faults of a module past a limit       → condemned
- *     a worker stuck in a filter, or stopped → its filter condemned, itself killed (and replaced: child.ts)
- *     slots that nobody holds any more      → emptied
+ *     faults of a module past a limit        → condemned
+ *     a worker stuck in a filter, or stopped → its filter condemned, itself killed (child.ts
+ *                                              replaces it)
+ *     slots that nobody holds any more       → emptied
  *
- * Each look takes some 0.3 ms from a core that may have packets to wait for, so there are two in a
+ * Each check takes some 0.3 ms from a core that may have packets to wait for, so there are two in a
  * second; ten while there is a filter that is not ours, for only such a one can be stuck or at
  * fault.
  */

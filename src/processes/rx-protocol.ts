@@ -1,7 +1,7 @@
 /**
  * What the supervisor and fantail-rx tell one another: one JSON argument to start it
- * (native/rx_main.cpp reads it), and then its messages, each a JSON object over a SOCK_SEQPACKET
- * socket, with descriptors where it has opened something.
+ * (native/rx/protocol.cpp reads it), and then its messages, each a JSON object over a
+ * SOCK_SEQPACKET socket, with descriptors where it has opened something.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Endpoint } from '../domain/endpoint.js';

@@ -2,8 +2,8 @@
  * Tells a worker that will never come back from a filter from one that is idle, busy or out of luck
  * with its core.
  *
- *     no sign of life, in a filter, CPU_MS_MAX of its own CPU time since  → stuck: that filter does not return
- *     stopped (SIGSTOP, a debugger) for STOPPED_MS_MAX                    → stopped
+ *     no heartbeat, in a filter, CPU_MS_MAX of its own CPU time since  → stuck in that filter
+ *     stopped (SIGSTOP, a debugger) for STOPPED_MS_MAX                 → stopped
  *
  * CPU time, not time: a worker that others keep from its core does not use any. Pure but for
  * reading /proc.

@@ -2,7 +2,12 @@
  * The check that nothing vanishes uncounted: what `stats --check` compares. Pure: samples come in.
  *
  *   a subscriber, at any time:  received = sent + in_flight + sum of drops
- *   XDP, once all is quiet:     redirect = feed.received + sum of feed.drops + rx_dropped + rx_ring_full
+ *   XDP, once all is quiet:     redirect = feed.received + sum of feed.drops
+ *                                          + rx_dropped + rx_ring_full
+ *
+ * `in_flight` is what the account has not ended, so the first line can only fail by a sum that is
+ * negative, by more in flight than a worker has frames and ring slots for, or by copies that stay
+ * in flight when the feed pauses.
  *
  * Under traffic the two sides of the second line are read a moment apart, so only its bounds can be
  * checked: what one side had counted at the first sample, the other must have counted by the last.
@@ -10,6 +15,10 @@
 
 import { sumOf } from '../domain/counts.js';
 import type { Stats } from '../domain/statistics.js';
+import { limits } from '../memory/layout.js';
+
+/** Of one worker: those on its TX ring, those that await completion, and those of kernel sockets. */
+const IN_FLIGHT_MAX = 2 * limits.TX_FRAMES + limits.KERNEL_COPIES_MAX;
 
 /** True once a sample can be believed as it is, so that no further one is needed. */
 export function isSettled(stats: Stats): boolean {
@@ -26,13 +35,20 @@ export function differences(first: Stats, last: Stats): string[] {
   ];
 }
 
-function accountDifference(row: Stats['subscribers'][number]): string[] {
+/** What one account says that cannot be, at any time. */
+export function accountDifference(row: Stats['subscribers'][number]): string[] {
   const drops = sumOf(row.drops);
   const difference = row.received - (row.sent + row.in_flight + drops);
-  if (difference === 0) return [];
-  const sum = `sent ${row.sent} + in_flight ${row.in_flight} + drops ${drops}`;
+  if (difference !== 0) {
+    const sum = `sent ${row.sent} + in_flight ${row.in_flight} + drops ${drops}`;
+    return [
+      `${row.ip}:${row.port}: received ${row.received} is not ${sum}; difference ${difference}`,
+    ];
+  }
+  if (row.in_flight <= IN_FLIGHT_MAX) return [];
   return [
-    `${row.ip}:${row.port}: received ${row.received} is not ${sum}; difference ${difference}`,
+    `${row.ip}:${row.port}: ${row.in_flight} in flight, more than the ${IN_FLIGHT_MAX} that can be; ` +
+      'copies have vanished',
   ];
 }
 

@@ -188,9 +188,9 @@ async function openXdpPlane(opening: Opening, deployment: Deployment): Promise<O
     source: { ip, port },
     workers: deployment.workers,
   });
-  closers.add(() => sockets.close());
+  closers.keep(sockets);
   const launchers = new Launchers(netns, link.index);
-  closers.add(() => launchers.close());
+  closers.keep(launchers);
   const shared = await launchers.join();
   if (shared !== null)
     for (const fd of [shared.link, shared.xsks, shared.feeds, shared.verdicts])
@@ -262,7 +262,7 @@ function openRoutes(
     interfaceName,
     onEvent: (event) => take(event, config, targets),
   });
-  closers.add(() => watch.close());
+  closers.keep(watch);
   const nextHops = new NextHops({
     netns,
     watch,
@@ -270,7 +270,7 @@ function openRoutes(
     onChange: (ip) => reach.nextHopChanged(ip),
     onProblem: (sentence) => log.warn(sentence),
   });
-  closers.add(() => nextHops.close());
+  closers.keep(nextHops);
   const reach = new Reach({
     nextHops,
     sockets,
@@ -281,7 +281,7 @@ function openRoutes(
       publisher.pump();
     },
   });
-  closers.add(() => reach.close());
+  closers.keep(reach);
   return reach;
 }
 
@@ -292,7 +292,7 @@ async function openControl({ config, closers }: Opening, replicator: Replicator)
   for (let port = first; ; port++) {
     try {
       const control = await startControl({ address, port, token, replicator, onError });
-      closers.add(() => control.close());
+      closers.keep(control);
       if (port !== first)
         log.warn(`control port ${first} is taken; this launcher answers on ${address}:${port}`);
       return control;
@@ -325,7 +325,7 @@ async function openLegacy(
   }
   addon.allowFragments(fd); // a list of 255 is longer than an Ethernet packet
   const legacy = await startLegacy({ fd, port: at.port, replicator, log });
-  closers.add(() => legacy.close());
+  closers.keep(legacy);
   log.warn(
     `legacy control on UDP ${at.address}:${at.port} asks nobody who they are: ` +
       'whoever reaches it can subscribe and remove what --allow permits',

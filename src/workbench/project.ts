@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
 import { Failure, messageOf, UsageError } from '../domain/errors.js';
 
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url)); // seen from dist/src/
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url)); // seen from dist/src/workbench/
 const CONFIG = 'asconfig.json';
 /** The SDK's folder within a project. */
 const SDK = 'fantail';

@@ -3,7 +3,9 @@
  * filter's memory, gives up every privilege, and then runs one loop that never returns to the event
  * loop:
  *
- *     wait()   native: the next burst        burst()   a filter answers its jobs        finish()   native: send
+ *     wait()     native: the next burst
+ *     burst()    a filter answers its jobs
+ *     finish()   native: send
  *
  * Started by processes/programs.ts with its descriptors as one JSON argument; filters come through
  * stdin (orders.ts), are compiled by a thread (loader.ts), and are taken over between two bursts.

@@ -322,8 +322,8 @@ class TestReplicator extends MemoryReplicator {
 }
 
 /**
- * So many messages wait in a socket's buffer of the default size, 208 KiB at 768 bytes each: none is
- * lost, however long this process gets no core.
+ * So many messages wait in a socket's buffer of the default size, 208 KiB at 768 bytes each: none
+ * is lost, however long this process gets no core.
  */
 const FITS = 200;
 

@@ -427,7 +427,7 @@ test('send sends count packets with numbered payloads, ten by default', async ()
   );
   const result = JSON.parse(stdout);
   assert.equal([result.ok, result.sent, result.bytes], [true, 3, 24]);
-  assert.ok(result.elapsed_ms >= 195 && result.elapsed_ms < 1500, `${result.elapsed_ms} ms`);
+  assert.ok(result.elapsed_ms >= 195, `${result.elapsed_ms} ms`);
   await sleep(100);
   assert.equal(got, ['hello #1', 'hello #2', 'hello #3']);
   socket.close();

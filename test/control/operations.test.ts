@@ -1,6 +1,7 @@
 /**
  * Goal: an operation is one row. Method: a made-up row is put beside the others; without a line
- * more it is decoded, checked, refused, performed, answered in its own encoding, and told by `help`.
+ * more it is decoded, checked, refused, performed, answered in its own encoding, and told by
+ * `help`.
  */
 import { pack, unpack } from 'msgpackr/pack';
 import { suite } from 'uvu';

@@ -1,8 +1,19 @@
 /**
- * docs/architecture.md holds: its rooms are the folders of the tree, its import rules those of the linter and of the
- * C++ includes, and every path that a page of docs/ names is there.
+ * docs/architecture.md holds: its rooms are the folders of the tree, its import rules those of the
+ * linter and of the C++ includes, and every path that a page of docs/ names is there.
  */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -15,6 +26,8 @@ const page = read('docs/architecture.md');
 /** A folder of more files holds two rooms. */
 const FOLDER_FILES_MAX = 14;
 const NATIVE_LINES_MAX = 400;
+const COLUMNS_MAX = 100;
+const BIOME = join(ROOT, 'node_modules/@biomejs/biome/bin/biome');
 
 interface Room {
   readonly name: string;
@@ -52,12 +65,13 @@ test('the rooms are the folders of src/ and of native/', () => {
   assert.equal(nativeRooms.map(({ name }) => name).sort(), foldersOf('native'));
 });
 
-test('a room may import only rooms that stand before it in the table', () => {
-  for (const [index, { name, below }] of rooms.entries()) {
-    const before = new Set(rooms.slice(0, index).map((room) => room.name));
-    for (const each of below)
-      assert.ok(before.has(each), `${name} may import ${each}, which stands above`);
-  }
+test('a room may import only rooms that stand before it in its table', () => {
+  for (const table of [rooms, nativeRooms])
+    for (const [index, { name, below }] of table.entries()) {
+      const before = new Set(table.slice(0, index).map((room) => room.name));
+      for (const each of below)
+        assert.ok(before.has(each), `${name} may import ${each}, which stands above`);
+    }
 });
 
 test('the linter has one rule a room, and it is that of the table', () => {
@@ -81,12 +95,49 @@ test('the linter has one rule a room, and it is that of the table', () => {
   }
 });
 
-test('the includes of native/ follow the table', () => {
-  const everything = nativeRooms.map(({ name }) => name);
-  for (const { name, below } of nativeRooms) {
-    const allowed = new Set(
-      below[0] === 'all' ? everything : [...below.map((each) => each.split(' ')[0]), name],
+test('the linter refuses an import of a room by any that may not, and only that', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'fantail-rooms-'));
+  try {
+    for (const path of ['biome.json', 'tools/lint'])
+      cpSync(join(ROOT, path), join(folder, path), { recursive: true });
+    for (const { name } of rooms) {
+      mkdirSync(join(folder, 'src', name), { recursive: true });
+      // its own line is left empty, so that a line's number is a room's
+      const imports = rooms.map((to) =>
+        to.name === name ? '\n' : `import '../${to.name}/one.js';\n`,
+      );
+      writeFileSync(join(folder, 'src', name, 'one.ts'), imports.join(''));
+    }
+    const args = ['lint', '--only=style/noRestrictedImports', '--reporter=json'];
+    const { stdout } = spawnSync(
+      process.execPath,
+      [BIOME, ...args, '--max-diagnostics=none', 'src'],
+      {
+        cwd: folder,
+        encoding: 'utf8',
+      },
     );
+    const { diagnostics } = JSON.parse(stdout) as {
+      diagnostics: { location: { path: string; start: { line: number } } }[];
+    };
+    const refused = diagnostics.map(({ location: { path, start } }) => {
+      const [, room] = path.split('/').slice(-3);
+      return `${room} → ${rooms[start.line - 1]?.name}`;
+    });
+    const unlawful = rooms.flatMap(({ name, below }) =>
+      rooms
+        .filter((room) => room.name !== name && !below.includes(room.name))
+        .map((room) => `${name} → ${room.name}`),
+    );
+    assert.equal(refused.sort(), unlawful.sort());
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('the includes of native/ follow the table', () => {
+  for (const { name, below } of nativeRooms) {
+    const allowed = new Set([...below, name]);
     for (const file of filesBelow(`native/${name}`))
       for (const [, room = ''] of read(file).matchAll(/^#include "(\w+)\//gm))
         assert.ok(allowed.has(room), `${file} includes a file of ${room}`);
@@ -94,7 +145,7 @@ test('the includes of native/ follow the table', () => {
 });
 
 test('no folder has more than 14 files, and no file of native/ more than 400 lines', () => {
-  const files = ['src', 'native', 'tools', 'assembly', 'bpf'].flatMap(filesBelow);
+  const files = ['src', 'native', 'test', 'tools', 'assembly', 'bpf'].flatMap(filesBelow);
   const counts = new Map<string, number>();
   for (const file of files) {
     const folder = file.slice(0, file.lastIndexOf('/'));
@@ -106,6 +157,14 @@ test('no folder has more than 14 files, and no file of native/ more than 400 lin
     const lines = read(file).split('\n').length - 1;
     assert.ok(lines <= NATIVE_LINES_MAX, `${file} has ${lines} lines`);
   }
+});
+
+test('no comment is wider than 100 columns, which no formatter looks at', () => {
+  const files = ['src', 'test', 'tools', 'assembly'].flatMap(filesBelow);
+  for (const file of files.filter((each) => /\.(ts|mjs)$/.test(each) && !/layout\.ts$/.test(each)))
+    for (const [index, line] of read(file).split('\n').entries())
+      if (/^\s*(\/\/|\/?\*)/.test(line))
+        assert.ok(line.length <= COLUMNS_MAX, `${file}:${index + 1} has ${line.length} columns`);
 });
 
 test('every path that a page of docs/ names is there', () => {

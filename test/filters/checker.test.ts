@@ -12,7 +12,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FantailError } from '../../src/domain/errors.js';
 import { checkModule, compileByRules } from '../../src/filters/check/checker.js';
-import { LOCALS_MAX, TABLE_ENTRIES_MAX, TABLES_MAX } from '../../src/filters/check/rules.js';
+import { TABLE_ENTRIES_MAX, TABLES_MAX } from '../../src/filters/check/rules.js';
+import { LOCALS_MAX } from '../../src/filters/check/sections.js';
 import { loadFilter } from '../../src/filters/module.js';
 import { limits } from '../../src/memory/layout.js';
 

@@ -3,7 +3,7 @@
  * with its role:
  *
  *     check   takes a module to checkModule(), as the supervisor does
- *     run     runs it on the guarded memory of a worker, whatever the checker has said of its behaviour
+ *     run     runs it on the guarded memory of a worker, whatever the checker has said of it
  *
  * It answers each module with one Report. What it does not foresee it reports as `odd`, which fails
  * the campaign.

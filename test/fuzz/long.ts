@@ -1,7 +1,7 @@
 /**
  * The long form of fuzz.test.ts:
  *
- *     node dist/test/fuzz/long.js --minutes 5            a campaign of five minutes, counted at its end
+ *     node dist/test/fuzz/long.js --minutes 5            a campaign of five minutes
  *     SEED=n node dist/test/fuzz/long.js --only 123      module 123 of run n alone
  *     SEED=n node dist/test/fuzz/long.js --print 123     its text (or what binaryen reads of it)
  *

@@ -190,13 +190,16 @@ test('requests, and lists among them, are answered up to a rate, and again a sec
   await sleep(1000);
   assert.is(await wire.ask('03'), `01${ONE.replaceAll(' ', '')}`);
   const before = wire.replies.length;
+  const started = performance.now();
   for (let each = 0; each < SOURCE_REQUESTS_PER_SECOND_MAX + 200; each++) {
     wire.send(`02 ${ONE}`);
     if (each % 50 === 0) await sleep(5); // no more than a socket takes
   }
+  const seconds = Math.ceil((performance.now() - started) / 1000);
   await sleep(SILENCE_MS);
   const answered = wire.replies.length - before;
-  assert.ok(answered < SOURCE_REQUESTS_PER_SECOND_MAX, `${answered} of one source were answered`);
+  const most = seconds * SOURCE_REQUESTS_PER_SECOND_MAX; // the first second has had some before
+  assert.ok(answered < most, `${answered} of one source were answered in ${seconds} s`);
 });
 
 test('a request from the port that replicators answer on gets no reply: two would talk to each other', async () => {

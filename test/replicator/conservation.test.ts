@@ -53,6 +53,15 @@ test('a copy that vanished is told with its subscriber and the difference', () =
   assert.match(differences(twice, twice)[0] ?? '', /difference -1$/);
 });
 
+test('more in flight than frames and ring slots can hold is told while the feed flows, too', () => {
+  const vanished = (received: number) =>
+    changed(busyStats(received), (stats) => {
+      account(stats).sent = received - 8201;
+      account(stats).in_flight = 8201;
+    });
+  assert.match(differences(vanished(20_000), vanished(21_000)).join(), /8201 in flight, more than/);
+});
+
 test('copies in flight are accounted for while the feed flows, and stuck if it does not', () => {
   const inFlight = (received: number) => {
     return changed(busyStats(received), (stats) => {

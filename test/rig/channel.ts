@@ -6,7 +6,7 @@
 import { connect, orThrow, type Reply } from '../../src/control/client.js';
 import type { Question } from '../../src/control/operations.js';
 import type { Stats, SubscriberRow } from '../../src/domain/statistics.js';
-import { differences, isSettled } from '../../src/replicator/conservation.js';
+import { accountDifference, differences, isSettled } from '../../src/replicator/conservation.js';
 import { eventually, Program, sleep } from './program.js';
 import type { Destination } from './wire.js';
 
@@ -98,13 +98,8 @@ export class Channel {
 }
 
 /** Accounts that do not add up in one sample, which must hold at any time. */
-export function accountFaults(stats: Stats): string[] {
-  return stats.subscribers.flatMap((row) => {
-    const drops = Object.values(row.drops).reduce((total, drop) => total + drop, 0);
-    if (row.received === row.sent + row.in_flight + drops) return [];
-    return [`${row.ip}:${row.port}: ${JSON.stringify(row)}`];
-  });
-}
+export const accountFaults = (stats: Stats): string[] =>
+  stats.subscribers.flatMap(accountDifference);
 
 /** Samples the counters again and again until stopped; keeps what did not add up. */
 export class Sampler {

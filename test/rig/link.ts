@@ -5,7 +5,8 @@
  *
  *   namespace ft<pid>r               namespace ft<pid>n
  *   rep0  10.77.0.1/24  <── veth ──>  net0  10.77.0.2/24 (feed), .101 … .108 (subscribers)
- *                                           .111 … .118: neighbours with a MAC each, which are on no interface
+ *                                           .111 … .118: neighbours with a MAC each, which are on
+ * no interface
  *
  * Copies to neighbours that are on no interface are frames for other machines to net0's kernel, but
  * a packet socket sees them: so each subscriber can have a MAC of its own.

@@ -4,7 +4,6 @@
  * that what was lost is counted; on one that is not, that nothing was.
  */
 import { readFileSync } from 'node:fs';
-import type { Process } from './program.js';
 
 /** proc(5) counts in units of USER_HZ, which is 100 on every machine that we build for. */
 const TICK_MS = 10;
@@ -38,7 +37,7 @@ export class Noise {
   private readonly began_ms = Date.now();
   private readonly others_ms: number;
 
-  constructor(private readonly processes: () => readonly Process[]) {
+  constructor(private readonly processes: () => readonly { readonly pid: number }[]) {
     this.others_ms = this.usedByOthersMs();
   }
 

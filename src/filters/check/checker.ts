@@ -12,8 +12,8 @@ import { checkRules } from './rules.js';
 import { Samples } from './samples.js';
 
 /**
- * What compiling as workers do may take, starting a process included: an ordinary filter takes 10 ms. It must stay
- * well below what a worker gets to load one (ORDER_MS_MAX of
+ * What compiling as workers do may take, starting a process included: an ordinary filter takes 10
+ * ms. It must stay well below what a worker gets to load one (ORDER_MS_MAX of
  * processes/filter-orders.ts), which has to share its cores.
  */
 const COMPILE_MS_MAX = 4000;

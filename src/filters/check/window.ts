@@ -1,7 +1,7 @@
 /**
  * A throw-away window of a filter: laid out as a worker's is (WINDOW_* in layout.ts), filled by who
- * tries the filter (samples.ts, workbench/trial.ts), and asked afterwards what the filter answered and
- * where else it wrote.
+ * tries the filter (samples.ts, workbench/trial.ts), and asked afterwards what the filter answered
+ * and where else it wrote.
  *
  * Its memory is plain. Nothing in it is write-protected; instead every byte is compared.
  */
@@ -68,6 +68,8 @@ export interface Answer {
   readonly replaced: number;
 }
 
+// More members than 15: each puts one kind of thing into the window or reads it back, and none
+// outside knows where it stands.
 export class Window {
   readonly memory: WebAssembly.Memory;
   readonly #isStateful: boolean;

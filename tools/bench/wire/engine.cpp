@@ -19,11 +19,9 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
-#include <map>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -37,6 +35,8 @@
 #include <unistd.h>
 
 #include "frame.hpp"
+#include "histogram.hpp"
+#include "words.hpp"
 
 using namespace bench;
 
@@ -50,100 +50,6 @@ constexpr u64 STOLEN_NS = 10'000;
 // Frames of one test-run call; a call takes about 10 us to set up, and cannot be left sooner.
 constexpr int FLOOD_FRAMES = 1 << 14;
 constexpr u32 FLOOD_BATCH = 256;
-constexpr std::array<double, 5> QUANTILES{0.5, 0.9, 0.99, 0.999, 0.9999};
-
-// ---- Settings and commands: words of the form name=value ----
-
-class Words {
-public:
-  explicit Words(const std::string& line) {
-    std::istringstream stream(line);
-    stream >> verb;
-    for (std::string word; stream >> word;) {
-      const size_t equals = word.find('=');
-      if (equals == std::string::npos) throw Error(EINVAL, word + " is not name=value");
-      values_[word.substr(0, equals)] = word.substr(equals + 1);
-    }
-  }
-  u64 number(const std::string& name) const {
-    const auto found = values_.find(name);
-    if (found == values_.end()) throw Error(EINVAL, verb + " needs " + name);
-    return std::stoull(found->second);
-  }
-  std::string verb;
-
-private:
-  std::map<std::string, std::string> values_;
-};
-
-struct Settings {
-  explicit Settings(const Flags& flags)
-      : interface(flags.text("--interface")), object(flags.text("--object")),
-        source_mac(flags.mac("--source-mac")), target_mac(flags.mac("--target-mac")),
-        seed(flags.number("--seed")) {}
-  std::string interface, object;
-  Mac source_mac, target_mac;
-  u64 seed;
-
-  Ends ends() const {
-    return {source_mac, target_mac, host_address(SOURCE_HOST), host_address(REPLICATOR_HOST)};
-  }
-};
-
-// ---- Histograms: the sink's buckets, and a percentile inside one by its share ----
-
-u32 bucket_of(u64 value) {
-  if (value < 2u << WIRE_BUCKET_BITS) return static_cast<u32>(value);
-  const u32 shift = static_cast<u32>(std::bit_width(value)) - WIRE_BUCKET_BITS - 1;
-  return std::min<u32>((shift << WIRE_BUCKET_BITS) + static_cast<u32>(value >> shift),
-                       WIRE_BUCKETS - 1);
-}
-
-double bucket_start(u32 bucket) {
-  const u32 shift = bucket >> WIRE_BUCKET_BITS;
-  if (shift < 2) return bucket;
-  return static_cast<double>((u64{bucket} - (u64{shift - 1} << WIRE_BUCKET_BITS)) << (shift - 1));
-}
-
-class Histogram {
-public:
-  void add(const u32* buckets, u64 max) {
-    for (u32 i = 0; i < WIRE_BUCKETS; ++i) counts_[i] += buckets[i];
-    max_ = std::max(max_, max);
-  }
-  void note(u64 value) {
-    ++counts_[bucket_of(value)];
-    max_ = std::max(max_, value);
-  }
-  double percentile(double quantile) const {
-    u64 total = 0;
-    for (const u64 count : counts_) total += count;
-    const double wanted = quantile * static_cast<double>(total);
-    double passed = 0;
-    for (u32 i = 0; i < WIRE_BUCKETS; ++i) {
-      const auto count = static_cast<double>(counts_[i]);
-      if (count == 0 || passed + count < wanted) {
-        passed += count;
-        continue;
-      }
-      const double share = (wanted - passed) / count;
-      const double value = bucket_start(i) + share * (bucket_start(i + 1) - bucket_start(i));
-      return std::min(value, static_cast<double>(max_));
-    }
-    return static_cast<double>(max_);
-  }
-  // [p50, p90, p99, p99.9, p99.99, max], ns.
-  std::string json() const {
-    std::string text = "[";
-    for (const double quantile : QUANTILES)
-      text += std::to_string(std::lround(percentile(quantile))) + ",";
-    return text + std::to_string(max_) + "]";
-  }
-
-private:
-  std::array<u64, WIRE_BUCKETS> counts_{};
-  u64 max_ = 0;
-};
 
 // ---- The program in the kernel ----
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "host/netlink.hpp"
+#include "netlink/netlink.hpp"
 
 namespace fantail {
 

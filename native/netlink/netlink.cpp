@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT-0
-#include "host/netlink.hpp"
+#include "netlink/netlink.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -30,7 +30,7 @@ struct Buffer {
 struct Attributes {
   std::array<const nlattr*, attributes_max> at{};
 
-  template<typename T> std::optional<T> read(std::size_t type) const {
+  template<class T> std::optional<T> read(std::size_t type) const {
     if (at[type] == nullptr || mnl_attr_get_payload_len(at[type]) < sizeof(T)) return std::nullopt;
     T value;
     std::memcpy(&value, mnl_attr_get_payload(at[type]), sizeof(T));
@@ -52,12 +52,12 @@ int keep_attribute(const nlattr* attribute, void* into) {
 }
 
 /// The fixed part of a message of type T, or null if it is too short for one.
-template<typename T> const T* fixed_part(const nlmsghdr* message) {
+template<class T> const T* fixed_part(const nlmsghdr* message) {
   if (mnl_nlmsg_get_payload_len(message) < sizeof(T)) return nullptr;
   return static_cast<const T*>(mnl_nlmsg_get_payload(message));
 }
 
-template<typename T> Attributes attributes_of(const nlmsghdr* message) {
+template<class T> Attributes attributes_of(const nlmsghdr* message) {
   Attributes result;
   mnl_attr_parse(message, sizeof(T), keep_attribute, &result);
   return result;
@@ -129,7 +129,7 @@ struct Request {
   Buffer buffer{};
   nlmsghdr* header = nullptr;
 
-  template<typename T> T* begin(u16 type, u16 flags) {
+  template<class T> T* begin(u16 type, u16 flags) {
     static std::atomic<u32> last_sequence{0};
     header = mnl_nlmsg_put_header(buffer.bytes.data());
     header->nlmsg_type = type;
@@ -159,7 +159,7 @@ std::size_t receive_some(int fd, Buffer& buffer) {
   return from.nl_pid == 0 ? static_cast<std::size_t>(length) : 0; // only the kernel is believed
 }
 
-template<typename Visit> void each_message(const Buffer& buffer, std::size_t length, Visit visit) {
+template<class Visit> void each_message(const Buffer& buffer, std::size_t length, Visit visit) {
   int left = static_cast<int>(length);
   const auto* message = reinterpret_cast<const nlmsghdr*>(buffer.bytes.data());
   for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) visit(message);
@@ -195,7 +195,7 @@ Outcome exchange(int fd, const Request& request, const OnMessage& on_message) {
 
 /// Reads a whole table, again if it changed meanwhile. `Fixed` is the message's fixed part, `parse`
 /// makes a row of it.
-template<typename Fixed, typename Row>
+template<class Fixed, class Row>
 std::vector<Row> dump(int fd, u16 type, int index, std::optional<Row> (*parse)(const nlmsghdr*),
                       const char* doing) {
   for (int tries = 0; tries < dump_tries_max; ++tries) {
@@ -258,7 +258,7 @@ void subscribe(int fd, int group) {
         "subscribe to rtnetlink events");
 }
 
-template<typename Kind, typename Row>
+template<class Kind, class Row>
 void append(std::vector<Event>& events, const std::optional<Row>& row, bool deleted) {
   if (row) events.push_back(Kind{*row, deleted});
 }

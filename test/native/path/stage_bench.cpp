@@ -10,7 +10,7 @@
 //   valgrind --tool=callgrind --callgrind-out-file=/dev/null stage-bench 16 1 2000
 //   valgrind --tool=callgrind --callgrind-out-file=/dev/null stage-bench 16 1 4000
 #undef NDEBUG
-#include "world.hpp"
+#include "rig/world.hpp"
 
 namespace fantail::testing {
 namespace {

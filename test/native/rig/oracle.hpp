@@ -4,7 +4,7 @@
 // at every subscriber once, in order, byte for byte. Slow and obvious on purpose.
 #pragma once
 
-#include "world.hpp"
+#include "rig/world.hpp"
 
 namespace fantail::testing {
 
@@ -190,6 +190,17 @@ inline void check_all_delivered(World& world) {
     expect_equal(account.sent, packets, "sent");
     expect_equal(in_flight_of(account), 0u, "in flight");
     expect_equal(account.bytes, got.bytes, "bytes");
+  }
+}
+
+/// A filter's state has seen each job once, however often the filter was asked.
+inline void check_counted_once(World& world) {
+  check_all_delivered(world);
+  for (u32 w = 0; w < world.shape().workers; ++w) {
+    u64 owed = 0;
+    for (u16 row = 0; row < world.shape().subscribers; ++row)
+      if (row % world.shape().workers == w) owed += world.arena().counters(row).received;
+    expect_equal(jobs_counted(world.arena(), w), owed, "jobs that the filter's state has counted");
   }
 }
 

@@ -10,7 +10,7 @@
 #include <map>
 #include <span>
 
-#include "feed.hpp"
+#include "rig/feed.hpp"
 #include "shm/arena.hpp"
 #include "xdp/kernel_ring.hpp"
 

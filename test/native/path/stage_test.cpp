@@ -5,7 +5,7 @@
 #undef NDEBUG
 #include <sys/eventfd.h>
 
-#include "oracle.hpp"
+#include "rig/oracle.hpp"
 
 namespace fantail::testing {
 namespace {

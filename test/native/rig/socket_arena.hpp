@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-#include "world.hpp"
+#include "rig/world.hpp"
 
 namespace fantail::testing {
 
@@ -124,8 +124,8 @@ private:
   static Geometry geometry() {
     static constexpr u32 ids[] = {0};
     Geometry g;
-    g.kind = LAYOUT_SPLIT;
-    g.granted = MODE_SOCKET;
+    g.layout = LAYOUT_SPLIT;
+    g.mode = MODE_SOCKET;
     g.queue_ids = ids;
     g.listen_ip = feed_ip;
     g.listen_port = feed_port;

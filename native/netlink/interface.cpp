@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT-0
-#include "host/interface.hpp"
+#include "netlink/interface.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -14,7 +14,7 @@ namespace fantail {
 namespace {
 
 /// Asks ethtool to fill `command` in; false where the driver has no answer.
-template<typename Command>
+template<class Command>
 bool ask_ethtool(int fd, const std::string& name, u32 number, Command& command) {
   command.cmd = number;
   ifreq request{};

@@ -7,7 +7,7 @@
 #include <atomic>
 #include <thread>
 
-#include "oracle.hpp"
+#include "rig/oracle.hpp"
 
 namespace fantail::testing {
 namespace {

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "host/check.hpp"
-#include "shm/layout.h"
+#include "host/integers.hpp"
 
 struct nlmsghdr;
 

@@ -4,8 +4,8 @@
 // mode, and the connected sockets for subscribers whose neighbour is unresolved. A worker killed at
 // any store: each datagram was sent, or is counted uncertain, at most a burst of them.
 #undef NDEBUG
-#include "oracle.hpp"
-#include "socket_arena.hpp"
+#include "rig/oracle.hpp"
+#include "rig/socket_arena.hpp"
 
 namespace fantail::testing {
 namespace {

@@ -12,8 +12,8 @@
 #include <memory>
 #include <thread>
 
+#include "rig/testing.hpp"
 #include "shm/ring.hpp"
-#include "testing.hpp"
 #include "xdp/kernel_ring.hpp"
 
 namespace fantail::testing {

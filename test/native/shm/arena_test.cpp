@@ -14,7 +14,7 @@
 #include <numeric>
 #include <vector>
 
-#include "testing.hpp"
+#include "rig/testing.hpp"
 
 namespace fantail::testing {
 namespace {
@@ -29,7 +29,7 @@ std::vector<u32> ids_of(u32 queues) {
 
 Geometry geometry_of(const std::vector<u32>& ids, layout kind = LAYOUT_SPLIT, u32 workers = 1) {
   Geometry geometry;
-  geometry.kind = kind;
+  geometry.layout = kind;
   geometry.queue_ids = ids;
   geometry.workers = workers;
   return geometry;

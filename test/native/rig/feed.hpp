@@ -10,8 +10,8 @@
 #include <cstring>
 #include <vector>
 
+#include "rig/testing.hpp"
 #include "shm/layout.h"
-#include "testing.hpp"
 
 namespace fantail::testing {
 

@@ -9,8 +9,8 @@
 // oracle's frames, in order; every TX and RX frame is still in exactly one place. ASan sees what is
 // read or written past a bound.
 #undef NDEBUG
-#include "oracle.hpp"
-#include "socket_arena.hpp"
+#include "rig/oracle.hpp"
+#include "rig/socket_arena.hpp"
 
 namespace fantail::testing {
 namespace {

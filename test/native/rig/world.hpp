@@ -4,20 +4,22 @@
 // supervisor that publishes tables, and the processes of a layout, each of which can be killed
 // between any two of its stores.
 //
-// save() makes what is there the starting point; reset() goes back to it (the memory is a private,
-// copy-on-write view of a memfd), so that the same scenario can run once for each store at which a
-// stage can be killed.
+// save() makes what is there the starting point; reset() goes back to it, so that the same scenario
+// can run once for each store at which a stage can be killed. The memory is then a private,
+// copy-on-write view of a memfd, and reset() copies back the pages that were written.
 #pragma once
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <functional>
 #include <memory>
 #include <optional>
 
-#include "fake_kernel.hpp"
 #include "path/rx_stage.hpp"
 #include "path/tx_stage.hpp"
+#include "rig/fake_kernel.hpp"
 
 namespace fantail::testing {
 
@@ -291,6 +293,7 @@ public:
   ~World() {
     processes.clear();
     munmap(base_, size_);
+    if (original_ != nullptr) munmap(original_, size_);
   }
   World(const World&) = delete;
 
@@ -298,10 +301,14 @@ public:
   const Shape& shape() const { return shape_; }
   QueueMemory& queue(u32 q) { return reinterpret_cast<QueueMemory*>(base_ + arena_size_)[q]; }
 
-  void save() { saved_.emplace(Saved{rx, tx, supervisor, delivered}); }
+  void save() {
+    saved_.emplace(Saved{rx, tx, supervisor, delivered});
+    original_ = map(MAP_SHARED, nullptr);
+    map(MAP_PRIVATE | MAP_FIXED, base_);
+  }
   void reset() {
     for (Process& process : processes) process.stop();
-    map(MAP_PRIVATE | MAP_FIXED, base_);
+    restore_written_pages();
     rx = saved_->rx;
     tx = saved_->tx;
     supervisor = saved_->supervisor;
@@ -390,8 +397,8 @@ private:
   static Geometry geometry_of(const Shape& shape) {
     static constexpr u32 ids[] = {0, 1, 2, 3};
     Geometry geometry;
-    geometry.kind = shape.kind;
-    geometry.granted = MODE_COPY;
+    geometry.layout = shape.kind;
+    geometry.mode = MODE_COPY;
     geometry.queue_ids = std::span(ids).first(shape.queues);
     geometry.workers = shape.workers;
     geometry.listen_ip = feed_ip;
@@ -407,6 +414,21 @@ private:
     void* mapped = mmap(at, size_, PROT_READ | PROT_WRITE, flags, memory_.get(), 0);
     if (mapped == MAP_FAILED) throw error_of(errno, "mapping the test's memory");
     return static_cast<char*>(mapped);
+  }
+
+  /// A page of the private view that was written is anonymous (Documentation/admin-guide/mm/
+  /// pagemap.rst: bit 63 present, 62 swapped, 61 file page). Copying is far cheaper than mapping
+  /// anew, after which every page faults again.
+  void restore_written_pages() {
+    constexpr u64 page = 4096, present = 1ull << 63, swapped = 1ull << 62, of_file = 1ull << 61;
+    std::vector<u64> entries(size_ / page);
+    const off_t at = static_cast<off_t>(reinterpret_cast<u64>(base_) / page * sizeof(u64));
+    const ssize_t wanted = static_cast<ssize_t>(entries.size() * sizeof(u64));
+    if (pread(pagemap_.get(), entries.data(), static_cast<std::size_t>(wanted), at) != wanted)
+      fail("/proc/self/pagemap cannot be read");
+    for (u64 i = 0; i < entries.size(); ++i)
+      if ((entries[i] & (present | swapped)) != 0 && (entries[i] & of_file) == 0)
+        std::memcpy(base_ + i * page, original_ + i * page, page);
   }
 
   ring_header& ring(u64 first, u64 size, u32 r, u32 w) {
@@ -432,7 +454,7 @@ private:
     for (u32 w = 0; w < shape_.workers; ++w) {
       std::vector<u32> receivers;
       for (u32 q = 0; shape_.kind == LAYOUT_INLINE && q < shape_.queues; ++q)
-        if (arena_.worker_of(q) == w) receivers.push_back(q);
+        if (q % shape_.workers == w) receivers.push_back(q);
       processes.emplace_back(arena_, queues, receivers, static_cast<int>(w));
     }
   }
@@ -442,6 +464,9 @@ private:
   u64 arena_size_, size_;
   Fd memory_;
   char* base_;
+  char* original_ = nullptr; // what save() has kept
+  Fd pagemap_{
+      check(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), "opening /proc/self/pagemap")};
   Arena arena_;
   std::optional<Saved> saved_;
   std::vector<std::vector<Bytes>> payloads_;                   // per queue, by sequence

@@ -9,7 +9,7 @@
 #include <memory>
 #include <thread>
 
-#include "testing.hpp"
+#include "rig/testing.hpp"
 
 namespace fantail::testing {
 namespace {

@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "path/loops.hpp"
-#include "socket_arena.hpp"
+#include "rig/socket_arena.hpp"
 
 namespace fantail::testing {
 namespace {
