@@ -17,7 +17,7 @@ import { sumOf } from '../domain/counts.js';
 import type { Stats } from '../domain/statistics.js';
 import { limits } from '../memory/layout.js';
 
-/** Of one worker: those on its TX ring, those that await completion, and those of kernel sockets. */
+/** Of one worker: on its TX ring, awaiting completion, and in kernel sockets. */
 const IN_FLIGHT_MAX = 2 * limits.TX_FRAMES + limits.KERNEL_COPIES_MAX;
 
 /** True once a sample can be believed as it is, so that no further one is needed. */

@@ -4,8 +4,8 @@
  *
  *              neighbour lost          3 s without an answer, or no socket was free
  *   ┌────────┐ ─────────────> ┌────────┐ ─────────────> ┌────────────┐
- *   │  live  │                │ kernel │                │ unresolved │   (no_route: from and to any,
- *   └────────┘ <───────────── └────────┘ <───────────── └────────────┘    with the route)
+ *   │  live  │                │ kernel │                │ unresolved │   (no_route: from and to any
+ *   └────────┘ <───────────── └────────┘ <───────────── └────────────┘    by the route)
  *        ↑       socket empty     a socket is free within those 3 s │
  *        └──────────────────────────────────────────────────────────┘ neighbour found
  *
