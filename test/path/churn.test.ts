@@ -134,6 +134,7 @@ async function comeAndGo(link: Link, replicator: Replicator, queues: number, tur
   const [stay, went] = [sunk.subscribers.slice(0, 3), sunk.subscribers.slice(3)];
   const sent = fed.reduce((total, one) => total + one.sent, 0);
   const isLoud = noise.isLoud();
+  noise.end();
   await assertReceived(replicator, { ...sunk, sent, before, isLoud }, stay);
   // On a loud machine the link or the sink may lose what was sent, and say so.
   const isLost = isLoud && (sunk.ring_drops > 0 || link.drops().length > 0);

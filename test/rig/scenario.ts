@@ -193,7 +193,9 @@ export async function transfer(replicator: Replicator, options: Transfer): Promi
   await sampler.stop();
   assert.equal(sampler.faults, [], 'received = sent + in_flight + drops in every sample');
   assert.ok(sampler.samples > 0);
-  return { ...sunk, sent, before, isLoud: noise.isLoud() };
+  const isLoud = noise.isLoud();
+  noise.end();
+  return { ...sunk, sent, before, isLoud };
 }
 
 /** Ping, UDP echo and TCP echo for about that long, both ways; every one must be answered. */
