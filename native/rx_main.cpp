@@ -5,7 +5,7 @@
 // keeps everything open (inline). Started by `fantail up`, not by people.
 //
 // The successor of one that died opens nothing: it goes on with the descriptors that the supervisor
-// kept.
+// kept. And the other way round: what the next supervisor needs is kept here (rx/keeper.hpp).
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -16,6 +16,7 @@
 #include "host/namespace.hpp"
 #include "host/privileges.hpp"
 #include "path/loops.hpp"
+#include "rx/keeper.hpp"
 #include "rx/protocol.hpp"
 
 namespace fantail {
@@ -70,6 +71,7 @@ int run(const Start& start) {
   try {
     DataPlane plane = data_plane_of(start);
     drop_capabilities();
+    const Keeper keeper(start.supervisor, start.listener); // before: it needs no core of ours
     pin_to_cpu(start.cpu);
     if (plane.arena.header().layout == LAYOUT_SPLIT) receive(start, plane);
     else keep(start, plane.arena);

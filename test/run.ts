@@ -3,13 +3,14 @@
  * skipped`. `npm test -- control lint` runs only the steps whose name contains one of those words.
  *
  * First what needs a core only, BESIDE_MAX at a time and beside the compilation of the native
- * tests; then what needs the machine, one at a time. A step is told of when it has ended, whole,
+ * tests, and what needs a link, one at a time beside those; then what needs the machine, one at a
+ * time and alone. A step is told of when it has ended, whole,
  * its name in front. In CI a skip is a failure unless this machine truly lacks what most skips are
  * about.
  */
 import { lackOfMachine } from './runner/machine.js';
 import { endAll, finish } from './runner/process.js';
-import { type Step, stepsNamedLike } from './runner/steps.js';
+import { type Need, type Step, stepsNamedLike } from './runner/steps.js';
 
 /** Niced, a compilation comes on top of them. */
 const BESIDE_MAX = 2;
@@ -88,16 +89,13 @@ async function main(): Promise<void> {
       endAll();
     });
   const lack = process.env.CI ? lackOfMachine() : 'CI';
-  const beside = steps.filter(({ needs }) => needs === 'core');
-  const isCompiling = beside[0]?.name === 'native compile';
-  const outcomes = [
-    ...(await runAll(beside, BESIDE_MAX + (isCompiling ? 1 : 0), lack)),
-    ...(await runAll(
-      steps.filter(({ needs }) => needs === 'machine'),
-      1,
-      lack,
-    )),
-  ];
+  const needing = (need: Need) => steps.filter(({ needs }) => needs === need);
+  const isCompiling = needing('core')[0]?.name === 'native compile';
+  const beside = await Promise.all([
+    runAll(needing('core'), BESIDE_MAX + (isCompiling ? 1 : 0), lack),
+    runAll(needing('link'), 1, lack),
+  ]);
+  const outcomes = [...beside.flat(), ...(await runAll(needing('machine'), 1, lack))];
   if (isInterrupted) process.exit(1);
   const slowest = [...outcomes].sort((a, b) => b.seconds - a.seconds).slice(0, SLOWEST_MAX);
   say('slowest:');

@@ -2,6 +2,8 @@
 //
 // What belongs to the process as a whole: its eventfds, its privileges, the arena that it maps.
 #include <cctype>
+#include <climits>
+#include <csignal>
 #include <string>
 
 #include <cap-ng.h>
@@ -9,6 +11,8 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "addon/arguments.hpp"
 #include "addon/exports.hpp"
@@ -28,6 +32,28 @@ Napi::Value signal_js(const Arguments& arguments) {
   // EAGAIN: it is full of signals already.
   if (written < 0 && errno != EAGAIN) throw error_of(errno, "signal an eventfd");
   return arguments.env().Undefined();
+}
+
+/// Follows a process by a descriptor, which never names another one that got the same number.
+Napi::Value open_process_js(const Arguments& arguments) {
+  const int pid = static_cast<int>(arguments.integer(0, "pid", 1, INT_MAX));
+  const long fd = syscall(SYS_pidfd_open, pid, 0);
+  return fd_value(arguments.env(), Fd{check(static_cast<int>(fd), "open a process")});
+}
+
+Napi::Value kill_process_js(const Arguments& arguments) {
+  const long sent = syscall(SYS_pidfd_send_signal, arguments.fd(0), SIGKILL, nullptr, 0);
+  if (sent < 0 && errno != ESRCH) throw error_of(errno, "kill a process");
+  return arguments.env().Undefined();
+}
+
+Napi::Value memory_file_js(const Arguments& arguments) {
+  const Napi::Uint8Array bytes = arguments.bytes(0, "bytes");
+  Fd fd{check(memfd_create("fantail-filter", MFD_CLOEXEC), "make a file in memory")};
+  const ssize_t written = write(fd.get(), bytes.Data(), bytes.ByteLength());
+  if (written != static_cast<ssize_t>(bytes.ByteLength()))
+    throw error_of(written < 0 ? errno : ENOSPC, "write a file in memory");
+  return fd_value(arguments.env(), std::move(fd));
 }
 
 Napi::Value capabilities_js(const Arguments& arguments) {
@@ -67,6 +93,9 @@ Napi::Value map_arena_js(const Arguments& arguments) {
 void export_process(Napi::Object exports) {
   export_function<event_fd_js>(exports, "eventFd");
   export_function<signal_js>(exports, "signal");
+  export_function<open_process_js>(exports, "openProcess");
+  export_function<kill_process_js>(exports, "killProcess");
+  export_function<memory_file_js>(exports, "memoryFile");
   export_function<capabilities_js>(exports, "capabilities");
   export_function<no_new_privileges_js>(exports, "noNewPrivileges");
   export_function<map_arena_js>(exports, "mapArena");

@@ -2,6 +2,7 @@
 #include "rx/protocol.hpp"
 
 #include <arpa/inet.h>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
@@ -81,6 +82,7 @@ Start parse_start(const char* argument) {
   Start start{.supervisor = json.at("supervisor"),
               .wake = json.at("wake"),
               .worker_wakes = json.at("workerWakes"),
+              .listener = json.at("listener"),
               .cpu = cpu == nullptr ? -1 : cpu->get<int>(),
               .data_plane = {}};
   if (adopt != nullptr) start.data_plane = Adoption{adopt->at("arena"), adopt->at("rx")};
@@ -111,6 +113,19 @@ void tell_failed(int supervisor, const char* message, const std::vector<Fallback
   Json json{{"event", "failed"}, {"message", message}};
   if (tried != nullptr) json["tried"] = json_of(*tried);
   tell(supervisor, json);
+}
+
+Part parse_part(const std::string& text) {
+  const Json part = Json::parse(text).at("keep");
+  return {part.at("index"), part.at("count")};
+}
+
+void tell_served(int peer, pid_t supervisor) {
+  tell(peer, {{"event", "served"}, {"pid", supervisor == 0 ? getppid() : supervisor}});
+}
+
+void tell_kept(int peer, u32 parts) {
+  tell(peer, {{"event", "kept"}, {"pid", getpid()}, {"parts", parts}});
 }
 
 } // namespace fantail

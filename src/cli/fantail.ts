@@ -4,7 +4,7 @@
  */
 import type { Command } from 'commander';
 import { filter } from './declarations/filters.js';
-import { demo, up } from './declarations/replicator.js';
+import { clean, demo, up } from './declarations/replicator.js';
 import { add, list, remove, stats } from './declarations/subscribers.js';
 import { bench, send } from './declarations/traffic.js';
 import { command } from './program.js';
@@ -20,7 +20,7 @@ export function fantail(): Command {
       '\nHelp on one command: fantail <command> --help\nTry it on a virtual link: fantail demo',
     )
     .helpCommand('help', 'print this help, or that of a command');
-  for (const each of [up, add, remove, list, stats, send, bench, demo, filter])
+  for (const each of [up, add, remove, list, stats, send, bench, demo, filter, clean])
     made.addCommand(each());
   return made;
 }

@@ -64,14 +64,20 @@ export async function untilInterrupted(work: Promise<void>, waitMs = 0): Promise
   await work;
 }
 
+/** `fantail stats --watch | head`: the reader has what it wanted. */
+let outputLost = (error: NodeJS.ErrnoException): void => {
+  process.exit(error.code === 'EPIPE' ? 0 : FAILURE_STATUS);
+};
+
+/** A command that must not just exit does this instead when its output cannot be written. */
+export function whenOutputIsLost(handler: (error: NodeJS.ErrnoException) => void): void {
+  outputLost = handler;
+}
+
 /** Runs a program of one or more commands on the words of its command line, to its exit status. */
 export async function runProgram(program: Command, words: readonly string[]): Promise<void> {
-  // `fantail stats --watch | head`: the reader has what it wanted
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on('error', (error: NodeJS.ErrnoException) =>
-      process.exit(error.code === 'EPIPE' ? 0 : FAILURE_STATUS),
-    );
-  }
+  for (const stream of [process.stdout, process.stderr])
+    stream.on('error', (error: NodeJS.ErrnoException) => outputLost(error));
   addVersion(program);
   const path = commandPath(program, words);
   const asked = path.at(-1) ?? program;

@@ -41,6 +41,8 @@ export interface FilterDeskOptions {
   readonly subscribers: Subscribers;
   readonly table: SubscriberTable;
   readonly publisher: Publisher;
+  /** Something that the next supervisor must know is different. */
+  readonly onChange: () => void;
 }
 
 function holderAt(subscribers: Subscribers, endpoint: Endpoint): Holder {
@@ -162,6 +164,7 @@ export class FilterDesk {
 
   /** Answers once every worker follows. */
   private publish(): Promise<void> {
+    this.options.onChange();
     this.options.subscribers.touch();
     return this.options.publisher.applied();
   }
@@ -180,6 +183,7 @@ export class FilterDesk {
         `${counted(users, 'subscriber')} of it went back to ${whither}`,
     );
     workers.substitute(module.slot, filters.substitute(module));
+    this.options.onChange();
     subscribers.touch();
     publisher.pump();
   }
@@ -193,6 +197,7 @@ export class FilterDesk {
       for (const module of filters.unheld()) {
         await workers.drop(module.slot);
         filters.forget(module);
+        this.options.onChange();
       }
     } catch (error) {
       log.warn(`a filter's slot is not free yet: ${messageOf(error)}`);

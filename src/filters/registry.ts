@@ -22,6 +22,25 @@ import type {
 } from '../domain/filter.js';
 import { limits } from '../memory/layout.js';
 
+/** What the next supervisor is told: modules by their number, without their bytes. */
+export interface FilterRecords {
+  readonly count: number;
+  readonly modules: readonly Omit<FilterModule, 'bytes'>[];
+  /** By name. */
+  readonly named: readonly (readonly [name: string, module: number])[];
+  readonly condemned: readonly (readonly [name: string, rollback: Rollback])[];
+  readonly rollbacks: readonly Rollback[];
+  readonly newcomers: AssignmentRecord;
+  /** By the epoch of a subscriber, in decimal: what it had before. */
+  readonly before: readonly (readonly [epoch: string, before: AssignmentRecord])[];
+}
+
+export interface AssignmentRecord {
+  readonly module: number;
+  /** Base64. */
+  readonly param: string;
+}
+
 /** The built-in filter: always loaded, in slot 0, and the last resort. */
 export const BUILT_IN = 'rewrite';
 export const FILTER_NAME_LENGTH_MAX = 32;
@@ -55,6 +74,57 @@ export class Filters {
     this.builtIn = this.place(BUILT_IN, bytes, facts);
     this.newcomers = { filter: { module: this.builtIn, param: NOTHING, before: null } };
     this.name(this.builtIn);
+  }
+
+  // -- for the next supervisor --------------------------------------------------------------------
+
+  /** `subscribers`: all holders but `newcomers`. */
+  records(subscribers: Iterable<Holder & { readonly epoch: bigint }>): FilterRecords {
+    const before: [string, AssignmentRecord][] = [];
+    for (const { epoch, filter } of subscribers)
+      if (filter.before !== null) before.push([String(epoch), recordOf(filter.before)]);
+    return {
+      count: this.modules,
+      modules: this.loaded().map(({ bytes, ...module }) => module),
+      named: [...this.names].map(([name, { module }]) => [name, module]),
+      condemned: [...this.condemned],
+      rollbacks: [...this.rollbacks],
+      newcomers: recordOf(this.newcomers.filter),
+      before,
+    };
+  }
+
+  /** Takes over what an earlier supervisor had loaded; `bytesOf` by module number. */
+  restore(records: FilterRecords, bytesOf: (module: number) => Uint8Array): void {
+    this.modules = records.count;
+    for (const module of records.modules) {
+      if (module.slot === this.builtIn.slot) continue;
+      this.slots[module.slot] = { ...module, bytes: bytesOf(module.module) };
+    }
+    for (const [name, number] of records.named) {
+      const module = this.numbered(number);
+      if (module !== null) this.names.set(name, module);
+    }
+    for (const [name, rollback] of records.condemned) this.condemned.set(name, rollback);
+    this.rollbacks.push(...records.rollbacks);
+    this.newcomers.filter = { ...this.assigned(records.newcomers), before: null };
+  }
+
+  /** The built-in filter where a module is not there any more. */
+  assigned({ module, param }: AssignmentRecord): Pick<Assignment, 'module' | 'param'> {
+    return {
+      module: this.numbered(module) ?? this.builtIn,
+      param: new Uint8Array(Buffer.from(param, 'base64')),
+    };
+  }
+
+  /** The module in a slot, as the table names it. */
+  inSlot(slot: number): FilterModule {
+    return this.slots[slot] ?? this.builtIn;
+  }
+
+  private numbered(number: number): FilterModule | null {
+    return this.loaded().find(({ module }) => module === number) ?? null;
   }
 
   private *holders(): Iterable<Holder> {
@@ -258,6 +328,10 @@ export class Filters {
   unheld(): FilterModule[] {
     return this.loaded().filter((module) => !this.isLive(module) && !this.placing.has(module));
   }
+}
+
+function recordOf({ module, param }: Pick<Assignment, 'module' | 'param'>): AssignmentRecord {
+  return { module: module.module, param: Buffer.from(param).toString('base64') };
 }
 
 function assign(holder: Holder, module: FilterModule, param: Uint8Array): void {

@@ -183,6 +183,13 @@ export interface Supervisor {
   /** Adds 1 to an eventfd. */
   signal(fd: number): void;
 
+  /** A descriptor of a process that need not be a child (pidfd); readable once it has ended. */
+  openProcess(pid: number): number;
+  /** SIGKILL; one that has ended stays so. */
+  killProcess(pidfd: number): void;
+  /** An unnamed file with those bytes (memfd). */
+  memoryFile(bytes: Uint8Array): number;
+
   /** Effective capabilities by name: CAP_NET_ADMIN … */
   capabilities(): string[];
   /** This thread and what it starts can gain no privileges any more (PR_SET_NO_NEW_PRIVS). */

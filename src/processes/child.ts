@@ -1,85 +1,86 @@
 /**
- * One process of the data path: started, started again when it dies, ended.
+ * One process of the data path: started or adopted, started again when it dies, ended.
  *
  *   BOOT ── replaceFromNowOn() ──▶ RUN ── end() ──▶ HALT      a death in RUN: it is started again
  *     └───────────────── end() ─────────────────────▶ HALT    nothing leaves HALT
  */
-import type { ChildProcess } from 'node:child_process';
-import { Failure } from '../domain/errors.js';
+import { Failure, messageOf } from '../domain/errors.js';
 import { log } from '../terminal/log.js';
+import type { Running } from './running.js';
 
 /** From being told to end to SIGKILL. */
 const STOP_MS_MAX = 1000;
 /** A process that dies so often within so long of its start is beyond repair. */
 const QUICK_DEATHS_MAX = 20;
 const QUICK_DEATH_MS = 1000;
+/** Before another try where even the start has failed. */
+const RETRY_MS = 100;
 
 export interface ChildOptions {
   /** In sentences. */
   readonly name: string;
-  /** Starts the process; `isFirst`: none was before it. */
-  readonly spawn: (isFirst: boolean) => ChildProcess;
+  /** Starts the process; `isFirst`: none was before it. May throw. */
+  readonly spawn: (isFirst: boolean) => Running;
+  /** One that runs already, instead of a first one. */
+  readonly adopted?: Running | null;
+  /** Of an earlier supervisor's. */
+  readonly restarts?: number;
   /** It cannot be started, or not be kept alive. */
   readonly onFatal: (failure: Failure) => void;
 }
 
 export class Child {
   private phase: 'BOOT' | 'RUN' | 'HALT' = 'BOOT';
-  private process: ChildProcess;
-  private startedAt_ms = 0;
+  private running: Running;
+  private startedAt_ms = Date.now();
   private started = 0;
   private quickDeaths = 0;
 
   constructor(private readonly options: ChildOptions) {
-    this.process = this.start();
+    this.running = options.adopted ?? options.spawn(true);
+    this.follow(this.running);
   }
 
   get pid(): number {
-    return this.process.pid ?? 0;
+    return this.running.pid;
   }
 
   get restarts(): number {
-    return this.started - 1;
+    return (this.options.restarts ?? 0) + this.started - 1;
   }
 
   get hasEnded(): boolean {
-    const { pid, exitCode, signalCode } = this.process;
-    return pid === undefined || exitCode !== null || signalCode !== null;
-  }
-
-  /** To its standard input, where that is a pipe. What it does not live to read is lost. */
-  write(bytes: Uint8Array): void {
-    this.process.stdin?.write(bytes);
+    return this.running.hasEnded;
   }
 
   replaceFromNowOn(): void {
     this.phase = 'RUN';
+    if (this.hasEnded) this.exited('an end that came before'); // it died while others started
   }
 
   /** Ends a process that does not end by itself; it is replaced like any that dies. */
   kill(): void {
-    this.process.kill('SIGKILL');
+    this.running.kill();
   }
 
   /** Waits for a process that was told to end; kills it after STOP_MS_MAX. */
   async end(): Promise<void> {
     this.phase = 'HALT';
-    if (this.hasEnded) return;
-    const exit = new Promise<void>((resolve) => this.process.once('exit', () => resolve()));
-    const timer = setTimeout(() => this.kill(), STOP_MS_MAX);
+    const { running } = this;
+    if (running.hasEnded) return;
+    const exit = new Promise<void>((resolve) => running.onEnd(() => resolve()));
+    const timer = setTimeout(() => running.kill(), STOP_MS_MAX);
     await exit;
     clearTimeout(timer);
   }
 
-  private start(): ChildProcess {
-    const { spawn, onFatal } = this.options;
-    const child = spawn(this.started === 0);
+  private follow(running: Running): void {
+    this.running = running;
     this.started++;
     this.startedAt_ms = Date.now();
-    child.stdin?.on('error', () => {}); // it died before it had read all: its exit says so
-    child.on('error', (error) => onFatal(new Failure(`cannot start a process: ${error.message}`)));
-    child.on('exit', (code, signal) => this.exited(signal ?? `status ${code}`));
-    return child;
+    running.onEnd((how) => {
+      if (running === this.running) this.exited(how);
+    });
   }
 
   private exited(how: string): void {
@@ -92,6 +93,18 @@ export class Child {
       return;
     }
     log.warn(`${name} (pid ${this.pid}) ended by ${how}; it is replaced`);
-    this.process = this.start();
+    this.replace();
+  }
+
+  /** A failed start is tried again after a pause: there may be descriptors or memory by then. */
+  private replace(): void {
+    try {
+      this.follow(this.options.spawn(false));
+    } catch (error) {
+      log.error(`${this.options.name} cannot be started: ${messageOf(error)}; it is tried again`);
+      setTimeout(() => {
+        if (this.phase === 'RUN') this.replace();
+      }, RETRY_MS);
+    }
   }
 }

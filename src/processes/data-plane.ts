@@ -1,22 +1,26 @@
 /**
  * The data path as processes: fantail-rx and the TX workers. Started in order, replaced when they
  * die from the descriptors kept here (so the kernel's rings and the arena are as they left them),
- * ended all together.
+ * ended all together. Or adopted, when the supervisor that started them is gone.
  *
- *   eventfds → fantail-rx → it has opened all → workers → they have attached → run → `running`
+ *   descriptors → fantail-rx → it has opened all → workers → they have attached → run → `running`
  */
 import { closeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Failure } from '../domain/errors.js';
+import { Failure, messageOf } from '../domain/errors.js';
 import type { FilterModule } from '../domain/filter.js';
 import { addon } from '../memory/addon.js';
 import { Arena } from '../memory/arena.js';
 import type { KernelSockets } from '../routes/kernel-sockets.js';
 import { log } from '../terminal/log.js';
 import { Child } from './child.js';
+import { Descriptors } from './descriptors.js';
 import { FilterOrders } from './filter-orders.js';
+import { fileOf, holdersOf } from './holders.js';
+import { type Inheritance, leave } from './inheritance.js';
 import type { SharedXdp } from './launchers.js';
 import { spawnRx, spawnWorker } from './programs.js';
+import { adopted, type Running } from './running.js';
 import { type Opened, type RxOpening, untilOpened, untilRunning } from './rx-protocol.js';
 
 const ATTACH_MS_MAX = 10_000;
@@ -32,66 +36,75 @@ export interface DataPlaneOptions {
   /** Those that every worker has from its start, checked. */
   readonly filters: readonly FilterModule[];
   readonly kernelSockets: KernelSockets;
+  readonly descriptors: Descriptors;
   /** The data path cannot go on; the reason is a sentence. */
   readonly onFatal: (failure: Failure) => void;
 }
 
-/** The eventfds that wake who sleeps. */
-class Wakes {
-  readonly rx = addon.eventFd();
-  readonly workers: readonly number[];
-
-  constructor(workers: number) {
-    this.workers = Array.from({ length: workers }, () => addon.eventFd());
-  }
-
-  /** Makes every sleeper look at the arena. */
-  signal(): void {
-    for (const fd of [this.rx, ...this.workers]) addon.signal(fd);
-  }
-
-  close(): void {
-    for (const fd of [this.rx, ...this.workers].reverse()) closeSync(fd);
-  }
-}
-
-/** fantail-rx, and what it has opened. */
-interface Receiving {
-  readonly child: Child;
-  /** The socket of its messages. */
-  readonly socket: number;
+/** A data plane that runs without a supervisor. */
+export interface Orphaned {
   readonly opened: Opened;
-  readonly arena: Arena;
+  /** fantail-rx, and the connection to it. */
+  readonly pid: number;
+  readonly socket: number;
 }
 
 export class DataPlane {
   private stopped = false;
+  readonly workers: Child[] = [];
+  readonly filters: FilterOrders;
+  /** What fantail-rx keeps for the next supervisor. */
+  private kept: Inheritance | null = null;
 
   private constructor(
     private readonly options: DataPlaneOptions,
-    private readonly wakes: Wakes,
-    private readonly rx: Receiving,
-    readonly workers: readonly Child[],
-    readonly filters: FilterOrders,
-  ) {}
+    private readonly rx: Child,
+    /** The socket of fantail-rx's messages; another one with each successor. */
+    private socket: number,
+    /** What fantail-rx has opened. */
+    readonly opened: Opened,
+    readonly arena: Arena,
+  ) {
+    const { filters, descriptors } = options;
+    this.filters = new FilterOrders({
+      arena,
+      modules: filters,
+      sockets: descriptors.orders.map(([ours]) => ours),
+      onDeaf: (worker) => this.workers[worker]?.kill(),
+      wake: () => this.wake(),
+    });
+  }
 
   /** Opens everything; when it returns, packets can flow. What fails leaves nothing open. */
   static async open(options: DataPlaneOptions): Promise<DataPlane> {
-    const wakes = new Wakes(options.opening.workers);
-    let rx: Receiving;
+    const { opening, shared } = options;
+    const [ours, theirs] = Descriptors.pair();
+    let plane: DataPlane | null = null; // there by the time that a first fantail-rx is replaced
+    const rx = new Child({
+      name: 'fantail-rx',
+      spawn: () =>
+        plane === null
+          ? spawnRx({
+              ...rxCommon(options),
+              supervisor: theirs,
+              open: { ...opening, join: shared },
+              adopt: null,
+            })
+          : plane.spawnRxAgain(),
+      onFatal: options.onFatal,
+    });
+    closeSync(theirs);
+    let opened: Opened | null = null;
     try {
-      rx = await openReceiving(options, wakes);
+      opened = await untilOpened(ours, opening);
+      plane = new DataPlane(options, rx, ours, opened, new Arena(opened.arena));
     } catch (error) {
-      wakes.close();
+      await rx.end();
+      for (const fd of [ours, ...(opened?.fds ?? [])].reverse()) closeSync(fd);
       throw error;
     }
-    const workers: Child[] = [];
-    const { arena } = rx;
-    const wake = () => wakes.signal();
-    const filters = new FilterOrders({ arena, modules: options.filters, workers, wake });
-    const plane = new DataPlane(options, wakes, rx, workers, filters);
     try {
-      await plane.startWorkers(workers);
+      await plane.startWorkers();
       return plane;
     } catch (error) {
       await plane.stop();
@@ -99,70 +112,157 @@ export class DataPlane {
     }
   }
 
-  get arena(): Arena {
-    return this.rx.arena;
-  }
-
-  /** What fantail-rx has opened. */
-  get opened(): Opened {
-    return this.rx.opened;
+  /**
+   * Takes over one that runs, and leaves it alone as far as it is whole: a worker that has died is
+   * started, one that was starting or has missed an order is replaced.
+   */
+  static async adopt(options: DataPlaneOptions, orphaned: Orphaned): Promise<DataPlane> {
+    const { opened, pid, socket } = orphaned;
+    const arena = new Arena(opened.arena);
+    const attached = Array.from({ length: arena.workers }, (_, number) =>
+      arena.u32(arena.worker(number, 'pid')),
+    );
+    const holders = holdersOf(fileOf(opened.arena));
+    for (const stray of holders)
+      if (stray !== pid && !attached.includes(stray)) await killed(stray);
+    let plane: DataPlane | null = null;
+    const rx = new Child({
+      name: 'fantail-rx',
+      adopted: adopted(pid),
+      spawn: () => {
+        if (plane === null) throw new Failure('it ended while it was adopted');
+        return plane.spawnRxAgain();
+      },
+      onFatal: options.onFatal,
+    });
+    plane = new DataPlane(options, rx, socket, opened, arena);
+    const late = new Set(plane.filters.inconsistent());
+    for (const [number, worker] of attached.entries())
+      if (late.has(number) && holders.includes(worker)) await killed(worker);
+    await plane.adoptWorkers(
+      attached.map((worker, i) => (holders.includes(worker) && !late.has(i) ? worker : 0)),
+    );
+    return plane;
   }
 
   /** Makes every sleeper look at the arena. */
   wake(): void {
-    this.wakes.signal();
+    this.options.descriptors.signal();
+  }
+
+  /** What the next supervisor is to have, instead of what was said before. */
+  keep(inheritance: Inheritance): void {
+    this.kept = inheritance;
+    this.tellKept();
   }
 
   /**
-   * Ends every process and closes every descriptor; the last holder of the link detaches XDP. Twice
-   * is fine.
+   * The descriptors of the data plane, in the order in which `openedOf` and Descriptors take them.
+   */
+  get fds(): number[] {
+    return [...this.opened.fds, ...this.options.descriptors.all];
+  }
+
+  /**
+   * Ends every process and closes what fantail-rx has opened; the last holder of the link detaches
+   * XDP. Twice is fine.
    */
   async stop(): Promise<void> {
     if (this.stopped) return;
     this.stopped = true;
-    const { arena, child, socket, opened } = this.rx;
-    const { queues, listen } = this.options.opening;
+    const { arena, rx, socket, opened } = this;
+    const { opening } = this.options;
     this.filters.stop();
     arena.halt();
     this.wake();
-    await Promise.all([...this.workers, child].map((each) => each.end()));
+    await Promise.all([...this.workers, rx].map((each) => each.end()));
     if (opened.xdp !== null)
-      for (const queue of queues) addon.feedDelete(opened.xdp.feeds, queue, listen.ip, listen.port);
+      for (const queue of opening.queues)
+        addon.feedDelete(opened.xdp.feeds, queue, opening.listen.ip, opening.listen.port);
     for (const fd of [socket, ...opened.fds].reverse()) closeSync(fd);
-    this.wakes.close();
   }
 
-  /** `workers`: where they go, since filter orders go to them from the first on. */
-  private async startWorkers(workers: Child[]): Promise<void> {
-    const { opening, onFatal } = this.options;
-    for (let number = 0; number < opening.workers; number++)
-      workers.push(
-        new Child({ name: `tx worker ${number}`, spawn: () => this.spawnWorker(number), onFatal }),
-      );
-    for (const [number, worker] of workers.entries()) await this.untilAttached(number, worker);
+  private async startWorkers(): Promise<void> {
+    for (let number = 0; number < this.arena.workers; number++)
+      this.workers.push(this.childOf(number, null));
+    for (const [number, worker] of this.workers.entries()) await this.untilAttached(number, worker);
     this.arena.setState('run');
-    await untilRunning(this.rx.socket);
-    for (const each of [this.rx.child, ...workers]) each.replaceFromNowOn();
+    await untilRunning(this.socket);
+    for (const each of [this.rx, ...this.workers]) each.replaceFromNowOn();
   }
 
-  private spawnWorker(worker: number) {
-    const { opening, kernelSockets, workerCpus } = this.options;
+  /** `pids`: of those that run; 0: that one is to be started. */
+  private async adoptWorkers(pids: readonly number[]): Promise<void> {
+    for (const [number, pid] of pids.entries())
+      this.workers.push(this.childOf(number, pid === 0 ? null : runningOf(pid)));
+    for (const each of [this.rx, ...this.workers]) each.replaceFromNowOn();
+    for (const [number, worker] of this.workers.entries()) await this.untilAttached(number, worker);
+  }
+
+  private childOf(number: number, running: Running | null): Child {
+    return new Child({
+      name: `tx worker ${number}`,
+      spawn: () => this.spawnWorker(number),
+      adopted: running,
+      restarts: Math.max(0, this.arena.u32(this.arena.worker(number, 'starts')) - 1),
+      onFatal: this.options.onFatal,
+    });
+  }
+
+  private spawnWorker(worker: number): Running {
+    const { opening, kernelSockets, workerCpus, descriptors } = this.options;
     const { arena, rx, tx } = this.opened;
     const isInline = opening.layout === 'inline';
-    const child = spawnWorker({
+    descriptors.drainOrders(worker); // its predecessor's
+    this.filters.tellFirst(worker);
+    return spawnWorker({
+      interface: opening.interface,
       cpu: workerCpus[worker] ?? null,
+      orders: descriptors.orders[worker]?.[1] ?? -1,
       descriptors: {
         arena,
         worker,
         rx: isInline ? rx.filter((_, queue) => queue % opening.workers === worker) : [],
         tx: tx[worker] ?? -1,
-        wake: this.wakes.workers[worker] ?? -1,
-        workerWakes: this.wakes.workers,
+        wake: descriptors.workerWakes[worker] ?? -1,
+        workerWakes: descriptors.workerWakes,
         kernelSockets: kernelSockets.fdsOf(worker),
       },
     });
-    child.stdin?.write(this.filters.firstOrders());
-    return child;
+  }
+
+  /** fantail-rx again, on what the first one opened. */
+  private spawnRxAgain(): Running {
+    const { arena, rx } = this.opened;
+    const [ours, theirs] = Descriptors.pair();
+    try {
+      const running = spawnRx({
+        ...rxCommon(this.options),
+        supervisor: theirs,
+        open: null,
+        adopt: { arena, rx },
+      });
+      closeSync(this.socket);
+      this.socket = ours;
+      untilRunning(ours).then(
+        () => this.tellKept(),
+        // it exits, and is tried again
+        (error: Error) => log.error(`fantail-rx: ${error.message}`),
+      );
+      return running;
+    } finally {
+      closeSync(theirs);
+    }
+  }
+
+  private tellKept(): void {
+    if (this.kept === null || this.stopped) return;
+    try {
+      leave(this.socket, this.kept);
+    } catch (error) {
+      // it is being replaced, and its successor is told
+      log.debug(`fantail-rx does not hear what it is to keep: ${messageOf(error)}`);
+    }
   }
 
   private async untilAttached(number: number, worker: Child): Promise<void> {
@@ -177,45 +277,30 @@ export class DataPlane {
   }
 }
 
-/** Starts fantail-rx and waits until it has opened everything. */
-async function openReceiving(options: DataPlaneOptions, wakes: Wakes): Promise<Receiving> {
-  const { opening, shared, rxCpu, onFatal } = options;
-  const [ours, theirs] = addon.socketPair();
-  const common = { wake: wakes.rx, workerWakes: wakes.workers, cpu: rxCpu };
-  const start = { ...common, supervisor: theirs, open: { ...opening, join: shared }, adopt: null };
-  let opened: Opened | null = null; // there by the time that a first one is replaced
-  const child = new Child({
-    name: 'fantail-rx',
-    spawn: (isFirst) =>
-      isFirst || opened === null
-        ? spawnRx(start)
-        : spawnSuccessor({ ...common, open: null }, opened),
-    onFatal,
-  });
-  closeSync(theirs);
+function rxCommon({ opening, descriptors, rxCpu }: DataPlaneOptions) {
+  return {
+    interface: opening.interface,
+    wake: descriptors.rxWake,
+    workerWakes: descriptors.workerWakes,
+    listener: descriptors.listener,
+    cpu: rxCpu,
+  };
+}
+
+/** Null: it has just ended. */
+function runningOf(pid: number): Running | null {
   try {
-    opened = await untilOpened(ours, opening);
-    return { child, socket: ours, opened, arena: new Arena(opened.arena) };
-  } catch (error) {
-    await child.end();
-    for (const fd of [ours, ...(opened?.fds ?? [])].reverse()) closeSync(fd);
-    throw error;
+    return adopted(pid);
+  } catch {
+    return null;
   }
 }
 
-/** fantail-rx again, on what the first one opened. */
-function spawnSuccessor(
-  common: Omit<Parameters<typeof spawnRx>[0], 'supervisor' | 'adopt'>,
-  { arena, rx }: Opened,
-) {
-  const [ours, theirs] = addon.socketPair();
-  untilRunning(ours)
-    // it exits, and is tried again
-    .catch((error: Error) => log.error(`fantail-rx: ${error.message}`))
-    .finally(() => closeSync(ours));
-  try {
-    return spawnRx({ ...common, supervisor: theirs, adopt: { arena, rx } });
-  } finally {
-    closeSync(theirs);
-  }
+/** Ends a process, and waits for that: there must not be two owners of its rings. */
+async function killed(pid: number): Promise<void> {
+  const running = runningOf(pid);
+  if (running === null) return;
+  const end = new Promise<void>((resolve) => running.onEnd(() => resolve()));
+  running.kill();
+  await end;
 }

@@ -56,7 +56,8 @@ export class Launchers {
       if (shared !== null) return shared;
       if (Date.now() > deadline)
         throw new Failure(
-          `another fantail on this interface neither shares its XDP program nor ends; see: pgrep -af 'fantail up'`,
+          'another fantail on this interface neither shares its XDP program nor ends; ' +
+            'see: fantail clean',
         );
       await sleep(ASK_AGAIN_MS);
     }
@@ -97,6 +98,12 @@ export class Launchers {
     } finally {
       closeSync(fd);
     }
+  }
+
+  /** Takes the name over at once if its holder is gone: for one that adopts a program. */
+  adopt(shared: SharedXdp): void {
+    this.elected = addon.bindAbstract(this.socket, this.name);
+    this.share(shared);
   }
 
   /** From now on this launcher can answer others, now or when it inherits the name. */

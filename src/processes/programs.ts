@@ -5,9 +5,10 @@
  * run in sessions of their own, so that Ctrl-C at the terminal reaches the supervisor alone, which
  * ends them.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { WorkerStart } from '../worker/tx-worker.js';
+import { type Running, spawned } from './running.js';
 import type { RxStart } from './rx-protocol.js';
 
 const RX_PROGRAM = fileURLToPath(new URL('../../../native/build/fantail-rx', import.meta.url));
@@ -15,18 +16,14 @@ const WORKER_PROGRAM = fileURLToPath(new URL('../worker/tx-worker.js', import.me
 
 /** Numbers descriptors of ours as the child will have them: by their places in `stdio`. */
 class Stdio {
-  readonly list: ('ignore' | 'pipe' | 'inherit' | number)[];
-
-  constructor(stdin: 'ignore' | 'pipe') {
-    this.list = [stdin, 'inherit', 'inherit'];
-  }
+  readonly list: ('ignore' | 'inherit' | number)[] = ['ignore', 'inherit', 'inherit'];
 
   place = (fd: number): number => this.list.push(fd) - 1;
 }
 
 /** Starts fantail-rx; every descriptor in `start` is one of ours. */
-export function spawnRx(start: RxStart): ChildProcess {
-  const { place, list } = new Stdio('ignore');
+export function spawnRx(start: RxStart): Running {
+  const { place, list } = new Stdio();
   const { open, adopt } = start;
   const join = open?.join ?? null;
   const argument: RxStart = {
@@ -34,6 +31,7 @@ export function spawnRx(start: RxStart): ChildProcess {
     supervisor: place(start.supervisor),
     wake: place(start.wake),
     workerWakes: start.workerWakes.map(place),
+    listener: place(start.listener),
     open: open && {
       ...open,
       join: join && {
@@ -46,14 +44,16 @@ export function spawnRx(start: RxStart): ChildProcess {
     },
     adopt: adopt && { arena: place(adopt.arena), rx: adopt.rx.map(place) },
   };
-  return spawn(RX_PROGRAM, [JSON.stringify(argument)], { stdio: list, detached: true });
+  return spawned(spawn(RX_PROGRAM, [JSON.stringify(argument)], { stdio: list, detached: true }));
 }
 
-/** Starts a TX worker; every descriptor in `start` is one of ours. Its filters go to its stdin. */
-export function spawnWorker({ descriptors, cpu }: WorkerStart): ChildProcess {
-  const { place, list } = new Stdio('pipe');
+/** Starts a TX worker; every descriptor in `start` is one of ours. */
+export function spawnWorker({ descriptors, orders, cpu, ...rest }: WorkerStart): Running {
+  const { place, list } = new Stdio();
   const argument: WorkerStart = {
+    ...rest,
     cpu,
+    orders: place(orders),
     descriptors: {
       arena: place(descriptors.arena),
       worker: descriptors.worker,
@@ -65,5 +65,5 @@ export function spawnWorker({ descriptors, cpu }: WorkerStart): ChildProcess {
     },
   };
   const args = [WORKER_PROGRAM, JSON.stringify(argument)];
-  return spawn(process.execPath, args, { stdio: list, detached: true });
+  return spawned(spawn(process.execPath, args, { stdio: list, detached: true }));
 }

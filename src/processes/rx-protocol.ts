@@ -31,11 +31,15 @@ export interface RxOpening {
 
 /** The argument; either `open` or `adopt` is null. */
 export interface RxStart {
+  /** For people who look at processes. */
+  readonly interface: string;
   /** The socket that its messages go to. */
   readonly supervisor: number;
   /** Its eventfd, and that of each worker. */
   readonly wake: number;
   readonly workerWakes: readonly number[];
+  /** The abstract socket on which the next supervisor asks (inheritance.ts). */
+  readonly listener: number;
   readonly cpu: number | null;
   /** `join`: the program of another launcher; null: load it. */
   readonly open: (RxOpening & { readonly join: SharedXdp | null }) | null;

@@ -118,6 +118,15 @@ export class KernelSockets {
     return socket;
   }
 
+  /** One that an earlier supervisor has connected for that owner; null where there is none such. */
+  inherit(worker: number, index: number, owner: object): KernelSocket | null {
+    const socket = this.find({ worker, index });
+    if (socket?.use !== 'free') return null;
+    socket.use = 'taken';
+    socket.owner = owner;
+    return socket;
+  }
+
   /** Its subscriber is served in another way from now on, or not any more. */
   giveUp(socket: KernelSocket): void {
     const pooled = this.find(socket);

@@ -104,8 +104,15 @@ export class Reach {
     options.sockets.onFree(() => this.alarm.set(0)); // somebody may be waiting for one
   }
 
-  /** Takes a subscriber up and decides at once. It must not be tracked already. */
-  track({ ip, port, worker }: Endpoint & { readonly worker: number }): Route {
+  /**
+   * Takes a subscriber up and decides at once. It must not be tracked already. `kernelSocket`: the
+   * place in its worker's pool of the one that an earlier supervisor has connected for it. All such
+   * must be tracked before any other, which could be given their sockets.
+   */
+  track(
+    { ip, port, worker }: Endpoint & { readonly worker: number },
+    kernelSocket: number | null = null,
+  ): Route {
     const key = endpointText({ ip, port });
     assert(!this.tracked.has(key), `${key} is tracked already`);
     assert(this.options.sockets.hasPool(worker), `there is no worker ${worker}`);
@@ -117,6 +124,15 @@ export class Reach {
       route: UNREACHED,
       socket: null,
     };
+    if (kernelSocket !== null) {
+      entry.socket = this.options.sockets.inherit(worker, kernelSocket, entry);
+      if (entry.socket !== null)
+        entry.standing = {
+          state: 'kernel',
+          missingSince_ms: this.now_ms(),
+          drainingSince_ms: null,
+        };
+    }
     this.options.nextHops.watch(ip);
     this.tracked.set(key, entry);
     this.byIp.add(ip, entry);

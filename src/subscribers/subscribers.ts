@@ -30,6 +30,17 @@ export class Subscribers {
   /** Another number after every change. */
   version = 0;
 
+  /** Takes over those of an earlier supervisor, in their order; `retired`: rows still in use. */
+  restore(subscribers: readonly Subscriber[], retired: ReadonlySet<number>, epochs: bigint): void {
+    for (const subscriber of subscribers) this.live.set(endpointText(subscriber), subscriber);
+    const used = new Set([...subscribers.map(({ row }) => row), ...retired]);
+    const free = this.freeRows.filter((row) => !used.has(row));
+    this.freeRows.splice(0, this.freeRows.length, ...free);
+    this.retired.push(...retired);
+    this.epochs = epochs;
+    this.touch();
+  }
+
   all(): Iterable<Subscriber> {
     return this.live.values();
   }

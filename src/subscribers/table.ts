@@ -14,6 +14,18 @@ export interface Source extends Endpoint {
   readonly mac: Uint8Array;
 }
 
+/** A row as it was published; without what an arena does not say. */
+export interface PublishedRow extends Endpoint {
+  readonly row: number;
+  readonly worker: number;
+  readonly epoch: bigint;
+  /** The place in its worker's pool of the socket that its copies go through; null: none. */
+  readonly kernelSocket: number | null;
+  /** Of its filter. */
+  readonly slot: number;
+  readonly param: Uint8Array;
+}
+
 const STATES = membersOf('subscriber_state');
 const at = (field: string) => offsetOf('subscriber', field);
 
@@ -33,6 +45,54 @@ export class SubscriberTable {
     private readonly subscribers: Subscribers,
     private source: Source,
   ) {}
+
+  /**
+   * What an earlier supervisor has published last, for this one to go on from: who is in it, rows
+   * whose last copies have not ended, and the highest epoch of all.
+   */
+  published(): { rows: PublishedRow[]; retired: Set<number>; epochs: bigint } {
+    this.generation = this.arena.u64(this.arena.control('generation'));
+    const rows = this.readRows();
+    const live = new Set(rows.map(({ row }) => row));
+    const retired = new Set<number>();
+    let epochs = rows.at(-1)?.epoch ?? 0n; // they are in order of it
+    for (let row = 0; row < limits.SUBSCRIBERS_MAX; row++) {
+      const epoch = this.arena.u64(this.arena.counters(row, 'epoch'));
+      if (epoch > epochs) epochs = epoch;
+      if (epoch !== 0n && !live.has(row) && this.arena.inFlight(row) !== 0n) retired.add(row);
+    }
+    return { rows, retired, epochs };
+  }
+
+  /** In the order of subscribing. */
+  private readRows(): PublishedRow[] {
+    const { view, buffer } = this.arena;
+    const { generation } = this;
+    if (generation === 0n) return []; // nothing was ever published
+    const rows: PublishedRow[] = [];
+    for (let worker = 0; worker < this.arena.workers; worker++) {
+      const count = view.getUint32(this.arena.table(generation, 'count') + 4 * worker, true);
+      const list = this.arena.table(generation, 'list') + 2 * worker * limits.SUBSCRIBERS_MAX;
+      for (let i = 0; i < Math.min(count, limits.SUBSCRIBERS_MAX); i++) {
+        const row = view.getUint16(list + 2 * i, true) % limits.SUBSCRIBERS_MAX;
+        const start = this.arena.table(generation, 'rows') + row * limits.SUBSCRIBER_SIZE;
+        const word = (field: string) => view.getUint16(start + at(field), true);
+        const bytes = (field: string, size: number) =>
+          new Uint8Array(buffer.slice(start + at(field), start + at(field) + size));
+        rows.push({
+          ip: bytes('ip', 4).join('.'),
+          port: view.getUint16(start + at('port')),
+          row,
+          worker,
+          epoch: view.getBigUint64(start + at('epoch'), true),
+          kernelSocket: STATES[word('state')] === 'kernel' ? word('kernel_socket') : null,
+          slot: word('filter') % limits.FILTERS_MAX,
+          param: bytes('param', Math.min(word('param_length'), limits.PARAM_SIZE)),
+        });
+      }
+    }
+    return rows.sort((a, b) => (a.epoch < b.epoch ? -1 : 1));
+  }
 
   /** Frames leave from there now: everything is to be written again. */
   moveTo(source: Source): void {

@@ -1,14 +1,14 @@
 /**
- * The thread of a TX worker that compiles filters, so that the packet loop does not: reads orders
- * from standard input, compiles what they load with the optimising compiler, and puts each into the
- * port that the loop looks at. Orders stay in order. Ends with the process; when the supervisor is
- * gone no more orders come, and the loop goes on.
+ * The thread of a TX worker that compiles filters, so that the packet loop does not: takes orders
+ * from their socket, compiles what they load with the optimising compiler, and puts each into the
+ * port that the loop looks at. Orders stay in order. Ends with the process; while there is no
+ * supervisor no orders come, and the loop goes on.
  */
-import { Socket } from 'node:net';
 import { type MessagePort, workerData } from 'node:worker_threads';
 import { messageOf } from '../domain/errors.js';
+import { lowerThisThread } from '../filters/background.js';
 import { addon } from '../memory/addon.js';
-import { type FilterOrder, OrderReader } from './orders.js';
+import { type FilterOrder, takeOrder } from './orders.js';
 
 /** An order that is ready to be carried out: what it loads is compiled. */
 export interface ReadyOrder {
@@ -19,25 +19,34 @@ export interface ReadyOrder {
 /** What the loop takes from the port. */
 export type Loaded = ReadyOrder | { readonly failure: string };
 
-/**
- * A socket of the supervisor's. Read by the event loop: a blocking read would keep the process from
- * ending.
- */
-const STDIN = 0;
+/** What tx-worker.ts gives it. */
+export interface LoaderStart {
+  readonly port: MessagePort;
+  /** The socket of the orders. */
+  readonly orders: number;
+}
 
-const { port } = workerData as { port: MessagePort }; // from tx-worker.ts
+const { port, orders } = workerData as LoaderStart; // from tx-worker.ts
+lowerThisThread();
 port.on('message', () => addon.dropPrivileges()); // capabilities are a thread's own
 port.unref();
 
-async function main(): Promise<void> {
-  const reader = new OrderReader();
-  // a socket without encoding gives bytes
-  for await (const chunk of new Socket({ fd: STDIN, readable: true, writable: false }))
-    for (const { order, module } of reader.push(chunk as Uint8Array))
-      port.postMessage({
-        order,
-        module: order.kind === 'load' ? await WebAssembly.compile(module) : null,
-      } satisfies Loaded);
+/** The end of the last order: compiling takes time, and they stay in order. */
+let last: Promise<void> = Promise.resolve();
+
+function takeAll(): void {
+  for (let next = takeOrder(orders); next !== null; next = takeOrder(orders)) {
+    if (next === 'closed') {
+      watch.close(); // nobody is left who could give any
+      return;
+    }
+    const { order, module } = next;
+    last = last.then(async () => {
+      const compiled = order.kind === 'load' ? await WebAssembly.compile(module) : null;
+      port.postMessage({ order, module: compiled } satisfies Loaded);
+    });
+    last.catch((error) => port.postMessage({ failure: messageOf(error) } satisfies Loaded));
+  }
 }
 
-main().catch((error) => port.postMessage({ failure: messageOf(error) } satisfies Loaded));
+const watch = addon.watchFd(orders, takeAll);

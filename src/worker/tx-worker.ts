@@ -7,20 +7,21 @@
  *     burst()    a filter answers its jobs
  *     finish()   native: send
  *
- * Started by processes/programs.ts with its descriptors as one JSON argument; filters come through
- * stdin (orders.ts), are compiled by a thread (loader.ts), and are taken over between two bursts.
+ * Started by processes/programs.ts with its descriptors as one JSON argument; filters come by
+ * orders (orders.ts), are compiled by a thread (loader.ts), and are taken over between two bursts.
  *
  * A burst is packets for subscribers; a filter call is the part of a burst that one filter answers.
  */
 import { setFlagsFromString } from 'node:v8';
 import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { messageOf } from '../domain/errors.js';
+import { lowerOtherThreads } from '../filters/background.js';
 import { Samples } from '../filters/check/samples.js';
 import { type Burst, COMPILER_FLAGS, instantiate } from '../filters/module.js';
 import { addon, type WorkerDescriptors } from '../memory/addon.js';
 import { Arena } from '../memory/arena.js';
 import { limits, offsetOf, structOf } from '../memory/layout.js';
-import type { Loaded, ReadyOrder } from './loader.js';
+import type { Loaded, LoaderStart, ReadyOrder } from './loader.js';
 
 const WASM_PAGE_SIZE = 0x10000;
 const WORD_SIZE = 4;
@@ -43,7 +44,11 @@ const COUNT = wordOf('count');
 
 /** The JSON argument. */
 export interface WorkerStart {
+  /** For people who look at processes. */
+  readonly interface: string;
   readonly descriptors: WorkerDescriptors;
+  /** The socket of the filter orders. */
+  readonly orders: number;
   readonly cpu: number | null;
 }
 
@@ -65,9 +70,9 @@ let memorySize = 0;
 /** 1 + the filter slot that is being called, or 0; in the arena, for the supervisor's watchdog. */
 let calling = new Int32Array(1);
 
-function startLoader(): void {
+function startLoader(orders: number): void {
   const loader = new Worker(new URL('./loader.js', import.meta.url), {
-    workerData: { port: port2 },
+    workerData: { port: port2, orders } satisfies LoaderStart,
     transferList: [port2],
   });
   loader.unref();
@@ -161,11 +166,13 @@ function answerRest(): void {
 }
 
 function main(): void {
-  process.title = 'fantail-tx';
-  chooseCompiler();
   // from processes/programs.ts of the same build
-  const { descriptors, cpu } = JSON.parse(process.argv[2] ?? '') as WorkerStart;
-  startLoader(); // before this thread is pinned: the loader compiles wherever there is room
+  const start = JSON.parse(process.argv[2] ?? '') as WorkerStart;
+  const { descriptors, orders, cpu } = start;
+  process.title = `fantail-tx ${start.interface}`;
+  chooseCompiler();
+  lowerOtherThreads();
+  startLoader(orders); // before this thread is pinned: the loader compiles wherever there is room
   const first = takeFirst();
   if (cpu !== null) addon.pinToCpu(cpu);
   for (const { module } of first.slice(0, 1)) if (module !== null) warmUp(module);

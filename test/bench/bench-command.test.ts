@@ -3,6 +3,8 @@
  * and takes its subscription back. Method: its parts with a clock of the test's own; the whole
  * command against a replicator of the test's own that loses, repeats, reorders and spoils copies;
  * then against `fantail up`, over a link and over `lo`.
+ *
+ * needs: a link
  */
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';

@@ -2,6 +2,8 @@
  * Goal: a command is called with values, and a word that is none is a UsageError that names what it
  * was for. Method: the commands as they are declared, their last step replaced by one that keeps
  * what it was given; nothing runs.
+ *
+ * needs: a core
  */
 import type { Command } from 'commander';
 import { suite } from 'uvu';

@@ -2,6 +2,8 @@
  * Goal: an operation is one row. Method: a made-up row is put beside the others; without a line
  * more it is decoded, checked, refused, performed, answered in its own encoding, and told by
  * `help`.
+ *
+ * needs: a core
  */
 import { pack, unpack } from 'msgpackr/pack';
 import { suite } from 'uvu';

@@ -3,6 +3,8 @@
  *
  * The demo, from its parts (the account of a subscriber, the views, the scene) to the whole thing
  * as a stranger runs it: three subscribers with equal, lossless counts, and nothing left behind.
+ *
+ * needs: a link
  */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';

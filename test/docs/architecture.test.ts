@@ -1,6 +1,8 @@
 /**
  * docs/architecture.md holds: its rooms are the folders of the tree, its import rules those of the
  * linter and of the C++ includes, and every path that a page of docs/ names is there.
+ *
+ * needs: a core
  */
 import { spawnSync } from 'node:child_process';
 import {

@@ -2,7 +2,7 @@
  * The README holds: every command in it exists with exactly those flags, every control message is
  * understood, every path that it names is there, and its tables name what the code counts.
  *
- * needs: a core
+ * needs: a link
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';

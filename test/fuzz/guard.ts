@@ -55,7 +55,10 @@ export async function openArena(): Promise<OpenedArena> {
     checksumFull: false,
     join: null,
   } as const;
+  const listener = addon.openAbstract(null); // nobody adopts it
   const receiver = spawnRx({
+    interface: open.interface,
+    listener,
     supervisor: theirs,
     wake,
     workerWakes: [wake],
@@ -63,9 +66,10 @@ export async function openArena(): Promise<OpenedArena> {
     open,
     adopt: null,
   });
-  const end = atEnd(() => receiver.kill('SIGKILL'));
-  const ended = new Promise((resolve) => receiver.once('exit', resolve));
+  const end = atEnd(() => receiver.kill());
+  const ended = new Promise<void>((resolve) => receiver.onEnd(() => resolve()));
   closeSync(theirs);
+  closeSync(listener);
   const { arena, rx, tx } = await untilOpened(ours, open);
   end();
   await ended;

@@ -2,6 +2,8 @@
  * Goal: the four commands that users bring with them exist by their names, take their arguments,
  * and work with each other, on a link and on that of the demo. Method: as users start them: the
  * files that package.json names, in the place where they would run.
+ *
+ * needs: a link
  */
 // time limit: 120 s
 import { createSocket } from 'node:dgram';

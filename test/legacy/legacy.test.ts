@@ -3,6 +3,8 @@
  * control than its wire format says. Method: bytes out of a table, sent from a plain socket; no
  * client of ours has a part in it. First against the server over a table in memory, then against
  * `fantail up` on a link.
+ *
+ * needs: a link
  */
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';

@@ -1,7 +1,11 @@
 /**
  * The supervisor's half of the addon, through its typed face: first what it refuses, then what it
  * does, for real, in namespaces and over a veth pair.
+ *
+ * needs: a link
  */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   closeSync,
   ftruncateSync,
@@ -19,6 +23,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { addon, type Message, type UdpOptions } from '../../src/memory/addon.js';
+import { contentOf } from '../../src/memory/memory-file.js';
 import { HOSTS, Link, NOBODY_IP, REPLICATOR_IP } from '../rig/link.js';
 import { atEnd, eventually, lackForNetwork, run, sleep } from '../rig/program.js';
 
@@ -141,6 +146,9 @@ const refusals: readonly (readonly [
   ['watchFd', [1], [undefined, null, {}], []],
   ['signal', [], wrongFds, []],
   ['mapArena', [], wrongFds, []],
+  ['openProcess', [], [undefined, null, 0, -1, 0.5, '1'], []],
+  ['killProcess', [], wrongFds, []],
+  ['memoryFile', [], [undefined, null, 'x', [], new Int8Array(1)], []],
   ['feedSet', [], wrongFds, [0, '127.0.0.1', 1]],
   ['feedSet', [1], [undefined, -1, 64, 0.5], ['127.0.0.1', 1]],
   ['feedSet', [1, 0], wrongIps, [1]],
@@ -205,11 +213,37 @@ test('a refused system call is an Error whose code names the errno', () => {
     () => addon.readNetlinkEvents(closed),
     () => addon.listNeighbours(closed, 1),
     () => addon.watchFd(closed, () => {}),
+    () => addon.killProcess(closed),
   ]) {
     const error = errorOf(work);
     assert.is(error.code, 'EBADF', `${work}: ${error.message}`);
     assert.match(error.message, /^[a-z].*: Bad file descriptor$/);
   }
+});
+
+test('a process is followed by a descriptor: readable at its end, killed by it, safe after', async () => {
+  const child = spawn('sleep', ['60']);
+  await once(child, 'spawn');
+  const pidfd = addon.openProcess(child.pid ?? 0);
+  let ends = 0;
+  const watch = addon.watchFd(pidfd, () => {
+    ends++;
+    watch.close();
+  });
+  addon.killProcess(pidfd);
+  await once(child, 'exit');
+  await eventually('its end is seen', () => ends === 1);
+  addon.killProcess(pidfd); // it has ended: no fault
+  closeSync(pidfd);
+  assert.is(errorOf(() => addon.openProcess(2 ** 22 + 1)).code, 'ESRCH');
+});
+
+test('a file in memory holds the bytes, whoever has read from it before', () => {
+  const bytes = Uint8Array.from({ length: 100_000 }, (_, i) => i % 251);
+  const file = addon.memoryFile(bytes);
+  assert.equal(contentOf(file), bytes);
+  assert.equal(contentOf(file), bytes);
+  closeSync(file);
 });
 
 // ---- namespaces and interfaces ----

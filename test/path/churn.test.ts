@@ -10,7 +10,7 @@ import { accountFaults } from '../rig/channel.js';
 import { HOSTS, type Link } from '../rig/link.js';
 import { Noise } from '../rig/noise.js';
 import { sleep } from '../rig/program.js';
-import type { Replicator } from '../rig/replicator.js';
+import { type Replicator, replicatorProcesses } from '../rig/replicator.js';
 import {
   assertReceived,
   LAYOUTS,
@@ -112,7 +112,8 @@ async function comeAndGo(link: Link, replicator: Replicator, queues: number, tur
   const comers = Array.from({ length: turns }, (_, turn) => comer(turn));
   const byName = new Map(comers.map((one) => [`${one.ip}:${one.port}`, one]));
   const before = await replicator.stats();
-  const noise = new Noise(() => replicator.processes());
+  const tools: { readonly pid: number }[] = [];
+  const noise = new Noise(() => [...replicatorProcesses(), ...tools]);
   const route = replicatedRoute(link);
   const extras = [...byName.values()];
   const sink = await startSink(route, { subscribers: stable, extras, flows: queues });
@@ -120,6 +121,7 @@ async function comeAndGo(link: Link, replicator: Replicator, queues: number, tur
     const count = (RATE / queues) * ENDLESS_SECONDS;
     return startFeed(route, { rate: RATE / queues, count, flow, queue: flow });
   });
+  tools.push(sink.program, ...feeds.map(({ program }) => program));
   let done = false;
   const sampled = sample(replicator, () => done);
   // awaited below; a replicator that dies is told of by whoever notices first

@@ -1,6 +1,8 @@
 /**
  * Several launchers on queues of one interface, side by side: each has its feed, its subscribers
  * and its control port; they share one XDP program, and the last one to leave takes it away.
+ *
+ * needs: a link
  */
 // time limit: 120 s
 

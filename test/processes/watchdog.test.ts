@@ -1,4 +1,8 @@
-/** Whom the watchdog takes for stuck, for stopped, and for neither. */
+/**
+ * Whom the watchdog takes for stuck, for stopped, and for neither.
+ *
+ * needs: a core
+ */
 import { spawn } from 'node:child_process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';

@@ -2,6 +2,8 @@
  * What `fantail up` says when it cannot run: status 2 for a command line that makes no sense, 1 for
  * a machine that does not allow it, and each time one line on stderr that names what is wrong and
  * what to do, and nothing left behind.
+ *
+ * needs: a link
  */
 // time limit: 180 s
 

@@ -1,6 +1,8 @@
 /**
  * What is done when the interface changes: a row for each kind of event and what is observed with
  * it; and on a link, what a running replicator says and does.
+ *
+ * needs: a link
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';

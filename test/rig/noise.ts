@@ -23,51 +23,82 @@ function usedByAllMs(): number {
   return (user + nice + system + steal) * TICK_MS;
 }
 
-/** Of one process and of its children that have ended: proc(5), utime to cstime. */
-function usedByMs(pid: number): number {
+/** CPU time of a process, and of its children that have ended: proc(5), utime to cstime. */
+function usedBy(pid: number): { own_ms: number; children_ms: number } | null {
   try {
     const [, rest = ''] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(/\) (?=\S )/);
-    const fields = numbersOf(rest.replace(/^\S /, ''));
-    return fields.slice(10, 14).reduce((sum, ticks) => sum + ticks, 0) * TICK_MS;
+    const [user = 0, system = 0, ofUser = 0, ofSystem = 0] = numbersOf(
+      rest.replace(/^\S /, ''),
+    ).slice(10, 14);
+    return { own_ms: (user + system) * TICK_MS, children_ms: (ofUser + ofSystem) * TICK_MS };
   } catch {
-    return 0; // it has ended, and its parent counts it
+    return null; // it has ended, and its parent counts it
   }
+}
+
+/** What all have used, and each of ours. */
+interface Look {
+  readonly all_ms: number;
+  readonly own_ms: ReadonlyMap<number, number>;
+  readonly children_ms: number;
 }
 
 /** Begins with its making; `processes` are ours beside this one and what it has waited for. */
 export class Noise {
   private readonly began_ms = Date.now();
-  private readonly others_ms: number;
-  private last_ms: number;
+  private readonly first: Look;
+  private last: Look;
   private loudest_ms = 0;
   private readonly timer: NodeJS.Timeout;
 
   constructor(private readonly processes: () => readonly { readonly pid: number }[]) {
-    this.others_ms = this.usedByOthersMs();
-    this.last_ms = this.others_ms;
-    this.timer = setInterval(() => this.look(), WINDOW_MS).unref();
+    this.first = this.look();
+    this.last = this.first;
+    this.timer = setInterval(() => this.endWindow(), WINDOW_MS).unref();
   }
 
-  /** True if others have used so much since, at once or all in all, that it may have cost packets. */
+  /**
+   * True if others have used so much since, at once or all in all, that it may have cost packets.
+   */
   isLoud(): boolean {
-    this.look();
-    const used_ms = this.last_ms - this.others_ms;
+    this.endWindow();
+    const used_ms = usedByOthers(this.first, this.last);
     const isLasting = used_ms >= LOUD_MS && used_ms >= (Date.now() - this.began_ms) * LOUD_SHARE;
-    return isLasting || this.loudest_ms >= LOUD_MS;
+    const isLoud = isLasting || this.loudest_ms >= LOUD_MS;
+    if (isLoud) console.log(`     others used ${used_ms} ms of it, ${this.loudest_ms} ms at once`);
+    return isLoud;
   }
 
   end(): void {
     clearInterval(this.timer);
   }
 
-  private look(): void {
-    const used_ms = this.usedByOthersMs();
-    this.loudest_ms = Math.max(this.loudest_ms, used_ms - this.last_ms);
-    this.last_ms = used_ms;
+  /** One in which a process of ours ended is not judged: its last time is in nobody's count yet. */
+  private endWindow(): void {
+    const now = this.look();
+    const isWhole = [...this.last.own_ms.keys()].every((pid) => now.own_ms.has(pid));
+    if (isWhole) this.loudest_ms = Math.max(this.loudest_ms, usedByOthers(this.last, now));
+    this.last = now;
   }
 
-  private usedByOthersMs(): number {
-    const ours = [process.pid, ...this.processes().map(({ pid }) => pid)];
-    return usedByAllMs() - ours.reduce((sum, pid) => sum + usedByMs(pid), 0);
+  private look(): Look {
+    const own_ms = new Map<number, number>();
+    let children_ms = 0;
+    for (const pid of [process.pid, ...this.processes().map((each) => each.pid)]) {
+      const used = usedBy(pid);
+      if (used === null || own_ms.has(pid)) continue;
+      own_ms.set(pid, used.own_ms);
+      children_ms += used.children_ms;
+    }
+    return { all_ms: usedByAllMs(), own_ms, children_ms };
   }
+}
+
+/** Between two looks. */
+function usedByOthers(from: Look, to: Look): number {
+  let ours_ms = to.children_ms - from.children_ms;
+  for (const [pid, used_ms] of to.own_ms) ours_ms += used_ms - (from.own_ms.get(pid) ?? 0);
+  // one that is among the ended children now, with all that it has ever used
+  for (const [pid, used_ms] of from.own_ms) if (!to.own_ms.has(pid)) ours_ms -= used_ms;
+  return to.all_ms - from.all_ms - ours_ms;
 }

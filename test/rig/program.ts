@@ -257,6 +257,14 @@ export interface Process {
  * Processes of that group, or whose environment holds `word`: all that a test's program has
  * started.
  */
+/** Those in whose environment a word begins so. */
+export function processesWith(start: string): Process[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => readProcess(pid, 'environ').includes(`\0${start}`))
+    .map((pid) => ({ pid: Number(pid), command: readProcess(pid, 'cmdline') }));
+}
+
 export function processesOf(group: number, word: string): Process[] {
   const groupOf = (pid: string) => Number(/\) \S \d+ (\d+)/.exec(readProcess(pid, 'stat'))?.[1]);
   return readdirSync('/proc')

@@ -16,6 +16,7 @@ import {
   type Process,
   Program,
   processesOf,
+  processesWith,
   ROOT,
 } from './program.js';
 import { LISTEN_PORT } from './wire.js';
@@ -49,6 +50,11 @@ export interface UpOptions {
 }
 
 let count = 0;
+/** In the environment of all that this process starts as `up`. */
+const MARK = `FANTAIL_TEST=${process.pid}x`;
+
+/** Every process of every replicator of this test, whoever has adopted it. */
+export const replicatorProcesses = (): Process[] => processesWith(MARK);
 
 /** A free port of the loopback interface, free at least a moment ago. */
 function freePort(): Promise<number> {
@@ -98,7 +104,7 @@ export async function startUp(
   options: UpOptions,
 ): Promise<{ program: Program; control: string; marker: string }> {
   const { link, flags = [], inside = false } = options;
-  const marker = `FANTAIL_TEST=${process.pid}x${count++}`;
+  const marker = `${MARK}${count++}`;
   const place: string[] = [];
   let control = '127.0.0.1:12345'; // the default: the namespace is the test's own, so it is free
   if (!inside && !options.unprivileged) {

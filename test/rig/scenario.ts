@@ -10,7 +10,7 @@ import { accountFaults, Sampler } from './channel.js';
 import { HOSTS, Link, type LinkOptions, NEIGHBOURS, REPLICATOR_IP } from './link.js';
 import { Noise } from './noise.js';
 import { eventually, lackForNetwork, sleep } from './program.js';
-import { Replicator, type UpOptions } from './replicator.js';
+import { Replicator, replicatorProcesses, type UpOptions } from './replicator.js';
 import {
   type Destination,
   faultsOf,
@@ -55,11 +55,13 @@ export function networkTest(
       console.log(`skip: ${lack}`);
       return;
     }
+    const began_ms = performance.now();
     const link = new Link(options);
     try {
       await work(link);
     } finally {
       link.close();
+      console.log(`     ${((performance.now() - began_ms) / 1000).toFixed(1)} s: ${name}`);
     }
   });
 }
@@ -155,7 +157,7 @@ export async function transfer(replicator: Replicator, options: Transfer): Promi
   const expected = isEndless ? {} : { expect: each };
   const before = await replicator.stats();
   const tools: { readonly pid: number }[] = [];
-  const noise = new Noise(() => [...replicator.processes(), ...tools]);
+  const noise = new Noise(() => [...replicatorProcesses(), ...tools]);
   const sink = await startSink(route, { subscribers, extras: watched, flows, sizes, ...expected });
   tools.push(sink.program);
   const sampler = new Sampler(replicator, SAMPLE_MS);

@@ -1,6 +1,8 @@
 /**
  * The mirror of routes and neighbours against a real link and real ARP: what becomes reachable,
  * changes, dies, loses its route; and what happens to the interface.
+ *
+ * needs: a link
  */
 import { closeSync, writeSync } from 'node:fs';
 import { suite } from 'uvu';

@@ -1,6 +1,8 @@
 /**
  * How subscribers are reached: the decision over its whole table, the pool of kernel sockets with
  * pretended ones, and the whole of it on a real link with a host that is not there, and then is.
+ *
+ * needs: a link
  */
 import { closeSync, readSync, writeSync } from 'node:fs';
 import { suite } from 'uvu';

@@ -5,6 +5,8 @@
  * A test file says two things about itself in its head comment:
  *
  *   needs: a core          it only computes: other steps may run beside it
+ *   needs: a link          it has namespaces, processes and ports of its own, and mostly waits: one
+ *                          such at a time, beside those that compute
  *   needs: the machine     it keeps a rate, spins, or measures: nothing may run beside it
  *   time limit: 1800 s     when it counts as hanging, if FILE_SECONDS_MAX is too little
  *
@@ -16,7 +18,7 @@ import { join } from 'node:path';
 import { type Counts, countNative, countUvu, countWhole } from './counts.js';
 import { type Command, type Finished, ROOT } from './process.js';
 
-export type Need = 'core' | 'machine';
+export type Need = 'core' | 'link' | 'machine';
 
 export interface Step extends Command {
   readonly name: string;
@@ -74,7 +76,9 @@ function stepOf(file: string): Step {
 function needOf(file: string, text: string): Need {
   const said = /^(?:\/\/| \*) needs: (.*)$/m.exec(text)?.[1] ?? 'the machine';
   if (said === 'the machine') return 'machine';
-  if (said !== 'a core') throw new Error(`test/${file} needs: a core, or the machine; not ${said}`);
+  if (said === 'a link') return 'link';
+  if (said !== 'a core')
+    throw new Error(`test/${file} needs: a core, a link, or the machine; not ${said}`);
   if (WIRE_IMPORT.test(text))
     throw new Error(`test/${file} says that it needs a core, and imports the rig of the wire`);
   return 'core';

@@ -1,4 +1,7 @@
-/** `fantail up`, `packet_replicator` and `fantail demo`: what they take, and what runs. */
+/**
+ * `fantail up`, `packet_replicator`, `fantail clean` and `fantail demo`: what they take, and what
+ * runs.
+ */
 import type { Command } from 'commander';
 import type { DemoFlags } from '../../demo/demo.js';
 import type { Mode } from '../../domain/statistics.js';
@@ -29,6 +32,16 @@ export function up(): Command {
     'Run the replicator: take a feed off an interface, send it to every subscriber.',
     (_, flags) => flags,
   );
+}
+
+export function clean(): Command {
+  return command('clean', 'End and remove what a crash has left: ours only, and says what.')
+    .argument('[interface]', 'only what served this one (default: all)', interfaceName)
+    .option('--json', 'print it as JSON')
+    .action(async (name: string | undefined, flags: { json?: boolean }) => {
+      const { clean } = await import('../commands/clean.js');
+      await clean(name ?? null, flags);
+    });
 }
 
 /** `fantail up`, `packet_replicator`; `flagsOf` adds what the latter takes for granted. */

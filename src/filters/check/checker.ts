@@ -6,6 +6,7 @@
 import { spawn } from 'node:child_process';
 import { messageOf } from '../../domain/errors.js';
 import { limits } from '../../memory/layout.js';
+import { BACKGROUND_NICE } from '../background.js';
 import { BURST_EXPORT, COMPILER_FLAGS, instantiate, isStateful, refuse } from '../module.js';
 import { limited } from './limited.js';
 import { checkRules } from './rules.js';
@@ -34,7 +35,8 @@ export async function checkModule(bytes: Uint8Array): Promise<void> {
  * the flags are a process's too.
  */
 async function compileAsWorkers(bytes: Uint8Array): Promise<void> {
-  const child = spawn(process.execPath, [...COMPILER_FLAGS, '--eval', COMPILE], {
+  const nice = ['-n', String(BACKGROUND_NICE), process.execPath];
+  const child = spawn('nice', [...nice, ...COMPILER_FLAGS, '--eval', COMPILE], {
     stdio: ['pipe', 'ignore', 'ignore'],
     timeout: COMPILE_MS_MAX,
     killSignal: 'SIGKILL',

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT-0
+#include "rx/keeper.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "host/integers.hpp"
+#include "rx/protocol.hpp"
+
+namespace fantail {
+
+Keeper::Keeper(int supervisor, int listener)
+    : supervisor_(supervisor), listener_(listener),
+      stop_(check(eventfd(0, EFD_CLOEXEC), "making an eventfd")), thread_([this] { run(); }) {}
+
+Keeper::~Keeper() {
+  const u64 one = 1;
+  [[maybe_unused]] const ssize_t written = write(stop_.get(), &one, sizeof one);
+  thread_.join();
+}
+
+void Keeper::run() {
+  for (;;) {
+    pollfd waited[] = {{stop_.get(), POLLIN, 0}, {supervisor_, POLLIN, 0}, {listener_, POLLIN, 0}};
+    if (poll(waited, std::size(waited), -1) < 0) continue; // EINTR
+    if (waited[0].revents != 0) return;
+    // first who is gone, then who comes: the one that comes may have waited for that
+    if (waited[1].revents != 0 && !hear(supervisor_)) {
+      supervisor_ = -1; // poll() passes over it
+      coming_.clear();
+      adopter_ = Fd();
+    }
+    if (waited[2].revents == 0) continue;
+    try {
+      while (std::optional<Peer> peer = accept_peer(listener_)) answer(std::move(*peer));
+    } catch (const Error&) {
+      // it was gone before it was accepted
+    }
+  }
+}
+
+bool Keeper::hear(int supervisor) {
+  try {
+    for (;;) {
+      Received received = receive_message(supervisor);
+      if (received.what == Received::What::closed) return false;
+      if (received.what == Received::What::nothing) return true;
+      const Part part = parse_part(received.text);
+      if (part.index == 0) coming_.clear();
+      if (part.index != coming_.size()) continue; // its beginning was lost: wait for the next one
+      coming_.push_back(std::move(received));
+      if (coming_.size() == part.count) kept_ = std::exchange(coming_, {});
+    }
+  } catch (const std::exception&) {
+    return false; // it speaks in another way than ours: not one that we can keep for
+  }
+}
+
+void Keeper::answer(Peer peer) {
+  try {
+    if (peer.uid != geteuid()) return;
+    if (supervisor_ >= 0) return tell_served(peer.fd.get(), pid_);
+    tell_kept(peer.fd.get(), static_cast<u32>(kept_.size()));
+    for (const Received& part : kept_) {
+      std::vector<int> fds;
+      for (const Fd& fd : part.fds) fds.push_back(fd.get());
+      send_message(peer.fd.get(), part.text, fds);
+    }
+    adopter_ = std::move(peer.fd);
+    pid_ = peer.pid;
+    supervisor_ = adopter_.get();
+  } catch (const Error&) {
+    // it has gone again: the next one may stay
+  }
+}
+
+} // namespace fantail

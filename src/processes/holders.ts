@@ -1,0 +1,41 @@
+/** Which processes have an arena open: those of its data plane, and whoever watches over it. */
+import { fstatSync, readdirSync, readlinkSync, statSync } from 'node:fs';
+
+/** The name of the memfd (native/shm/arena.cpp), as /proc shows it. */
+const ARENA_LINK = /^\/memfd:fantail-arena/;
+
+/** An open file, whatever its descriptor is in a process. */
+export interface OpenFile {
+  readonly dev: number;
+  readonly ino: number;
+}
+
+export const fileOf = (fd: number): OpenFile => fstatSync(fd);
+
+/** The arenas that a process has open; none if it has ended or is another user's. */
+export function arenasOf(pid: number): OpenFile[] {
+  const folder = `/proc/${pid}/fd`;
+  try {
+    return readdirSync(folder)
+      .map((fd) => `${folder}/${fd}`)
+      .filter((path) => ARENA_LINK.test(readlinkSync(path)))
+      .map((path) => statSync(path));
+  } catch {
+    return [];
+  }
+}
+
+/** Processes that have that arena open, other than this one. */
+export function holdersOf(arena: OpenFile): number[] {
+  return processes().filter((pid) =>
+    arenasOf(pid).some(({ dev, ino }) => dev === arena.dev && ino === arena.ino),
+  );
+}
+
+/** All other processes that this one sees. */
+export function processes(): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => pid !== process.pid);
+}

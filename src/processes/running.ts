@@ -1,0 +1,56 @@
+/** A process that runs: a child of ours, or one that an earlier supervisor has started. */
+import type { ChildProcess } from 'node:child_process';
+import { closeSync } from 'node:fs';
+import { addon } from '../memory/addon.js';
+
+export interface Running {
+  readonly pid: number;
+  readonly hasEnded: boolean;
+  /** SIGKILL. */
+  kill(): void;
+  /** Calls back once, with how it ended. */
+  onEnd(listener: (how: string) => void): void;
+}
+
+export function spawned(child: ChildProcess): Running {
+  return {
+    pid: child.pid ?? 0,
+    get hasEnded() {
+      return child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
+    },
+    kill: () => void child.kill('SIGKILL'),
+    onEnd: (listener) => {
+      child.once('error', (error) => listener(`cannot be started: ${error.message}`));
+      child.once('exit', (code, signal) => listener(signal ?? `status ${code}`));
+    },
+  };
+}
+
+/**
+ * Of a process that is no child of ours, of which only its end can be told. Throws if there is none
+ * with that id.
+ */
+export function adopted(pid: number): Running {
+  const pidfd = addon.openProcess(pid);
+  let ended = false;
+  const listeners: (() => void)[] = [];
+  const watch = addon.watchFd(pidfd, () => {
+    if (ended) return;
+    ended = true;
+    watch.close();
+    closeSync(pidfd);
+    for (const listener of listeners) listener();
+  });
+  return {
+    pid,
+    get hasEnded() {
+      return ended;
+    },
+    kill: () => {
+      if (!ended) addon.killProcess(pidfd);
+    },
+    onEnd: (listener) => {
+      listeners.push(() => listener('a cause that only its parent was told'));
+    },
+  };
+}

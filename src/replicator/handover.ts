@@ -1,0 +1,250 @@
+/**
+ * What a supervisor leaves to the next one (processes/inheritance.ts carries it): all that cannot
+ * be read from the arena, and the descriptors in an order of their own. Who subscribes, and by
+ * which route, is in the arena.
+ */
+import { createHash } from 'node:crypto';
+import { closeSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Counts } from '../domain/counts.js';
+import { Failure } from '../domain/errors.js';
+import type { Stats } from '../domain/statistics.js';
+import type { FilterRecords, Filters } from '../filters/registry.js';
+import { layoutVersion, limits } from '../memory/layout.js';
+import { contentOf } from '../memory/memory-file.js';
+import type { DataPlane } from '../processes/data-plane.js';
+import { Descriptors } from '../processes/descriptors.js';
+import type { Adopted, Inheritance } from '../processes/inheritance.js';
+import type { SharedXdp } from '../processes/launchers.js';
+import type { Opened } from '../processes/rx-protocol.js';
+import { KernelSockets } from '../routes/kernel-sockets.js';
+import type { Route } from '../routes/reach.js';
+import type { Subscribers } from '../subscribers/subscribers.js';
+import type { PublishedRow, SubscriberTable } from '../subscribers/table.js';
+import type { Config } from './config.js';
+import type { Deployment } from './deployment.js';
+import { type Router, SOCKET_ROUTER } from './replicator.js';
+
+/** What an arena is made for: a supervisor that wants another one cannot adopt it. */
+type Shape = Readonly<Record<string, string>>;
+
+/** JSON. */
+interface HandoverRecord {
+  readonly build: string;
+  readonly shape: Shape;
+  readonly mode: Stats['mode'];
+  readonly attach: SharedXdp['attach'] | null;
+  readonly fallbacks: Stats['fallbacks'];
+  readonly startedAt_ms: number;
+  readonly verdictsBefore: readonly Counts[];
+  readonly filters: FilterRecords;
+  readonly hasFeedPort: boolean;
+}
+
+/** What is left, as the one that leaves has it. */
+export interface Handover {
+  readonly config: Config;
+  readonly deployment: Deployment;
+  readonly plane: DataPlane;
+  readonly sockets: KernelSockets;
+  /** The socket that holds the listen port, where there is one. */
+  readonly feedPort: number | null;
+  readonly fallbacks: Stats['fallbacks'];
+  readonly startedAt_ms: number;
+  readonly verdictsBefore: readonly Counts[];
+  readonly filters: Filters;
+  readonly subscribers: Subscribers;
+}
+
+/** The same as the one that adopts gets it. */
+export interface TakenOver {
+  readonly opened: Opened;
+  readonly descriptors: Descriptors;
+  readonly sockets: KernelSockets;
+  readonly feedPort: number | null;
+  readonly fallbacks: Stats['fallbacks'];
+  readonly startedAt_ms: number;
+  readonly verdictsBefore: readonly Counts[];
+  readonly filters: FilterRecords;
+  /** By number of the module. */
+  readonly modules: ReadonlyMap<number, Uint8Array>;
+}
+
+const NATIVE_FILES = ['fantail-rx', 'fantail.node'].map((name) =>
+  fileURLToPath(new URL(`../../../native/build/${name}`, import.meta.url)),
+);
+
+/** Two of the same build understand one another's arena, orders and messages. */
+function buildOf(): string {
+  const hash = createHash('sha256').update(String(layoutVersion()));
+  for (const file of NATIVE_FILES) hash.update(readFileSync(file));
+  return hash.digest('hex').slice(0, 16);
+}
+
+/** As the user would write it. */
+function shapeOf(config: Config, deployment: Deployment): Shape {
+  const { interfaceName, listenIp, listenPort, order, busyPoll, checksumFull } = config;
+  const { queues, workers, layout, mtu } = deployment;
+  return {
+    interface: interfaceName,
+    'listen address': `${listenIp}:${listenPort}`,
+    '--queues': queues.join(','),
+    '--workers': String(workers),
+    '--layout': layout,
+    '--order': order,
+    '--busy-poll': busyPoll ? 'on' : 'off',
+    '--udp-checksum': checksumFull ? 'full' : 'zero',
+    MTU: String(mtu),
+  };
+}
+
+/**
+ * The abstract name of a data plane, where whoever would open the same one meets it, and what it
+ * stands for in words.
+ */
+export function nameOf(
+  { interfaceName, listenIp, listenPort }: Config,
+  { modes, queues }: Deployment,
+  interfaceIndex: number,
+): { name: string; what: string } {
+  const [first = 0] = queues;
+  return modes[0] === 'socket'
+    ? { name: `fantail-rx-${listenIp}:${listenPort}`, what: `${listenIp}:${listenPort}` }
+    : { name: `fantail-rx-${interfaceIndex}-${first}`, what: `queue ${first} of ${interfaceName}` };
+}
+
+export function inheritanceOf(handover: Handover): Inheritance {
+  const { plane, sockets, filters, feedPort, deployment, subscribers } = handover;
+  const { mode, xdp } = plane.opened;
+  const record: HandoverRecord = {
+    build: buildOf(),
+    shape: shapeOf(handover.config, deployment),
+    mode,
+    attach: xdp?.attach ?? null,
+    fallbacks: handover.fallbacks,
+    startedAt_ms: handover.startedAt_ms,
+    verdictsBefore: handover.verdictsBefore,
+    filters: filters.records(subscribers.all()),
+    hasFeedPort: feedPort !== null,
+  };
+  const pools = Array.from({ length: deployment.workers }, (_, worker) => sockets.fdsOf(worker));
+  const own = filters.loaded().filter((module) => module !== filters.builtIn);
+  return {
+    about: record,
+    fds: [
+      ...plane.fds,
+      ...pools.flat(),
+      ...(feedPort === null ? [] : [feedPort]),
+      ...own.map(({ bytes }) => plane.filters.fileOf(bytes)),
+    ],
+  };
+}
+
+/**
+ * What was left, if it is of our build and what is wanted now; throws Failure that says what not.
+ */
+export function takenOver(
+  { about, fds, pid }: Adopted,
+  config: Config,
+  deployment: Deployment,
+): TakenOver {
+  const record = about as HandoverRecord; // of our own user, and its build is looked at first
+  checkSame(record, pid, config, deployment);
+  const { mode, attach, filters } = record;
+  const { queues, workers } = deployment;
+  let at = 0;
+  const take = (count: number) => {
+    at += count;
+    return fds.slice(at - count, at);
+  };
+  const [arena = -1] = take(1);
+  const [rx, tx] = [take(queues.length), take(workers)];
+  const [link = -1, xsks = -1, feeds = -1, verdicts = -1] = attach === null ? [] : take(4);
+  const opened: Opened = {
+    fds: fds.slice(0, at),
+    mode,
+    fallbacks: [],
+    arena,
+    rx,
+    tx,
+    xdp: attach === null ? null : { attach, link, xsks, feeds, verdicts },
+  };
+  const descriptors = Descriptors.of(take(Descriptors.count(workers)), workers);
+  const poolSize = mode === 'socket' ? 0 : limits.KERNEL_SOCKETS_MAX;
+  const pools = Array.from({ length: mode === 'socket' ? 0 : workers }, () => take(poolSize));
+  const [feedPort = null] = record.hasFeedPort ? take(1) : [];
+  const own = filters.modules.filter(({ slot }) => slot !== 0);
+  const modules = new Map(own.map(({ module }) => [module, contentAndClose(take(1)[0] ?? -1)]));
+  return { ...record, opened, descriptors, sockets: new KernelSockets(pools), feedPort, modules };
+}
+
+function contentAndClose(file: number): Uint8Array {
+  try {
+    return contentOf(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function checkSame(
+  record: HandoverRecord,
+  pid: number,
+  config: Config,
+  deployment: Deployment,
+): void {
+  const cure = `stop it with: fantail clean ${config.interfaceName}`;
+  if (record.build !== buildOf())
+    throw new Failure(
+      `a data plane of another build runs here without a supervisor (fantail-rx, pid ${pid}); ${cure}`,
+    );
+  const wanted = shapeOf(config, deployment);
+  const different = Object.entries(record.shape)
+    .filter(([name, value]) => wanted[name] !== value)
+    .map(([name, value]) => `${name} ${value}, not ${wanted[name]}`);
+  if (config.mode !== 'auto' && config.mode !== record.mode)
+    different.push(`--mode ${record.mode}, not ${config.mode}`);
+  if (different.length > 0)
+    throw new Failure(
+      `a data plane runs here without a supervisor (fantail-rx, pid ${pid}) with ` +
+        `${different.join('; ')}; start with the same words to adopt it, or ${cure}`,
+    );
+}
+
+/** Goes on with the subscribers that an earlier supervisor has published. */
+export function resume(
+  records: FilterRecords,
+  parts: {
+    readonly table: SubscriberTable;
+    readonly subscribers: Subscribers;
+    readonly filters: Filters;
+    readonly router: Router;
+  },
+): void {
+  const { table, subscribers, filters, router } = parts;
+  const { rows, retired, epochs } = table.published();
+  const before = new Map(records.before);
+  const routes = new Map<PublishedRow, Route>();
+  // those that have a kernel socket first: no other may be given it
+  const inTurn = [...rows].sort(
+    (a, b) => Number(a.kernelSocket === null) - Number(b.kernelSocket === null),
+  );
+  for (const row of inTurn) routes.set(row, router.track(row, row.kernelSocket));
+  const restored = rows.map((row) => {
+    const { ip, port, worker, epoch, slot, param } = row;
+    const older = before.get(String(epoch));
+    return {
+      ip,
+      port,
+      worker,
+      epoch,
+      row: row.row,
+      route: routes.get(row) ?? SOCKET_ROUTER.track(row),
+      filter: {
+        module: filters.inSlot(slot),
+        param,
+        before: older === undefined ? null : filters.assigned(older),
+      },
+    };
+  });
+  subscribers.restore(restored, retired, epochs);
+}

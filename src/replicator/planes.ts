@@ -1,0 +1,256 @@
+/**
+ * How a data plane comes to be: opened anew, in the best mode that is possible, or taken over from
+ * a supervisor that is gone. What is opened is registered with the closers of who asks.
+ */
+import { closeSync } from 'node:fs';
+import type { Closers } from '../domain/closers.js';
+import type { Counts } from '../domain/counts.js';
+import type { Failure } from '../domain/errors.js';
+import type { Stats } from '../domain/statistics.js';
+import { firstFilters } from '../filters/first.js';
+import type { FilterRecords, Filters } from '../filters/registry.js';
+import type { Interface } from '../memory/addon.js';
+import { DataPlane, type DataPlaneOptions } from '../processes/data-plane.js';
+import { Descriptors } from '../processes/descriptors.js';
+import { type Adopted, type Claimed, claim } from '../processes/inheritance.js';
+import { Launchers, type SharedXdp } from '../processes/launchers.js';
+import { NoMode } from '../processes/rx-protocol.js';
+import { KernelSockets, openUdpSource } from '../routes/kernel-sockets.js';
+import type { Subscribers } from '../subscribers/subscribers.js';
+import { log } from '../terminal/log.js';
+import type { Config } from './config.js';
+import type { Deployment } from './deployment.js';
+import { nameOf, type TakenOver, takenOver } from './handover.js';
+import { sourceOf } from './interface.js';
+import { verdictsOf } from './stats.js';
+
+/** What every step of opening needs. */
+export interface Opening {
+  readonly config: Config;
+  /** Null for the interface `-`. */
+  readonly link: Interface | null;
+  readonly subscribers: Subscribers;
+  /** The data path cannot go on. */
+  readonly onFatal: (failure: Failure) => void;
+  /** Whatever is opened is registered here. */
+  readonly closers: Closers;
+}
+
+/** Takes over the data plane that runs for this, or opens one. Throws Failure. */
+export async function openPlaneFor(opening: Opening, deployment: Deployment): Promise<OpenedPlane> {
+  const { config, link } = opening;
+  const { name, what } = nameOf(config, deployment, link?.index ?? 0);
+  const claimed = await claim(config.netns, name, what);
+  return 'pid' in claimed
+    ? adoptPlane(opening, deployment, claimed)
+    : openNewPlane(opening, deployment, claimed);
+}
+
+/** The data plane, and what was opened for it or taken over with it. */
+export interface OpenedPlane {
+  readonly plane: DataPlane;
+  readonly sockets: KernelSockets;
+  /** The socket that holds the listen port, where there is one. */
+  readonly feedPort: number | null;
+  readonly filters: Filters;
+  readonly deployment: Deployment;
+  /** Modes that were not possible, and why. */
+  readonly fallbacks: Stats['fallbacks'];
+  readonly startedAt_ms: number;
+  /** By queue: what the verdict counters held before this launcher used the program. */
+  readonly verdictsBefore: readonly Counts[];
+  /** Null: it is new. */
+  readonly adopted: { readonly pid: number; readonly filters: FilterRecords } | null;
+}
+
+/** What both ways to open a data plane have in common with what comes before. */
+type New = Pick<OpenedPlane, 'filters'> & { readonly descriptors: Descriptors };
+
+async function openNewPlane(
+  opening: Opening,
+  deployment: Deployment,
+  { listener }: Claimed,
+): Promise<OpenedPlane> {
+  const { config, subscribers, closers } = opening;
+  const descriptors = closers.keep(Descriptors.open(listener, deployment.workers));
+  for (const warning of deployment.warnings) log.warn(warning);
+  const filters = await firstFilters(config.filter, () => subscribers.all());
+  return openBestPlane(opening, deployment, { filters, descriptors });
+}
+
+/**
+ * A data plane that runs without a supervisor, as it is: nothing is lost or sent twice. `--filter`
+ * is among what is taken over.
+ */
+async function adoptPlane(
+  opening: Opening,
+  wanted: Deployment,
+  adopted: Adopted,
+): Promise<OpenedPlane> {
+  const { config, link, subscribers, closers } = opening;
+  let taken: TakenOver;
+  try {
+    taken = takenOver(adopted, config, wanted);
+  } catch (error) {
+    for (const fd of [...adopted.fds, adopted.socket]) closeSync(fd);
+    throw error;
+  }
+  for (const warning of wanted.warnings) log.warn(warning);
+  const { opened, feedPort, fallbacks, startedAt_ms, verdictsBefore } = taken;
+  const { pid, socket } = adopted;
+  const descriptors = closers.keep(taken.descriptors);
+  const sockets = closers.keep(taken.sockets);
+  if (feedPort !== null) closers.add(() => closeSync(feedPort));
+  const filters = await firstFilters(null, () => subscribers.all());
+  filters.restore(taken.filters, (module) => taken.modules.get(module) ?? filters.builtIn.bytes);
+  const deployment = { ...wanted, modes: [opened.mode] };
+  const options = planeOptions(opening, deployment, {
+    filters,
+    descriptors,
+    sockets,
+    shared: null,
+  });
+  const plane = await DataPlane.adopt(options, { opened, pid, socket });
+  closers.add(() => plane.stop());
+  if (opened.xdp !== null && link !== null) {
+    const launchers = closers.keep(new Launchers(config.netns, link.index));
+    launchers.adopt(opened.xdp);
+  }
+  log.info(`adopted the data plane of an earlier fantail up: fantail-rx, pid ${pid}`);
+  return {
+    plane,
+    sockets,
+    feedPort,
+    filters,
+    deployment,
+    fallbacks,
+    startedAt_ms,
+    verdictsBefore,
+    adopted: { pid, filters: taken.filters },
+  };
+}
+
+/**
+ * AF_XDP with its side sockets; if no such mode is possible and socket mode is allowed, that, and
+ * none of those.
+ */
+async function openBestPlane(
+  opening: Opening,
+  deployment: Deployment,
+  fresh: New,
+): Promise<OpenedPlane> {
+  const modes = deployment.modes.filter((mode) => mode !== 'socket');
+  let fallbacks = deployment.fallbacks;
+  if (modes.length > 0) {
+    const { closers } = opening;
+    const kept = closers.count;
+    try {
+      return await openXdpPlane(opening, { ...deployment, modes }, fresh);
+    } catch (error) {
+      if (!(error instanceof NoMode) || modes.length === deployment.modes.length) throw error;
+      await closers.close(kept);
+      fallbacks = error.tried;
+    }
+  }
+  return openPlane(
+    opening,
+    { ...deployment, modes: ['socket'], fallbacks },
+    { ...fresh, shared: null, sockets: new KernelSockets([]), feedPort: null },
+  );
+}
+
+async function openXdpPlane(
+  opening: Opening,
+  deployment: Deployment,
+  fresh: New,
+): Promise<OpenedPlane> {
+  const { config, link, closers } = opening;
+  // deploymentOf has seen to it
+  if (link === null) throw new Error('an XDP mode needs an interface');
+  const { listenIp, listenPort, netns } = config;
+  let feedPort: number | null = null;
+  // Keeps the listen port, so that packets which pass the XDP program draw no ICMP errors.
+  if (link.addresses.some(({ ip }) => ip === listenIp)) {
+    const fd = openUdpSource(config, { ip: listenIp, port: listenPort });
+    closers.add(() => closeSync(fd));
+    feedPort = fd;
+  }
+  const { ip, port } = sourceOf(config, link);
+  const sockets = KernelSockets.open({
+    netns,
+    interfaceName: config.interfaceName,
+    source: { ip, port },
+    workers: deployment.workers,
+  });
+  closers.keep(sockets);
+  const launchers = closers.keep(new Launchers(netns, link.index));
+  const shared = await launchers.join();
+  if (shared !== null)
+    for (const fd of [shared.link, shared.xsks, shared.feeds, shared.verdicts])
+      closers.add(() => closeSync(fd));
+  const opened = await openPlane(opening, deployment, { ...fresh, shared, sockets, feedPort });
+  const program = shared ?? opened.plane.opened.xdp;
+  if (program !== null) launchers.share(program);
+  return opened;
+}
+
+async function openPlane(
+  opening: Opening,
+  deployment: Deployment,
+  parts: PlaneParts & { readonly feedPort: number | null },
+): Promise<OpenedPlane> {
+  const startedAt_ms = Date.now();
+  const { shared, sockets, feedPort, filters } = parts;
+  const verdictsBefore =
+    shared === null ? [] : deployment.queues.map((queue) => verdictsOf(shared.verdicts, queue));
+  const plane = await DataPlane.open(planeOptions(opening, deployment, parts));
+  opening.closers.add(() => plane.stop());
+  const fallbacks = [...deployment.fallbacks, ...plane.opened.fallbacks];
+  return {
+    plane,
+    sockets,
+    feedPort,
+    filters,
+    deployment,
+    fallbacks,
+    startedAt_ms,
+    verdictsBefore,
+    adopted: null,
+  };
+}
+
+type PlaneParts = New & {
+  readonly shared: SharedXdp | null;
+  readonly sockets: KernelSockets;
+};
+
+function planeOptions(
+  { config, onFatal }: Opening,
+  deployment: Deployment,
+  { filters, descriptors, sockets, shared }: PlaneParts,
+): DataPlaneOptions {
+  const { modes, queues, layout, workers, mtu, yields, rxCpu, workerCpus } = deployment;
+  return {
+    opening: {
+      interface: config.interfaceName,
+      netns: config.netns,
+      modes,
+      queues,
+      layout,
+      workers,
+      listen: { ip: config.listenIp, port: config.listenPort },
+      mtu,
+      order: config.order,
+      busyPoll: config.busyPoll,
+      yields,
+      checksumFull: config.checksumFull,
+    },
+    shared,
+    rxCpu,
+    workerCpus,
+    filters: filters.loaded(),
+    kernelSockets: sockets,
+    descriptors,
+    onFatal,
+  };
+}
