@@ -1,7 +1,7 @@
 /**
  * Work that may wait: checking and compiling a filter while packets flow, on cores that the packet
- * path may need. At equal priority two compiling threads leave a worker a third of its core, and its
- * RX ring is full after 82 ms at 100,000 packets/s.
+ * path may need. At equal priority two compiling threads leave a worker a third of its core, and
+ * its RX ring is full after 82 ms at 100,000 packets/s.
  *
  * Not the lowest priority: where spinning loops have every core, that would be a hundredth of one,
  * and a filter is to be loaded within seconds.
