@@ -37,6 +37,13 @@ struct Attributes {
     return value;
   }
 
+  /// Text up to its zero, or the attribute's end; empty where there is none.
+  std::string text(std::size_t type) const {
+    if (at[type] == nullptr) return {};
+    const auto* start = static_cast<const char*>(mnl_attr_get_payload(at[type]));
+    return {start, strnlen(start, mnl_attr_get_payload_len(at[type]))};
+  }
+
   /// A MAC has six bytes; a longer hardware address (Infiniband) is none to us.
   std::optional<Mac> mac(std::size_t type) const {
     if (at[type] == nullptr || mnl_attr_get_payload_len(at[type]) != sizeof(Mac))
@@ -93,6 +100,7 @@ std::optional<Link> link_of(const nlmsghdr* message) {
   const Attributes attributes = attributes_of<ifinfomsg>(message);
   Link link{};
   link.index = fixed->ifi_index;
+  link.name = attributes.text(IFLA_IFNAME);
   link.mtu = attributes.read<u32>(IFLA_MTU).value_or(0);
   link.mac = attributes.mac(IFLA_ADDRESS);
   link.up = (fixed->ifi_flags & IFF_UP) != 0 && (fixed->ifi_flags & IFF_RUNNING) != 0;

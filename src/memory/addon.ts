@@ -24,6 +24,8 @@ export interface Address {
 /** What an interface is at this moment. */
 export interface Interface {
   readonly index: number;
+  /** Another one after a rename. */
+  readonly name: string;
   /** Bytes of the largest IP packet. */
   readonly mtu: number;
   /**
@@ -120,6 +122,7 @@ export type NetlinkEvent =
   | {
       readonly kind: 'link';
       readonly index: number;
+      readonly name: string;
       readonly deleted: boolean;
       readonly up: boolean;
       readonly mtu: number;

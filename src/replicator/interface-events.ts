@@ -10,6 +10,7 @@ import type { Config } from './config.js';
 import { describe, sourceOf } from './interface.js';
 
 export interface InterfaceState {
+  /** `interfaceName`: as it is called now. */
   readonly config: Pick<Config, 'interfaceName' | 'listenIp' | 'listenPort'>;
   /** For `mac` and `address`: as the kernel has it now; null if it is not there any more. */
   readonly link: Interface | null;
@@ -31,6 +32,8 @@ export function plan(event: InterfaceEvent, { config, link }: InterfaceState): A
   switch (event.kind) {
     case 'state':
       return [warn(`${name} is ${event.up ? 'up again' : 'down; nothing is sent until it is up'}`)];
+    case 'name':
+      return [warn(`${event.before} is named ${event.name} now, and is followed`)];
     case 'mtu':
       return [warn(`the MTU of ${name} is ${event.mtu} now; start fantail again to use it`)];
     case 'mac':
@@ -57,6 +60,7 @@ export interface ActionTargets {
   readonly end: (failure: Failure) => void;
 }
 
+/** `config`: its `interfaceName` is the interface's present one. */
 export function take(event: InterfaceEvent, config: Config, targets: ActionTargets): void {
   const { move, publish, end } = targets;
   // the kernel's order of addresses decides which is the first

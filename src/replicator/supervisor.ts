@@ -70,15 +70,18 @@ async function open(
   const targets: ActionTargets = {
     move: (moved) => {
       replicator.destinations = destinationsOf(config, moved);
-      table.moveTo(sourceOf(config, moved));
+      const source = sourceOf(config, moved);
+      table.moveTo(source);
+      nextHops?.moveTo(source.ip);
     },
     publish: () => publisher.pump(),
     end: onFatal,
   };
-  const router =
-    plane.opened.mode === 'socket'
-      ? SOCKET_ROUTER
-      : openRoutes(opening, { sockets, publisher, targets });
+  const watch = link === null ? null : openWatch(opening, targets);
+  const { router, nextHops } =
+    watch === null || plane.opened.mode === 'socket'
+      ? { router: SOCKET_ROUTER, nextHops: null }
+      : openRoutes(opening, { watch, sockets, publisher });
   if (opened.adopted !== null)
     resume(opened.adopted.filters, { table, subscribers, filters, router });
   const keep = () => plane.keep(inheritanceOf({ ...opened, config, subscribers }));
@@ -117,23 +120,28 @@ function logFallbacks(mode: Stats['mode'], fallbacks: Stats['fallbacks']): void 
   log.warn(`running in ${mode} mode, since it cannot be ${reasons.join('; ')}`);
 }
 
-/** Follows the interface, and how each subscriber is reached. */
-function openRoutes(
-  { config, link, subscribers, closers }: Opening,
-  parts: {
-    readonly sockets: KernelSockets;
-    readonly publisher: Publisher;
-    readonly targets: ActionTargets;
-  },
-): Router {
+/** Follows the interface, by its index, whatever it is called. */
+function openWatch({ config, closers }: Opening, targets: ActionTargets): InterfaceWatch {
   const { netns, interfaceName } = config;
-  const { sockets, publisher, targets } = parts;
   const watch = new InterfaceWatch({
     netns,
     interfaceName,
-    onEvent: (event) => take(event, config, targets),
+    onEvent: (event) => take(event, { ...config, interfaceName: watch.interface.name }, targets),
   });
-  closers.keep(watch);
+  return closers.keep(watch);
+}
+
+/** Follows how each subscriber is reached. */
+function openRoutes(
+  { config, link, subscribers, closers }: Opening,
+  parts: {
+    readonly watch: InterfaceWatch;
+    readonly sockets: KernelSockets;
+    readonly publisher: Publisher;
+  },
+): { router: Router; nextHops: NextHops } {
+  const { netns } = config;
+  const { watch, sockets, publisher } = parts;
   const nextHops = new NextHops({
     netns,
     watch,
@@ -153,7 +161,7 @@ function openRoutes(
     },
   });
   closers.keep(reach);
-  return reach;
+  return { router: reach, nextHops };
 }
 
 async function openControl({ config, closers }: Opening, replicator: Replicator): Promise<Control> {

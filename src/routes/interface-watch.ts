@@ -24,6 +24,7 @@ export type InterfaceEvent =
   | { readonly kind: 'state'; readonly up: boolean }
   | { readonly kind: 'mtu'; readonly mtu: number }
   | { readonly kind: 'mac'; readonly mac: string }
+  | { readonly kind: 'name'; readonly name: string; readonly before: string }
   | {
       readonly kind: 'address';
       readonly ip: string;
@@ -47,8 +48,9 @@ function differences(before: Interface, now: Interface): InterfaceEvent[] {
   };
   const came = now.addresses.filter(missingFrom(before.addresses));
   const went = before.addresses.filter(missingFrom(now.addresses));
-  const { up, mtu, mac } = now;
+  const { name, up, mtu, mac } = now;
   return [
+    ...(name === before.name ? [] : [{ kind: 'name' as const, name, before: before.name }]),
     ...came.map((address) => ({ kind: 'address' as const, ...address, present: true })),
     ...went.map((address) => ({ kind: 'address' as const, ...address, present: false })),
     ...(up === before.up ? [] : [{ kind: 'state' as const, up }]),
@@ -135,8 +137,8 @@ export class InterfaceWatch {
         return { ...described, addresses: deleted ? others : [...others, { ip, prefix }] };
       }
       case 'link': {
-        const { up, mtu, mac, deleted } = event;
-        return deleted ? null : { ...described, up, mtu, mac };
+        const { name, up, mtu, mac, deleted } = event;
+        return deleted ? null : { ...described, name, up, mtu, mac };
       }
       default:
         return never(event);
@@ -146,7 +148,7 @@ export class InterfaceWatch {
   /** Events were lost: everything is read. Another interface of that name is not ours. */
   private readAgain(): Interface | null {
     try {
-      const now = addon.describeInterface(this.options.netns, this.options.interfaceName);
+      const now = addon.describeInterface(this.options.netns, this.described.name);
       return now.index === this.described.index ? now : null;
     } catch (error) {
       // the addon throws Errors with codes

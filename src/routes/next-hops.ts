@@ -24,7 +24,7 @@ export interface NextHopOptions extends Pick<NeighbourOptions, 'onProblem'> {
   readonly netns: string | null;
   /** The interface that copies leave by; stays the caller's. */
   readonly watch: InterfaceWatch;
-  /** Copies leave with this address, which may decide their route; null leaves that out. */
+  /** Copies leave with this address at first, which may decide their route; null leaves it out. */
   readonly source: string | null;
   /** The next hop of a watched destination is another one now. */
   readonly onChange: (ip: string) => void;
@@ -57,12 +57,14 @@ export class NextHops {
   private readonly neighbours: Neighbours;
   private routesTimer: NodeJS.Timeout | null = null;
   private closed = false;
+  private source: string | null;
   private readonly watched = new Map<string, Watched>();
   /** The destinations that go through each next hop; without a route, through ''. */
   private readonly users = new Groups<string>();
 
   constructor(private readonly options: NextHopOptions) {
     const { netns, watch, onProblem } = options;
+    this.source = options.source;
     this.requests = addon.openNetlink(netns);
     try {
       this.neighbours = new Neighbours({
@@ -101,6 +103,13 @@ export class NextHops {
     this.dropUser(known.hop.via, ip);
   }
 
+  /** Copies leave with that address from now on. */
+  moveTo(source: string): void {
+    if (source === this.source) return;
+    this.source = source;
+    this.lookUpAll();
+  }
+
   /** The next hop towards a destination, watched or not. */
   nextHop(ip: string): NextHop {
     return this.watched.get(ip)?.hop ?? this.look(ip);
@@ -122,11 +131,11 @@ export class NextHops {
   }
 
   private look(ip: string): NextHop {
-    const { watch, source } = this.options;
+    const { watch } = this.options;
     if (watch.isGone || this.closed) return NO_ROUTE;
     // The loopback has routes without next hops and neighbours without addresses.
     if (watch.interface.loopback) return { state: 'reachable', mac: LOOPBACK_MAC, via: ip };
-    const via = addon.lookUpRoute(this.requests, watch.interface.index, ip, source);
+    const via = addon.lookUpRoute(this.requests, watch.interface.index, ip, this.source);
     return via === null ? NO_ROUTE : this.hopThrough(via);
   }
 

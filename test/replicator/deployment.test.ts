@@ -25,6 +25,7 @@ function card(queues: number, more: Partial<Interface> = {}): Interface {
     rx_queues: queues,
     tx_queues: queues,
     driver: 'veth',
+    name: 'eth0',
     loopback: false,
     ...more,
   };

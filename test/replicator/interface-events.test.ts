@@ -12,7 +12,7 @@ import type { InterfaceEvent } from '../../src/routes/interface-watch.js';
 import { REPLICATOR_IP } from '../rig/link.js';
 import { eventually } from '../rig/program.js';
 import { Replicator } from '../rig/replicator.js';
-import { networkTest } from '../rig/scenario.js';
+import { networkTest, subscribersOf, withReplicator } from '../rig/scenario.js';
 
 const test = suite('interface events');
 
@@ -21,6 +21,7 @@ const config = { interfaceName: 'eth7', listenIp: '10.0.0.5', listenPort: 9000 }
 function linkWith(...ips: string[]): Interface {
   return {
     index: 7,
+    name: 'eth7',
     mtu: 1500,
     mac: '02:00:00:00:00:07',
     up: true,
@@ -70,6 +71,11 @@ const table: Record<string, Row> = {
     event: { kind: 'state', up: true },
     link: null,
     actions: ['warn eth7 is up again'],
+  },
+  'it is renamed: said, and followed by its index': {
+    event: { kind: 'name', name: 'eth7', before: 'lan0' },
+    link: null,
+    actions: ['warn lan0 is named eth7 now, and is followed'],
   },
   'another MTU: said; the arena was made for the old one': {
     event: { kind: 'mtu', mtu: 9000 },
@@ -127,21 +133,60 @@ const table: Record<string, Row> = {
 for (const [name, { event, link, actions }] of Object.entries(table))
   test(name, () => assert.equal(plan(event, { config, link }).map(lineOf), actions));
 
-const flags = ['--mode', 'copy', '--layout', 'split'];
+for (const mode of ['copy', 'socket'])
+  networkTest(
+    test,
+    `changes are said as they come and followed, and the end of the interface is the end: ${mode}`,
+    { queues: 1 },
+    async (link) => {
+      const replicator = await Replicator.start({
+        link,
+        flags: ['--mode', mode, '--layout', 'split'],
+      });
+      const { program } = replicator;
+      const says = (words: string) => eventually(words, () => program.told().includes(words), 5000);
+      const ip = (...words: string[]) => link.ip('replicator', ...words);
+      ip('link', 'set', 'rep0', 'address', '02:00:00:00:00:09');
+      await says(`rep0 has changed its mac; copies leave from ${REPLICATOR_IP} now`);
+      ip('link', 'set', 'rep0', 'down');
+      ip('link', 'set', 'rep0', 'name', 'other0');
+      await says('rep0 is named other0 now, and is followed');
+      ip('link', 'set', 'other0', 'up');
+      // another address than that it listens on, and then only that one
+      ip('addr', 'add', '10.77.0.9/24', 'dev', 'other0');
+      await says(`other0 has changed its address; copies leave from ${REPLICATOR_IP} now`);
+      ip('link', 'del', 'other0');
+      await says('the interface other0 is gone');
+      assert.is((await program.wait()).status, 1);
+      assert.equal(replicator.processes(), []);
+      replicator.close();
+    },
+  );
 
 networkTest(
   test,
-  'changes are said as they come, and the end of the interface is the end',
+  'after the listen address has gone, copies leave from the next one and still arrive',
   { queues: 1 },
   async (link) => {
-    const replicator = await Replicator.start({ link, flags });
-    const { program } = replicator;
-    const says = (words: string) => eventually(words, () => program.told().includes(words), 5000);
-    link.ip('replicator', 'link', 'set', 'rep0', 'address', '02:00:00:00:00:09');
-    await says(`rep0 has changed its mac; copies leave from ${REPLICATOR_IP} now`);
-    link.ip('replicator', 'link', 'del', 'rep0');
-    await says('the interface rep0 is gone');
-    assert.is((await program.wait()).status, 1);
+    await withReplicator(
+      { link, flags: ['--mode', 'copy', '--layout', 'inline'] },
+      async (replicator) => {
+        const subscribers = subscribersOf(3);
+        await replicator.subscribe(subscribers);
+        // of another prefix: with the first address of a subnet all others of it go
+        link.ip('replicator', 'addr', 'add', '10.77.0.9/25', 'dev', 'rep0');
+        link.ip('replicator', 'addr', 'del', `${REPLICATOR_IP}/24`, 'dev', 'rep0');
+        await eventually('it leaves from the other one', () =>
+          replicator.told().includes('copies leave from 10.77.0.9 now'),
+        );
+        await replicator.subscribe(subscribers); // waits until all are live again
+        const rows = await replicator.list();
+        assert.equal(
+          rows.map(({ state }) => state),
+          ['live', 'live', 'live'],
+        );
+      },
+    );
   },
 );
 
