@@ -6,17 +6,9 @@
  * Copies tell by their TOS byte which filter made them.
  */
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import binaryen from 'binaryen';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Question } from '../../src/control/operations.js';
-import type { FilterInfo, FilterRow } from '../../src/domain/statistics.js';
-import { limits } from '../../src/memory/layout.js';
-import { eventually, Program, ROOT, sleep } from '../rig/program.js';
-import { MAIN, type Replicator } from '../rig/replicator.js';
+import { eventually, sleep } from '../rig/program.js';
 import {
   assertLossless,
   assertReceived,
@@ -28,78 +20,21 @@ import {
   withReplicator,
 } from '../rig/scenario.js';
 import type { Destination } from '../rig/wire.js';
+import {
+  flagsOf,
+  GROWS,
+  info,
+  list,
+  load,
+  MARKED,
+  NEVER_RETURNS,
+  stock,
+  TRAPS,
+  use,
+} from './loading.js';
 
 const test = suite('filters');
 const RATE = 10_000;
-/** DSCP 46 is the upper six bits of the TOS byte (RFC 2474). */
-const MARKED = String(46 << 2);
-
-const stock = (name: string) => readFileSync(join(ROOT, 'build', 'filters', `${name}.wasm`));
-
-/** A module whose fantail_burst does `body` for each job, whose address is in $job. */
-function moduleOf(body: string): Uint8Array {
-  const module = binaryen.parseText(`(module
-    (import "env" "memory" (memory 1))
-    (func (export "fantail_abi") (result i32) (i32.const ${limits.FILTER_ABI}))
-    (func (export "fantail_burst") (param $jobs i32) (param $first i32) (param $count i32)
-      (local $job i32) (local $end i32)
-      (local.set $job (i32.add (local.get $jobs) (i32.mul (local.get $first) (i32.const ${limits.JOB_SIZE}))))
-      (local.set $end (i32.add (local.get $job) (i32.mul (local.get $count) (i32.const ${limits.JOB_SIZE}))))
-      (block $done (loop $next
-        (br_if $done (i32.ge_u (local.get $job) (local.get $end)))
-        ${body}
-        (local.set $job (i32.add (local.get $job) (i32.const ${limits.JOB_SIZE})))
-        (br $next)))))`);
-  const bytes = module.emitBinary();
-  module.dispose();
-  return bytes;
-}
-
-const DROP = '(i32.store offset=16 (local.get $job) (i32.const 0))';
-/**
- * Lawful on the samples that a module is tried on, which come from 192.0.2.253; wrong on anything
- * else.
- */
-const onFeed = (wrong: string) =>
-  `(if (i32.ne (i32.load offset=26 (i32.load (local.get $job))) (i32.const 0xfd0200c0)) (then ${wrong})) ${DROP}`;
-const TRAPS = moduleOf(onFeed('unreachable'));
-const NEVER_RETURNS = moduleOf(onFeed('(loop $on (br $on))'));
-/** A header of 100 bytes for a packet's 42: with a payload near the MTU that is too much. */
-const GROWS = moduleOf(`(i32.store offset=20 (local.get $job) (i32.const ${100 << 16}))
-  (i32.store offset=24 (local.get $job) (i32.const 0)) (i32.store offset=16 (local.get $job) (i32.const 1))`);
-
-async function load(replicator: Replicator, name: string, bytes: Uint8Array): Promise<void> {
-  const module = Buffer.from(bytes).toString('base64');
-  await replicator.ask({ op: 'filter.load', name, module });
-}
-
-async function use(
-  replicator: Replicator,
-  name: string,
-  to?: Destination,
-  param?: string,
-): Promise<void> {
-  const one = to === undefined ? {} : { ip: to.ip, port: to.port };
-  await replicator.ask({
-    op: 'filter.use',
-    name,
-    ...one,
-    ...(param === undefined ? {} : { param }),
-  });
-}
-
-const list = async (replicator: Replicator) =>
-  (await replicator.ask({ op: 'filter.list' })).filters as FilterRow[];
-const info = async (replicator: Replicator, name: string) =>
-  (await replicator.ask({ op: 'filter.info', name })).filter as FilterInfo;
-
-const flagsOf = (layout: string, ...more: string[]) => [
-  '--mode',
-  'copy',
-  '--layout',
-  layout,
-  ...more,
-];
 
 networkTest(
   test,
@@ -151,76 +86,6 @@ networkTest(
   },
 );
 
-/**
- * A user's first filter: the project that `fantail filter new` makes, one line added, compiled. Its
- * bytes.
- */
-async function ownFilter(folder: string): Promise<Buffer> {
-  const run = async (...words: string[]) => {
-    const program = new Program(process.execPath, [MAIN, 'filter', ...words], { folder });
-    assert.is((await program.wait()).status, 0, program.told());
-  };
-  await run('new', 'mine');
-  const source = join(folder, 'mine', 'mine.ts');
-  const text = readFileSync(source, 'utf8')
-    .replace('import { set_ttl }', 'import { set_dscp, set_ttl }')
-    .replace(
-      '    this.send_rewritten();',
-      '    set_dscp(this.header, 46);\n    this.send_rewritten();',
-    );
-  writeFileSync(source, text);
-  await run('build', 'mine');
-  return readFileSync(join(folder, 'mine', 'build', 'mine.wasm'));
-}
-
-networkTest(
-  test,
-  "a user's own filter, new from the SDK, is loaded and used by wscat under traffic, and no packet is lost",
-  { queues: 1 },
-  async (link) => {
-    const folder = mkdtempSync(join(tmpdir(), 'fantail-'));
-    try {
-      const module = await ownFilter(folder);
-      await withReplicator({ link, flags: flagsOf('inline'), inside: true }, async (replicator) => {
-        const [one, other] = subscribersOf(2) as [Destination, Destination];
-        await replicator.subscribe([one, other]);
-        const sunk = await transfer(replicator, {
-          subscribers: [one, other],
-          rate: RATE,
-          count: RATE,
-          meanwhile: async () => {
-            const base64 = module.toString('base64');
-            await replicator.wscat(
-              `filter load mine base64:${base64}`,
-              /^ok mine loaded, sha256 [0-9a-f]{64}$/m,
-            );
-            await replicator.wscat(
-              `filter use mine ${one.ip} ${one.port} ttl=64`,
-              /^ok mine answers for 1 subscriber$/m,
-            );
-          },
-        });
-        await assertLossless(replicator, sunk);
-        const [marked, plain] = sunk.subscribers.map(({ tos }) => tos);
-        assert.equal(Object.keys(marked ?? {}), ['0', MARKED], 'old headers, then new ones');
-        assert.equal(Object.keys(plain ?? {}), ['0'], 'the other subscriber keeps its own');
-        await replicator.wscat('filter list', /^mine ready sha256 [0-9a-f]{12} .* subscribers 1$/m);
-        await replicator.wscat('filter info mine', /^faults trap 0 bad_answer 0 too_big 0$/m);
-        await replicator.cli('filter', 'load', 'vlan'); // of the stock, by name
-        assert.match(await replicator.cli('filter', 'list'), /^vlan +ready/m);
-        await replicator.cli('filter', 'use', 'rewrite', one.ip, String(one.port));
-        assert.match(
-          await replicator.cli('filter', 'info', 'mine'),
-          /^answers for +0 subscribers$/m,
-        );
-        await replicator.cli('filter', 'unload', 'mine');
-      });
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
-  },
-);
-
 for (const layout of LAYOUTS)
   networkTest(
     test,
@@ -267,79 +132,6 @@ for (const layout of LAYOUTS)
       });
     },
   );
-
-networkTest(
-  test,
-  'filters are listed, told about and unloaded; what cannot be is refused by name',
-  { queues: 1 },
-  async (link) => {
-    await withReplicator({ link, flags: flagsOf('inline') }, async (replicator) => {
-      const [one] = subscribersOf(1) as [Destination];
-      await replicator.subscribe([one]);
-      const refused = async (question: Question, pattern: RegExp) => {
-        try {
-          await replicator.ask(question);
-        } catch (error) {
-          assert.match(String(error), pattern);
-          return;
-        }
-        assert.unreachable(`${JSON.stringify(question).slice(0, 100)} was not refused`);
-      };
-      const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64');
-      const bulk = moduleOf('(memory.fill (i32.const 0) (i32.const 0) (i32.const 1))');
-      await refused(
-        { op: 'filter.load', name: 'bulk', module: text(bulk) },
-        /memory\.fill.*FILTER_REJECTED/,
-      );
-      await refused(
-        { op: 'filter.load', name: 'x', module: text(Buffer.from('what?')) },
-        /FILTER_REJECTED/,
-      );
-      await refused(
-        { op: 'filter.load', name: 'rewrite', module: text(TRAPS) },
-        /built in.*BAD_REQUEST/,
-      );
-      await refused({ op: 'filter.load', name: 'A b', module: text(TRAPS) }, /name.*BAD_REQUEST/);
-      await refused({ op: 'filter.load', name: 'x', module: '*' }, /module must be.*BAD_REQUEST/);
-      await refused({ op: 'filter.use', name: 'nobody' }, /no filter nobody.*NOT_FOUND/);
-      await refused(
-        { op: 'filter.use', name: 'rewrite', ip: '10.77.0.9', port: 9 },
-        /not subscribed.*NOT_FOUND/,
-      );
-      await refused(
-        { op: 'filter.use', name: 'rewrite', ip: '10.77.0.9' },
-        /together.*BAD_REQUEST/,
-      );
-      await refused(
-        { op: 'filter.use', name: 'rewrite', param: 'x'.repeat(65) },
-        /64 bytes.*BAD_REQUEST/,
-      );
-      await refused({ op: 'filter.info', name: 'nobody' }, /NOT_FOUND/);
-      await refused({ op: 'filter.unload', name: 'rewrite' }, /built in.*BAD_REQUEST/);
-      await load(replicator, 'marked', stock('dscp-ttl'));
-      await use(replicator, 'marked', one);
-      await refused({ op: 'filter.unload', name: 'marked' }, /1 subscriber.*BUSY/);
-      await use(replicator, 'rewrite', one);
-      await replicator.ask({ op: 'filter.unload', name: 'marked' });
-      assert.equal(
-        (await list(replicator)).map(({ name }) => name),
-        ['rewrite'],
-      );
-      // Sixteen slots, the built-in's among them, can be filled, and emptied, and are free again.
-      const names = Array.from({ length: limits.FILTERS_MAX - 1 }, (_, index) => `f${index}`);
-      for (const name of names) await load(replicator, name, TRAPS);
-      await refused(
-        { op: 'filter.load', name: 'more', module: text(TRAPS) },
-        /16 filters.*TABLE_FULL/,
-      );
-      const answer = await replicator.cli('stats', '--json');
-      assert.is(JSON.parse(answer).filters.loaded.length, limits.FILTERS_MAX);
-      for (const name of names) await replicator.ask({ op: 'filter.unload', name });
-      await load(replicator, 'more', TRAPS);
-      assert.is((await list(replicator)).length, 2);
-    });
-  },
-);
 
 for (const layout of LAYOUTS)
   for (const [what, bytes, size, why] of [
