@@ -13,62 +13,19 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include "netlink/attributes.hpp"
+
 namespace fantail {
 namespace {
 
 constexpr std::size_t buffer_size = 65536; // the kernel fills at most 32 KiB of a dump at once
 constexpr int event_buffer_size = 4 << 20; // bytes of events that may wait, about 10,000
 constexpr int dump_tries_max = 8;          // a dump that changed while it was read is read again
-constexpr std::size_t attributes_max = 64; // above every type that we read (IFLA_XDP is 43)
 constexpr timeval answer_timeout{.tv_sec = 2, .tv_usec = 0}; // answers do not take time at all
 
 struct Buffer {
   alignas(nlmsghdr) std::array<char, buffer_size> bytes;
 };
-
-/// The attributes of one message or nest by type; what is not there is null.
-struct Attributes {
-  std::array<const nlattr*, attributes_max> at{};
-
-  template<class T> std::optional<T> read(std::size_t type) const {
-    if (at[type] == nullptr || mnl_attr_get_payload_len(at[type]) < sizeof(T)) return std::nullopt;
-    T value;
-    std::memcpy(&value, mnl_attr_get_payload(at[type]), sizeof(T));
-    return value;
-  }
-
-  /// Text up to its zero, or the attribute's end; empty where there is none.
-  std::string text(std::size_t type) const {
-    if (at[type] == nullptr) return {};
-    const auto* start = static_cast<const char*>(mnl_attr_get_payload(at[type]));
-    return {start, strnlen(start, mnl_attr_get_payload_len(at[type]))};
-  }
-
-  /// A MAC has six bytes; a longer hardware address (Infiniband) is none to us.
-  std::optional<Mac> mac(std::size_t type) const {
-    if (at[type] == nullptr || mnl_attr_get_payload_len(at[type]) != sizeof(Mac))
-      return std::nullopt;
-    return read<Mac>(type);
-  }
-};
-
-int keep_attribute(const nlattr* attribute, void* into) {
-  const std::size_t type = mnl_attr_get_type(attribute);
-  if (type < attributes_max) static_cast<Attributes*>(into)->at[type] = attribute;
-  return MNL_CB_OK;
-}
-
-/// The fixed part of a message of type T, or null if it is too short for one.
-template<class T> const T* fixed_part(const nlmsghdr* message) {
-  if (mnl_nlmsg_get_payload_len(message) < sizeof(T)) return nullptr;
-  return static_cast<const T*>(mnl_nlmsg_get_payload(message));
-}
-
-template<class T> Attributes attributes_of(const nlmsghdr* message) {
-  Attributes result;
-  mnl_attr_parse(message, sizeof(T), keep_attribute, &result);
-  return result;
-}
 
 // ---- messages into values ----
 

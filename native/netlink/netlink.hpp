@@ -38,7 +38,7 @@ enum class XdpMode { native, generic, offload };
 
 struct Link {
   int index;
-  std::string name; // as it is now: it may be renamed
+  std::string name;       // as it is now: it may be renamed
   u32 mtu;                // bytes of IP packet
   std::optional<Mac> mac; // none on a device without a link layer
   bool up;                // switched on, and its carrier is there
