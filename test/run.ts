@@ -3,8 +3,8 @@
  * skipped`. `npm test -- control lint` runs only the steps whose name contains one of those words.
  *
  * First what needs a core only, BESIDE_MAX at a time and beside the compilation of the native
- * tests, and what needs a link, LINKS_MAX at a time beside those; then what needs the machine, one
- * at a time and alone. A step is told of when it has ended, whole,
+ * tests, and what needs a link, one at a time beside those; then what needs the machine, one at a
+ * time and alone. A step is told of when it has ended, whole,
  * its name in front. In CI a skip is a failure unless this machine truly lacks what most skips are
  * about.
  */
@@ -14,7 +14,6 @@ import { type Need, type Step, stepsNamedLike } from './runner/steps.js';
 
 /** Niced, a compilation comes on top of them. */
 const BESIDE_MAX = 2;
-const LINKS_MAX = 2;
 const SLOWEST_MAX = 8;
 
 interface Outcome {
@@ -94,7 +93,7 @@ async function main(): Promise<void> {
   const isCompiling = needing('core')[0]?.name === 'native compile';
   const beside = await Promise.all([
     runAll(needing('core'), BESIDE_MAX + (isCompiling ? 1 : 0), lack),
-    runAll(needing('link'), LINKS_MAX, lack),
+    runAll(needing('link'), 1, lack),
   ]);
   const outcomes = [...beside.flat(), ...(await runAll(needing('machine'), 1, lack))];
   if (isInterrupted) process.exit(1);

@@ -1,8 +1,6 @@
 /**
  * The benchmark itself: that its search, its statistics and its plots are right, that its sink sees
  * what it must see, and that every turn of it still runs, at sizes that say nothing of speed.
- *
- * needs: a link
  */
 // time limit: 1800 s
 

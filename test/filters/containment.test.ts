@@ -4,8 +4,6 @@
  *
  * One module, written as text, behaves on every size of packet but a few; each of those few is one
  * way to go wrong.
- *
- * needs: a link
  */
 import binaryen from 'binaryen';
 import { suite } from 'uvu';
