@@ -30,7 +30,7 @@ Napi::Value describe_interface_js(const Arguments& arguments) {
   }
   auto object = Napi::Object::New(env);
   object.Set("index", found.link.index);
-  object.Set("name", found.link.name);
+  object.Set("name", found.link.name.data());
   object.Set("mtu", found.link.mtu);
   object.Set("mac", mac_text(found.link.mac));
   object.Set("up", Napi::Boolean::New(env, found.link.up));

@@ -60,7 +60,7 @@ struct EventObject {
   }
   Napi::Object operator()(const LinkEvent& event) const {
     auto object = Napi::Object::New(env);
-    object.Set("name", event.link.name);
+    object.Set("name", event.link.name.data());
     object.Set("up", Napi::Boolean::New(env, event.link.up));
     object.Set("mtu", event.link.mtu);
     object.Set("mac", mac_text(event.link.mac));

@@ -57,7 +57,7 @@ std::optional<Link> link_of(const nlmsghdr* message) {
   const Attributes attributes = attributes_of<ifinfomsg>(message);
   Link link{};
   link.index = fixed->ifi_index;
-  link.name = attributes.text(IFLA_IFNAME);
+  attributes.text(IFLA_IFNAME).copy(link.name.data(), link.name.size() - 1);
   link.mtu = attributes.read<u32>(IFLA_MTU).value_or(0);
   link.mac = attributes.mac(IFLA_ADDRESS);
   link.up = (fixed->ifi_flags & IFF_UP) != 0 && (fixed->ifi_flags & IFF_RUNNING) != 0;

@@ -38,10 +38,10 @@ enum class XdpMode { native, generic, offload };
 
 struct Link {
   int index;
-  std::string name;       // as it is now: it may be renamed
-  u32 mtu;                // bytes of IP packet
-  std::optional<Mac> mac; // none on a device without a link layer
-  bool up;                // switched on, and its carrier is there
+  std::array<char, 16> name; // IFNAMSIZ; as it is now, since it may be renamed; ends in a zero
+  u32 mtu;                   // bytes of IP packet
+  std::optional<Mac> mac;    // none on a device without a link layer
+  bool up;                   // switched on, and its carrier is there
   bool loopback;
   u32 xdp_id; // 0: no XDP program
   XdpMode xdp_mode;

@@ -7,6 +7,8 @@ export const CONTROL_URL = `ws://${CONTROL_ADDRESS}:${CONTROL_PORT}`;
 
 /** Bytes of one message; a longer one is TOO_LARGE, unless its operation takes more. */
 export const MESSAGE_SIZE_MAX = 64 * 1024;
+/** Bytes of a message of a peer that has not shown the token: an `auth` and nothing longer. */
+export const BEFORE_TOKEN_SIZE_MAX = 2048;
 /** Characters of a request id that is a string. */
 export const ID_LENGTH_MAX = 128;
 /** Characters of a token. */

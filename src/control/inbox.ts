@@ -28,9 +28,12 @@ export class Inbox {
     this.#adjustReading();
   }
 
-  take(): Decoded | undefined {
-    const next = this.#waiting.shift();
-    if (next !== undefined) this.#adjustReading();
+  /** The next ones that may be under way at once: one, or several that are performed together. */
+  take(): Decoded[] {
+    const end = this.#waiting.findIndex((each) => each.operation?.together !== true);
+    const count = end < 0 ? this.#waiting.length : Math.max(end, 1);
+    const next = this.#waiting.splice(0, count);
+    if (next.length > 0) this.#adjustReading();
     return next;
   }
 

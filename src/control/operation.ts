@@ -57,6 +57,11 @@ interface Row<P extends Parameters, Answer extends object> {
   readonly messageSizeMax?: number;
   /** Whether it may be asked before the token was shown. */
   readonly beforeToken?: boolean;
+  /**
+   * Whether several that wait may be under way at once: each is begun in its turn and answered in
+   * its turn, so that one table is published for all of them.
+   */
+  readonly together?: boolean;
   /** The answer as objects carry it, beside `id` and `ok`. May throw a FantailError. */
   perform(called: Called, values: Values<P>): Answer | Promise<Answer>;
   /** The answer as it is typed: rows first, `ok …` last. */

@@ -14,6 +14,7 @@ export const operations = {
     typed: 'add <ip> <port>',
     does: 'send the feed to that address too',
     takes: { ip, port },
+    together: true,
     perform: ({ replicator }, { ip, port }) => replicator.add(ip, port),
     lines: ({ existing }, { ip, port }) => [
       `ok ${ip} ${port} ${existing ? 'was there already' : 'added'}`,
@@ -23,6 +24,7 @@ export const operations = {
     typed: 'remove <ip> <port>',
     does: 'stop sending there',
     takes: { ip, port },
+    together: true,
     perform: ({ replicator }, { ip, port }) => replicator.remove(ip, port),
     lines: ({ removed }, { ip, port }) => [
       `ok ${ip} ${port} ${removed ? 'removed' : 'was not there'}`,

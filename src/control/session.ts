@@ -1,7 +1,7 @@
 /**
- * One session of the control port. It handles one request after the other, and sends each answer
- * before it takes the next, so that answers keep their order and a peer that does not read stops
- * only itself.
+ * One session of the control port. It handles one request after the other (changes of subscribers
+ * that wait together, together), and sends their answers before it takes the next, so that answers
+ * keep their order and a peer that does not read stops only itself.
  */
 import { type RawData, WebSocket } from 'ws';
 import { FantailError, messageOf } from '../domain/errors.js';
@@ -15,6 +15,7 @@ import {
   encodeEvent,
   type Frame,
 } from './codec.js';
+import { BEFORE_TOKEN_SIZE_MAX } from './constants.js';
 import { Inbox } from './inbox.js';
 import type { Called } from './operation.js';
 import { sameToken } from './token.js';
@@ -135,15 +136,22 @@ export class Session {
 
   #receive(data: RawData, isBinary: boolean): void {
     if (this.webSocket.readyState !== WebSocket.OPEN) return;
-    // ws gives one Buffer a message, since its binaryType is left at nodebuffer
-    this.#inbox.add(this.served.codec.decode(data as Buffer, isBinary));
+    const frame = data as Buffer; // ws gives one a message: its binaryType is left at nodebuffer
+    if (!this.authorized && frame.length > BEFORE_TOKEN_SIZE_MAX) {
+      void this.end(1009, 'a token is wanted first');
+      return;
+    }
+    this.#inbox.add(this.served.codec.decode(frame, isBinary));
     if (!this.#working) void this.#work();
   }
 
   async #work(): Promise<void> {
     this.#working = true;
-    for (let next = this.#inbox.take(); next !== undefined; next = this.#inbox.take())
-      await send(this.webSocket, await this.#answer(next));
+    for (let next = this.#inbox.take(); next.length > 0; next = this.#inbox.take()) {
+      // begun in their order, before any is waited for
+      const answers = next.map((each) => this.#answer(each));
+      for (const answer of answers) await send(this.webSocket, await answer);
+    }
     this.#working = false;
   }
 

@@ -58,7 +58,8 @@ export class DataPlane {
 
   private constructor(
     private readonly options: DataPlaneOptions,
-    private readonly rx: Child,
+    /** fantail-rx. */
+    readonly receiver: Child,
     /** The socket of fantail-rx's messages; another one with each successor. */
     private socket: number,
     /** What fantail-rx has opened. */
@@ -170,12 +171,12 @@ export class DataPlane {
   async stop(): Promise<void> {
     if (this.stopped) return;
     this.stopped = true;
-    const { arena, rx, socket, opened } = this;
+    const { arena, receiver, socket, opened } = this;
     const { opening } = this.options;
     this.filters.stop();
     arena.halt();
     this.wake();
-    await Promise.all([...this.workers, rx].map((each) => each.end()));
+    await Promise.all([...this.workers, receiver].map((each) => each.end()));
     if (opened.xdp !== null)
       for (const queue of opening.queues)
         addon.feedDelete(opened.xdp.feeds, queue, opening.listen.ip, opening.listen.port);
@@ -188,14 +189,14 @@ export class DataPlane {
     for (const [number, worker] of this.workers.entries()) await this.untilAttached(number, worker);
     this.arena.setState('run');
     await untilRunning(this.socket);
-    for (const each of [this.rx, ...this.workers]) each.replaceFromNowOn();
+    for (const each of [this.receiver, ...this.workers]) each.replaceFromNowOn();
   }
 
   /** `pids`: of those that run; 0: that one is to be started. */
   private async adoptWorkers(pids: readonly number[]): Promise<void> {
     for (const [number, pid] of pids.entries())
       this.workers.push(this.childOf(number, pid === 0 ? null : runningOf(pid)));
-    for (const each of [this.rx, ...this.workers]) each.replaceFromNowOn();
+    for (const each of [this.receiver, ...this.workers]) each.replaceFromNowOn();
     for (const [number, worker] of this.workers.entries()) await this.untilAttached(number, worker);
   }
 

@@ -5,6 +5,7 @@
  *     faults of a module past a limit        → condemned
  *     a worker stuck in a filter, or stopped → its filter condemned, itself killed (child.ts
  *                                              replaces it)
+ *     fantail-rx stopped                     → killed
  *     slots that nobody holds any more       → emptied
  *
  * Each check takes some 0.3 ms from a core that may have packets to wait for, so there are two in a
@@ -28,6 +29,11 @@ const ASLEEP_EVERY = 5;
 /** Traps, bad answers and results over the MTU that one module may have within FAULT_WINDOW_MS. */
 export const FAULTS_MAX = 100;
 const FAULT_WINDOW_MS = 10_000;
+/**
+ * fantail-rx, in split, receives for everybody: one that is seen stopped twice is replaced, which
+ * is within a second of its stop.
+ */
+const RX_STOPPED_MS = CALM_MS - 100;
 
 export interface PulseOptions {
   readonly filters: Filters;
@@ -37,6 +43,7 @@ export interface PulseOptions {
 
 export class Pulse {
   private readonly watchdogs: Watchdog[];
+  private readonly rxWatchdog = new Watchdog(RX_STOPPED_MS);
   private timer: NodeJS.Timeout;
   private pace_ms = CALM_MS;
   private looks = 0;
@@ -86,6 +93,17 @@ export class Pulse {
       void desk.sweep();
     }
     for (const [worker, watchdog] of this.watchdogs.entries()) this.lookAt(worker, watchdog);
+    this.lookAtRx();
+  }
+
+  /** It calls no filter and cannot be stuck in one: it can only be stopped. */
+  private lookAtRx(): void {
+    const { receiver } = this.options.plane;
+    const { pid } = receiver;
+    const sighting = { pid, sign: 0n, calling: 0, now_ms: performance.now() };
+    if (this.rxWatchdog.judge(sighting, () => usageOf(pid)).kind !== 'stopped') return;
+    log.error(`fantail-rx (pid ${pid}) is stopped; it is killed and replaced`);
+    receiver.kill();
   }
 
   private lookAtFaults(module: FilterModule): void {

@@ -40,6 +40,9 @@ export class Watchdog {
   private last: { pid: number; sign: bigint; cpu_ms: number | null } | null = null;
   private stoppedAt_ms: number | null = null;
 
+  /** `stoppedMax_ms`: it may be stopped for less than that, as by a debugger. */
+  constructor(private readonly stoppedMax_ms = STOPPED_MS_MAX) {}
+
   judge({ pid, sign, calling, now_ms }: Sighting, usage: () => Usage | null): Judgement {
     const isNew = this.last === null || this.last.pid !== pid || this.last.sign !== sign;
     if (isNew && calling === 0) {
@@ -54,7 +57,7 @@ export class Watchdog {
     this.last = { pid, sign, cpu_ms: since_ms };
     if (!used.isStopped) this.stoppedAt_ms = null;
     else this.stoppedAt_ms ??= now_ms;
-    if (this.stoppedAt_ms !== null && now_ms - this.stoppedAt_ms >= STOPPED_MS_MAX) {
+    if (this.stoppedAt_ms !== null && now_ms - this.stoppedAt_ms >= this.stoppedMax_ms) {
       this.stoppedAt_ms = null;
       return { kind: 'stopped' };
     }

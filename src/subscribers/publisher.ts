@@ -31,6 +31,8 @@ export class Publisher {
   /** Sockets given up by a subscriber, free once every worker follows that generation. */
   private releases: { readonly socket: KernelSocket; readonly generation: bigint }[] = [];
   private timer: NodeJS.Timeout | null = null;
+  /** Set while changes of this turn of the event loop wait to go out in one table. */
+  private turn: NodeJS.Immediate | null = null;
 
   constructor(private readonly options: PublisherOptions) {}
 
@@ -42,7 +44,11 @@ export class Publisher {
     return new Promise((resolve, reject) => {
       const deadline_ms = performance.now() + APPLY_MS_MAX;
       this.waiters.push({ generation: this.options.table.wanted, deadline_ms, resolve, reject });
-      this.pump();
+      // a table is written whole: not once for each of a hundred that came together
+      this.turn ??= setImmediate(() => {
+        this.turn = null;
+        this.pump();
+      });
     });
   }
 
@@ -66,6 +72,8 @@ export class Publisher {
   stop(): void {
     if (this.timer !== null) clearTimeout(this.timer);
     this.timer = null;
+    if (this.turn !== null) clearImmediate(this.turn);
+    this.turn = null;
     for (const waiter of this.waiters.splice(0))
       waiter.reject(new FantailError('BUSY', 'fantail is stopping'));
   }

@@ -470,6 +470,38 @@ test('a token is needed: by header, or by auth as the first thing', async () => 
   peer.socket.terminate();
 });
 
+test('before the token nothing longer than an auth is taken, after it all is', async () => {
+  const { control } = await start({ token: TOKEN });
+  const stranger = await Peer.open(control.port);
+  stranger.send('x'.repeat(2049));
+  assert.equal(await stranger.end(), { code: 1009, reason: 'a token is wanted first' });
+  const peer = await Peer.open(control.port);
+  peer.send({ op: 'auth', token: TOKEN });
+  peer.send('x'.repeat(60_000)); // pipelined behind it
+  await peer.frame(2);
+  assert.match(String(peer.frames[1]), /^error UNKNOWN_OP /);
+  peer.socket.terminate();
+});
+
+test('adds and removes that wait are under way together, and answered in order', async () => {
+  const { control, table } = await start();
+  const peer = await Peer.open(control.port);
+  table.delayMs = 200; // of each change: one after the other they would take 20 s
+  const started = performance.now();
+  for (let id = 0; id < 100; id++)
+    peer.send({ id, op: id % 10 === 9 ? 'remove' : 'add', ip: '10.0.0.1', port: 9000 + (id % 10) });
+  peer.send({ id: 100, op: 'list' });
+  await peer.frame(101);
+  assert.ok(performance.now() - started < 100 * table.delayMs, 'they waited for one another');
+  const replies = peer.frames.map((frame) => JSON.parse(String(frame)));
+  assert.equal(
+    replies.map(({ id, ok }) => [id, ok]),
+    Array.from({ length: 101 }, (_, id) => [id, true]),
+  );
+  assert.is(replies[100].subscribers.length, 9, 'what comes after them sees all of them');
+  peer.socket.terminate();
+});
+
 test('a session is closed after five wrong tokens', async () => {
   const { control } = await start({ token: TOKEN });
   const peer = await Peer.open(control.port);

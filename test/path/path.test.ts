@@ -324,22 +324,26 @@ for (const layout of LAYOUTS) {
     },
   );
 
-  networkTest(
-    test,
-    `a receiver that is killed is replaced and traffic comes back: ${layout}`,
-    { queues: 1 },
-    async (link) => {
-      await survives(link, layout, async (replicator) => {
-        const { pid } = replicator.receiver();
-        process.kill(pid, 'SIGKILL');
-        await eventually('the receiver is replaced', () => {
-          return replicator
-            .processes()
-            .some((one) => /fantail-rx/.test(one.command) && one.pid !== pid);
+  for (const [how, signal] of [
+    ['killed', 'SIGKILL'],
+    ['stopped', 'SIGSTOP'],
+  ] as const)
+    networkTest(
+      test,
+      `a receiver that is ${how} is replaced and traffic comes back: ${layout}`,
+      { queues: 1 },
+      async (link) => {
+        await survives(link, layout, async (replicator) => {
+          const { pid } = replicator.receiver();
+          process.kill(pid, signal);
+          await eventually('the receiver is replaced', () => {
+            return replicator
+              .processes()
+              .some((one) => /fantail-rx/.test(one.command) && one.pid !== pid);
+          });
         });
-      });
-    },
-  );
+      },
+    );
 
   for (const [how, end] of [
     ['SIGTERM', (replicator: Replicator) => replicator.stop('SIGTERM')],
