@@ -5,6 +5,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <ctime>
+
 #include "host/integers.hpp"
 #include "rx/protocol.hpp"
 
@@ -33,28 +35,31 @@ void Keeper::run() {
     }
     if (waited[2].revents == 0) continue;
     try {
-      while (std::optional<Peer> peer = accept_peer(listener_)) answer(std::move(*peer));
+      // one a turn: a flood of them must not keep us from the supervisor
+      if (std::optional<Peer> peer = accept_peer(listener_)) answer(std::move(*peer));
     } catch (const Error&) {
-      // it was gone before it was accepted
+      constexpr timespec pause{0, 10'000'000}; // it was gone again, or there is no descriptor now
+      nanosleep(&pause, nullptr);
     }
   }
 }
 
 bool Keeper::hear(int supervisor) {
   try {
-    for (;;) {
-      Received received = receive_message(supervisor);
-      if (received.what == Received::What::closed) return false;
-      if (received.what == Received::What::nothing) return true;
-      const Part part = parse_part(received.text);
-      if (part.index == 0) coming_.clear();
-      if (part.index != coming_.size()) continue; // its beginning was lost: wait for the next one
-      coming_.push_back(std::move(received));
-      if (coming_.size() == part.count) kept_ = std::exchange(coming_, {});
-    }
+    Received received = receive_message(supervisor);
+    if (received.what == Received::What::closed) return false;
+    if (received.what == Received::What::nothing) return true;
+    const Part part = parse_part(received.text);
+    if (part.index == 0) coming_.clear();
+    if (part.index != coming_.size()) return true; // its beginning was lost: wait for the next one
+    coming_.push_back(std::move(received));
+    if (coming_.size() == part.count) kept_ = std::exchange(coming_, {});
   } catch (const std::exception&) {
-    return false; // it speaks in another way than ours: not one that we can keep for
+    // a message that cannot be taken: it lives all the same, and poll() tells when it is gone
+    pollfd hung{supervisor, 0, 0};
+    return poll(&hung, 1, 0) == 0;
   }
+  return true;
 }
 
 void Keeper::answer(Peer peer) {

@@ -63,6 +63,12 @@ export class Child {
     this.running.kill();
   }
 
+  /** It runs on, and is not ours any more. */
+  forget(): void {
+    this.phase = 'HALT';
+    this.running.forget();
+  }
+
   /** Waits for a process that was told to end; kills it after STOP_MS_MAX. */
   async end(): Promise<void> {
     this.phase = 'HALT';

@@ -51,6 +51,7 @@ export interface Orphaned {
 
 export class DataPlane {
   private stopped = false;
+  private isInCharge = true;
   readonly workers: Child[] = [];
   readonly filters: FilterOrders;
   /** What fantail-rx keeps for the next supervisor. */
@@ -119,31 +120,36 @@ export class DataPlane {
    */
   static async adopt(options: DataPlaneOptions, orphaned: Orphaned): Promise<DataPlane> {
     const { opened, pid, socket } = orphaned;
-    const arena = new Arena(opened.arena);
-    const attached = Array.from({ length: arena.workers }, (_, number) =>
-      arena.u32(arena.worker(number, 'pid')),
-    );
-    const holders = holdersOf(fileOf(opened.arena));
-    for (const stray of holders)
-      if (stray !== pid && !attached.includes(stray)) await killed(stray);
     let plane: DataPlane | null = null;
-    const rx = new Child({
-      name: 'fantail-rx',
-      adopted: adopted(pid),
-      spawn: () => {
-        if (plane === null) throw new Failure('it ended while it was adopted');
-        return plane.spawnRxAgain();
-      },
-      onFatal: options.onFatal,
-    });
-    plane = new DataPlane(options, rx, socket, opened, arena);
-    const late = new Set(plane.filters.inconsistent());
-    for (const [number, worker] of attached.entries())
-      if (late.has(number) && holders.includes(worker)) await killed(worker);
-    await plane.adoptWorkers(
-      attached.map((worker, i) => (holders.includes(worker) && !late.has(i) ? worker : 0)),
-    );
-    return plane;
+    let rx: Child;
+    try {
+      rx = new Child({
+        name: 'fantail-rx',
+        adopted: adopted(pid),
+        spawn: () => {
+          if (plane === null) throw new Failure('it ended while it was adopted');
+          return plane.spawnRxAgain();
+        },
+        onFatal: options.onFatal,
+      });
+    } catch (error) {
+      for (const fd of [socket, ...opened.fds].reverse()) closeSync(fd);
+      throw error;
+    }
+    plane = new DataPlane(options, rx, socket, opened, new Arena(opened.arena));
+    plane.isInCharge = false;
+    try {
+      await plane.adoptWorkers(pid);
+      return plane;
+    } catch (error) {
+      await plane.stop();
+      throw error;
+    }
+  }
+
+  /** An adopted data plane is left as it was found until this is said: stop() does not end it. */
+  takeCharge(): void {
+    this.isInCharge = true;
   }
 
   /** Makes every sleeper look at the arena. */
@@ -166,12 +172,18 @@ export class DataPlane {
 
   /**
    * Ends every process and closes what fantail-rx has opened; the last holder of the link detaches
-   * XDP. Twice is fine.
+   * XDP. One that is not in charge ends nothing. Twice is fine.
    */
   async stop(): Promise<void> {
     if (this.stopped) return;
     this.stopped = true;
     const { arena, receiver, socket, opened } = this;
+    if (!this.isInCharge) {
+      this.filters.stop();
+      for (const each of [...this.workers, receiver]) each.forget();
+      for (const fd of [socket, ...opened.fds].reverse()) closeSync(fd);
+      return;
+    }
     const { opening } = this.options;
     this.filters.stop();
     arena.halt();
@@ -192,10 +204,21 @@ export class DataPlane {
     for (const each of [this.receiver, ...this.workers]) each.replaceFromNowOn();
   }
 
-  /** `pids`: of those that run; 0: that one is to be started. */
-  private async adoptWorkers(pids: readonly number[]): Promise<void> {
-    for (const [number, pid] of pids.entries())
-      this.workers.push(this.childOf(number, pid === 0 ? null : runningOf(pid)));
+  /** `receiver`: fantail-rx. Two owners of a queue are prevented first. */
+  private async adoptWorkers(receiver: number): Promise<void> {
+    const { arena } = this;
+    const attached = Array.from({ length: arena.workers }, (_, number) =>
+      arena.u32(arena.worker(number, 'pid')),
+    );
+    const holders = new Set(holdersOf(fileOf(this.opened.arena)));
+    const late = new Set(this.filters.inconsistent().map((number) => attached[number]));
+    for (const pid of holders)
+      if (pid !== receiver && (!attached.includes(pid) || late.has(pid))) {
+        await killed(pid);
+        holders.delete(pid);
+      }
+    for (const [number, pid] of attached.entries())
+      this.workers.push(this.childOf(number, holders.has(pid) ? runningOf(pid) : null));
     for (const each of [this.receiver, ...this.workers]) each.replaceFromNowOn();
     for (const [number, worker] of this.workers.entries()) await this.untilAttached(number, worker);
   }
@@ -205,9 +228,15 @@ export class DataPlane {
       name: `tx worker ${number}`,
       spawn: () => this.spawnWorker(number),
       adopted: running,
-      restarts: Math.max(0, this.arena.u32(this.arena.worker(number, 'starts')) - 1),
+      restarts: this.restartsBefore(number, running),
       onFatal: this.options.onFatal,
     });
+  }
+
+  /** By an earlier supervisor; one that is started now in place of another is a restart, too. */
+  private restartsBefore(number: number, running: Running | null): number {
+    const starts = Number(this.arena.u64(this.arena.worker(number, 'starts')));
+    return running === null ? starts : Math.max(0, starts - 1);
   }
 
   private spawnWorker(worker: number): Running {

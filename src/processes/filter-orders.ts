@@ -116,8 +116,9 @@ export class FilterOrders implements WorkerFilters {
   ): Promise<void> {
     const { arena, sockets, wake } = this.options;
     const number = ++this.given;
-    for (const worker of sockets.keys()) this.send(worker, orderOf(number), file);
+    // first: a worker that was told less than all of it is then seen to be behind
     arena.publish(arena.control('filter_orders'), BigInt(number));
+    for (const worker of sockets.keys()) this.send(worker, orderOf(number), file);
     wake();
     const deadline = Date.now() + ORDER_MS_MAX;
     const isBehind = (worker: number) =>

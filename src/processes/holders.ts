@@ -15,21 +15,33 @@ export const fileOf = (fd: number): OpenFile => fstatSync(fd);
 /** The arenas that a process has open; none if it has ended or is another user's. */
 export function arenasOf(pid: number): OpenFile[] {
   const folder = `/proc/${pid}/fd`;
+  const arenas: OpenFile[] = [];
+  for (const fd of descriptorsIn(folder)) {
+    try {
+      const path = `${folder}/${fd}`;
+      if (ARENA_LINK.test(readlinkSync(path))) arenas.push(statSync(path));
+    } catch {
+      // that one has just been closed; the others say what there is
+    }
+  }
+  return arenas;
+}
+
+function descriptorsIn(folder: string): string[] {
   try {
-    return readdirSync(folder)
-      .map((fd) => `${folder}/${fd}`)
-      .filter((path) => ARENA_LINK.test(readlinkSync(path)))
-      .map((path) => statSync(path));
+    return readdirSync(folder);
   } catch {
     return [];
   }
 }
 
+export function hasOpen(pid: number, { dev, ino }: OpenFile): boolean {
+  return arenasOf(pid).some((each) => each.dev === dev && each.ino === ino);
+}
+
 /** Processes that have that arena open, other than this one. */
 export function holdersOf(arena: OpenFile): number[] {
-  return processes().filter((pid) =>
-    arenasOf(pid).some(({ dev, ino }) => dev === arena.dev && ino === arena.ino),
-  );
+  return processes().filter((pid) => hasOpen(pid, arena));
 }
 
 /** All other processes that this one sees. */

@@ -13,9 +13,9 @@ import { closeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../domain/errors.js';
 import { addon, type Message } from '../memory/addon.js';
+import { contentOf } from '../memory/memory-file.js';
 
-/** Of one message; the kernel takes 253 descriptors, and 64 KiB of text is ours (addon.ts). */
-const PART_TEXT_MAX = 32_000;
+/** Of one message; the kernel takes 253 (SCM_MAX_FD). */
 const PART_FDS_MAX = 200;
 /** fantail-rx answers from a thread that does nothing else, on a machine that may be busy. */
 const ANSWER_MS_MAX = 10_000;
@@ -47,27 +47,26 @@ type Answer =
   | { readonly event: 'served'; readonly pid: number }
   | { readonly event: 'kept'; readonly pid: number; readonly parts: number };
 
-/** A part as it is sent and comes back. */
+/**
+ * A part of the descriptors, as it is sent and comes back; the first of all is a file: the text.
+ */
 interface Part {
   readonly keep: { readonly index: number; readonly count: number };
-  readonly text: string;
 }
 
 /** Gives fantail-rx, at the other end of that socket, all of it to keep. */
 export function leave(socket: number, { about, fds }: Inheritance): void {
-  const text = JSON.stringify(about);
-  const count = Math.max(
-    1,
-    Math.ceil(text.length / PART_TEXT_MAX),
-    Math.ceil(fds.length / PART_FDS_MAX),
-  );
-  for (let index = 0; index < count; index++) {
-    const part: Part = {
-      keep: { index, count },
-      text: text.slice(index * PART_TEXT_MAX, (index + 1) * PART_TEXT_MAX),
-    };
-    const some = fds.slice(index * PART_FDS_MAX, (index + 1) * PART_FDS_MAX);
-    addon.sendMessage(socket, JSON.stringify(part), some);
+  const text = addon.memoryFile(Buffer.from(JSON.stringify(about)));
+  try {
+    const all = [text, ...fds];
+    const count = Math.ceil(all.length / PART_FDS_MAX);
+    for (let index = 0; index < count; index++) {
+      const part: Part = { keep: { index, count } };
+      const some = all.slice(index * PART_FDS_MAX, (index + 1) * PART_FDS_MAX);
+      addon.sendMessage(socket, JSON.stringify(part), some);
+    }
+  } finally {
+    closeSync(text);
   }
 }
 
@@ -116,20 +115,21 @@ async function ask(netns: string | null, name: string, what: string): Promise<Ad
       throw new Failure(
         `fantail up (pid ${answer.pid}) serves ${what} already; stop it, or choose another`,
       );
-    let text = '';
     for (let index = 0; index < answer.parts; index++) {
       const message = await messageFrom(socket);
       if (message === null) return null;
       fds.push(...message.fds);
-      text += (JSON.parse(message.text) as Part).text;
     }
     if (answer.parts === 0)
       throw new Failure(
         `fantail-rx (pid ${answer.pid}) lost its supervisor while it was starting; ` +
           'remove it with: fantail clean',
       );
+    const [text = -1, ...rest] = fds;
+    const about: unknown = JSON.parse(Buffer.from(contentOf(text)).toString());
+    closeSync(text);
     isTaken = true;
-    return { about: JSON.parse(text), fds, socket, pid: answer.pid };
+    return { about, fds: rest, socket, pid: answer.pid };
   } finally {
     if (!isTaken) for (const fd of [...fds, socket]) closeSync(fd);
   }

@@ -8,6 +8,8 @@ export interface Running {
   readonly hasEnded: boolean;
   /** SIGKILL. */
   kill(): void;
+  /** It runs on, and nothing of it is called back any more. */
+  forget(): void;
   /** Calls back once, with how it ended. */
   onEnd(listener: (how: string) => void): void;
 }
@@ -19,6 +21,11 @@ export function spawned(child: ChildProcess): Running {
       return child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
     },
     kill: () => void child.kill('SIGKILL'),
+    forget: () => {
+      child.removeAllListeners();
+      child.on('error', () => {});
+      child.unref();
+    },
     onEnd: (listener) => {
       child.once('error', (error) => listener(`cannot be started: ${error.message}`));
       child.once('exit', (code, signal) => listener(signal ?? `status ${code}`));
@@ -33,12 +40,18 @@ export function spawned(child: ChildProcess): Running {
 export function adopted(pid: number): Running {
   const pidfd = addon.openProcess(pid);
   let ended = false;
+  let isOpen = true;
   const listeners: (() => void)[] = [];
-  const watch = addon.watchFd(pidfd, () => {
-    if (ended) return;
-    ended = true;
+  const close = () => {
+    if (!isOpen) return;
+    isOpen = false;
     watch.close();
     closeSync(pidfd);
+  };
+  const watch = addon.watchFd(pidfd, () => {
+    if (ended || !isOpen) return;
+    ended = true;
+    close();
     for (const listener of listeners) listener();
   });
   return {
@@ -47,8 +60,9 @@ export function adopted(pid: number): Running {
       return ended;
     },
     kill: () => {
-      if (!ended) addon.killProcess(pidfd);
+      if (isOpen) addon.killProcess(pidfd);
     },
+    forget: close,
     onEnd: (listener) => {
       listeners.push(() => listener('a cause that only its parent was told'));
     },

@@ -4,12 +4,14 @@
  * which route, is in the arena.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, readFileSync } from 'node:fs';
+import { closeSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Counts } from '../domain/counts.js';
 import { Failure } from '../domain/errors.js';
 import type { Stats } from '../domain/statistics.js';
 import type { FilterRecords, Filters } from '../filters/registry.js';
+import { addon, type Interface } from '../memory/addon.js';
 import { layoutVersion, limits } from '../memory/layout.js';
 import { contentOf } from '../memory/memory-file.js';
 import type { DataPlane } from '../processes/data-plane.js';
@@ -31,6 +33,8 @@ type Shape = Readonly<Record<string, string>>;
 /** JSON. */
 interface HandoverRecord {
   readonly build: string;
+  /** Renaming makes it no other. */
+  readonly interface: { readonly name: string; readonly index: number };
   readonly shape: Shape;
   readonly mode: Stats['mode'];
   readonly attach: SharedXdp['attach'] | null;
@@ -44,6 +48,7 @@ interface HandoverRecord {
 /** What is left, as the one that leaves has it. */
 export interface Handover {
   readonly config: Config;
+  readonly link: Interface | null;
   readonly deployment: Deployment;
   readonly plane: DataPlane;
   readonly sockets: KernelSockets;
@@ -73,20 +78,29 @@ export interface TakenOver {
 const NATIVE_FILES = ['fantail-rx', 'fantail.node'].map((name) =>
   fileURLToPath(new URL(`../../../native/build/${name}`, import.meta.url)),
 );
+const SOURCES = fileURLToPath(new URL('..', import.meta.url));
+
+/** As it was when this process started, whatever is built meanwhile. */
+let build: string | null = null;
 
 /** Two of the same build understand one another's arena, orders and messages. */
 function buildOf(): string {
+  if (build !== null) return build;
   const hash = createHash('sha256').update(String(layoutVersion()));
-  for (const file of NATIVE_FILES) hash.update(readFileSync(file));
-  return hash.digest('hex').slice(0, 16);
+  const scripts = readdirSync(SOURCES, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.js'))
+    .sort()
+    .map((file) => join(SOURCES, file));
+  for (const file of [...NATIVE_FILES, ...scripts]) hash.update(readFileSync(file));
+  build = hash.digest('hex').slice(0, 16);
+  return build;
 }
 
 /** As the user would write it. */
 function shapeOf(config: Config, deployment: Deployment): Shape {
-  const { interfaceName, listenIp, listenPort, order, busyPoll, checksumFull } = config;
+  const { listenIp, listenPort, order, busyPoll, checksumFull } = config;
   const { queues, workers, layout, mtu } = deployment;
   return {
-    interface: interfaceName,
     'listen address': `${listenIp}:${listenPort}`,
     '--queues': queues.join(','),
     '--workers': String(workers),
@@ -118,6 +132,7 @@ export function inheritanceOf(handover: Handover): Inheritance {
   const { mode, xdp } = plane.opened;
   const record: HandoverRecord = {
     build: buildOf(),
+    interface: { name: handover.config.interfaceName, index: handover.link?.index ?? 0 },
     shape: shapeOf(handover.config, deployment),
     mode,
     attach: xdp?.attach ?? null,
@@ -146,10 +161,10 @@ export function inheritanceOf(handover: Handover): Inheritance {
 export function takenOver(
   { about, fds, pid }: Adopted,
   config: Config,
-  deployment: Deployment,
+  { deployment, index }: { readonly deployment: Deployment; readonly index: number },
 ): TakenOver {
   const record = about as HandoverRecord; // of our own user, and its build is looked at first
-  checkSame(record, pid, config, deployment);
+  checkSame(record, pid, config, { deployment, index });
   const { mode, attach, filters } = record;
   const { queues, workers } = deployment;
   let at = 0;
@@ -175,7 +190,14 @@ export function takenOver(
   const [feedPort = null] = record.hasFeedPort ? take(1) : [];
   const own = filters.modules.filter(({ slot }) => slot !== 0);
   const modules = new Map(own.map(({ module }) => [module, contentAndClose(take(1)[0] ?? -1)]));
-  return { ...record, opened, descriptors, sockets: new KernelSockets(pools), feedPort, modules };
+  return {
+    ...record,
+    opened,
+    descriptors,
+    sockets: new KernelSockets(pools, addon, 'leaving'),
+    feedPort,
+    modules,
+  };
 }
 
 function contentAndClose(file: number): Uint8Array {
@@ -190,9 +212,10 @@ function checkSame(
   record: HandoverRecord,
   pid: number,
   config: Config,
-  deployment: Deployment,
+  { deployment, index }: { readonly deployment: Deployment; readonly index: number },
 ): void {
-  const cure = `stop it with: fantail clean ${config.interfaceName}`;
+  // of another build it may say nothing that we know
+  const cure = `stop it with: fantail clean ${record.interface?.name ?? ''}`.trim();
   if (record.build !== buildOf())
     throw new Failure(
       `a data plane of another build runs here without a supervisor (fantail-rx, pid ${pid}); ${cure}`,
@@ -201,6 +224,8 @@ function checkSame(
   const different = Object.entries(record.shape)
     .filter(([name, value]) => wanted[name] !== value)
     .map(([name, value]) => `${name} ${value}, not ${wanted[name]}`);
+  if (record.interface.index !== index)
+    different.push(`interface ${record.interface.name}, not ${config.interfaceName}`);
   if (config.mode !== 'auto' && config.mode !== record.mode)
     different.push(`--mode ${record.mode}, not ${config.mode}`);
   if (different.length > 0)

@@ -3,8 +3,8 @@
  * by who has an arena open: fantail-rx, workers, and no other.
  */
 import { readFileSync } from 'node:fs';
-import { arenasOf, processes } from '../processes/holders.js';
-import { adopted } from '../processes/running.js';
+import { arenasOf, hasOpen, holdersOf, type OpenFile, processes } from '../processes/holders.js';
+import { adopted, type Running } from '../processes/running.js';
 
 /** What a process of the data path is called (comm of proc(5)). */
 const DATA_PATH = /^fantail-(?:rx|tx)\b/;
@@ -18,6 +18,7 @@ export interface DataPathProcess {
 
 /** The processes that have one arena. */
 export interface Leftover {
+  readonly arena: OpenFile;
   readonly processes: readonly DataPathProcess[];
   /** A living one watches over them. */
   readonly supervisor: number | null;
@@ -31,6 +32,8 @@ function read(path: string): string {
   }
 }
 
+const nameOf = (pid: number) => read(`/proc/${pid}/comm`).trim();
+
 function interfaceOf(pid: number): string | null {
   const words = read(`/proc/${pid}/cmdline`);
   return /"interface":"([^"]*)"/.exec(words)?.[1] ?? /^fantail-tx (\S+)/.exec(words)?.[1] ?? null;
@@ -38,12 +41,13 @@ function interfaceOf(pid: number): string | null {
 
 /** Every data plane on this machine, of all namespaces. */
 export function dataPlanes(): Leftover[] {
-  const planes = new Map<string, { processes: DataPathProcess[]; supervisor: number | null }>();
+  type Plane = { arena: OpenFile; processes: DataPathProcess[]; supervisor: number | null };
+  const planes = new Map<string, Plane>();
   for (const pid of processes()) {
-    const name = read(`/proc/${pid}/comm`).trim();
-    for (const { dev, ino } of arenasOf(pid)) {
-      const key = `${dev}:${ino}`;
-      const plane = planes.get(key) ?? { processes: [], supervisor: null };
+    const name = nameOf(pid);
+    for (const arena of arenasOf(pid)) {
+      const key = `${arena.dev}:${arena.ino}`;
+      const plane = planes.get(key) ?? { arena, processes: [], supervisor: null };
       planes.set(key, plane);
       if (!DATA_PATH.test(name)) plane.supervisor = pid;
       else if (!plane.processes.some((each) => each.pid === pid))
@@ -53,15 +57,29 @@ export function dataPlanes(): Leftover[] {
   return [...planes.values()].filter((plane) => plane.processes.length > 0);
 }
 
-/** Ends a process of the data path, and waits for that. One that has ended already is fine. */
-export async function endProcess({ pid }: DataPathProcess): Promise<void> {
-  let running: ReturnType<typeof adopted>;
-  try {
-    running = adopted(pid);
-  } catch {
-    return;
+/**
+ * Ends the processes of one, and waits for that; what a supervisor has adopted meanwhile is left
+ * alone. Gives those that were ended.
+ */
+export async function end({ arena, processes }: Leftover): Promise<DataPathProcess[]> {
+  const ended: DataPathProcess[] = [];
+  for (const each of processes) {
+    let running: Running;
+    try {
+      running = adopted(each.pid);
+    } catch {
+      continue; // it has ended
+    }
+    // looked at again now that its number cannot become another's
+    const isWatched = holdersOf(arena).some((pid) => !DATA_PATH.test(nameOf(pid)));
+    if (isWatched || !hasOpen(each.pid, arena)) {
+      running.forget();
+      continue;
+    }
+    const end = new Promise<void>((resolve) => running.onEnd(() => resolve()));
+    running.kill();
+    await end;
+    ended.push(each);
   }
-  const end = new Promise<void>((resolve) => running.onEnd(() => resolve()));
-  running.kill();
-  await end;
+  return ended;
 }

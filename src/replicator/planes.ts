@@ -90,9 +90,9 @@ async function adoptPlane(
   const { config, link, subscribers, closers } = opening;
   let taken: TakenOver;
   try {
-    taken = takenOver(adopted, config, wanted);
+    taken = takenOver(adopted, config, { deployment: wanted, index: link?.index ?? 0 });
   } catch (error) {
-    for (const fd of [...adopted.fds, adopted.socket]) closeSync(fd);
+    for (const fd of [...adopted.fds, adopted.socket]) closeQuietly(fd);
     throw error;
   }
   for (const warning of wanted.warnings) log.warn(warning);
@@ -117,6 +117,8 @@ async function adoptPlane(
     launchers.adopt(opened.xdp);
   }
   log.info(`adopted the data plane of an earlier fantail up: fantail-rx, pid ${pid}`);
+  if (config.filter !== null)
+    log.info('its filters are as they were: --filter is not loaded again');
   return {
     plane,
     sockets,
@@ -253,4 +255,13 @@ function planeOptions(
     descriptors,
     onFatal,
   };
+}
+
+/** One that may be closed already. */
+function closeQuietly(fd: number): void {
+  try {
+    closeSync(fd);
+  } catch {
+    // it was
+  }
 }

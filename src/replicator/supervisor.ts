@@ -84,7 +84,13 @@ async function open(
       : openRoutes(opening, { watch, sockets, publisher });
   if (opened.adopted !== null)
     resume(opened.adopted.filters, { table, subscribers, filters, router });
-  const keep = () => plane.keep(inheritanceOf({ ...opened, config, subscribers }));
+  const keep = () => {
+    try {
+      plane.keep(inheritanceOf({ ...opened, config, link, subscribers }));
+    } catch (error) {
+      log.error(error, 'what the next supervisor is to know');
+    }
+  };
   keep();
   const workers = plane.filters;
   const desk = new FilterDesk({
@@ -107,6 +113,7 @@ async function open(
   await openLegacy(opening, replicator);
   // first to go: whoever waits is told before the channel closes
   closers.add(() => publisher.stop());
+  plane.takeCharge();
   return readyLine(opened, config, control);
 }
 

@@ -58,17 +58,21 @@ export class KernelSockets {
   private readonly pools: readonly (readonly Pooled[])[];
   private readonly listeners: (() => void)[] = [];
 
-  /** Takes over descriptors of open and bound sockets, by worker. */
+  /**
+   * Takes over descriptors of open and bound sockets, by worker. `use`: `leaving` for those of an
+   * earlier supervisor, since workers may follow a table that names them.
+   */
   constructor(
     fds: readonly (readonly number[])[],
     private readonly calls: SystemCalls = addon,
+    use: 'free' | 'leaving' = 'free',
   ) {
     this.pools = fds.map((pool, worker) => {
       assert(
         pool.length <= limits.KERNEL_SOCKETS_MAX,
         'a worker has at most KERNEL_SOCKETS_MAX kernel sockets',
       );
-      return pool.map((fd, index): Pooled => ({ worker, index, fd, use: 'free', owner: null }));
+      return pool.map((fd, index): Pooled => ({ worker, index, fd, use, owner: null }));
     });
   }
 
@@ -121,7 +125,7 @@ export class KernelSockets {
   /** One that an earlier supervisor has connected for that owner; null where there is none such. */
   inherit(worker: number, index: number, owner: object): KernelSocket | null {
     const socket = this.find({ worker, index });
-    if (socket?.use !== 'free') return null;
+    if (socket?.use !== 'leaving' || socket.owner !== null) return null;
     socket.use = 'taken';
     socket.owner = owner;
     return socket;

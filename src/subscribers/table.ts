@@ -48,7 +48,7 @@ export class SubscriberTable {
 
   /**
    * What an earlier supervisor has published last, for this one to go on from: who is in it, rows
-   * whose last copies have not ended, and the highest epoch of all.
+   * that somebody may still serve or have copies of, and the highest epoch of all.
    */
   published(): { rows: PublishedRow[]; retired: Set<number>; epochs: bigint } {
     this.generation = this.arena.u64(this.arena.control('generation'));
@@ -59,7 +59,7 @@ export class SubscriberTable {
     for (let row = 0; row < limits.SUBSCRIBERS_MAX; row++) {
       const epoch = this.arena.u64(this.arena.counters(row, 'epoch'));
       if (epoch > epochs) epochs = epoch;
-      if (epoch !== 0n && !live.has(row) && this.arena.inFlight(row) !== 0n) retired.add(row);
+      if (epoch !== 0n && !live.has(row)) retired.add(row);
     }
     return { rows, retired, epochs };
   }

@@ -3,6 +3,8 @@
  * and `fantail up` with the same words goes on with it: nothing lost, nothing sent twice, nobody
  * forgotten; with other words it says what differs; `fantail clean` removes what nobody adopts.
  */
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -192,6 +194,47 @@ networkTest(
       await refused(/--order rotate, not fixed/, '9000', ...options.flags, '--order', 'fixed');
       await refused(/--mode copy, not skb/, '9000', '--mode', 'skb', '--layout', 'inline');
       await assertNothingLeft(first, await adopt());
+    });
+  },
+);
+
+networkTest(
+  test,
+  'one that adopts and then cannot start leaves it as it was, renamed interface and all',
+  { queues: 1 },
+  async (link) => {
+    const flags = flagsOf('inline');
+    await withFirst({ link, flags }, async (first) => {
+      const subscribers = subscribersOf(2); // hosts that answer ARP: others go with the link
+      await first.subscribe(subscribers);
+      const receiver = first.receiver();
+      await killSupervisor(first);
+      link.ip('replicator', 'link', 'set', 'rep0', 'down');
+      link.ip('replicator', 'link', 'set', 'rep0', 'name', 'other0');
+      link.ip('replicator', 'link', 'set', 'other0', 'up');
+      const taken = createServer().listen(0, '127.0.0.1');
+      await once(taken, 'listening');
+      const address = taken.address();
+      const port = typeof address === 'object' ? address?.port : 0;
+      const { program } = await startUp({
+        link,
+        interface: 'other0',
+        flags: [...flags, '--control', `127.0.0.1:${port}`],
+      });
+      assert.is((await program.wait()).status, 1, program.told());
+      assert.match(program.stderr, /control port .* is taken/);
+      taken.close();
+      assert.is(first.processes().length, 2, 'both run on');
+      const second = await Replicator.start({ link, interface: 'other0', flags });
+      try {
+        assert.match(second.program.stdout, new RegExp(` adopted=${receiver.pid}$`, 'm'));
+        await second.subscribe(subscribers);
+        await second.check();
+        assert.equal(await second.stop(), { status: 0, signal: null }, second.told());
+        assert.equal(second.processes(), []);
+      } finally {
+        second.close();
+      }
     });
   },
 );

@@ -2,7 +2,7 @@
 import { removeLeftovers } from '../../demo/scene.js';
 import { counted } from '../../domain/counts.js';
 import { Failure } from '../../domain/errors.js';
-import { dataPlanes, endProcess, type Leftover } from '../../replicator/leftovers.js';
+import { dataPlanes, end, type Leftover } from '../../replicator/leftovers.js';
 
 interface Cleaned {
   readonly ended: { readonly pid: number; readonly name: string; readonly interface: string }[];
@@ -31,10 +31,8 @@ export async function clean(
       cleaned.left.push({ pid: plane.supervisor, interface: served });
       continue;
     }
-    for (const process of plane.processes) {
-      await endProcess(process);
-      cleaned.ended.push({ pid: process.pid, name: process.name, interface: served });
-    }
+    for (const { pid, name } of await end(plane))
+      cleaned.ended.push({ pid, name, interface: served });
   }
   if (interfaceName === null) cleaned.namespaces.push(...removeLeftovers());
   console.log(flags.json === true ? JSON.stringify(cleaned) : textOf(cleaned));
