@@ -1,8 +1,6 @@
 /**
  * Loading, listing and unloading filters over the control channel: what a user's own takes, what is
  * refused by name, and that slots are free again.
- *
- * needs: a link
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
