@@ -20,7 +20,7 @@ import { fileOf, holdersOf } from './holders.js';
 import { type Inheritance, leave } from './inheritance.js';
 import type { SharedXdp } from './launchers.js';
 import { spawnRx, spawnWorker } from './programs.js';
-import { adopted, type Running } from './running.js';
+import { adopted, killed, type Running, runningOf } from './running.js';
 import { type Opened, type RxOpening, untilOpened, untilRunning } from './rx-protocol.js';
 
 const ATTACH_MS_MAX = 10_000;
@@ -163,9 +163,7 @@ export class DataPlane {
     this.tellKept();
   }
 
-  /**
-   * The descriptors of the data plane, in the order in which `openedOf` and Descriptors take them.
-   */
+  /** The descriptors of the data plane, in the order in which replicator/handover.ts takes them. */
   get fds(): number[] {
     return [...this.opened.fds, ...this.options.descriptors.all];
   }
@@ -214,7 +212,8 @@ export class DataPlane {
     const late = new Set(this.filters.inconsistent().map((number) => attached[number]));
     for (const pid of holders)
       if (pid !== receiver && (!attached.includes(pid) || late.has(pid))) {
-        await killed(pid);
+        const stray = runningOf(pid);
+        if (stray !== null) await killed(stray); // or there would be two owners of its rings
         holders.delete(pid);
       }
     for (const [number, pid] of attached.entries())
@@ -315,22 +314,4 @@ function rxCommon({ opening, descriptors, rxCpu }: DataPlaneOptions) {
     listener: descriptors.listener,
     cpu: rxCpu,
   };
-}
-
-/** Null: it has just ended. */
-function runningOf(pid: number): Running | null {
-  try {
-    return adopted(pid);
-  } catch {
-    return null;
-  }
-}
-
-/** Ends a process, and waits for that: there must not be two owners of its rings. */
-async function killed(pid: number): Promise<void> {
-  const running = runningOf(pid);
-  if (running === null) return;
-  const end = new Promise<void>((resolve) => running.onEnd(() => resolve()));
-  running.kill();
-  await end;
 }

@@ -68,3 +68,20 @@ export function adopted(pid: number): Running {
     },
   };
 }
+
+/** The same; null if it has just ended. */
+export function runningOf(pid: number): Running | null {
+  try {
+    return adopted(pid);
+  } catch {
+    return null;
+  }
+}
+
+/** Kills one that runs, and waits for its end. */
+export function killed(running: Running): Promise<void> {
+  return new Promise((resolve) => {
+    running.onEnd(() => resolve());
+    running.kill();
+  });
+}

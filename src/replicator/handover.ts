@@ -30,46 +30,45 @@ import { type Router, SOCKET_ROUTER } from './replicator.js';
 /** What an arena is made for: a supervisor that wants another one cannot adopt it. */
 type Shape = Readonly<Record<string, string>>;
 
+/** What a data plane has had since it was opened, whoever watches over it. */
+export interface Lasting {
+  /** Modes that were not possible, and why. */
+  readonly fallbacks: Stats['fallbacks'];
+  readonly startedAt_ms: number;
+  /** By queue: what the verdict counters held before this launcher used the program. */
+  readonly verdictsBefore: readonly Counts[];
+  /** The socket that holds the listen port, where there is one. */
+  readonly feedPort: number | null;
+}
+
 /** JSON. */
-interface HandoverRecord {
+interface HandoverRecord extends Omit<Lasting, 'feedPort'> {
   readonly build: string;
   /** Renaming makes it no other. */
   readonly interface: { readonly name: string; readonly index: number };
   readonly shape: Shape;
   readonly mode: Stats['mode'];
   readonly attach: SharedXdp['attach'] | null;
-  readonly fallbacks: Stats['fallbacks'];
-  readonly startedAt_ms: number;
-  readonly verdictsBefore: readonly Counts[];
   readonly filters: FilterRecords;
   readonly hasFeedPort: boolean;
 }
 
 /** What is left, as the one that leaves has it. */
-export interface Handover {
+export interface Handover extends Lasting {
   readonly config: Config;
   readonly link: Interface | null;
   readonly deployment: Deployment;
   readonly plane: DataPlane;
   readonly sockets: KernelSockets;
-  /** The socket that holds the listen port, where there is one. */
-  readonly feedPort: number | null;
-  readonly fallbacks: Stats['fallbacks'];
-  readonly startedAt_ms: number;
-  readonly verdictsBefore: readonly Counts[];
   readonly filters: Filters;
   readonly subscribers: Subscribers;
 }
 
 /** The same as the one that adopts gets it. */
-export interface TakenOver {
+export interface TakenOver extends Lasting {
   readonly opened: Opened;
   readonly descriptors: Descriptors;
   readonly sockets: KernelSockets;
-  readonly feedPort: number | null;
-  readonly fallbacks: Stats['fallbacks'];
-  readonly startedAt_ms: number;
-  readonly verdictsBefore: readonly Counts[];
   readonly filters: FilterRecords;
   /** By number of the module. */
   readonly modules: ReadonlyMap<number, Uint8Array>;

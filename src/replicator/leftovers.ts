@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { arenasOf, hasOpen, holdersOf, type OpenFile, processes } from '../processes/holders.js';
-import { adopted, type Running } from '../processes/running.js';
+import { killed, runningOf } from '../processes/running.js';
 
 /** What a process of the data path is called (comm of proc(5)). */
 const DATA_PATH = /^fantail-(?:rx|tx)\b/;
@@ -64,21 +64,15 @@ export function dataPlanes(): Leftover[] {
 export async function end({ arena, processes }: Leftover): Promise<DataPathProcess[]> {
   const ended: DataPathProcess[] = [];
   for (const each of processes) {
-    let running: Running;
-    try {
-      running = adopted(each.pid);
-    } catch {
-      continue; // it has ended
-    }
+    const running = runningOf(each.pid);
+    if (running === null) continue;
     // looked at again now that its number cannot become another's
     const isWatched = holdersOf(arena).some((pid) => !DATA_PATH.test(nameOf(pid)));
     if (isWatched || !hasOpen(each.pid, arena)) {
       running.forget();
       continue;
     }
-    const end = new Promise<void>((resolve) => running.onEnd(() => resolve()));
-    running.kill();
-    await end;
+    await killed(running);
     ended.push(each);
   }
   return ended;

@@ -4,9 +4,7 @@
  */
 import { closeSync } from 'node:fs';
 import type { Closers } from '../domain/closers.js';
-import type { Counts } from '../domain/counts.js';
 import type { Failure } from '../domain/errors.js';
-import type { Stats } from '../domain/statistics.js';
 import { firstFilters } from '../filters/first.js';
 import type { FilterRecords, Filters } from '../filters/registry.js';
 import type { Interface } from '../memory/addon.js';
@@ -20,7 +18,7 @@ import type { Subscribers } from '../subscribers/subscribers.js';
 import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
 import type { Deployment } from './deployment.js';
-import { nameOf, type TakenOver, takenOver } from './handover.js';
+import { type Lasting, nameOf, type TakenOver, takenOver } from './handover.js';
 import { sourceOf } from './interface.js';
 import { verdictsOf } from './stats.js';
 
@@ -47,23 +45,16 @@ export async function openPlaneFor(opening: Opening, deployment: Deployment): Pr
 }
 
 /** The data plane, and what was opened for it or taken over with it. */
-export interface OpenedPlane {
+export interface OpenedPlane extends Lasting {
   readonly plane: DataPlane;
   readonly sockets: KernelSockets;
-  /** The socket that holds the listen port, where there is one. */
-  readonly feedPort: number | null;
   readonly filters: Filters;
   readonly deployment: Deployment;
-  /** Modes that were not possible, and why. */
-  readonly fallbacks: Stats['fallbacks'];
-  readonly startedAt_ms: number;
-  /** By queue: what the verdict counters held before this launcher used the program. */
-  readonly verdictsBefore: readonly Counts[];
   /** Null: it is new. */
   readonly adopted: { readonly pid: number; readonly filters: FilterRecords } | null;
 }
 
-/** What both ways to open a data plane have in common with what comes before. */
+/** What a new data plane has before its mode is known. */
 type New = Pick<OpenedPlane, 'filters'> & { readonly descriptors: Descriptors };
 
 async function openNewPlane(
