@@ -44,7 +44,10 @@ const RULES = [
   ['tables', /^tables? \d+ .*ha(s|ve)|^it has \d+ tables/],
   ['data', /^data segment/],
   ['instructions', / uses /],
-  ['unreadable', /^the module is beyond what the checker can read/],
+  [
+    'unreadable',
+    /the checker can read|known to the checker|reaches past its end|unknown kind|a type that is not/,
+  ],
   ['compiler', /^compiling it as workers do takes/],
   ['samples: no end', /does not return within/],
   ['samples: trap', / fails in |: .*(out of bounds|call stack|unreachable)/],
