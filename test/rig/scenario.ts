@@ -37,11 +37,22 @@ const FIRST_PORT = 9101;
 const ECHO_PORT = 7100;
 const NET_IP = '10.77.0.2';
 
+/** A machine that lends its cores elsewhere without a word may do so during one try, or two. */
+const TRIES_MAX = 3;
+
+/**
+ * Copies were lost for want of room, each counted, on a machine that nobody else seemed to use: the
+ * test is done again. (A hypervisor's time that it does not report looks like this, and so does a
+ * replicator that is too slow; but that one is too slow every time.)
+ */
+class LostForRoom extends Error {}
+
 type Test = (name: string, work: () => Promise<void>) => void;
 
 /**
  * A test that needs network namespaces; where they cannot be had it says so and is counted as
- * skipped.
+ * skipped. What it demands must be seen in one of TRIES_MAX tries; only want of room is tried
+ * again.
  */
 export function networkTest(
   test: Test,
@@ -55,13 +66,18 @@ export function networkTest(
       console.log(`skip: ${lack}`);
       return;
     }
-    const began_ms = performance.now();
-    const link = new Link(options);
-    try {
-      await work(link);
-    } finally {
-      link.close();
-      console.log(`     ${((performance.now() - began_ms) / 1000).toFixed(1)} s: ${name}`);
+    for (let tries = 1; ; tries++) {
+      const began_ms = performance.now();
+      const link = new Link(options);
+      try {
+        return await work(link);
+      } catch (error) {
+        if (!(error instanceof LostForRoom) || tries === TRIES_MAX) throw error;
+        console.log(`     try ${tries} of ${TRIES_MAX}: ${error.message}`);
+      } finally {
+        link.close();
+        console.log(`     ${((performance.now() - began_ms) / 1000).toFixed(1)} s: ${name}`);
+      }
     }
   });
 }
@@ -268,14 +284,13 @@ export async function assertReceived(
   { sent, before, isLoud, ...sunk }: Transferred,
   owed = sunk.subscribers,
 ): Promise<void> {
+  const whole = owed.flatMap((seen) => faultsOf({ ...sunk, subscribers: [seen] }, sent));
+  if (whole.length === 0) return;
   const after = await replicator.stats();
   const rowOf = ({ subscribers }: Stats, { ip, port }: Seen) =>
     subscribers.find((row) => row.ip === ip && row.port === port);
-  if (isLoud)
-    console.log('     others used this machine: what was lost had to be counted, not to be none');
-  const mayLose = isLoud && (sunk.ring_drops > 0 || replicator.link.drops().length > 0);
+  const mayLose = sunk.ring_drops > 0 || replicator.link.drops().length > 0;
   const faults = owed.flatMap((seen) => {
-    if (!isLoud) return faultsOf({ ...sunk, subscribers: [seen] }, sent);
     const [was, is] = [rowOf(before, seen), rowOf(after, seen)];
     const counted = (is?.sent ?? 0) - (was?.sent ?? 0);
     const odd = Object.entries(is?.drops ?? {})
@@ -286,6 +301,8 @@ export async function assertReceived(
     return [...odd, ...faultsOf({ ...sunk, ring_drops: 0, subscribers: [one] }, counted)];
   });
   assert.equal(faults, [], faults.length === 0 ? '' : await told(replicator));
+  if (!isLoud) throw new LostForRoom(`${whole.join('; ')}\n${await told(replicator)}`);
+  console.log('     others used this machine: what was lost had to be counted, not to be none');
 }
 
 /** Every subscriber saw all of it, the link lost none, and the counters say the same. */
