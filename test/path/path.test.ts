@@ -31,11 +31,11 @@ import {
 
 const test = suite('path');
 const RATE = 20_000;
-const SECONDS = 2;
+const SECONDS = 1;
 /**
  * One feed is long: what comes with time, as counters that wrap or frames that leak, is seen there.
  */
-const LONG_SECONDS = 8;
+const LONG_SECONDS = 4;
 /**
  * Split shares cores on a small machine: to 16 it is lossless up to some 235,000 copies/s on two
  * (README).

@@ -29,7 +29,7 @@ import {
 } from '../rig/wire.js';
 
 const test = suite('socket path');
-const SECONDS = 2;
+const SECONDS = 1;
 const LOOPBACK = '127.0.0.1';
 const SETS = [
   { subscribers: 3, rate: 20_000 },

@@ -103,7 +103,7 @@ for (const layout of LAYOUTS)
         for (const { pid, command } of first.processes())
           if (/fantail-(rx|tx)/.test(command)) process.kill(pid, 'SIGKILL');
         await eventually('both are replaced', () => second.processes().length === 3);
-        const again = await transfer(second, { subscribers: more, rate: RATE / 4, count: RATE });
+        const again = await transfer(second, { subscribers: more, rate: RATE / 4, count: RATE / 4 });
         await assertReceived(second, again);
         await assertNothingLeft(first, second);
       });
@@ -123,7 +123,7 @@ networkTest(
         if (/fantail-tx/.test(command)) process.kill(pid, 'SIGKILL');
       const second = await adopt();
       await second.subscribe(subscribers);
-      const sunk = await transfer(second, { subscribers, rate: RATE / 4, count: RATE });
+      const sunk = await transfer(second, { subscribers, rate: RATE / 4, count: RATE / 4 });
       await assertLossless(second, sunk);
       await assertNothingLeft(first, second);
     });
