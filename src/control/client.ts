@@ -4,13 +4,15 @@
  * says what to do.
  */
 
+import { readFileSync } from 'node:fs';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
 import { WebSocket } from 'ws';
-import { type Code, Failure, UsageError } from '../domain/errors.js';
+import { type Code, Failure, messageOf, UsageError } from '../domain/errors.js';
 import type { Stats } from '../domain/statistics.js';
 import { CONTROL_URL } from './constants.js';
+import { readToken } from './gate/token.js';
 import type { Answer, Op, Question } from './operations.js';
-import { readToken } from './token.js';
 
 const CONNECT_TIMEOUT_MS = 3000;
 /**
@@ -25,6 +27,7 @@ const FRAME_SIZE_MAX = 16 * 1024 * 1024;
 export interface ClientFlags {
   control?: string;
   tokenFile?: string;
+  tlsCa?: string;
 }
 
 export interface Reply<Name extends Op = Op> {
@@ -137,6 +140,7 @@ export function connect(flags: ClientFlags): Promise<Client> {
     handshakeTimeout: CONNECT_TIMEOUT_MS,
     maxPayload: FRAME_SIZE_MAX,
     perMessageDeflate: false,
+    ...(flags.tlsCa === undefined ? {} : { ca: certificateIn(flags.tlsCa) }),
     ...(token === null ? {} : { headers: { Authorization: `Bearer ${token}` } }),
   });
   return new Promise((resolve, reject) => {
@@ -171,15 +175,29 @@ export async function withClient<Result>(
 export function orThrow<Name extends Op>({ body }: Reply<Name>): Accepted<Name> {
   if (body.ok) return body;
   const { code, message } = body.error;
-  if (code === 'UNAUTHORIZED')
+  if (code === 'UNAUTHORIZED' && !/only read/.test(message))
     throw new Failure('the control port wants a token; give it with --token-file F');
   throw new Failure(`${message} (${code})`);
 }
 
 /** True where a fantail answers on that port, whatever it answers. */
-export function isFantail(address: string, port: number): Promise<boolean> {
+export async function isFantail(address: string, port: number): Promise<boolean> {
+  return (
+    (await answersAsFantail(httpRequest, address, port)) ||
+    // who it is does not matter here: nothing is told to it
+    (await answersAsFantail(httpsRequest, address, port, { rejectUnauthorized: false }))
+  );
+}
+
+function answersAsFantail(
+  request: typeof httpRequest | typeof httpsRequest,
+  address: string,
+  port: number,
+  more: { rejectUnauthorized?: boolean } = {},
+): Promise<boolean> {
   return new Promise((resolve) => {
-    const asked = httpRequest({ host: address, port, path: '/', timeout: 1000 }, (response) => {
+    const where = { host: address, port, path: '/', timeout: 1000, ...more };
+    const asked = request(where, (response) => {
       response.resume();
       resolve(response.headers.server === 'fantail');
     });
@@ -191,7 +209,8 @@ export function isFantail(address: string, port: number): Promise<boolean> {
 
 function controlUrl(text: string): string {
   const example = `such as ${CONTROL_URL}`;
-  if (!/^ws:\/\//.test(text))
+  const scheme = /^wss?:\/\//.exec(text)?.[0];
+  if (scheme === undefined)
     throw new UsageError(`--control takes ws://host:port, ${example}, not '${text}'`);
   let url: URL;
   try {
@@ -204,8 +223,20 @@ function controlUrl(text: string): string {
       `--control takes ws://host:port and nothing after it, ${example}, not '${text}'`,
     );
   }
-  return `ws://${url.host}`;
+  return `${scheme}${url.host}`;
 }
+
+/** PEM of whom a replicator's certificate is signed by, or of itself. */
+function certificateIn(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (thrown) {
+    throw new Failure(`cannot read the certificate of --tls-ca: ${messageOf(thrown)}`);
+  }
+}
+
+/** What OpenSSL says of a certificate that it does not trust. */
+const UNTRUSTED = /^(DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_(GET|VERIFY)|CERT_|ERR_TLS_CERT)/;
 
 function connectFailure(error: NodeJS.ErrnoException, url: string): Failure {
   if (error.code === 'ECONNREFUSED') {
@@ -219,6 +250,15 @@ function connectFailure(error: NodeJS.ErrnoException, url: string): Failure {
       'ETIMEDOUT',
     );
   }
+  if (UNTRUSTED.test(error.code ?? ''))
+    return new Failure(
+      `the certificate of ${url} is not trusted (${error.message}); give its issuer with --tls-ca F`,
+      error.code,
+    );
+  if (error.code === 'EPROTO')
+    return new Failure(`${url} speaks no TLS; try ws:// in place of wss://`, error.code);
+  if (error.code === 'ECONNRESET' && url.startsWith('ws:'))
+    return new Failure(`${url} closed at once; if it was started with --tls-cert, try wss://`);
   // no code, or one of the HTTP parser: something else speaks there
   if (error.code === undefined || error.code.startsWith('HPE_')) return notFantail(url);
   return new Failure(

@@ -32,8 +32,8 @@ export type Written<P extends Parameters> = Only<P, z.input<z.ZodObject<Shape<P>
 export interface Called {
   readonly replicator: Replicator;
   readonly session: {
-    /** Throws UNAUTHORIZED. */
-    authorize(token: string): void;
+    /** Throws UNAUTHORIZED, later and later. */
+    authorize(token: string): Promise<void>;
     /** Sends `stats` events in the encoding of the request, until the next call. */
     watch(seconds: number): void;
     unwatch(): void;
@@ -57,6 +57,8 @@ interface Row<P extends Parameters, Answer extends object> {
   readonly messageSizeMax?: number;
   /** Whether it may be asked before the token was shown. */
   readonly beforeToken?: boolean;
+  /** Whether it changes nothing that others see, so that a token which may only read is enough. */
+  readonly reads?: boolean;
   /**
    * Whether several that wait may be under way at once: each is begun in its turn and answered in
    * its turn, so that one table is published for all of them.

@@ -34,6 +34,7 @@ export const operations = {
     typed: 'list',
     does: 'all subscribers',
     takes: {},
+    reads: true,
     perform: ({ replicator }) => ({ subscribers: replicator.list() }),
     lines: ({ subscribers }) => [
       ...subscribers.map(subscriberLine),
@@ -44,6 +45,7 @@ export const operations = {
     typed: 'stats',
     does: 'all counters',
     takes: {},
+    reads: true,
     perform: ({ replicator }) => replicator.stats(),
     lines: (stats) => [
       ...statsLines(stats),
@@ -54,6 +56,7 @@ export const operations = {
     typed: 'watch <seconds>',
     does: `counters every so many seconds, ${WATCH_SECONDS_MIN} to ${WATCH_SECONDS_MAX}`,
     takes: { seconds },
+    reads: true,
     perform: ({ session }, { seconds }) => {
       session.watch(seconds);
       return { seconds };
@@ -64,6 +67,7 @@ export const operations = {
     typed: 'unwatch',
     does: 'no more of them',
     takes: {},
+    reads: true,
     perform: ({ session }) => {
       session.unwatch();
       return {};
@@ -74,6 +78,7 @@ export const operations = {
     typed: 'help',
     does: 'this text',
     takes: {},
+    reads: true,
     perform: ({ session }) => ({ help: session.help() }),
     lines: ({ help }) => [...help, 'ok'],
   }),
@@ -82,8 +87,8 @@ export const operations = {
     does: 'show the token, where one is wanted',
     takes: { token },
     beforeToken: true,
-    perform: ({ session }, { token }) => {
-      session.authorize(token);
+    perform: async ({ session }, { token }) => {
+      await session.authorize(token);
       return {};
     },
     lines: () => ['ok'],

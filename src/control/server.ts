@@ -6,16 +6,27 @@
  * replicator only by its interface.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { WebSocketServer } from 'ws';
 import { Failure } from '../domain/errors.js';
 import type { Replicator } from '../domain/replicator.js';
 import { Codec } from './codec.js';
 import { SESSIONS_MAX } from './constants.js';
-import { crowded, httpRefusalOf, isAuthorized, refusalOf, refuseUpgrade } from './gate.js';
+import { Access, type Tokens } from './gate/access.js';
+import {
+  crowded,
+  httpRefusalOf,
+  isWrongToken,
+  type Refusal,
+  refusalOf,
+  refuseUpgrade,
+  rightsOf,
+} from './gate/gate.js';
 import type { Operations } from './operation.js';
 import { operations } from './operations.js';
-import { type Served, Session, STALL_MS } from './session.js';
+import type { Change } from './session/audit.js';
+import { type Served, Session, STALL_MS } from './session/session.js';
 
 /**
  * Bytes of a frame before ws cuts the connection (1009); up to here TOO_LARGE is answered. Base64
@@ -31,13 +42,22 @@ export interface ControlOptions {
   /** 0: any free port. */
   port: number;
   /** null: only loopback is served. */
-  token: string | null;
+  tokens: Tokens | null;
+  /** PEM of a certificate (and those between it and a root) and its key: wss and https only. */
+  tls?: Tls | null;
   replicator: Replicator;
   /** What may be asked; all there is where none is given. */
   operations?: Operations;
   onHttp?: OnHttp;
+  /** Told of each change that was asked for, and how it was answered. */
+  onChange?: (change: Change) => void;
   /** Told of each error that is a fault of fantail's own. */
   onError?: (error: unknown) => void;
+}
+
+export interface Tls {
+  readonly cert: string;
+  readonly key: string;
 }
 
 export interface Control {
@@ -51,11 +71,13 @@ export interface Control {
  * the errno.
  */
 export async function startControl(options: ControlOptions): Promise<Control> {
-  const { token, replicator, onError } = options;
+  const { replicator, onChange, onError } = options;
+  const access = new Access(options.tokens);
   const served: Served = {
-    token,
+    access,
     replicator,
     codec: new Codec(options.operations ?? operations),
+    onChange: (change) => onChange?.(change),
     onError: (thrown) => onError?.(thrown),
   };
   const sessions = new Set<Session>();
@@ -65,23 +87,25 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     maxPayload: FRAME_SIZE_MAX,
     perMessageDeflate: false,
   });
-  const server = createServer(
-    {
-      maxHeaderSize: 16 * 1024,
-      headersTimeout: 5000,
-      requestTimeout: 10_000,
-      keepAliveTimeout: 2000,
-    },
-    (request, response) => serveHttp(request, response, options),
+  const server = newServer(
+    options.tls ?? null,
+    (request, response) => void serveHttp(request, response, options, access),
   );
   server.maxConnections = SESSIONS_MAX * 2;
   server.on('upgrade', (request, socket, head) => {
     socket.on('error', () => socket.destroy());
     const leaving = closing === undefined ? null : { status: 503, sentence: 'fantail stops' };
-    const refused = leaving ?? refusalOf(request, token) ?? crowded(request, token, sessions);
-    if (refused !== null) return refuseUpgrade(socket, refused);
+    const refused = leaving ?? refusalOf(request, access) ?? crowded(request, access, sessions);
+    if (refused !== null) {
+      void whenToBeTold(refused, request, access).then((isAnswered) =>
+        isAnswered ? refuseUpgrade(socket, refused) : socket.destroy(),
+      );
+      return;
+    }
     sockets.handleUpgrade(request, socket, head, (webSocket) => {
-      const session = new Session(webSocket, served, isAuthorized(request, token));
+      const { remoteAddress: address = '', remotePort: port = 0 } = request.socket;
+      const rights = rightsOf(request, access);
+      const session = new Session(webSocket, served, { address, port }, rights);
       sessions.add(session);
       webSocket.once('close', () => sessions.delete(session));
     });
@@ -108,6 +132,30 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   };
 }
 
+function newServer(
+  tls: Tls | null,
+  onRequest: (request: IncomingMessage, response: ServerResponse) => void,
+): Server {
+  const limits = {
+    maxHeaderSize: 16 * 1024,
+    headersTimeout: 5000,
+    requestTimeout: 10_000,
+    keepAliveTimeout: 2000,
+  };
+  if (tls === null) return createServer(limits, onRequest);
+  return createTlsServer({ ...limits, ...tls, handshakeTimeout: 5000 }, onRequest);
+}
+
+/** A wrong token is answered late, or not at all (false): see Access. */
+async function whenToBeTold(
+  refused: Refusal,
+  request: IncomingMessage,
+  access: Access,
+): Promise<boolean> {
+  if (!isWrongToken(refused)) return true;
+  return access.afterWrong(request.socket.remoteAddress ?? '');
+}
+
 function listen(server: Server, { address, port }: ControlOptions): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
@@ -132,13 +180,18 @@ function listenFailure(error: NodeJS.ErrnoException, address: string, port: numb
   return `${where} cannot be opened: ${error.message}`;
 }
 
+/** Of the address that clients are told. */
+export const schemeOf = (tls: Tls | null | undefined): 'ws' | 'wss' =>
+  tls === null || tls === undefined ? 'ws' : 'wss';
+
 // ---- plain HTTP ---------------------------------------------------------------------------------
 
-function serveHttp(
+async function serveHttp(
   request: IncomingMessage,
   response: ServerResponse,
   options: ControlOptions,
-): void {
+  access: Access,
+): Promise<void> {
   response.setHeader('Server', 'fantail');
   const answer = (status: number, sentence: string) => {
     if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
@@ -146,12 +199,16 @@ function serveHttp(
     response.writeHead(status, { 'Content-Type': 'text/plain; charset=utf-8' });
     response.end(request.method === 'HEAD' ? '' : `fantail: ${sentence}\n`);
   };
-  const refused = httpRefusalOf(request, options.token);
+  const refused = httpRefusalOf(request, access);
   if (refused !== null) {
-    answer(refused.status, refused.sentence);
+    if (await whenToBeTold(refused, request, access)) answer(refused.status, refused.sentence);
+    else request.socket.destroy();
   } else if (!isHandled(request, response, options)) {
     if (request.url === '/')
-      answer(200, `the control port; try: wscat -c ws://${request.headers.host} -x help`);
+      answer(
+        200,
+        `the control port; try: wscat -c ${schemeOf(options.tls)}://${request.headers.host} -x help`,
+      );
     else answer(404, 'there is nothing at this address');
   }
 }

@@ -2,9 +2,13 @@
  * What a replicator is asked to be: Config. cli/ has checked each word by itself; here is checked
  * what they mean together. A UsageError is exit status 2.
  */
+import { readFileSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
 import { CONTROL_ADDRESS, CONTROL_PORT } from '../control/constants.js';
-import { readToken } from '../control/token.js';
-import { UsageError } from '../domain/errors.js';
+import type { Tokens } from '../control/gate/access.js';
+import { readToken } from '../control/gate/token.js';
+import type { Tls } from '../control/server.js';
+import { Failure, messageOf, UsageError } from '../domain/errors.js';
 import type { Mode } from '../domain/statistics.js';
 
 /** The feed: an interface, and where its packets are sent to. */
@@ -26,6 +30,9 @@ export interface UpFlags {
   readonly udpChecksum: 'zero' | 'full';
   readonly control?: { readonly address: string; readonly port: number };
   readonly tokenFile?: string;
+  readonly readTokenFile?: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
   readonly allow?: readonly string[];
   readonly filter?: string;
   readonly legacyControl?: { readonly address: string; readonly port: number };
@@ -43,7 +50,9 @@ export interface Config extends Listen {
   readonly checksumFull: boolean;
   /** Port 0 is not offered: the next free one is found from the default. */
   readonly control: { readonly address: string; readonly port: number; readonly explicit: boolean };
-  readonly token: string | null;
+  readonly tokens: Tokens | null;
+  /** Null: the control port is not encrypted. */
+  readonly tls: Tls | null;
   /** Null: the interface's own subnets. */
   readonly allow: readonly string[] | null;
   readonly filter: string | null;
@@ -53,9 +62,44 @@ export interface Config extends Listen {
 }
 
 /** Anybody who reaches the port could aim the feed: beyond loopback a token is a must. */
-function checkControl({ address }: Config['control'], token: string | null): void {
-  if (token === null && !address.startsWith('127.'))
+function checkControl({ address }: Config['control'], tokens: Tokens | null): void {
+  if (tokens === null && !address.startsWith('127.'))
     throw new UsageError(`--control ${address} is reached from outside; it needs --token-file`);
+}
+
+function tokensOf({ tokenFile, readTokenFile }: UpFlags): Tokens | null {
+  if (tokenFile === undefined) {
+    if (readTokenFile === undefined) return null;
+    throw new UsageError('--read-token-file needs --token-file too: without it nobody is asked');
+  }
+  const all = readToken(tokenFile);
+  const read = readTokenFile === undefined ? null : readToken(readTokenFile);
+  if (read === all)
+    throw new UsageError(`${readTokenFile} and ${tokenFile} hold the same token; it may do all`);
+  return { all, read };
+}
+
+/** Read and tried, so that a wrong file is told before anything is opened. */
+function tlsOf({ tlsCert, tlsKey }: UpFlags): Tls | null {
+  if (tlsCert === undefined && tlsKey === undefined) return null;
+  if (tlsCert === undefined || tlsKey === undefined)
+    throw new UsageError('--tls-cert and --tls-key are given together, or neither');
+  const read = (flag: string, path: string) => {
+    try {
+      return readFileSync(path, 'utf8');
+    } catch (thrown) {
+      throw new Failure(`cannot read ${flag}: ${messageOf(thrown)}`);
+    }
+  };
+  const tls = { cert: read('--tls-cert', tlsCert), key: read('--tls-key', tlsKey) };
+  try {
+    createSecureContext(tls);
+  } catch (thrown) {
+    throw new Failure(
+      `${tlsCert} and ${tlsKey} are no certificate and its key, in PEM: ${messageOf(thrown)}`,
+    );
+  }
+  return tls;
 }
 
 export function configOf(listen: Listen, flags: UpFlags): Config {
@@ -63,8 +107,8 @@ export function configOf(listen: Listen, flags: UpFlags): Config {
     flags.control === undefined
       ? { address: CONTROL_ADDRESS, port: CONTROL_PORT, explicit: false }
       : { ...flags.control, explicit: true };
-  const token = flags.tokenFile === undefined ? null : readToken(flags.tokenFile);
-  checkControl(control, token);
+  const tokens = tokensOf(flags);
+  checkControl(control, tokens);
   const { interfaceName, listenIp, listenPort } = listen;
   return {
     interfaceName,
@@ -79,7 +123,8 @@ export function configOf(listen: Listen, flags: UpFlags): Config {
     order: flags.order,
     checksumFull: flags.udpChecksum === 'full',
     control,
-    token,
+    tokens,
+    tls: tlsOf(flags),
     allow: flags.allow ?? null,
     filter: flags.filter ?? null,
     legacyControl: flags.legacyControl ?? null,

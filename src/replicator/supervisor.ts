@@ -1,5 +1,6 @@
 import { isFantail } from '../control/client.js';
-import { type Control, startControl } from '../control/server.js';
+import { type Control, schemeOf, startControl } from '../control/server.js';
+import type { Change } from '../control/session/audit.js';
 import { Closers } from '../domain/closers.js';
 import { Failure, messageOf } from '../domain/errors.js';
 import type { Replicator } from '../domain/replicator.js';
@@ -173,11 +174,23 @@ function openRoutes(
 
 async function openControl({ config, closers }: Opening, replicator: Replicator): Promise<Control> {
   const { address, port: first, explicit } = config.control;
-  const { token } = config;
+  const { tokens, tls } = config;
   const onError = (error: unknown) => log.error(error, 'control channel');
+  const onChange = ({ who, what, answer }: Change) =>
+    log.info(`control: ${who} asked: ${what}: ${answer}`);
+  if (tls === null && !address.startsWith('127.'))
+    log.warn('the control channel is not encrypted, tokens neither; see --tls-cert');
   for (let port = first; ; port++) {
     try {
-      const control = await startControl({ address, port, token, replicator, onError });
+      const control = await startControl({
+        address,
+        port,
+        tokens,
+        tls,
+        replicator,
+        onChange,
+        onError,
+      });
       closers.keep(control);
       if (port !== first)
         log.warn(`control port ${first} is taken; this launcher answers on ${address}:${port}`);
@@ -220,13 +233,13 @@ async function openLegacy(
 
 function readyLine(
   { plane, deployment, adopted }: OpenedPlane,
-  { interfaceName, listenIp, listenPort, legacyControl, control: { address } }: Config,
+  { interfaceName, listenIp, listenPort, legacyControl, tls, control: { address } }: Config,
   { port }: Control,
 ): string {
   const { queues, workers, layout } = deployment;
   return (
     `ready ${interfaceName} ${listenIp}:${listenPort} mode=${plane.opened.mode} layout=${layout} ` +
-    `queues=${queues.join(',')} workers=${workers} control=ws://${address}:${port}` +
+    `queues=${queues.join(',')} workers=${workers} control=${schemeOf(tls)}://${address}:${port}` +
     (legacyControl === null ? '' : ` legacy=${legacyControl.address}:${legacyControl.port}`) +
     (adopted === null ? '' : ` adopted=${adopted.pid}`)
   );

@@ -260,7 +260,7 @@ class TestReplicator extends MemoryReplicator {
     made.control = await startControl({
       address: '127.0.0.1',
       port: 0,
-      token: null,
+      tokens: null,
       replicator: made,
     });
     made.socket.bind(0, '127.0.0.1');

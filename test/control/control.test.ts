@@ -21,8 +21,10 @@ import {
   SESSIONS_MAX,
   UNAUTHORIZED_SESSIONS_MAX,
 } from '../../src/control/constants.js';
-import { isLoopback } from '../../src/control/gate.js';
+import { WAITING_MAX } from '../../src/control/gate/access.js';
+import { isLoopback } from '../../src/control/gate/gate.js';
 import { type Control, type ControlOptions, startControl } from '../../src/control/server.js';
+import type { Change } from '../../src/control/session/audit.js';
 import { Failure } from '../../src/domain/errors.js';
 import { busyStats, MemoryReplicator } from '../rig/memory-replicator.js';
 import { ROOT } from '../rig/program.js';
@@ -30,6 +32,7 @@ import { random } from '../rig/random.js';
 
 const test = suite('control');
 const TOKEN = 'a-token-of-32-characters-for-test';
+const TOKENS = { all: TOKEN, read: null };
 
 const opened: Control[] = [];
 test.after(async () => {
@@ -39,8 +42,8 @@ test.after(async () => {
 async function start(
   options: Partial<ControlOptions> = {},
 ): Promise<{ control: Control; table: MemoryReplicator }> {
-  const table = new MemoryReplicator(options.token === undefined ? 4096 : 4);
-  const defaults = { address: '127.0.0.1', port: 0, token: null, replicator: table };
+  const table = new MemoryReplicator(options.tokens === undefined ? 4096 : 4);
+  const defaults = { address: '127.0.0.1', port: 0, tokens: null, replicator: table };
   const control = await startControl({ ...defaults, ...options });
   opened.push(control);
   return { control, table };
@@ -252,7 +255,10 @@ test('pipelined requests of all encodings are answered in order', async () => {
 
 test('each code of this step is reached', async () => {
   const faults: unknown[] = [];
-  const { control, table } = await start({ token: TOKEN, onError: (error) => faults.push(error) });
+  const { control, table } = await start({
+    tokens: TOKENS,
+    onError: (error) => faults.push(error),
+  });
   const peer = await Peer.open(control.port, { Authorization: `Bearer ${TOKEN}` });
   const add = (ip: string, port: number) => peer.codeOf({ op: 'add', ip, port });
   assert.is(await peer.codeOf({ op: 'list', x: 1 }), 'BAD_REQUEST');
@@ -339,7 +345,7 @@ test('sessions have a cap, and closing one makes room', async () => {
 });
 
 test('sessions without the token have a smaller cap, so that they keep nobody out', async () => {
-  const { control } = await start({ token: TOKEN });
+  const { control } = await start({ tokens: TOKENS });
   const strangers = await Promise.all(
     Array.from({ length: UNAUTHORIZED_SESSIONS_MAX }, () => Peer.open(control.port)),
   );
@@ -443,7 +449,7 @@ test('a peer that asks much and reads nothing holds one answer, and keeps nobody
 // ---- who may speak ------------------------------------------------------------------------------
 
 test('a token is needed: by header, or by auth as the first thing', async () => {
-  const { control } = await start({ token: TOKEN });
+  const { control } = await start({ tokens: TOKENS });
   const peer = await Peer.open(control.port);
   for (const line of ['list', 'help', 'add 10.0.0.1 9001', 'watch 1', 'nothing', '']) {
     assert.match(String(await peer.ask(line)), /^error UNAUTHORIZED /, line);
@@ -456,14 +462,7 @@ test('a token is needed: by header, or by auth as the first thing', async () => 
     await wscat(control.port, '-H', `Authorization: Bearer ${TOKEN}`, '-x', 'list'),
     'ok 0 subscribers\n',
   );
-  for (const wrong of [
-    'Bearer',
-    'Bearer x',
-    `Bearer ${TOKEN}x`,
-    `Basic ${TOKEN}`,
-    TOKEN,
-    'Bearer ',
-  ]) {
+  for (const wrong of ['Bearer', `Bearer ${TOKEN}x`, `Basic ${TOKEN}`, TOKEN]) {
     const refused = await refusedWith(Peer.open(control.port, { Authorization: wrong }));
     assert.is(refused, '401 fantail: wrong token\n', wrong);
   }
@@ -471,7 +470,7 @@ test('a token is needed: by header, or by auth as the first thing', async () => 
 });
 
 test('before the token nothing longer than an auth is taken, after it all is', async () => {
-  const { control } = await start({ token: TOKEN });
+  const { control } = await start({ tokens: TOKENS });
   const stranger = await Peer.open(control.port);
   stranger.send('x'.repeat(2049));
   assert.equal(await stranger.end(), { code: 1009, reason: 'a token is wanted first' });
@@ -502,8 +501,89 @@ test('adds and removes that wait are under way together, and answered in order',
   peer.socket.terminate();
 });
 
+test('a second token may read, and change nothing', async () => {
+  const { control, table } = await start({ tokens: { all: TOKEN, read: 'to-read' } });
+  const reader = await Peer.open(control.port, { Authorization: 'Bearer to-read' });
+  for (const line of ['list', 'stats', 'help', 'watch 1', 'unwatch', 'filter list'])
+    assert.not.match(String(await reader.ask(line)), /^error/, line);
+  for (const line of [
+    'add 10.0.0.1 9001',
+    'remove 10.0.0.1 9001',
+    'filter use rewrite',
+    'filter unload rewrite',
+    'filter load mine base64:AGFzbQEAAAA=',
+  ])
+    assert.match(String(await reader.ask(line)), /^error UNAUTHORIZED this token may only read/);
+  assert.is(table.list().length, 0);
+  assert.is(await reader.ask(`auth ${TOKEN}`), 'ok', 'it may show the other one');
+  assert.match(String(await reader.ask('add 10.0.0.1 9001')), /^ok/);
+  reader.socket.terminate();
+});
+
+test('a wrong token is answered later each time; a right one from there does not wait', async () => {
+  const { control } = await start({ tokens: TOKENS });
+  const guess = () => refusedWith(Peer.open(control.port, { Authorization: 'Bearer guess' }));
+  const waits: number[] = [];
+  for (let turn = 0; turn < 3; turn++) {
+    const started = performance.now();
+    assert.match(await guess(), /^401/);
+    waits.push(performance.now() - started);
+  }
+  // a timer may fire a millisecond early by this clock
+  assert.ok((waits[2] ?? 0) >= 399, waits.join());
+  let isAnswered = false;
+  const guesses = Promise.all([guess(), guess()]).then(() => {
+    isAnswered = true;
+  });
+  const right = await Peer.open(control.port, { Authorization: `Bearer ${TOKEN}` });
+  assert.is(await right.ask('list'), 'ok 0 subscribers');
+  assert.not.ok(isAnswered, 'the guesses before it still wait');
+  await guesses;
+  right.socket.terminate();
+});
+
+test('of wrong tokens beyond those that may wait none is answered, and a right one still is', async () => {
+  const { control } = await start({ tokens: TOKENS });
+  const guess = () =>
+    refusedWith(Peer.open(control.port, { Authorization: 'Bearer guess' })).then((why) =>
+      why.startsWith('401'),
+    );
+  const guesses = Array.from({ length: WAITING_MAX + 20 }, guess);
+  const right = await Peer.open(control.port, { Authorization: `Bearer ${TOKEN}` });
+  assert.is(await right.ask('list'), 'ok 0 subscribers');
+  const answered = (await Promise.all(guesses)).filter(Boolean).length;
+  assert.ok(answered >= 1 && answered <= WAITING_MAX, `${answered} are answered`);
+  right.socket.terminate();
+});
+
+test('each change is told: who asked, what, and how it was answered; what reads is not', async () => {
+  const told: Change[] = [];
+  const { control } = await start({ onChange: (change) => told.push(change) });
+  const peer = await Peer.open(control.port);
+  await peer.ask('add 10.0.0.1 9001');
+  await peer.ask('list');
+  await peer.ask('help');
+  await peer.ask({ op: 'remove', ip: '10.0.0.1', port: 9001 });
+  await peer.ask('add 10.0.0.1 0');
+  await peer.ask('filter load mine base64:AGFzbQEAAAA=');
+  const { localPort } = (peer.socket as unknown as { _socket: { localPort: number } })._socket;
+  assert.equal(
+    told.map(({ what }) => what),
+    ['add 10.0.0.1 9001', 'remove 10.0.0.1 9001', 'add <ip> <port>', 'filter.load mine (8 bytes)'],
+  );
+  assert.equal(
+    told.slice(0, 3).map(({ answer }) => answer),
+    ['ok', 'ok', 'BAD_ADDRESS'],
+  );
+  assert.ok(
+    told.every(({ who }) => who === `127.0.0.1:${localPort}`),
+    JSON.stringify(told),
+  );
+  peer.socket.terminate();
+});
+
 test('a session is closed after five wrong tokens', async () => {
-  const { control } = await start({ token: TOKEN });
+  const { control } = await start({ tokens: TOKENS });
   const peer = await Peer.open(control.port);
   for (let turn = 1; turn <= 5; turn++)
     assert.match(String(await peer.ask(`auth wrong${turn}`)), /^error UNAUTHORIZED/);
@@ -590,7 +670,7 @@ test('without a token only loopback is served; with it others are', async () => 
     });
   };
   assert.is(await status(closed.control.port, {}), 403);
-  const opened = await start({ address: '0.0.0.0', token: TOKEN });
+  const opened = await start({ address: '0.0.0.0', tokens: TOKENS });
   assert.is(await status(opened.control.port, {}), 401);
   assert.is(await status(opened.control.port, { Authorization: `Bearer ${TOKEN}` }), 200);
 });
@@ -622,7 +702,7 @@ test('plain HTTP on the same port says what this is, and passes what it may to o
     called = true;
     return false;
   };
-  const guarded = await start({ token: TOKEN, onHttp });
+  const guarded = await start({ tokens: TOKENS, onHttp });
   assert.is((await http(guarded.control.port)).status, 401);
   assert.is((await http(guarded.control.port, { Authorization: 'Bearer x' })).status, 401);
   assert.not.ok(called, 'onHttp was called without a token');

@@ -59,7 +59,7 @@ test('a made-up row is asked in all three encodings of a real server', async () 
   const replicator = new MemoryReplicator();
   await replicator.add('10.0.0.34', 9001);
   const options = { address: '127.0.0.1', port: 0, replicator, operations: table };
-  const control = await startControl({ ...options, token: 'a-token' }); // and none is shown
+  const control = await startControl({ ...options, tokens: { all: 'a-token', read: null } }); // and none is shown
   try {
     const request = { id: 7, op: 'subscriber.age', ip: '10.0.0.34', seconds: 5 };
     const [line, typed, json, msgpack, auth] = await ask(control.port, [

@@ -103,7 +103,11 @@ for (const layout of LAYOUTS)
         for (const { pid, command } of first.processes())
           if (/fantail-(rx|tx)/.test(command)) process.kill(pid, 'SIGKILL');
         await eventually('both are replaced', () => second.processes().length === 3);
-        const again = await transfer(second, { subscribers: more, rate: RATE / 4, count: RATE / 4 });
+        const again = await transfer(second, {
+          subscribers: more,
+          rate: RATE / 4,
+          count: RATE / 4,
+        });
         await assertReceived(second, again);
         await assertNothingLeft(first, second);
       });

@@ -64,6 +64,7 @@ export function replicatorCommand(
       await up(configOf(listen, flagsOf(listenIp, flags)));
     });
   return addDeployment(made)
+    .optionsGroup('Who may ask, and for what:')
     .option(
       '--control <ip:port>',
       'control port (default: 127.0.0.1:12345, or the next free one)',
@@ -73,11 +74,15 @@ export function replicatorCommand(
       '--token-file <file>',
       'ask clients for the token in it; needed to serve more than loopback',
     )
+    .option('--read-token-file <file>', 'a second token, of who may read and change nothing')
+    .option('--tls-cert <file>', 'certificate of the control port, PEM: it is wss:// then')
+    .option('--tls-key <file>', 'its key, PEM')
     .option(
       '--allow <cidr>',
       'who may subscribe; may be repeated (default: the subnets of the interface)',
       subnets,
     )
+    .optionsGroup('More:')
     .option(
       '--filter <file.wasm>',
       'filter for all subscribers (default: built in, rewrites the headers)',
@@ -96,6 +101,7 @@ export function replicatorCommand(
 /** What runs where, and how. */
 function addDeployment(made: Command): Command {
   return made
+    .optionsGroup('What runs, and where:')
     .option(
       '--mode <mode>',
       'auto, or exactly: zerocopy, copy, skb, socket',

@@ -17,7 +17,8 @@ export function addClient(made: Command): Command {
 export function addControl(made: Command): Command {
   return made
     .option('--control <url>', 'control port of the replicator', CONTROL_URL)
-    .option('--token-file <file>', 'file with the token, where the replicator wants one');
+    .option('--token-file <file>', 'file with the token, where the replicator wants one')
+    .option('--tls-ca <file>', 'whom to trust with wss://, PEM (default: whom Node trusts)');
 }
 
 export function add(): Command {

@@ -4,8 +4,8 @@
  * keep their order and a peer that does not read stops only itself.
  */
 import { type RawData, WebSocket } from 'ws';
-import { FantailError, messageOf } from '../domain/errors.js';
-import type { Replicator } from '../domain/replicator.js';
+import { FantailError, messageOf } from '../../domain/errors.js';
+import type { Replicator } from '../../domain/replicator.js';
 import {
   type Codec,
   type Decoded,
@@ -14,17 +14,15 @@ import {
   encodeError,
   encodeEvent,
   type Frame,
-} from './codec.js';
-import { BEFORE_TOKEN_SIZE_MAX } from './constants.js';
+} from '../codec.js';
+import { BEFORE_TOKEN_SIZE_MAX } from '../constants.js';
+import type { Access, Rights } from '../gate/access.js';
+import type { Called } from '../operation.js';
+import { Admission } from './admission.js';
+import { type Change, changeOf } from './audit.js';
 import { Inbox } from './inbox.js';
-import type { Called } from './operation.js';
-import { sameToken } from './token.js';
 import { Watch } from './watch.js';
 
-/** Wrong tokens in one session before it is closed. */
-const AUTH_TRIES_MAX = 5;
-/** A session that has not shown the token is closed after this time. */
-const AUTH_WAIT_MS = 30_000;
 /** A peer must have read an answer after this time, and must answer a ping before the next. */
 export const STALL_MS = 30_000;
 /** Time that a peer has to close its side when the server closes. */
@@ -32,47 +30,13 @@ const CLOSE_WAIT_MS = 500;
 
 /** What the sessions of one port share. */
 export interface Served {
-  /** Null: none is wanted. */
-  readonly token: string | null;
+  readonly access: Access;
   readonly replicator: Replicator;
   readonly codec: Codec;
+  /** Told of each change that was asked for. */
+  readonly onChange: (change: Change) => void;
   /** Told of each error that is a fault of fantail's own. */
   readonly onError: (error: unknown) => void;
-}
-
-/**
- * Whether the peer may ask: it needs no token, or has shown it before the session, or by `auth`.
- */
-class Admission {
-  #tries = 0;
-  readonly #timer: NodeJS.Timeout;
-
-  constructor(
-    public isGiven: boolean,
-    private readonly token: string | null,
-    /** Called with the reason when the peer has had its chances. */
-    private readonly onEnd: (reason: string) => void,
-  ) {
-    this.#timer = setTimeout(() => {
-      if (!this.isGiven) onEnd('no token was shown');
-    }, AUTH_WAIT_MS);
-  }
-
-  /** Where no token is set any is right, as for the header: a client need not know. */
-  show(offered: string): void {
-    if (this.token === null || sameToken(offered, this.token)) {
-      this.isGiven = true;
-      this.close();
-      return;
-    }
-    this.#tries += 1;
-    if (this.#tries >= AUTH_TRIES_MAX) setImmediate(() => this.onEnd('too many wrong tokens'));
-    throw new FantailError('UNAUTHORIZED', 'wrong token');
-  }
-
-  close(): void {
-    clearTimeout(this.#timer);
-  }
 }
 
 export class Session {
@@ -85,10 +49,12 @@ export class Session {
   constructor(
     private readonly webSocket: WebSocket,
     private readonly served: Served,
-    authorized: boolean,
+    /** ip and port of the peer. */
+    private readonly peer: { readonly address: string; readonly port: number },
+    rights: Rights,
   ) {
     const endBy = (reason: string) => void this.end(1008, reason);
-    this.#admission = new Admission(authorized, served.token, endBy);
+    this.#admission = new Admission(rights, served.access, peer.address, endBy);
     this.#inbox = new Inbox(webSocket);
     this.#watch = new Watch(webSocket, () => endBy('events were not read'));
     webSocket.on('message', (data, isBinary) => this.#receive(data, isBinary));
@@ -157,18 +123,41 @@ export class Session {
 
   async #answer(asked: Decoded): Promise<Frame> {
     try {
-      if (!this.authorized && asked.operation?.beforeToken !== true)
-        throw new FantailError('UNAUTHORIZED', 'a token is wanted; send: auth TOKEN');
+      this.#checkRights(asked);
       if ('error' in asked) throw asked.error;
       const called = calledBy(asked.encoding, this.served, this.#admission, this.#watch);
-      return encodeAnswer(asked, await asked.operation.perform(called, asked.request));
+      const answer = await asked.operation.perform(called, asked.request);
+      this.#audit(asked, 'ok');
+      return encodeAnswer(asked, answer);
     } catch (thrown) {
-      if (thrown instanceof FantailError && thrown.code !== 'INTERNAL')
-        return encodeError(asked, thrown);
-      this.served.onError(thrown);
-      const message = `a fault of fantail's own, see its log: ${messageOf(thrown)}`;
-      return encodeError(asked, new FantailError('INTERNAL', message));
+      const error = this.#asRefusal(thrown);
+      this.#audit(asked, error.code);
+      return encodeError(asked, error);
     }
+  }
+
+  #checkRights({ operation }: Decoded): void {
+    const { rights } = this.#admission;
+    if (rights === 'all' || operation?.beforeToken === true) return;
+    if (rights === 'none')
+      throw new FantailError('UNAUTHORIZED', 'a token is wanted; send: auth TOKEN');
+    if (operation !== undefined && operation.reads !== true)
+      throw new FantailError(
+        'UNAUTHORIZED',
+        'this token may only read; changes need the other one',
+      );
+  }
+
+  #asRefusal(thrown: unknown): FantailError {
+    if (thrown instanceof FantailError && thrown.code !== 'INTERNAL') return thrown;
+    this.served.onError(thrown);
+    const message = `a fault of fantail's own, see its log: ${messageOf(thrown)}`;
+    return new FantailError('INTERNAL', message);
+  }
+
+  #audit(asked: Decoded, answer: Change['answer']): void {
+    const change = changeOf(`${this.peer.address}:${this.peer.port}`, asked, answer);
+    if (change !== null) this.served.onChange(change);
   }
 }
 

@@ -3,9 +3,9 @@
  * wait, or while the peer is far over its rate, so that a flood costs the peer and nobody else.
  */
 import { WebSocket } from 'ws';
-import { FantailError } from '../domain/errors.js';
-import type { Decoded } from './codec.js';
-import { REQUESTS_PER_SECOND_MAX } from './constants.js';
+import { FantailError } from '../../domain/errors.js';
+import type { Decoded } from '../codec.js';
+import { REQUESTS_PER_SECOND_MAX } from '../constants.js';
 
 /** Refusals of one session in a second before its socket is not read until that second is over. */
 const REFUSALS_PER_SECOND_MAX = 2000;

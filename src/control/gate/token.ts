@@ -4,18 +4,21 @@
  */
 
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { Failure, messageOf } from '../domain/errors.js';
-import { TOKEN_LENGTH_MAX } from './constants.js';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { Failure, messageOf } from '../../domain/errors.js';
+import { TOKEN_LENGTH_MAX } from '../constants.js';
 
-/** The token in a file: one word of printable ASCII, so that it fits a header and a typed line. */
+/** Of a file's mode: everybody may read it. */
+const OTHERS_READ = 0o004;
+
+/**
+ * The token in a file: one word of printable ASCII, so that it fits a header and a typed line. A
+ * file that everybody may read is refused.
+ */
 export function readToken(path: string): string {
-  let token: string;
-  try {
-    token = readFileSync(path, 'utf8').trim();
-  } catch (thrown) {
-    throw new Failure(`cannot read the token: ${messageOf(thrown)}`);
-  }
+  const { token, mode } = contentsOf(path);
+  if ((mode & OTHERS_READ) !== 0)
+    throw new Failure(`everybody may read the token file ${path}; mend it with: chmod 600 ${path}`);
   if (token === '') {
     throw new Failure(
       `the token file ${path} is empty; fill it with: head -c 24 /dev/urandom | base64 > ${path}`,
@@ -27,6 +30,19 @@ export function readToken(path: string): string {
     );
   }
   return token;
+}
+
+function contentsOf(path: string): { token: string; mode: number } {
+  try {
+    const file = openSync(path, 'r');
+    try {
+      return { mode: fstatSync(file).mode, token: readFileSync(file, 'utf8').trim() };
+    } finally {
+      closeSync(file);
+    }
+  } catch (thrown) {
+    throw new Failure(`cannot read the token: ${messageOf(thrown)}`);
+  }
 }
 
 /**

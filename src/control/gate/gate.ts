@@ -5,17 +5,21 @@
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { SESSIONS_MAX, UNAUTHORIZED_SESSIONS_MAX } from './constants.js';
-import { sameToken } from './token.js';
+import { SESSIONS_MAX, UNAUTHORIZED_SESSIONS_MAX } from '../constants.js';
+import type { Access, Rights } from './access.js';
 
 export interface Refusal {
   readonly status: number;
   readonly sentence: string;
 }
 
+const WRONG_TOKEN: Refusal = { status: 401, sentence: 'wrong token' };
+/** Whether it is to be answered late: see Access. */
+export const isWrongToken = (refusal: Refusal): boolean => refusal === WRONG_TOKEN;
+
 /** Why a request is not served at all, or null. The same for plain HTTP and for an upgrade. */
-export function refusalOf(request: IncomingMessage, token: string | null): Refusal | null {
-  if (token === null && !isLoopback(request.socket.remoteAddress ?? '')) {
+export function refusalOf(request: IncomingMessage, access: Access): Refusal | null {
+  if (!access.wantsToken && !isLoopback(request.socket.remoteAddress ?? '')) {
     return {
       status: 403,
       sentence: 'only loopback is served; start fantail with --token-file to serve others',
@@ -33,10 +37,8 @@ export function refusalOf(request: IncomingMessage, token: string | null): Refus
     return { status: 403, sentence: `Origin must be the Host that was asked for, http://${host}` };
   }
   const offered = bearer(request);
-  if (token !== null && offered !== undefined && !sameToken(offered, token)) {
-    return { status: 401, sentence: 'wrong token' };
-  }
-  return null;
+  const isWrong = offered !== undefined && access.rightsOf(offered) === 'none';
+  return isWrong ? WRONG_TOKEN : null;
 }
 
 /**
@@ -45,13 +47,13 @@ export function refusalOf(request: IncomingMessage, token: string | null): Refus
  */
 export function crowded(
   request: IncomingMessage,
-  token: string | null,
+  access: Access,
   sessions: ReadonlySet<{ readonly authorized: boolean }>,
 ): Refusal | null {
   if (sessions.size >= SESSIONS_MAX) {
     return { status: 503, sentence: `${SESSIONS_MAX} sessions are served; close one first` };
   }
-  if (isAuthorized(request, token)) return null;
+  if (rightsOf(request, access) !== 'none') return null;
   const strangers = [...sessions].filter((session) => !session.authorized).length;
   if (strangers < UNAUTHORIZED_SESSIONS_MAX) return null;
   return {
@@ -60,9 +62,9 @@ export function crowded(
   };
 }
 
-/** Whether it need show no token, or has shown one; `refusalOf` looks whether it is right. */
-export function isAuthorized(request: IncomingMessage, token: string | null): boolean {
-  return token === null || bearer(request) !== undefined;
+/** By the header, or since none is wanted. */
+export function rightsOf(request: IncomingMessage, access: Access): Rights {
+  return access.wantsToken ? access.rightsOf(bearer(request) ?? '') : 'all';
 }
 
 /** 127.0.0.0/8 and ::1, also as IPv4-mapped IPv6. */
@@ -120,10 +122,10 @@ export function refuseUpgrade(socket: Duplex, { status, sentence }: Refusal): vo
 }
 
 /** The same for plain HTTP, which needs the token in a header, and only reads. */
-export function httpRefusalOf(request: IncomingMessage, token: string | null): Refusal | null {
-  const refused = refusalOf(request, token);
+export function httpRefusalOf(request: IncomingMessage, access: Access): Refusal | null {
+  const refused = refusalOf(request, access);
   if (refused !== null) return refused;
-  if (!isAuthorized(request, token))
+  if (rightsOf(request, access) === 'none')
     return { status: 401, sentence: 'a token is wanted; send Authorization: Bearer TOKEN' };
   if (request.method === 'GET' || request.method === 'HEAD') return null;
   return { status: 405, sentence: 'only GET is served here' };

@@ -3,7 +3,7 @@
  * peer that reads none of them is let go.
  */
 import { WebSocket } from 'ws';
-import type { Frame } from './codec.js';
+import type { Frame } from '../codec.js';
 
 /**
  * An event is skipped while this much of a session is unread, and the session is closed after so

@@ -1,0 +1,48 @@
+/** What the peer of one session may do: from its start, or since it has shown a token by `auth`. */
+import { FantailError } from '../../domain/errors.js';
+import type { Access, Rights } from '../gate/access.js';
+
+/** Wrong tokens in one session before it is closed. */
+const AUTH_TRIES_MAX = 5;
+/** A session that has not shown the token is closed after this time. */
+const AUTH_WAIT_MS = 30_000;
+
+export class Admission {
+  #tries = 0;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(
+    public rights: Rights,
+    private readonly access: Access,
+    private readonly address: string,
+    /** Called with the reason when the peer has had its chances. */
+    private readonly onEnd: (reason: string) => void,
+  ) {
+    this.#timer = setTimeout(() => {
+      if (!this.isGiven) onEnd('no token was shown');
+    }, AUTH_WAIT_MS);
+  }
+
+  get isGiven(): boolean {
+    return this.rights !== 'none';
+  }
+
+  /** A wrong one is answered later and later (UNAUTHORIZED), and takes nothing away. */
+  async show(offered: string): Promise<void> {
+    const rights = this.access.rightsOf(offered);
+    if (rights !== 'none') {
+      this.rights = rights;
+      this.close();
+      return;
+    }
+    this.#tries += 1;
+    const isLast = this.#tries >= AUTH_TRIES_MAX;
+    const isAnswered = await this.access.afterWrong(this.address);
+    if (isLast || !isAnswered) setImmediate(() => this.onEnd('too many wrong tokens'));
+    throw new FantailError('UNAUTHORIZED', 'wrong token');
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+  }
+}
