@@ -4,6 +4,10 @@
 // mode, and the connected sockets for subscribers whose neighbour is unresolved. A worker killed at
 // any store: each datagram was sent, or is counted uncertain, at most a burst of them.
 #undef NDEBUG
+#include <algorithm>
+
+#include "path/rx_stage.hpp"
+#include "path/tx_stage.hpp"
 #include "rig/oracle.hpp"
 #include "rig/socket_arena.hpp"
 

@@ -9,6 +9,10 @@
 // oracle's frames, in order; every TX and RX frame is still in exactly one place. ASan sees what is
 // read or written past a bound.
 #undef NDEBUG
+#include <algorithm>
+
+#include "path/rx_stage.hpp"
+#include "path/tx_stage.hpp"
 #include "rig/oracle.hpp"
 #include "rig/socket_arena.hpp"
 

@@ -3,6 +3,8 @@
 // The harder kills of crash_test.cpp: the successor is killed too, at any store of its start; and a
 // process is killed while the TX ring is nearly full.
 #undef NDEBUG
+#include <algorithm>
+
 #include "rig/kills.hpp"
 
 namespace fantail::testing {

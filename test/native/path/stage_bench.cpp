@@ -10,6 +10,7 @@
 //   valgrind --tool=callgrind --callgrind-out-file=/dev/null stage-bench 16 1 2000
 //   valgrind --tool=callgrind --callgrind-out-file=/dev/null stage-bench 16 1 4000
 #undef NDEBUG
+#include "path/tx_stage.hpp"
 #include "rig/world.hpp"
 
 namespace fantail::testing {

@@ -5,6 +5,9 @@
 #undef NDEBUG
 #include <sys/eventfd.h>
 
+#include <algorithm>
+
+#include "path/tx_stage.hpp"
 #include "rig/oracle.hpp"
 
 namespace fantail::testing {

@@ -3,6 +3,8 @@
 // Long random runs with many kills, in which subscribers come and go, or receivers refuse what
 // comes too fast: nothing lost but what was refused, nothing sent twice, every account exact.
 #undef NDEBUG
+#include <algorithm>
+
 #include "rig/kills.hpp"
 
 namespace fantail::testing {

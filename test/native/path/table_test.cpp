@@ -7,6 +7,8 @@
 #include <atomic>
 #include <thread>
 
+#include "path/rx_stage.hpp"
+#include "path/tx_stage.hpp"
 #include "rig/oracle.hpp"
 
 namespace fantail::testing {

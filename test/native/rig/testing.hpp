@@ -8,16 +8,11 @@
 // was skipped.
 #pragma once
 
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <exception>
-#include <random>
 #include <source_location>
-#include <sstream>
 #include <stdexcept>
 #include <string>
-#include <utility>
 
 #include "shm/store.hpp"
 
@@ -25,14 +20,6 @@ namespace fantail {
 
 /// Called before every store that is made through store.hpp by this thread; null: nothing.
 inline thread_local void (*on_store)() = nullptr;
-
-#ifdef FANTAIL_FAULTS
-// Not inline: the stages, compiled by themselves, call it too. So one file of a test includes this
-// header.
-void fault_point() {
-  if (on_store != nullptr) on_store();
-}
-#endif
 
 namespace testing {
 
@@ -43,26 +30,16 @@ struct Skip : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-[[noreturn]] inline void fail(const std::string& what,
-                              std::source_location where = std::source_location::current()) {
-  const std::string file = where.file_name();
-  throw Failure(what + " (" + file.substr(file.rfind('/') + 1) + ":" +
-                std::to_string(where.line()) + ")");
-}
+[[noreturn]] void fail(const std::string& what,
+                       std::source_location where = std::source_location::current());
 
-inline void expect(bool good, const char* what,
-                   std::source_location where = std::source_location::current()) {
-  if (!good) fail(std::string("not so: ") + what, where);
-}
+void expect(bool good, const char* what,
+            std::source_location where = std::source_location::current());
 
-template<class A, class B>
-void expect_equal(const A& is, const B& should, const char* what,
-                  std::source_location where = std::source_location::current()) {
-  if (std::cmp_equal(is, should)) return;
-  std::ostringstream text;
-  text << what << " is " << is << ", should be " << should;
-  fail(text.str(), where);
-}
+/// Holds every value of every integer type, so that one function compares them all.
+using Integer = __int128;
+void expect_equal(Integer is, Integer should, const char* what,
+                  std::source_location where = std::source_location::current());
 
 /// The sentence of the exception of type `E` that `call` must throw.
 template<class E, class Call>
@@ -75,66 +52,30 @@ std::string sentence_of(Call&& call, std::source_location where = std::source_lo
   fail("it was not refused", where);
 }
 
-inline void expect_contains(const std::string& text, const std::string& part,
-                            std::source_location where = std::source_location::current()) {
-  if (text.find(part) == std::string::npos)
-    fail("\"" + text + "\" does not say \"" + part + "\"", where);
-}
+void expect_contains(const std::string& text, const std::string& part,
+                     std::source_location where = std::source_location::current());
 
 class Suite {
 public:
   /// `argv[1]`, if given, is the seed to run again with.
-  Suite(int argc, char** argv)
-      : program_(argv[0]), given_(argc > 1),
-        seed_(given_ ? std::strtoull(argv[1], nullptr, 0) : std::random_device{}()) {
-    setvbuf(stdout, nullptr, _IOLBF, 0);
-  }
+  Suite(int argc, char** argv);
 
   /// Seed of this run's random cases, printed so that a failure can be had again.
-  u64 seed() {
-    if (!shown_) std::printf("     seed %llu (again: %s %llu)\n", value(), program_, value());
-    shown_ = true;
-    return seed_;
-  }
+  u64 seed();
 
   template<class Body> void run(const char* requirement, Body&& body) {
-    const auto started = std::chrono::steady_clock::now();
-    const std::string trouble = trouble_of(body);
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
-    on_store = nullptr;
-    if (trouble.starts_with("skip: ")) {
-      ++skipped_;
-      std::printf("%s: %s\n", trouble.c_str(), requirement);
-    } else if (trouble.empty()) {
-      ++passed_;
-      std::printf("ok   %s (%.1f s)\n", requirement, took.count());
-    } else {
-      ++failed_;
-      std::printf("FAIL %s: %s\n", requirement, trouble.c_str());
-    }
+    const auto call = [&] { body(); };
+    run_case(requirement, [](const void* it) { (*static_cast<decltype(call)*>(it))(); }, &call);
   }
 
-  int end() const {
-    std::printf("%d passed, %d failed, %d skipped\n", passed_, failed_, skipped_);
-    return failed_ != 0 ? 1 : skipped_ != 0 ? 77 : 0;
-  }
+  int end() const;
 
 private:
-  template<class Body> static std::string trouble_of(Body&& body) {
-    try {
-      body();
-      return {};
-    } catch (const Skip& skip) {
-      return std::string("skip: ") + skip.what();
-    } catch (const std::exception& error) {
-      return *error.what() == 0 ? "an exception without words" : error.what();
-    }
-  }
-
-  unsigned long long value() const { return seed_; }
+  /// `call(body)` runs the case.
+  void run_case(const char* requirement, void (*call)(const void* body), const void* body);
 
   const char* program_;
-  bool given_, shown_ = false;
+  bool shown_ = false;
   u64 seed_;
   int passed_ = 0, failed_ = 0, skipped_ = 0;
 };

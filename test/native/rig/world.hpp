@@ -9,17 +9,17 @@
 // copy-on-write view of a memfd, and reset() copies back the pages that were written.
 #pragma once
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <functional>
+#include <map>
 #include <memory>
-#include <optional>
 
-#include "path/rx_stage.hpp"
-#include "path/tx_stage.hpp"
 #include "rig/fake_kernel.hpp"
+
+namespace fantail {
+class RxStage;
+class TxStage;
+struct RxLink;
+} // namespace fantail
 
 namespace fantail::testing {
 
@@ -36,16 +36,10 @@ struct Shape {
 /// The block of state that the filter of a world that counts keeps on a worker: its first word is
 /// the count.
 constexpr u32 count_block = 3;
-inline u64& jobs_counted(const Arena& arena, u32 worker) {
-  return *reinterpret_cast<u64*>(arena.state(worker, count_block).block);
-}
+u64& jobs_counted(const Arena& arena, u32 worker);
 
 /// Packets that a subscriber received and that have not ended.
-inline u64 in_flight_of(const counters& account) {
-  u64 left = account.received - account.sent;
-  for (const u64 drops : account.drop) left -= drops;
-  return left;
-}
+u64 in_flight_of(const counters& account);
 
 // -- kills ----------------------------------------------------------------------------------------
 
@@ -62,26 +56,14 @@ struct Stores {
   u64 kill_at = never;
   std::function<void()> between;
 
-  void next() {
-    if (made == kill_at) throw Kill{};
-    ++made;
-    if (between) between();
-  }
+  void next();
 };
-
-inline thread_local Stores* counted = nullptr;
 
 /// While it lives, stores of this thread are counted by `stores`.
 class Counting {
 public:
-  explicit Counting(Stores& stores) {
-    counted = &stores;
-    on_store = [] { counted->next(); };
-  }
-  ~Counting() {
-    on_store = nullptr;
-    counted = nullptr;
-  }
+  explicit Counting(Stores& stores);
+  ~Counting();
   Counting(const Counting&) = delete;
 };
 
@@ -95,54 +77,19 @@ public:
 
   /// Adds subscriber `number` (its address) for `worker`; takes effect with the next publish().
   /// Returns its row.
-  u16 add(u32 number, u32 worker) {
-    u16 row = 0;
-    while (desired_.contains(row) || retired_.contains(row)) ++row;
-    desired_[row] = subscriber_of(number, worker, ++epoch_);
-    order_.push_back(row);
-    return row;
-  }
-  void remove(u16 row) {
-    retired_[row] = generation_ + 1;
-    desired_.erase(row);
-    std::erase(order_, row);
-  }
-  subscriber& record(u16 row) { return desired_.at(row); }
+  u16 add(u32 number, u32 worker);
+  void remove(u16 row);
+  subscriber& record(u16 row);
 
   /// True if everybody has finished with every generation but the newest.
-  bool is_followed() const {
-    for (u32 w = 0; w < arena_->header().workers; ++w)
-      if (acquire(arena_->worker(w).generation_done) != generation_) return false;
-    for (u32 r = 0; r < arena_->header().receivers; ++r)
-      if (acquire(arena_->receiver(r).generation_done) != generation_) return false;
-    return true;
-  }
+  bool is_followed() const;
 
   /// False: not yet, somebody follows the table whose buffer is next.
-  bool publish() {
-    if (!is_followed()) return false;
-    std::erase_if(retired_, [&](const auto& entry) {
-      return entry.second <= generation_ && in_flight_of(arena_->counters(entry.first)) == 0;
-    });
-    write(generation_ + 1);
-    ++generation_;
-    std::atomic_ref<u64>(arena_->control().generation)
-        .store(generation_, std::memory_order_release);
-    return true;
-  }
+  bool publish();
   u64 generation() const { return generation_; }
 
 private:
-  void write(u64 generation) {
-    table& buffer = const_cast<table&>(arena_->table(generation)); // we are its one writer
-    for (u32 w = 0; w < FANTAIL_WORKERS_MAX; ++w) buffer.count[w] = 0;
-    for (const u16 row : order_) {
-      const subscriber& record = desired_.at(row);
-      buffer.list[record.worker][buffer.count[record.worker]++] = row;
-      buffer.rows[row] = record;
-    }
-    buffer.generation = generation;
-  }
+  void write(u64 generation);
 
   const Arena* arena_;
   std::map<u16, subscriber> desired_;
@@ -160,30 +107,11 @@ struct Question {
   const subscriber* to;
 };
 
-inline Question question_of(const Arena& arena, u32 worker, const job& asked) {
-  const u64 tables = arena.header().table;
-  return {reinterpret_cast<const u8*>(arena.umem()) + (asked.packet - FANTAIL_WINDOW_FRAMES),
-          reinterpret_cast<u8*>(arena.slots(worker)) + (asked.slot - FANTAIL_WINDOW_SLOTS),
-          reinterpret_cast<const subscriber*>(arena.base() + tables +
-                                              (asked.subscriber - FANTAIL_WINDOW_SUBSCRIBERS))};
-}
+Question question_of(const Arena& arena, u32 worker, const job& asked);
 
 /// Answers one job lawfully. Its stores are fault points too: a worker may be killed inside its
 /// filter.
-inline void answer_lawfully(const Arena& arena, u32 worker, job& asked, Rewrite how) {
-  const Question question = question_of(arena, worker, asked);
-  const u32 payload = static_cast<u32>(question.packet[38] << 8 | question.packet[39]) - 8;
-  u32 daddr;
-  std::memcpy(&daddr, question.packet + 30, sizeof daddr);
-  if (daddr != feed_ip)
-    fail("the filter was asked about a frame whose header is already rewritten");
-  const Bytes header = new_header(*question.to, payload, how);
-  put_bytes(question.slot + FANTAIL_SLOT_HEADROOM, header.data(), header.size());
-  put(asked.header_start, static_cast<u16>(FANTAIL_SLOT_HEADROOM));
-  put(asked.header_length, static_cast<u16>(header.size()));
-  put(asked.replaced, replaced_by(how));
-  put(asked.verdict, u32{FILTER_VERDICT_SEND});
-}
+void answer_lawfully(const Arena& arena, u32 worker, job& asked, Rewrite how);
 
 using Filter = std::function<void(const Arena&, u32 worker, job&)>;
 
@@ -193,47 +121,18 @@ using Filter = std::function<void(const Arena&, u32 worker, job&)>;
 /// inline).
 class Process {
 public:
-  Process(Arena& arena, std::vector<QueueMemory*> queues, std::vector<u32> receivers, int worker)
-      : arena_(&arena), queues_(std::move(queues)), receivers_(std::move(receivers)),
-        worker_(worker) {}
+  Process(Arena& arena, std::vector<QueueMemory*> queues, std::vector<u32> receivers, int worker);
+  Process(Process&&) noexcept;
+  ~Process();
 
   bool runs() const { return started_; }
 
-  void start() {
-    stop();
-    const Counting counting(stores);
-    for (const u32 r : receivers_)
-      rx_.push_back(std::make_unique<RxStage>(*arena_, r, links_of(r), wakes()));
-    if (worker_ >= 0) {
-      QueueMemory& own = *queues_[static_cast<u32>(worker_)];
-      tx_ = std::make_unique<TxStage>(*arena_, static_cast<u32>(worker_),
-                                      TxLink{own.tx_ring(), own.completion_ring(), nullptr, -1},
-                                      kernel_sockets);
-      if (counts) tx_->filters().set_state(0, count_block, 1);
-    }
-    started_ = true;
-  }
+  void start();
   /// Forgets all that is private, as a killed process does.
-  void stop() {
-    started_ = false;
-    rx_.clear();
-    tx_.reset();
-  }
+  void stop();
   /// One turn of its loop (see WorkerLoop::wait and ReceiverLoop::run).
-  void turn(const Filter& filter) {
-    const Counting counting(stores);
-    for (const auto& stage : rx_) stage->turn();
-    if (!tx_) return;
-    tx_->gather();
-    const u32 worker = static_cast<u32>(worker_);
-    for (u32 i = 0; i < tx_->jobs(); ++i) filter(*arena_, worker, arena_->jobs(worker)[i]);
-    tx_->finish();
-  }
-  bool is_idle() const {
-    for (const auto& stage : rx_)
-      if (!stage->was_idle()) return false;
-    return !tx_ || tx_->was_idle();
-  }
+  void turn(const Filter& filter);
+  bool is_idle() const;
   TxStage& tx() { return *tx_; }
   RxStage& rx(u32 index = 0) { return *rx_[index]; }
 
@@ -243,16 +142,8 @@ public:
   bool counts = false;       // see Shape
 
 private:
-  std::vector<RxLink> links_of(u32 receiver) const {
-    std::vector<RxLink> links;
-    for (u32 q = 0; q < queues_.size(); ++q)
-      if (arena_->header().layout == LAYOUT_SPLIT || q == receiver)
-        links.push_back({q, queues_[q]->rx_ring(), queues_[q]->fill_ring(), nullptr, -1});
-    return links;
-  }
-  std::vector<int> wakes() const {
-    return wake_fds.empty() ? std::vector<int>(arena_->header().workers, -1) : wake_fds;
-  }
+  std::vector<RxLink> links_of(u32 receiver) const;
+  std::vector<int> wakes() const;
 
   Arena* arena_;
   std::vector<QueueMemory*> queues_;
@@ -267,197 +158,48 @@ private:
 
 class World {
 public:
-  explicit World(const Shape& shape)
-      : shape_(shape), geometry_(geometry_of(shape)), arena_size_(Arena::size_of(geometry_)),
-        size_(arena_size_ + shape.queues * sizeof(QueueMemory)), memory_(new_memory(size_)),
-        base_(map(MAP_SHARED, nullptr)), arena_(Arena::in_memory(geometry_, base_)),
-        supervisor(arena_) {
-    for (u32 q = 0; q < shape.queues; ++q) {
-      queue(q).begin(q, shape.kernel_start);
-      rx.emplace_back(arena_.umem(), queue(q));
-      tx.emplace_back(arena_.umem(), arena_.header().umem_size, queue(q));
-    }
-    move_rings(shape.ring_start);
-    for (u32 i = 0; i < shape.subscribers; ++i) supervisor.add(i, i % shape.workers);
-    if (shape.subscribers != 0) supervisor.publish();
-    delivered.resize(shape.queues);
-    payloads_.resize(shape.queues);
-    filter = [how = shape.rewrite, counts = shape.counts](const Arena& arena, u32 worker,
-                                                          job& asked) {
-      answer_lawfully(arena, worker, asked, how);
-      if (counts) put(jobs_counted(arena, worker), peek(jobs_counted(arena, worker)) + 1);
-    };
-    make_processes();
-    for (Process& process : processes) process.counts = shape.counts;
-  }
-  ~World() {
-    processes.clear();
-    munmap(base_, size_);
-    if (original_ != nullptr) munmap(original_, size_);
-  }
+  explicit World(const Shape& shape);
+  ~World();
   World(const World&) = delete;
 
   Arena& arena() { return arena_; }
   const Shape& shape() const { return shape_; }
   QueueMemory& queue(u32 q) { return reinterpret_cast<QueueMemory*>(base_ + arena_size_)[q]; }
 
-  void save() {
-    saved_.emplace(Saved{rx, tx, supervisor, delivered});
-    original_ = map(MAP_SHARED, nullptr);
-    map(MAP_PRIVATE | MAP_FIXED, base_);
-  }
-  void reset() {
-    for (Process& process : processes) process.stop();
-    restore_written_pages();
-    rx = saved_->rx;
-    tx = saved_->tx;
-    supervisor = saved_->supervisor;
-    delivered = saved_->delivered;
-    for (Process& process : processes) process.stores = {};
-  }
+  void save();
+  void reset();
 
-  void start() {
-    for (Process& process : processes)
-      if (!process.runs()) process.start();
-  }
+  void start();
   /// payload_of(), remembered: the same scenario runs very often.
-  const Bytes& payload(u32 q, u64 sequence) {
-    while (payloads_[q].size() <= sequence)
-      payloads_[q].push_back(payload_of(q, payloads_[q].size()));
-    return payloads_[q][sequence];
-  }
+  const Bytes& payload(u32 q, u64 sequence);
   /// The datagram that `to` must get for a packet.
-  const Bytes& expected(const subscriber& to, u32 q, u64 sequence) {
-    std::vector<Bytes>& known = expected_[{to.port, q}];
-    if (known.size() <= sequence) known.resize(sequence + 1);
-    if (known[sequence].empty())
-      known[sequence] = expected_datagram(to, payload(q, sequence), shape_.rewrite);
-    return known[sequence];
-  }
+  const Bytes& expected(const subscriber& to, u32 q, u64 sequence);
   /// The feed's next `count` packets on a queue.
-  void deliver(u32 q, u32 count) {
-    for (; count != 0; --count) {
-      if (!rx[q].deliver(feed_frame(payload(q, delivered[q]))))
-        fail("the kernel had no room for a packet");
-      ++delivered[q];
-    }
-  }
-  void turn() {
-    for (Process& process : processes)
-      if (process.runs()) process.turn(filter);
-  }
-  void run_kernel(u32 transmit, u32 complete) {
-    for (FakeTx& link : tx) {
-      link.transmit(transmit);
-      link.complete(complete);
-    }
-  }
-  bool is_quiet() const {
-    for (const Process& process : processes)
-      if (!process.is_idle()) return false;
-    for (const FakeTx& link : tx)
-      if (!link.is_idle()) return false;
-    return true;
-  }
+  void deliver(u32 q, u32 count);
+  void turn();
+  void run_kernel(u32 transmit, u32 complete);
+  bool is_quiet() const;
   /// Lets everybody run until nothing moves any more.
-  void settle() {
-    constexpr u32 turns_max = 10'000;
-    for (u32 i = 0; i < turns_max; ++i) {
-      turn();
-      run_kernel(FANTAIL_TX_FRAMES, FANTAIL_TX_FRAMES);
-      if (is_quiet()) return;
-    }
-    fail("it does not come to rest");
-  }
+  void settle();
 
   /// True if no process was killed in the middle of applying a commit, so that all sums must be
   /// right just now.
-  bool is_between_commits() const {
-    for (u32 r = 0; r < arena_.header().receivers; ++r)
-      if (static_cast<u32>(peek(arena_.receiver(r).journal)) != 0) return false;
-    for (u32 w = 0; w < arena_.header().workers; ++w)
-      if (static_cast<u32>(peek(arena_.worker(w).journal)) != 0) return false;
-    return true;
-  }
-  ring_header& forward(u32 r, u32 w) {
-    return ring(arena_.header().forward, arena_.header().forward_size, r, w);
-  }
-  ring_header& giveback(u32 r, u32 w) {
-    return ring(arena_.header().giveback, arena_.header().giveback_size, r, w);
-  }
+  bool is_between_commits() const;
+  ring_header& forward(u32 r, u32 w);
+  ring_header& giveback(u32 r, u32 w);
 
 private:
-  struct Saved {
-    std::vector<FakeRx> rx;
-    std::vector<FakeTx> tx;
-    Supervisor supervisor;
-    std::vector<u64> delivered;
-  };
+  struct Saved;
 
-  static Geometry geometry_of(const Shape& shape) {
-    static constexpr u32 ids[] = {0, 1, 2, 3};
-    Geometry geometry;
-    geometry.layout = shape.kind;
-    geometry.mode = MODE_COPY;
-    geometry.queue_ids = std::span(ids).first(shape.queues);
-    geometry.workers = shape.workers;
-    geometry.listen_ip = feed_ip;
-    geometry.listen_port = feed_port;
-    return geometry;
-  }
-  static Fd new_memory(u64 size) {
-    Fd fd(check(memfd_create("fantail-test", MFD_CLOEXEC), "memfd_create"));
-    check(ftruncate(fd.get(), static_cast<off_t>(size)), "sizing the test's memory");
-    return fd;
-  }
-  char* map(int flags, char* at) const {
-    void* mapped = mmap(at, size_, PROT_READ | PROT_WRITE, flags, memory_.get(), 0);
-    if (mapped == MAP_FAILED) throw error_of(errno, "mapping the test's memory");
-    return static_cast<char*>(mapped);
-  }
-
+  char* map(int flags, char* at) const;
   /// A page of the private view that was written is anonymous (Documentation/admin-guide/mm/
   /// pagemap.rst: bit 63 present, 62 swapped, 61 file page). Copying is far cheaper than mapping
   /// anew, after which every page faults again.
-  void restore_written_pages() {
-    constexpr u64 page = 4096, present = 1ull << 63, swapped = 1ull << 62, of_file = 1ull << 61;
-    std::vector<u64> entries(size_ / page);
-    const off_t at = static_cast<off_t>(reinterpret_cast<u64>(base_) / page * sizeof(u64));
-    const ssize_t wanted = static_cast<ssize_t>(entries.size() * sizeof(u64));
-    if (pread(pagemap_.get(), entries.data(), static_cast<std::size_t>(wanted), at) != wanted)
-      fail("/proc/self/pagemap cannot be read");
-    for (u64 i = 0; i < entries.size(); ++i)
-      if ((entries[i] & (present | swapped)) != 0 && (entries[i] & of_file) == 0)
-        std::memcpy(base_ + i * page, original_ + i * page, page);
-  }
-
-  ring_header& ring(u64 first, u64 size, u32 r, u32 w) {
-    return *reinterpret_cast<ring_header*>(base_ + first +
-                                           size * (r * arena_.header().workers + w));
-  }
+  void restore_written_pages();
+  ring_header& ring(u64 first, u64 size, u32 r, u32 w);
   /// Puts the cursors of all rings in the arena at `start`.
-  void move_rings(u64 start) {
-    for (u32 w = 0; w < shape_.workers; ++w) {
-      for (u32 r = 0; r < arena_.header().receivers; ++r)
-        for (ring_header* header : {&forward(r, w), &giveback(r, w)})
-          header->head = header->tail = start;
-      arena_.worker(w).free_head = start;
-      arena_.worker(w).free_tail = start + FANTAIL_TX_FRAMES;
-      arena_.worker(w).hot_head = arena_.worker(w).hot_tail = start;
-    }
-  }
-  void make_processes() {
-    std::vector<QueueMemory*> queues;
-    for (u32 q = 0; q < shape_.queues; ++q) queues.push_back(&queue(q));
-    if (shape_.kind == LAYOUT_SPLIT)
-      processes.emplace_back(arena_, queues, std::vector<u32>{0}, -1);
-    for (u32 w = 0; w < shape_.workers; ++w) {
-      std::vector<u32> receivers;
-      for (u32 q = 0; shape_.kind == LAYOUT_INLINE && q < shape_.queues; ++q)
-        if (q % shape_.workers == w) receivers.push_back(q);
-      processes.emplace_back(arena_, queues, receivers, static_cast<int>(w));
-    }
-  }
+  void move_rings(u64 start);
+  void make_processes();
 
   Shape shape_;
   Geometry geometry_;
@@ -465,10 +207,9 @@ private:
   Fd memory_;
   char* base_;
   char* original_ = nullptr; // what save() has kept
-  Fd pagemap_{
-      check(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), "opening /proc/self/pagemap")};
+  Fd pagemap_;
   Arena arena_;
-  std::optional<Saved> saved_;
+  std::unique_ptr<Saved> saved_;
   std::vector<std::vector<Bytes>> payloads_;                   // per queue, by sequence
   std::map<std::pair<u16, u32>, std::vector<Bytes>> expected_; // per port and queue, by sequence
 
