@@ -3,6 +3,8 @@
 // A process of the data path is killed between any two of its stores, and a successor finishes:
 // nothing lost, nothing sent twice, no frame in two places, every account exact. See also
 // crash_twice_test.cpp and storm_test.cpp.
+//
+// A run tries a sample of the stores, or all of them: see class Sample.
 #undef NDEBUG
 #include "rig/kills.hpp"
 
@@ -11,20 +13,20 @@ namespace {
 
 constexpr u32 rounds[] = {2, 3, 1};
 
-void every_store(const Shape& shape) {
+void any_store(Sample& sample, const Shape& shape) {
   World world(shape);
   world.save();
-  kill_at_every_store(world, rounds, check_all_delivered,
-                      shape.queues == 1 && shape.kind == LAYOUT_SPLIT);
+  kill_at_stores(world, sample, rounds, check_all_delivered,
+                 shape.queues == 1 && shape.kind == LAYOUT_SPLIT);
 }
 
-void state_survives(const Shape& shape) {
+void state_survives(Sample& sample, const Shape& shape) {
   World world(shape);
   world.save();
-  kill_at_every_store(world, rounds, check_counted_once, false);
+  kill_at_stores(world, sample, rounds, check_counted_once, false);
 }
 
-void single_kills(Suite& suite) {
+void single_kills(Suite& suite, Sample& sample) {
   const struct {
     const char* requirement;
     Shape shape;
@@ -46,15 +48,16 @@ void single_kills(Suite& suite) {
       {"a kill at any store loses nothing: inline, two queues, two workers, sent in place",
        {LAYOUT_INLINE, 2, 2, 1, Rewrite::plain, wrap_kernel, wrap_ring}},
   };
-  for (const auto& one : cases) suite.run(one.requirement, [&] { every_store(one.shape); });
+  for (const auto& one : cases) suite.run(one.requirement, [&] { any_store(sample, one.shape); });
   suite.run("a kill at any store leaves a filter's state as if each packet had been filtered once: "
             "in place",
-            [] {
-              state_survives({LAYOUT_SPLIT, 1, 1, 1, Rewrite::plain, wrap_kernel, wrap_ring, true});
+            [&] {
+              state_survives(sample,
+                             {LAYOUT_SPLIT, 1, 1, 1, Rewrite::plain, wrap_kernel, wrap_ring, true});
             });
   suite.run("a kill at any store leaves a filter's state as if each packet had been filtered once: "
             "copied",
-            [] { state_survives({LAYOUT_INLINE, 1, 1, 2, Rewrite::plain, 0, 0, true}); });
+            [&] { state_survives(sample, {LAYOUT_INLINE, 1, 1, 2, Rewrite::plain, 0, 0, true}); });
 }
 
 } // namespace
@@ -63,13 +66,15 @@ void single_kills(Suite& suite) {
 int main(int argc, char** argv) {
   using namespace fantail::testing;
   Suite suite(argc, argv);
+  Sample sample(suite);
   suite.run("the scenario without a kill delivers everything", [] {
     World world({fantail::LAYOUT_SPLIT, 2, 2, 3, Rewrite::plain, wrap_kernel, wrap_ring});
     world.save();
-    expect(
-        !survives(world, {0, never, never, Meanwhile::nothing}, rounds, check_all_delivered, false),
-        "nobody died");
+    Run run(world, {0, never, never, Meanwhile::nothing});
+    run.play(rounds, check_all_delivered);
+    expect(!run.killed(), "nobody died");
   });
-  single_kills(suite);
+  single_kills(suite, sample);
+  sample.report();
   return suite.end();
 }

@@ -2,6 +2,8 @@
 //
 // The harder kills of crash_test.cpp: the successor is killed too, at any store of its start; and a
 // process is killed while the TX ring is nearly full.
+//
+// A run tries a sample of the stores for the first kill, or all of them: see class Sample.
 #undef NDEBUG
 #include <algorithm>
 
@@ -12,22 +14,35 @@ namespace {
 
 constexpr u32 short_rounds[] = {1};
 
-/// Every process at every store, and its successor at every store of its start.
-void kill_successors_too(World& world, std::span<const u32> rounds, Check check) {
-  for (std::size_t victim = 0; victim < world.processes.size(); ++victim)
-    for (u64 k = 0;; ++k) {
+/// Kills the successor of a process that is killed at store `k`, at every store of its start.
+void kill_successors_of(World& world, std::size_t victim, u64 k, std::span<const u32> rounds,
+                        Check check) {
+  for (u64 j = 0;; ++j) {
+    Run both(world, {victim, k, j, meanwhiles[(k + j) % std::size(meanwhiles)]});
+    both.play(rounds, check);
+    if (both.killed_twice()) continue;
+    return expect(j != 0, "a successor makes stores when it starts");
+  }
+}
+
+/// Every process at every store of the sample, and its successor at every store of its start.
+void kill_successors_too(World& world, Sample& sample, std::span<const u32> rounds, Check check) {
+  for (std::size_t victim = 0; victim < world.processes.size(); ++victim) {
+    const u64 begin = sample.first();
+    for (u64 tried = 0;; ++tried) {
+      const u64 k = begin + tried * sample.step();
       expect(k < stores_max, "the scenario ends");
       Run first(world, {victim, k, never, Meanwhile::nothing});
       first.play(rounds);
-      if (!first.killed()) break;
+      if (!first.killed()) {
+        sample.note(tried, first.stores());
+        break;
+      }
       // the start has nothing to finish: now and then will do
-      if (!first.left_commit() && k % 16 != 0) continue;
-      u64 j = 0;
-      while (survives(world, {victim, k, j, meanwhiles[(k + j) % std::size(meanwhiles)]}, rounds,
-                      check, true))
-        ++j;
-      expect(j != 0, "a successor makes stores when it starts");
+      if (first.left_commit() || tried % 16 == 0)
+        kill_successors_of(world, victim, k, rounds, check);
     }
+  }
 }
 
 // -- a TX ring that runs full ---------------------------------------------------------------------
@@ -66,31 +81,31 @@ void check_sent_or_full(World& world) {
 
 // -- cases ----------------------------------------------------------------------------------------
 
-void every_second_kill(const Shape& shape, Check check) {
+void second_kills(Sample& sample, const Shape& shape, Check check) {
   World world(shape);
   world.save();
-  kill_successors_too(world, short_rounds, check);
+  kill_successors_too(world, sample, short_rounds, check);
 }
 
-void double_kills(Suite& suite) {
-  suite.run("a successor that is killed while it starts loses nothing: sent in place", [] {
-    every_second_kill({LAYOUT_SPLIT, 1, 1, 1, Rewrite::longer, wrap_kernel, wrap_ring},
-                      check_all_delivered);
+void double_kills(Suite& suite, Sample& sample) {
+  suite.run("a successor that is killed while it starts loses nothing: sent in place", [&] {
+    second_kills(sample, {LAYOUT_SPLIT, 1, 1, 1, Rewrite::longer, wrap_kernel, wrap_ring},
+                 check_all_delivered);
   });
-  suite.run("a successor that is killed while it starts loses nothing: copied", [] {
-    every_second_kill({LAYOUT_SPLIT, 1, 1, 2, Rewrite::plain, wrap_kernel, wrap_ring},
-                      check_all_delivered);
+  suite.run("a successor that is killed while it starts loses nothing: copied", [&] {
+    second_kills(sample, {LAYOUT_SPLIT, 1, 1, 2, Rewrite::plain, wrap_kernel, wrap_ring},
+                 check_all_delivered);
   });
   suite.run(
       "a successor that is killed while it starts leaves a filter's state as if each packet had "
       "been filtered once",
-      [] {
-        every_second_kill({LAYOUT_SPLIT, 1, 1, 1, Rewrite::plain, wrap_kernel, wrap_ring, true},
-                          check_counted_once);
+      [&] {
+        second_kills(sample, {LAYOUT_SPLIT, 1, 1, 1, Rewrite::plain, wrap_kernel, wrap_ring, true},
+                     check_counted_once);
       });
 }
 
-void full_ring(Suite& suite) {
+void full_ring(Suite& suite, Sample& sample) {
   for (const u32 subscribers : {1u, 3u})
     suite.run(subscribers == 1
                   ? "a kill while the TX ring is nearly full loses nothing but tx_full: in place"
@@ -101,7 +116,7 @@ void full_ring(Suite& suite) {
                 fill_tx_ring(world, subscribers == 1 ? 2 : 7);
                 world.save();
                 constexpr u32 one_round[] = {4};
-                kill_at_every_store(world, one_round, check_sent_or_full, false);
+                kill_at_stores(world, sample, one_round, check_sent_or_full, false);
               });
 }
 
@@ -111,7 +126,9 @@ void full_ring(Suite& suite) {
 int main(int argc, char** argv) {
   using namespace fantail::testing;
   Suite suite(argc, argv);
-  double_kills(suite);
-  full_ring(suite);
+  Sample sample(suite);
+  double_kills(suite, sample);
+  full_ring(suite, sample);
+  sample.report();
   return suite.end();
 }

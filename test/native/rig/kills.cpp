@@ -1,7 +1,21 @@
 // SPDX-License-Identifier: MIT-0
 #include "rig/kills.hpp"
 
+#include <cstring>
+
 namespace fantail::testing {
+
+namespace {
+
+std::string describe(const Plan& plan) {
+  return "process " + std::to_string(plan.victim) + " killed at store " +
+         std::to_string(plan.first) +
+         (plan.second == never ? ""
+                               : " and its successor at store " + std::to_string(plan.second)) +
+         ", meanwhile " + std::to_string(static_cast<int>(plan.meanwhile)) + ": ";
+}
+
+} // namespace
 
 Process& Run::victim() { return world_.processes[plan_.victim]; }
 
@@ -16,8 +30,18 @@ void Run::play(std::span<const u32> rounds) {
   }
   for (int i = 0; i < 2; ++i) // the last completions and frames go home
     for (Process& process : world_.processes) guard(process, [&] { process.turn(world_.filter); });
+  stores_ = victim().stores.made;
   victim().stores.kill_at = never;
   world_.settle();
+}
+
+void Run::play(std::span<const u32> rounds, Check check) {
+  try {
+    play(rounds);
+    check(world_);
+  } catch (const Failure& failure) {
+    throw Failure(describe(plan_) + failure.what());
+  }
 }
 
 void Run::replace(Process& process) {
@@ -39,40 +63,46 @@ void Run::replace(Process& process) {
   if (!between_commits) check_sums(world_);
 }
 
+// -- where to kill --------------------------------------------------------------------------------
+
 namespace {
 
-std::string describe(const Plan& plan) {
-  return "process " + std::to_string(plan.victim) + " killed at store " +
-         std::to_string(plan.first) +
-         (plan.second == never ? ""
-                               : " and its successor at store " + std::to_string(plan.second)) +
-         ", meanwhile " + std::to_string(static_cast<int>(plan.meanwhile)) + ": ";
+bool all_wanted() {
+  const char* kills = std::getenv("KILLS");
+  return kills != nullptr && std::strcmp(kills, "all") == 0;
 }
 
 } // namespace
 
-bool survives(World& world, const Plan& plan, std::span<const u32> rounds, Check check,
-              bool twice) {
-  Run run(world, plan);
-  try {
-    run.play(rounds);
-    check(world);
-  } catch (const Failure& failure) {
-    throw Failure(describe(plan) + failure.what());
-  }
-  return twice ? run.killed_twice() : run.killed();
+Sample::Sample(Suite& suite)
+    : step_(all_wanted() ? 1 : sample_step), random_(step_ == 1 ? 0 : suite.seed()) {}
+
+void Sample::note(u64 tried, u64 stores) {
+  expect(stores > 20 && stores < stores_max, "the scenario has a sensible number of stores");
+  tried_ += tried;
+  stores_ += stores;
 }
 
-void kill_at_every_store(World& world, std::span<const u32> rounds, Check check, bool thorough) {
+void Sample::report() const {
+  std::printf("     killed before %llu of %llu stores%s\n", tried_, stores_,
+              step_ == 1 ? "" : "; before each with KILLS=all");
+}
+
+void kill_at_stores(World& world, Sample& sample, std::span<const u32> rounds, Check check,
+                    bool thorough) {
   const u32 ways = thorough ? static_cast<u32>(std::size(meanwhiles)) : 1;
-  for (std::size_t victim = 0; victim < world.processes.size(); ++victim)
-    for (u32 way = 0; way < ways; ++way) {
-      u64 k = 0;
-      while (survives(world, {victim, k, never, meanwhiles[(k + way) % std::size(meanwhiles)]},
-                      rounds, check, false))
-        ++k;
-      expect(k > 20 && k < stores_max, "the scenario has a sensible number of stores");
-    }
+  for (std::size_t victim = 0; victim < world.processes.size(); ++victim) {
+    const u64 first = sample.first();
+    for (u32 way = 0; way < ways; ++way)
+      for (u64 tried = 0;; ++tried) {
+        const u64 k = first + tried * sample.step();
+        Run run(world, {victim, k, never, meanwhiles[(k + way) % std::size(meanwhiles)]});
+        run.play(rounds, check);
+        if (run.killed()) continue;
+        sample.note(tried, run.stores());
+        break;
+      }
+  }
 }
 
 } // namespace fantail::testing

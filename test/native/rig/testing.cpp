@@ -59,9 +59,9 @@ void expect_contains(const std::string& text, const std::string& part, std::sour
 
 // -- the suite ------------------------------------------------------------------------------------
 
-Suite::Suite(int argc, char** argv)
-    : program_(argv[0]),
-      seed_(argc > 1 ? std::strtoull(argv[1], nullptr, 0) : std::random_device{}()) {
+Suite::Suite(int argc, char** argv) : program_(argv[0]) {
+  const char* given = argc > 1 ? argv[1] : std::getenv("SEED");
+  seed_ = given != nullptr ? std::strtoull(given, nullptr, 0) : std::random_device{}();
   setvbuf(stdout, nullptr, _IOLBF, 0);
 }
 

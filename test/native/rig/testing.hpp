@@ -57,7 +57,7 @@ void expect_contains(const std::string& text, const std::string& part,
 
 class Suite {
 public:
-  /// `argv[1]`, if given, is the seed to run again with.
+  /// `argv[1]`, or else SEED in the environment, is the seed to run again with.
   Suite(int argc, char** argv);
 
   /// Seed of this run's random cases, printed so that a failure can be had again.
