@@ -70,6 +70,7 @@ arena_header lay_out(const Geometry& g) {
   h.worker = at.take(h.workers * sizeof(worker));
   h.table = at.take(2 * sizeof(table));
   h.counters = at.take(FANTAIL_SUBSCRIBERS_MAX * sizeof(counters));
+  h.lease = at.take(FANTAIL_SUBSCRIBERS_MAX * sizeof(lease));
   h.forward_size = sizeof(ring_header) + u64{h.ring_slots} * sizeof(forward_slot);
   h.forward = at.take(rings * h.forward_size);
   h.giveback_size = sizeof(ring_header) + u64{h.ring_slots} * sizeof(u32);

@@ -15,7 +15,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0x260028a4u
+#define FANTAIL_LAYOUT_VERSION 0x78923a81u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -49,6 +49,8 @@ typedef __u64 u64;
 #define FANTAIL_WINDOW_SUBSCRIBERS 0x240000u
 #define FANTAIL_WINDOW_FRAMES 0x400000u
 #define FANTAIL_VERDICT_UNSET 0xffffffffu
+#define FANTAIL_LEASE_NEVER 0ull
+#define FANTAIL_LEASE_SESSION 18446744073709551615ull
 
 /* What the XDP program found a frame to be; counted per CPU and queue. Only `redirect` leaves the kernel. */
 enum verdict {
@@ -212,7 +214,8 @@ struct arena_header {
 	u32 queue_id[FANTAIL_QUEUES_MAX]; /* (creator) the interface's number of each queue served */
 	u64 filter_slot; /* (creator) struct filter_slot [workers][FILTERS_MAX] */
 	u64 filter_state; /* (creator) struct filter_state [workers][FILTERS_MAX] */
-	u8 pad_488[24];
+	u64 lease; /* (creator) struct lease [SUBSCRIBERS_MAX] */
+	u8 pad_496[16];
 };
 FANTAIL_ASSERT(sizeof(struct arena_header) == 512, "arena_header changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, magic) == 0, "arena_header.magic moved");
@@ -253,6 +256,7 @@ FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, umem_size) == 208, "arena
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, queue_id) == 216, "arena_header.queue_id moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, filter_slot) == 472, "arena_header.filter_slot moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, filter_state) == 480, "arena_header.filter_state moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, lease) == 488, "arena_header.lease moved");
 /* Orders of the supervisor to every process of the data path. */
 struct control {
 	u32 state; /* (supervisor) enum run_state */
@@ -464,6 +468,12 @@ FANTAIL_ASSERT(__builtin_offsetof(struct counters, received) == 8, "counters.rec
 FANTAIL_ASSERT(__builtin_offsetof(struct counters, sent) == 16, "counters.sent moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct counters, bytes) == 24, "counters.bytes moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct counters, drop) == 32, "counters.drop moved");
+/* How long the subscriber in a row stays; for the next supervisor to read. */
+struct lease {
+	u64 until; /* (supervisor) CLOCK_MONOTONIC, ns; or LEASE_NEVER, or LEASE_SESSION: as long as its control session */
+};
+FANTAIL_ASSERT(sizeof(struct lease) == 8, "lease changed size");
+FANTAIL_ASSERT(__builtin_offsetof(struct lease, until) == 0, "lease.until moved");
 /* One packet for one subscriber: the question and the answer of the filter. */
 struct job {
 	u32 packet; /* (worker) the packet in the filter's memory (read-only) */

@@ -3,7 +3,7 @@
  * that was there before stays: it is somebody else's.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type ClientFlags, orThrow, withClient } from '../control/client.js';
+import { type Client, type ClientFlags, connect, orThrow } from '../control/client.js';
 import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import type { SubscriberState } from '../domain/statistics.js';
 import type { LegacyClient } from '../legacy/client.js';
@@ -27,33 +27,46 @@ export type Subscribe = (local: Endpoint) => Promise<Subscription>;
 
 const STAYS = 'was subscribed before, and stays so';
 
-/** By the control channel. */
+/**
+ * By the control channel, on a session that lasts as long as the measurement: where it is killed,
+ * the replicator takes the subscription back.
+ */
 export async function subscribe(flags: ClientFlags, local: Endpoint): Promise<Subscription> {
-  const { ip, port } = local;
-  return await withClient(flags, async (client) => {
-    const { existing } = orThrow(await client.ask({ op: 'add', ip, port }));
+  const client = await connect(flags);
+  try {
+    const before = await stateOf(client, local);
+    // somebody else's is left as it is
+    if (before === null) orThrow(await client.ask({ op: 'add', ...local, lease: 'session' }));
     const deadline = performance.now() + LIVE_MS_MAX;
-    let state: SubscriberState | 'gone' | null = null;
+    let state = before;
     while (state !== 'live' && performance.now() < deadline) {
       if (state !== null) await sleep(ASK_AGAIN_MS);
-      const { subscribers } = orThrow(await client.ask({ op: 'list' }));
-      state = subscribers.find((row) => row.ip === ip && row.port === port)?.state ?? 'gone';
+      state = await stateOf(client, local);
     }
     const notes = [
-      ...(existing ? [`${endpointText(local)} ${STAYS}`] : []),
+      ...(before === null ? [] : [`${endpointText(local)} ${STAYS}`]),
       ...(state === 'live'
         ? []
-        : [`${endpointText(local)} is ${state}, not live: copies may take the slow way`]),
+        : [`${endpointText(local)} is ${state ?? 'gone'}, not live: copies may take the slow way`]),
     ];
     const end = async () => {
-      if (existing) return;
-      // A connection of its own: the first one may not have outlived a long run.
-      await withClient(flags, async (later) =>
-        orThrow(await later.ask({ op: 'remove', ip, port })),
-      );
+      try {
+        if (before === null) orThrow(await client.ask({ op: 'remove', ...local }));
+      } finally {
+        client.close();
+      }
     };
     return { note: notes.length === 0 ? null : notes.join('; '), end };
-  });
+  } catch (error) {
+    client.close();
+    throw error;
+  }
+}
+
+/** Null: it is not subscribed. */
+async function stateOf(client: Client, { ip, port }: Endpoint): Promise<SubscriberState | null> {
+  const { subscribers } = orThrow(await client.ask({ op: 'list' }));
+  return subscribers.find((row) => row.ip === ip && row.port === port)?.state ?? null;
 }
 
 /**

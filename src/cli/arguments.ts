@@ -8,6 +8,7 @@ import ipaddr from 'ipaddr.js';
 import { isAddress, isPort } from '../domain/endpoint.js';
 import { UsageError } from '../domain/errors.js';
 import { paramOf } from '../domain/filter.js';
+import { LEASE_SECONDS_MAX } from '../domain/lease.js';
 import { LEGACY_PORT } from '../legacy/protocol.js';
 import { limits } from '../memory/layout.js';
 import type { Config } from '../replicator/config.js';
@@ -129,6 +130,12 @@ export function subnets(word: string, before: readonly string[] | undefined): st
   } catch {
     throw new UsageError(`--allow must be a subnet such as 10.0.0.0/24, not '${word}'`);
   }
+}
+
+/** Seconds, or `session`: as long as the command runs. */
+export function lease(word: string): number | 'session' {
+  if (word === 'session') return word;
+  return integer('--lease', { min: 1, max: LEASE_SECONDS_MAX })(word);
 }
 
 /** The bytes of a filter's parameter: for a filter that is called in this process. */

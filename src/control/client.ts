@@ -70,6 +70,8 @@ export class Client {
 
   /** Asks, and gives the reply whether it is ok or not. */
   ask<Asked extends Question>(question: Asked): Promise<Reply<Asked['op']>> {
+    if (this.webSocket.readyState !== WebSocket.OPEN)
+      return Promise.reject(new Failure(`${this.url} has closed the connection`));
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         reject(
@@ -101,7 +103,12 @@ export class Client {
   ): Promise<void> {
     this.onEvent = onEvent;
     orThrow(await this.ask({ op: 'watch', seconds }));
-    await new Promise<void>((resolve, reject) => {
+    await this.untilEnd(signal);
+  }
+
+  /** Resolves when `signal` says stop, rejects when the channel ends. */
+  untilEnd(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
       if (signal.aborted) return resolve();
       this.onEnd = reject;
       signal.addEventListener('abort', () => resolve(), { once: true });

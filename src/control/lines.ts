@@ -47,7 +47,8 @@ function inOrder(takes: Parameters, words: readonly string[]): Record<string, un
 // ---- answers and events -------------------------------------------------------------------------
 
 export function subscriberLine(row: SubscriberRow): string {
-  return `${row.ip} ${row.port} ${row.state} ${row.mac ?? '-'} worker ${row.worker} filter ${row.filter}`;
+  const expiry = row.expires_s === null ? '' : ` expires ${row.expires_s}`;
+  return `${row.ip} ${row.port} ${row.state} ${row.mac ?? '-'} worker ${row.worker} filter ${row.filter}${expiry}`;
 }
 
 export function filterLine(row: FilterRow): string {

@@ -3,6 +3,7 @@
  * `help`, the sentences that refuse, the server, the client's types and the README's table derive.
  */
 import { z } from 'zod';
+import type { ControlSession } from '../domain/lease.js';
 import type { Replicator } from '../domain/replicator.js';
 
 /** One parameter of a request. */
@@ -37,6 +38,8 @@ export interface Called {
     /** Sends `stats` events in the encoding of the request, until the next call. */
     watch(seconds: number): void;
     unwatch(): void;
+    /** The session itself, for what lasts as long. */
+    readonly life: ControlSession;
     help(): string[];
   };
 }

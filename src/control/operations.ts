@@ -7,15 +7,17 @@ import { WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from './constants.js';
 import { filterOperations } from './filter-operations.js';
 import { statsLines, subscriberLine } from './lines.js';
 import { type Operation, operation, type Parameters, type Written } from './operation.js';
-import { ip, port, seconds, token } from './parameters.js';
+import { ip, lease, optional, port, seconds, token } from './parameters.js';
 
 export const operations = {
   add: operation({
-    typed: 'add <ip> <port>',
-    does: 'send the feed to that address too',
-    takes: { ip, port },
+    typed: 'add <ip> <port> [lease=<seconds>|session]',
+    does: 'send the feed there too; for so long, or as long as you are here',
+    takes: { ip, port, lease: optional(lease) },
+    fromWords: addFromWords,
     together: true,
-    perform: ({ replicator }, { ip, port }) => replicator.add(ip, port),
+    perform: ({ replicator, session }, { ip, port, lease = null }) =>
+      replicator.add(ip, port, lease === 'session' ? session.life : lease),
     lines: ({ existing }, { ip, port }) => [
       `ok ${ip} ${port} ${existing ? 'was there already' : 'added'}`,
     ],
@@ -95,6 +97,16 @@ export const operations = {
   }),
   ...filterOperations,
 } as const;
+
+/** `10.0.0.34 9001`, and `lease=30` behind it. */
+function addFromWords(words: readonly string[]): Record<string, unknown> | null {
+  const [ipWord, portWord, leaseWord, ...more] = words;
+  if (ipWord === undefined || portWord === undefined || more.length > 0) return null;
+  const read = { ip: ipWord, port: port.fromWord(portWord) };
+  if (leaseWord === undefined) return read;
+  const value = /^lease=(.*)$/.exec(leaseWord)?.[1];
+  return value === undefined ? null : { ...read, lease: lease.fromWord(value) };
+}
 
 type Table = typeof operations;
 

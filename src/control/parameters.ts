@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { isAddress, isPort } from '../domain/endpoint.js';
 import { paramOf } from '../domain/filter.js';
+import { LEASE_SECONDS_MAX } from '../domain/lease.js';
 import { limits } from '../memory/layout.js';
 import { TOKEN_LENGTH_MAX, WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from './constants.js';
 import type { Parameter } from './operation.js';
@@ -35,6 +36,15 @@ export const seconds = {
     })
     .min(WATCH_SECONDS_MIN)
     .max(WATCH_SECONDS_MAX),
+  code: 'BAD_REQUEST',
+  fromWord: numberIf(/^[0-9]{1,9}(\.[0-9]{1,9})?$/),
+} as const satisfies Parameter;
+
+/** How long a subscriber stays. */
+export const lease = {
+  schema: z.union([z.literal('session'), z.number().min(1).max(LEASE_SECONDS_MAX)], {
+    error: `lease must be session, or seconds from 1 to ${LEASE_SECONDS_MAX}`,
+  }),
   code: 'BAD_REQUEST',
   fromWord: numberIf(/^[0-9]{1,9}(\.[0-9]{1,9})?$/),
 } as const satisfies Parameter;

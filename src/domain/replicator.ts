@@ -3,6 +3,7 @@
  * alone.
  */
 import type { Endpoint } from './endpoint.js';
+import type { Lease } from './lease.js';
 import type { FilterInfo, FilterRow, Stats, SubscriberRow } from './statistics.js';
 
 /**
@@ -10,7 +11,7 @@ import type { FilterInfo, FilterRow, Stats, SubscriberRow } from './statistics.j
  * BUSY …).
  */
 export interface Replicator {
-  add(ip: string, port: number): Promise<{ existing: boolean }>;
+  add(ip: string, port: number, lease: Lease): Promise<{ existing: boolean }>;
   remove(ip: string, port: number): Promise<{ removed: boolean }>;
   list(): SubscriberRow[];
   stats(): Stats;

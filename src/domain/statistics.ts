@@ -3,6 +3,7 @@
  * them as they are, clients print them, the benchmark and the tests read them.
  */
 import type { Counts } from './counts.js';
+import type { Expiry } from './lease.js';
 
 export type Mode = 'zerocopy' | 'copy' | 'skb' | 'socket';
 export type SubscriberState = 'live' | 'kernel' | 'unresolved' | 'paused';
@@ -15,6 +16,8 @@ export interface SubscriberRow {
   mac: string | null;
   worker: number;
   filter: string;
+  /** What is left of its lease. */
+  expires_s: Expiry;
 }
 
 /** XDP_STATISTICS of one queue's sockets. */

@@ -125,7 +125,7 @@ class Server {
   private async add({ ip, port }: Endpoint, source: string): Promise<Uint8Array> {
     try {
       if (!isPort(port)) throw new FantailError('BAD_ADDRESS', `port ${port} is none`);
-      const { existing } = await this.options.replicator.add(ip, port);
+      const { existing } = await this.options.replicator.add(ip, port, null);
       if (!existing) this.lines.say('info', `legacy control: ${source} added ${ip}:${port}`);
       return DONE;
     } catch (thrown) {

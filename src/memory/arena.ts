@@ -2,7 +2,7 @@
  * The supervisor's view of the arena: where things are (regions from its header, fields from
  * layout.ts), its own words, and reads of everybody's.
  *
- * The supervisor writes `control` and the subscriber tables and nothing else.
+ * The supervisor writes `control`, the subscriber tables and the leases, and nothing else.
  */
 
 import { Failure } from '../domain/errors.js';
@@ -106,6 +106,10 @@ export class Arena {
 
   counters(row: number, field: string): number {
     return this.at('counters', row, field);
+  }
+
+  lease(row: number): number {
+    return this.at('lease', row, 'until');
   }
 
   /**

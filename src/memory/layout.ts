@@ -112,6 +112,10 @@ export const limits = {
   WINDOW_FRAMES: 0x400000,
   /** What a job's verdict holds before the filter has answered. */
   VERDICT_UNSET: 0xffffffff,
+  /** A subscriber that stays until it is removed. */
+  LEASE_NEVER: 0n,
+  /** One that stays as long as its control session. */
+  LEASE_SESSION: 0xffffffffffffffffn,
 } as const;
 
 export const enums = [
@@ -325,6 +329,7 @@ export const structs: readonly Struct[] = [
       ],
       [472, 'u64', 'filter_slot', 'creator', 'struct filter_slot [workers][FILTERS_MAX]'],
       [480, 'u64', 'filter_state', 'creator', 'struct filter_state [workers][FILTERS_MAX]'],
+      [488, 'u64', 'lease', 'creator', 'struct lease [SUBSCRIBERS_MAX]'],
     ],
   ),
   struct('control', 128, 'Orders of the supervisor to every process of the data path.', [
@@ -504,6 +509,15 @@ export const structs: readonly Struct[] = [
     [16, 'u64', 'sent', 'worker', 'copies completed'],
     [24, 'u64', 'bytes', 'worker', 'bytes on the wire of copies sent'],
     [NEXT, 'u64[DROP_COUNT]', 'drop', 'worker', 'by enum drop'],
+  ]),
+  struct('lease', 8, 'How long the subscriber in a row stays; for the next supervisor to read.', [
+    [
+      0,
+      'u64',
+      'until',
+      'supervisor',
+      'CLOCK_MONOTONIC, ns; or LEASE_NEVER, or LEASE_SESSION: as long as its control session',
+    ],
   ]),
   struct(
     'job',

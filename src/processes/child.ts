@@ -25,6 +25,8 @@ export interface ChildOptions {
   readonly adopted?: Running | null;
   /** Of an earlier supervisor's. */
   readonly restarts?: number;
+  /** It died, by a signal's name or `status N`; before another is started. */
+  readonly onDeath?: (how: string) => void;
   /** It cannot be started, or not be kept alive. */
   readonly onFatal: (failure: Failure) => void;
 }
@@ -90,7 +92,7 @@ export class Child {
   }
 
   private exited(how: string): void {
-    const { name, onFatal } = this.options;
+    const { name, onDeath, onFatal } = this.options;
     if (this.phase !== 'RUN') return;
     const isQuick = Date.now() - this.startedAt_ms < QUICK_DEATH_MS;
     this.quickDeaths = isQuick ? this.quickDeaths + 1 : 0;
@@ -99,6 +101,7 @@ export class Child {
       return;
     }
     log.warn(`${name} (pid ${this.pid}) ended by ${how}; it is replaced`);
+    onDeath?.(how);
     this.replace();
   }
 

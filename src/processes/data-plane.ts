@@ -147,6 +147,9 @@ export class DataPlane {
     }
   }
 
+  /** A worker has died, by a signal's name or `status N`; before it is replaced. */
+  onWorkerDeath: (worker: number, how: string) => void = () => {};
+
   /** An adopted data plane is left as it was found until this is said: stop() does not end it. */
   takeCharge(): void {
     this.isInCharge = true;
@@ -228,6 +231,7 @@ export class DataPlane {
       spawn: () => this.spawnWorker(number),
       adopted: running,
       restarts: this.restartsBefore(number, running),
+      onDeath: (how) => this.onWorkerDeath(number, how),
       onFatal: this.options.onFatal,
     });
   }

@@ -5,6 +5,7 @@
  *     faults of a module past a limit        → condemned
  *     a worker stuck in a filter, or stopped → its filter condemned, itself killed (child.ts
  *                                              replaces it)
+ *     a worker that crashed in a filter      → its filter condemned
  *     fantail-rx stopped                     → killed
  *     slots that nobody holds any more       → emptied
  *
@@ -35,6 +36,9 @@ const FAULT_WINDOW_MS = 10_000;
  */
 const RX_STOPPED_MS = CALM_MS - 100;
 
+/** How a process ends by a fault of its own, V8's own checks among them. */
+const CRASHES = new Set(['SIGSEGV', 'SIGBUS', 'SIGABRT', 'SIGILL', 'SIGTRAP', 'SIGFPE']);
+
 export interface PulseOptions {
   readonly filters: Filters;
   readonly plane: DataPlane;
@@ -53,6 +57,7 @@ export class Pulse {
   constructor(private readonly options: PulseOptions) {
     this.watchdogs = Array.from({ length: this.arena.workers }, () => new Watchdog());
     this.timer = this.next();
+    options.plane.onWorkerDeath = (worker, how) => this.blame(worker, how);
   }
 
   stop(): void {
@@ -126,7 +131,7 @@ export class Pulse {
   }
 
   private lookAt(worker: number, watchdog: Watchdog): void {
-    const { plane, filters, desk } = this.options;
+    const { plane } = this.options;
     const word = (field: string) => this.arena.u32(this.arena.worker(worker, field));
     const pid = word('pid');
     if (pid === 0 || pid !== plane.workers[worker]?.pid) return; // it starts, or ends
@@ -136,12 +141,20 @@ export class Pulse {
     const sighting = { pid, sign, calling: word('calling'), now_ms: performance.now() };
     const judgement = watchdog.judge(sighting, () => usageOf(pid));
     if (judgement.kind === 'alive') return;
-    if (judgement.kind === 'stuck') {
-      const module = filters.loaded().find(({ slot }) => slot === judgement.slot);
-      if (module !== undefined && module !== filters.builtIn)
-        desk.condemn(module, 'it did not return');
-    }
+    if (judgement.kind === 'stuck') this.condemn(judgement.slot, 'it did not return');
     log.error(`tx worker ${worker} (pid ${pid}) is ${judgement.kind}; it is killed and replaced`);
     plane.workers[worker]?.kill();
+  }
+
+  /** A fault of its own ended it while it called a filter: no filter that is lawful can do that. */
+  private blame(worker: number, how: string): void {
+    const calling = this.arena.u32(this.arena.worker(worker, 'calling'));
+    if (calling > 0 && CRASHES.has(how)) this.condemn(calling - 1, `its worker crashed: ${how}`);
+  }
+
+  private condemn(slot: number, reason: string): void {
+    const { filters, desk } = this.options;
+    const module = filters.loaded().find((each) => each.slot === slot);
+    if (module !== undefined && module !== filters.builtIn) desk.condemn(module, reason);
   }
 }

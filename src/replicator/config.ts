@@ -35,6 +35,7 @@ export interface UpFlags {
   readonly tlsKey?: string;
   readonly allow?: readonly string[];
   readonly filter?: string;
+  readonly state?: string;
   readonly legacyControl?: { readonly address: string; readonly port: number };
   readonly netns?: string;
 }
@@ -56,6 +57,8 @@ export interface Config extends Listen {
   /** Null: the interface's own subnets. */
   readonly allow: readonly string[] | null;
   readonly filter: string | null;
+  /** Where subscribers and filters outlive a restart; null: nowhere. */
+  readonly state: string | null;
   /** Null: there is none. */
   readonly legacyControl: { readonly address: string; readonly port: number } | null;
   readonly netns: string | null;
@@ -127,6 +130,7 @@ export function configOf(listen: Listen, flags: UpFlags): Config {
     tls: tlsOf(flags),
     allow: flags.allow ?? null,
     filter: flags.filter ?? null,
+    state: flags.state ?? null,
     legacyControl: flags.legacyControl ?? null,
     netns: flags.netns ?? null,
   };

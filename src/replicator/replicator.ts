@@ -1,6 +1,7 @@
 /** What control may ask of a running replicator: subscribers, statistics, filters. */
 import type { Counts } from '../domain/counts.js';
-import type { Endpoint } from '../domain/endpoint.js';
+import { type Endpoint, endpointText } from '../domain/endpoint.js';
+import type { Lease } from '../domain/lease.js';
 import type { Replicator } from '../domain/replicator.js';
 import type { FilterInfo, FilterRow, Stats, SubscriberRow } from '../domain/statistics.js';
 import type { FilterDesk } from '../filters/desk.js';
@@ -8,8 +9,10 @@ import type { Filters } from '../filters/registry.js';
 import type { DataPlane } from '../processes/data-plane.js';
 import type { Pulse } from '../processes/pulse.js';
 import type { Reach, Route } from '../routes/reach.js';
+import type { Leases } from '../subscribers/leases.js';
 import type { Publisher } from '../subscribers/publisher.js';
-import type { Subscribers } from '../subscribers/subscribers.js';
+import type { Subscriber, Subscribers } from '../subscribers/subscribers.js';
+import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
 import type { Deployment } from './deployment.js';
 import type { Destinations } from './destinations.js';
@@ -34,6 +37,7 @@ export interface ReplicatorParts {
   /** Verdicts of each queue when it was opened. */
   readonly verdictsBefore: readonly Counts[];
   readonly subscribers: Subscribers;
+  readonly leases: Leases;
   readonly publisher: Publisher;
   readonly router: Router;
   readonly filters: Filters;
@@ -48,37 +52,60 @@ export class LiveReplicator implements Replicator {
     public destinations: Destinations,
   ) {}
 
-  async add(ip: string, port: number): Promise<{ existing: boolean }> {
-    const { subscribers, publisher, filters, router, deployment } = this.parts;
+  async add(ip: string, port: number, lease: Lease): Promise<{ existing: boolean }> {
+    const { subscribers, publisher, leases } = this.parts;
     this.destinations.check(ip, port);
-    const existing = subscribers.find({ ip, port }) !== undefined;
-    if (!existing) {
-      const worker = subscribers.leastLoadedWorker(deployment.workers);
-      const filter = filters.forNewcomer();
-      const added = subscribers.add({ ip, port, worker, route: KERNEL_ROUTED, filter });
-      added.route = router.track({ ip, port, worker });
-    }
+    const known = subscribers.find({ ip, port });
+    leases.give(known ?? this.newcomer({ ip, port }), lease);
     await publisher.applied();
-    return { existing };
+    return { existing: known !== undefined };
+  }
+
+  private newcomer({ ip, port }: Endpoint): Subscriber {
+    const { subscribers, filters, router, deployment } = this.parts;
+    const worker = subscribers.leastLoadedWorker(deployment.workers);
+    const filter = filters.forNewcomer();
+    const added = subscribers.add({ ip, port, worker, route: KERNEL_ROUTED, filter });
+    added.route = router.track({ ip, port, worker });
+    return added;
   }
 
   async remove(ip: string, port: number): Promise<{ removed: boolean }> {
-    const { subscribers, publisher, router } = this.parts;
-    const removed = subscribers.remove({ ip, port });
-    if (removed) router.untrack({ ip, port });
-    await publisher.applied();
-    return { removed };
+    const found = this.parts.subscribers.find({ ip, port });
+    if (found !== undefined) this.forget(found);
+    await this.parts.publisher.applied();
+    return { removed: found !== undefined };
+  }
+
+  /** Its lease has ended. */
+  expire(subscriber: Subscriber): void {
+    this.forget(subscriber);
+    this.parts.publisher.pump();
+    log.info(`the lease of ${endpointText(subscriber)} has ended`);
+  }
+
+  /** The next table is without it. */
+  private forget(subscriber: Subscriber): void {
+    const { subscribers, leases, router } = this.parts;
+    subscribers.remove(subscriber);
+    leases.forget(subscriber);
+    router.untrack(subscriber);
   }
 
   list(): SubscriberRow[] {
-    return [...this.parts.subscribers.all()].map(({ ip, port, worker, route, filter }) => ({
-      ip,
-      port,
-      state: route.state === 'no_route' ? 'unresolved' : route.state,
-      mac: route.mac === null ? null : macText(route.mac),
-      worker,
-      filter: filter.module.name,
-    }));
+    const { subscribers, leases } = this.parts;
+    return [...subscribers.all()].map((subscriber) => {
+      const { ip, port, worker, route, filter } = subscriber;
+      return {
+        ip,
+        port,
+        state: route.state === 'no_route' ? 'unresolved' : route.state,
+        mac: route.mac === null ? null : macText(route.mac),
+        worker,
+        filter: filter.module.name,
+        expires_s: leases.expiryOf(subscriber),
+      };
+    });
   }
 
   stats(): Stats {

@@ -13,6 +13,7 @@ import { InterfaceWatch } from '../routes/interface-watch.js';
 import type { KernelSockets } from '../routes/kernel-sockets.js';
 import { NextHops } from '../routes/next-hops.js';
 import { Reach } from '../routes/reach.js';
+import { Leases } from '../subscribers/leases.js';
 import { Publisher } from '../subscribers/publisher.js';
 import { Subscribers } from '../subscribers/subscribers.js';
 import { SubscriberTable } from '../subscribers/table.js';
@@ -24,6 +25,8 @@ import { destinationsOf, observe, sourceOf } from './interface.js';
 import { type ActionTargets, take } from './interface-events.js';
 import { type OpenedPlane, type Opening, openPlaneFor } from './planes.js';
 import { LiveReplicator, type Router, SOCKET_ROUTER } from './replicator.js';
+import { readState, restore, StateKeeper, type StateParts } from './state.js';
+import { StateFile } from './state-file.js';
 
 const CONTROL_PORTS_TRIED_MAX = 100;
 
@@ -103,19 +106,51 @@ async function open(
     publisher,
     onChange: keep,
   });
+  const leases = closers.keep(
+    new Leases(arena, subscribers, (subscriber) => replicator.expire(subscriber)),
+  );
+  if (opened.adopted !== null) leases.takeOver();
   const pulse = new Pulse({ filters, plane, desk });
   closers.add(() => pulse.stop());
   const replicator = new LiveReplicator(
-    { ...opened, config, subscribers, publisher, router, desk, pulse },
+    { ...opened, config, subscribers, leases, publisher, router, desk, pulse },
     destinationsOf(config, link),
   );
   publisher.pump();
+  const state = await openState(config, opened.adopted !== null, {
+    filters,
+    desk,
+    subscribers,
+    leases,
+    replicator,
+  });
   const control = await openControl(opening, replicator);
   await openLegacy(opening, replicator);
   // first to go: whoever waits is told before the channel closes
   closers.add(() => publisher.stop());
+  // before sessions end, and the leases on them
+  if (state !== null) closers.keep(state);
   plane.takeCharge();
   return readyLine(opened, config, control);
+}
+
+/** What an earlier run has left in --state, unless it was adopted; kept up to date from now on. */
+async function openState(
+  { state: path }: Config,
+  isAdopted: boolean,
+  parts: StateParts,
+): Promise<StateKeeper | null> {
+  if (path === null) return null;
+  const file = new StateFile(path);
+  const before = isAdopted ? null : await readState(file);
+  if (before !== null) await restore(before, file, parts);
+  const keeper = new StateKeeper(file, parts);
+  try {
+    await keeper.start();
+  } catch (error) {
+    throw new Failure(`cannot write the state: ${messageOf(error)}`);
+  }
+  return keeper;
 }
 
 /** One warning: what it runs in, and why nothing better. */

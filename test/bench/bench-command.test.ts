@@ -19,6 +19,7 @@ import type { Result } from '../../src/bench/report.js';
 import { Tally } from '../../src/bench/tally.js';
 import { barLines, barsOf, Times } from '../../src/bench/times.js';
 import { type Control, startControl } from '../../src/control/server.js';
+import type { Lease } from '../../src/domain/lease.js';
 import { HOSTS, Link, REPLICATOR_IP } from '../rig/link.js';
 import { MemoryReplicator } from '../rig/memory-replicator.js';
 import { eventually, lackForNetwork, Program } from '../rig/program.js';
@@ -280,10 +281,12 @@ class TestReplicator extends MemoryReplicator {
     return `ws://127.0.0.1:${this.control?.port}`;
   }
 
-  override async add(ip: string, port: number): Promise<{ existing: boolean }> {
-    this.log.push(`add ${ip}:${port}`);
-    const existing = this.rows.some((row) => row.ip === ip && row.port === port);
-    if (!existing) this.rows.push({ ip, port, state: 'live', mac: null, worker: 0, filter: 'x' });
+  override async add(ip: string, port: number, lease: Lease): Promise<{ existing: boolean }> {
+    const how = typeof lease === 'number' || lease === null ? lease : 'session';
+    this.log.push(`add ${ip}:${port} ${how}`);
+    const row = { ip, port, state: 'live', mac: null, worker: 0, filter: 'x' } as const;
+    const existing = this.rows.some((each) => each.ip === ip && each.port === port);
+    if (!existing) this.rows.push({ ...row, expires_s: 'session' });
     return { existing };
   }
 
@@ -369,7 +372,7 @@ test('all that comes back is counted, and the subscription is taken back', async
     result.histogram.reduce((sum, { count }) => sum + count, 0),
     FITS,
   );
-  assert.equal(replicator.log, [`add 127.0.0.1:${port}`, `remove 127.0.0.1:${port}`]);
+  assert.equal(replicator.log, [`add 127.0.0.1:${port} session`, `remove 127.0.0.1:${port}`]);
 });
 
 test('loss, duplicates, order, changes and strangers are each told by name', async () => {
@@ -442,7 +445,7 @@ test('Ctrl-C ends it with a report, status 0 and no subscription', async () => {
 test('a subscription that was there before stays', async () => {
   const replicator = await TestReplicator.start();
   const port = await freePort();
-  await replicator.add('127.0.0.1', port);
+  await replicator.add('127.0.0.1', port, null);
   const { program } = await resultOf(replicator.bench(port, 10, 1000));
   assert.match(program.stderr, 'was subscribed before, and stays so');
   assert.is(replicator.rows.length, 1);

@@ -128,7 +128,16 @@ test('misuse exits 2 with one line and a suggestion', async () => {
     '--quues',
     '0',
   );
-  await refuses(2, /unknown option '--state'/, 'up', 'lo', '127.0.0.1', '9000', '--state', 'f');
+  await refuses(
+    2,
+    /unknown option '--stat'; did you mean --state/,
+    'up',
+    'lo',
+    '127.0.0.1',
+    '9000',
+    '--stat',
+    'f',
+  );
   await refuses(2, /^fantail add: missing required argument 'dest_port'/, 'add', '10.0.0.34');
   await refuses(2, /too many arguments/, 'add', '10.0.0.34', '9001', 'x');
   await refuses(2, /argument missing/, 'list', '--control');

@@ -214,6 +214,7 @@ test('each frame is answered in its own encoding, with its id', async () => {
     mac: '02:00:00:00:00:02',
     worker: 0,
     filter: 'default',
+    expires_s: null,
   };
   assert.equal(answer, { id: 5, ok: true, subscribers: [row] });
   assert.equal(await peer.askJson({ op: 'remove', ip: '10.0.0.34', port: 9001 }), {
@@ -432,6 +433,7 @@ test('a peer that asks much and reads nothing holds one answer, and keeps nobody
       mac: '02:00:00:00:00:02',
       worker: 0,
       filter: 'default',
+      expires_s: null,
     });
   }
   const greedy = await Peer.open(control.port);

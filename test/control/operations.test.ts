@@ -57,7 +57,7 @@ async function ask(port: number, frames: readonly Frame[]): Promise<Frame[]> {
 
 test('a made-up row is asked in all three encodings of a real server', async () => {
   const replicator = new MemoryReplicator();
-  await replicator.add('10.0.0.34', 9001);
+  await replicator.add('10.0.0.34', 9001, null);
   const options = { address: '127.0.0.1', port: 0, replicator, operations: table };
   const control = await startControl({ ...options, tokens: { all: 'a-token', read: null } }); // and none is shown
   try {

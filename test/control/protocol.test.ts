@@ -402,6 +402,7 @@ test('typed answers have their rows first and ok or error as the last line', () 
     mac: null,
     worker: 1,
     filter: 'default',
+    expires_s: null,
   } as const;
   assert.is(
     answered('text', 1, { op: 'list' }, { subscribers: [row] }),

@@ -28,6 +28,7 @@ import {
   load,
   MARKED,
   NEVER_RETURNS,
+  SLOW,
   stock,
   TRAPS,
   use,
@@ -277,5 +278,39 @@ for (const layout of LAYOUTS)
       );
     },
   );
+
+networkTest(
+  test,
+  'a filter in which its worker crashes is rolled back, not the replicator ended',
+  { queues: 1 },
+  async (link) => {
+    await withReplicator({ link, flags: flagsOf('inline') }, async (replicator) => {
+      const subscribers = subscribersOf(1);
+      await replicator.subscribe(subscribers);
+      await load(replicator, 'slow', SLOW);
+      await use(replicator, 'slow');
+      await transfer(replicator, {
+        subscribers: [],
+        watched: subscribers,
+        rate: 2000,
+        count: 2000,
+        meanwhile: () =>
+          eventually('it is rolled back', async () => {
+            const { filters, workers } = await replicator.stats();
+            if (filters.rollbacks.length > 0) return true;
+            // between two calls it says nothing of the filter, and is tried again
+            process.kill(workers[0]?.pid ?? 0, 'SIGABRT');
+            await sleep(1000);
+            return false;
+          }),
+      });
+      const { filters } = await replicator.stats();
+      assert.is(filters.rollbacks[0]?.reason, 'its worker crashed: SIGABRT');
+      await servedAgain(replicator, subscribers);
+      const sunk = await transfer(replicator, { subscribers, rate: 5000, count: 3000 });
+      await assertReceived(replicator, sunk);
+    });
+  },
+);
 
 test.run();

@@ -41,6 +41,13 @@ export const onFeed = (wrong: string) =>
   `(if (i32.ne (i32.load offset=26 (i32.load (local.get $job))) (i32.const 0xfd0200c0)) (then ${wrong})) ${DROP}`;
 export const TRAPS = moduleOf(onFeed('unreachable'));
 export const NEVER_RETURNS = moduleOf(onFeed('(loop $on (br $on))'));
+/** Some milliseconds a packet: its worker is in it nearly all the time. */
+export const SLOW = moduleOf(
+  onFeed(`(i32.store (i32.const 0) (i32.const 1000000))
+    (loop $on
+      (i32.store (i32.const 0) (i32.sub (i32.load (i32.const 0)) (i32.const 1)))
+      (br_if $on (i32.load (i32.const 0))))`),
+);
 /** A header of 100 bytes for a packet's 42: with a payload near the MTU that is too much. */
 export const GROWS = moduleOf(`(i32.store offset=20 (local.get $job) (i32.const ${100 << 16}))
   (i32.store offset=24 (local.get $job) (i32.const 0)) (i32.store offset=16 (local.get $job) (i32.const 1))`);

@@ -151,7 +151,8 @@ test('short and unknown requests draw no reply and change nothing', async () => 
 });
 
 test('a list tells the first 255 and the log says that there are more', async () => {
-  for (let each = 0; each < 300; each++) await table.add(`10.1.${each >> 8}.${each & 255}`, 9001);
+  for (let each = 0; each < 300; each++)
+    await table.add(`10.1.${each >> 8}.${each & 255}`, 9001, null);
   const reply = Buffer.from(await wire.ask('03'), 'hex');
   assert.is(reply.length, 1 + 255 * 6);
   assert.is(reply[0], 255);

@@ -148,9 +148,16 @@ networkTest(
       await first.cli('filter', 'load', 'marked', file);
       await first.cli('filter', 'use', 'marked', one.ip, String(one.port), '--param', 'dscp=46');
       const [listed, filters] = [await first.list(), await first.cli('filter', 'list', '--json')];
+      await first.ask({ op: 'add', ip: one.ip, port: 9998, lease: 600 });
+      await first.ask({ op: 'add', ip: one.ip, port: 9999, lease: 'session' });
       await killSupervisor(first);
       const second = await adopt();
-      assert.equal(await second.list(), listed);
+      const rows = await second.list();
+      assert.equal(rows.slice(0, 2), listed);
+      const [timed, ofSession] = rows.slice(2).map(({ expires_s }) => Number(expires_s));
+      assert.ok((timed ?? 0) > 500 && (timed ?? 0) <= 600, `${timed} s`);
+      assert.ok((ofSession ?? 0) > 0 && (ofSession ?? 0) <= 30, `${ofSession} s to come back in`);
+      for (const port of [9998, 9999]) await second.remove({ ip: one.ip, port });
       const told = (text: string) => JSON.parse(text).filters;
       assert.equal(told(await second.cli('filter', 'list', '--json')), told(filters));
       const marks = async () => {

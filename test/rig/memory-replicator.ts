@@ -5,6 +5,7 @@
  */
 
 import { FantailError } from '../../src/domain/errors.js';
+import type { Lease } from '../../src/domain/lease.js';
 import type { Replicator } from '../../src/domain/replicator.js';
 import type { FilterInfo, FilterRow, Stats, SubscriberRow } from '../../src/domain/statistics.js';
 
@@ -17,18 +18,21 @@ export class MemoryReplicator implements Replicator {
    * reorder.
    */
   delayMs = 0;
+  /** As they came. */
+  readonly leases: Lease[] = [];
   /** Thrown by the next `add`. */
   failure: Error | null = null;
 
   constructor(readonly capacity = 4096) {}
 
-  async add(ip: string, port: number): Promise<{ existing: boolean }> {
+  async add(ip: string, port: number, lease: Lease): Promise<{ existing: boolean }> {
     await this.wait();
     const { failure } = this;
     this.failure = null;
     if (failure !== null) throw failure;
     if (!ip.startsWith('10.'))
       throw new FantailError('NOT_ALLOWED', `${ip} is outside 10.0.0.0/8; see --allow`);
+    this.leases.push(lease);
     if (this.indexOf(ip, port) >= 0) return { existing: true };
     if (this.rows.length >= this.capacity) {
       throw new FantailError(
@@ -43,7 +47,10 @@ export class MemoryReplicator implements Replicator {
       mac: '02:00:00:00:00:02',
       worker: 0,
       filter: 'default',
+      expires_s: typeof lease === 'number' || lease === null ? lease : 'session',
     });
+    if (lease !== null && typeof lease !== 'number')
+      lease.onEnd(() => this.rows.splice(this.indexOf(ip, port), 1));
     return { existing: false };
   }
 

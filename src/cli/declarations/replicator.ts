@@ -87,6 +87,7 @@ export function replicatorCommand(
       '--filter <file.wasm>',
       'filter for all subscribers (default: built in, rewrites the headers)',
     )
+    .option('--state <file>', 'keep subscribers and filters there over restarts (default: off)')
     .option(
       '--legacy-control <ip>',
       'serve legacy UDP control, at ip or ip:port (12345), to anyone (default: off)',

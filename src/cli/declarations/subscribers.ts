@@ -2,7 +2,8 @@
 import { type Command, Option } from 'commander';
 import type { ClientFlags } from '../../control/client.js';
 import { CONTROL_URL, WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from '../../control/constants.js';
-import { address, number, port } from '../arguments.js';
+import { address, lease, number, port } from '../arguments.js';
+import type { AddFlags } from '../commands/add.js';
 import type { StatsFlags } from '../commands/stats.js';
 import { command, interruption, STOP_WAIT_MS, untilInterrupted } from '../program.js';
 
@@ -23,12 +24,15 @@ export function addControl(made: Command): Command {
 
 export function add(): Command {
   const does = 'Add a subscriber: the feed goes there too from now on (4096 at most).';
-  return addClient(addSubscriber(command('add', does))).action(
-    async (ip: string, port: number, flags: JsonFlags) => {
-      const run = await import('../commands/add.js');
-      await untilInterrupted(run.add({ ip, port }, flags));
-    },
+  const made = addSubscriber(command('add', does)).option(
+    '--lease <seconds>',
+    'for so long, adding again renews it; or session: until this command is ended',
+    lease,
   );
+  return addClient(made).action(async (ip: string, port: number, flags: AddFlags) => {
+    const run = await import('../commands/add.js');
+    await untilInterrupted(run.add({ ip, port }, flags, interruption), STOP_WAIT_MS);
+  });
 }
 
 export function remove(): Command {

@@ -5,6 +5,7 @@
  */
 import { type RawData, WebSocket } from 'ws';
 import { FantailError, messageOf } from '../../domain/errors.js';
+import type { ControlSession } from '../../domain/lease.js';
 import type { Replicator } from '../../domain/replicator.js';
 import {
   type Codec,
@@ -39,10 +40,27 @@ export interface Served {
   readonly onError: (error: unknown) => void;
 }
 
+/** What others have to do when the session ends. */
+class Life implements ControlSession {
+  #callbacks: (() => void)[] | null = [];
+
+  onEnd(callback: () => void): void {
+    if (this.#callbacks === null) callback();
+    else this.#callbacks.push(callback);
+  }
+
+  end(): void {
+    const callbacks = this.#callbacks ?? [];
+    this.#callbacks = null;
+    for (const callback of callbacks) callback();
+  }
+}
+
 export class Session {
   readonly #admission: Admission;
   readonly #inbox: Inbox;
   readonly #watch: Watch;
+  readonly #life = new Life();
   #working = false;
   #alive = true;
 
@@ -98,6 +116,7 @@ export class Session {
     this.#admission.close();
     this.#inbox.close();
     this.#watch.stop();
+    this.#life.end();
   }
 
   #receive(data: RawData, isBinary: boolean): void {
@@ -125,7 +144,11 @@ export class Session {
     try {
       this.#checkRights(asked);
       if ('error' in asked) throw asked.error;
-      const called = calledBy(asked.encoding, this.served, this.#admission, this.#watch);
+      const called = calledBy(asked.encoding, this.served, {
+        admission: this.#admission,
+        watch: this.#watch,
+        life: this.#life,
+      });
       const answer = await asked.operation.perform(called, asked.request);
       this.#audit(asked, 'ok');
       return encodeAnswer(asked, answer);
@@ -165,8 +188,7 @@ export class Session {
 function calledBy(
   encoding: Encoding,
   { replicator, codec, onError }: Served,
-  admission: Admission,
-  watch: Watch,
+  { admission, watch, life }: { admission: Admission; watch: Watch; life: Life },
 ): Called {
   const event = () => {
     try {
@@ -183,6 +205,7 @@ function calledBy(
       watch: (seconds) => watch.start(seconds, event),
       unwatch: () => watch.stop(),
       help: () => codec.helpLines(),
+      life,
     },
   };
 }
