@@ -3,8 +3,8 @@
  * skipped`. `npm test -- control lint` runs only the steps whose name contains one of those words.
  *
  * First what needs a core only, BESIDE_MAX at a time and beside the compilation of the native
- * tests, and what needs a link, one at a time beside those; then what needs the machine, one at a
- * time and alone. A step is told of when it has ended, whole,
+ * tests, and what needs a link, one at a time beside those, two when nothing is left to compute;
+ * then what needs the machine, one at a time and alone. A step is told of when it has ended, whole,
  * its name in front. In CI a skip is a failure unless this machine truly lacks what most skips are
  * about.
  */
@@ -58,15 +58,18 @@ async function run(step: Step, lack: string | null): Promise<Outcome> {
   return outcome;
 }
 
-/** Runs them in order, up to `atOnce` at a time. */
-async function runAll(steps: readonly Step[], atOnce: number, lack: string | null) {
-  const waiting = [...steps];
+/**
+ * Runs what waits in some queues: each lane, one at a time, what waits first in its first queue
+ * that is not empty. Lanes may share queues.
+ */
+async function runLanes(lanes: readonly (readonly Step[][])[], lack: string | null) {
   const outcomes: Outcome[] = [];
-  const lane = async () => {
-    for (let step = waiting.shift(); step !== undefined && !isInterrupted; step = waiting.shift())
+  const next = (queues: readonly Step[][]) => queues.find((queue) => queue.length > 0)?.shift();
+  const follow = async (queues: readonly Step[][]) => {
+    for (let step = next(queues); step !== undefined && !isInterrupted; step = next(queues))
       outcomes.push(await run(step, lack));
   };
-  await Promise.all(Array.from({ length: atOnce }, lane));
+  await Promise.all(lanes.map(follow));
   return outcomes;
 }
 
@@ -90,12 +93,15 @@ async function main(): Promise<void> {
     });
   const lack = process.env.CI ? lackOfMachine() : 'CI';
   const needing = (need: Need) => steps.filter(({ needs }) => needs === need);
-  const isCompiling = needing('core')[0]?.name === 'native compile';
-  const beside = await Promise.all([
-    runAll(needing('core'), BESIDE_MAX + (isCompiling ? 1 : 0), lack),
-    runAll(needing('link'), 1, lack),
-  ]);
-  const outcomes = [...beside.flat(), ...(await runAll(needing('machine'), 1, lack))];
+  const [core, link, machine] = [needing('core'), needing('link'), needing('machine')];
+  const isCompiling = core[0]?.name === 'native compile';
+  const computing = Array.from({ length: BESIDE_MAX + (isCompiling ? 1 : 0) }, () => [core]);
+  // one that has nothing left to compute helps with what mostly waits
+  computing.at(-1)?.push(link);
+  const outcomes = [
+    ...(await runLanes([...computing, [link]], lack)),
+    ...(await runLanes([[machine]], lack)),
+  ];
   if (isInterrupted) process.exit(1);
   const slowest = [...outcomes].sort((a, b) => b.seconds - a.seconds).slice(0, SLOWEST_MAX);
   say('slowest:');

@@ -79,8 +79,10 @@ const NATIVE_FILES = ['fantail-rx', 'fantail.node'].map((name) =>
 );
 const SOURCES = fileURLToPath(new URL('..', import.meta.url));
 
-/** As it was when this process started, whatever is built meanwhile. */
 let build: string | null = null;
+
+/** So that it is what this process runs, whatever is built meanwhile. */
+export const rememberBuild = (): void => void buildOf();
 
 /** Two of the same build understand one another's arena, orders and messages. */
 function buildOf(): string {

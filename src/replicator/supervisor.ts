@@ -1,12 +1,7 @@
-import { isFantail } from '../control/client.js';
-import { type Control, schemeOf, startControl } from '../control/server.js';
-import type { Change } from '../control/session/audit.js';
 import { Closers } from '../domain/closers.js';
-import { Failure, messageOf } from '../domain/errors.js';
-import type { Replicator } from '../domain/replicator.js';
+import type { Failure } from '../domain/errors.js';
 import type { Stats } from '../domain/statistics.js';
 import { FilterDesk } from '../filters/desk.js';
-import { startLegacy } from '../legacy/server.js';
 import { addon } from '../memory/addon.js';
 import { Pulse } from '../processes/pulse.js';
 import { InterfaceWatch } from '../routes/interface-watch.js';
@@ -20,15 +15,11 @@ import { SubscriberTable } from '../subscribers/table.js';
 import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
 import { deploymentOf } from './deployment.js';
-import { inheritanceOf, resume } from './handover.js';
+import { inheritanceOf, rememberBuild, resume } from './handover.js';
 import { destinationsOf, observe, sourceOf } from './interface.js';
 import { type ActionTargets, take } from './interface-events.js';
-import { type OpenedPlane, type Opening, openPlaneFor } from './planes.js';
+import { type Opening, openPlaneFor } from './planes.js';
 import { LiveReplicator, type Router, SOCKET_ROUTER } from './replicator.js';
-import { readState, restore, StateKeeper, type StateParts } from './state.js';
-import { StateFile } from './state-file.js';
-
-const CONTROL_PORTS_TRIED_MAX = 100;
 
 /** A replicator that is open. */
 export interface Supervisor {
@@ -65,7 +56,11 @@ async function open(
   const { link } = observed;
   const deployment = deploymentOf(config, observed);
   const opening = { config, link, subscribers, onFatal, closers };
-  const opened = await openPlaneFor(opening, deployment);
+  // what is loaded last takes a quarter of a second, in which fantail-rx and the workers start
+  const [opened, { ports, states }] = await Promise.all([
+    openPlaneFor(opening, deployment),
+    loadRest(),
+  ]);
   const { plane, sockets, filters, fallbacks } = opened;
   if (opened.adopted === null) logFallbacks(plane.opened.mode, fallbacks);
   const { arena } = plane;
@@ -117,40 +112,28 @@ async function open(
     destinationsOf(config, link),
   );
   publisher.pump();
-  const state = await openState(config, opened.adopted !== null, {
+  const state = await states.openState(config, opened.adopted !== null, {
     filters,
     desk,
     subscribers,
     leases,
     replicator,
   });
-  const control = await openControl(opening, replicator);
-  await openLegacy(opening, replicator);
+  const control = await ports.openControl(opening, replicator);
+  await ports.openLegacy(opening, replicator);
   // first to go: whoever waits is told before the channel closes
   closers.add(() => publisher.stop());
   // before sessions end, and the leases on them
   if (state !== null) closers.keep(state);
   plane.takeCharge();
-  return readyLine(opened, config, control);
+  return ports.readyLine(opened, config, control);
 }
 
-/** What an earlier run has left in --state, unless it was adopted; kept up to date from now on. */
-async function openState(
-  { state: path }: Config,
-  isAdopted: boolean,
-  parts: StateParts,
-): Promise<StateKeeper | null> {
-  if (path === null) return null;
-  const file = new StateFile(path);
-  const before = isAdopted ? null : await readState(file);
-  if (before !== null) await restore(before, file, parts);
-  const keeper = new StateKeeper(file, parts);
-  try {
-    await keeper.start();
-  } catch (error) {
-    throw new Failure(`cannot write the state: ${messageOf(error)}`);
-  }
-  return keeper;
+/** What is not needed before packets flow. */
+async function loadRest() {
+  const [ports, states] = await Promise.all([import('./ports.js'), import('./state/state.js')]);
+  rememberBuild();
+  return { ports, states };
 }
 
 /** One warning: what it runs in, and why nothing better. */
@@ -205,77 +188,4 @@ function openRoutes(
   });
   closers.keep(reach);
   return { router: reach, nextHops };
-}
-
-async function openControl({ config, closers }: Opening, replicator: Replicator): Promise<Control> {
-  const { address, port: first, explicit } = config.control;
-  const { tokens, tls } = config;
-  const onError = (error: unknown) => log.error(error, 'control channel');
-  const onChange = ({ who, what, answer }: Change) =>
-    log.info(`control: ${who} asked: ${what}: ${answer}`);
-  if (tls === null && !address.startsWith('127.'))
-    log.warn('the control channel is not encrypted, tokens neither; see --tls-cert');
-  for (let port = first; ; port++) {
-    try {
-      const control = await startControl({
-        address,
-        port,
-        tokens,
-        tls,
-        replicator,
-        onChange,
-        onError,
-      });
-      closers.keep(control);
-      if (port !== first)
-        log.warn(`control port ${first} is taken; this launcher answers on ${address}:${port}`);
-      return control;
-    } catch (error) {
-      const taken = error instanceof Failure && error.systemCode === 'EADDRINUSE';
-      if (!taken || explicit || port - first === CONTROL_PORTS_TRIED_MAX) throw error;
-      if (!(await isFantail(address, port))) throw error; // a stranger's: the user should know
-    }
-  }
-}
-
-/**
- * Legacy clients name a replicator by its address only: if that is the interface's, they are
- * where its packets come from, in the data plane's namespace; any other address is one of the
- * caller's, like --control.
- */
-async function openLegacy(
-  { config, link, closers }: Opening,
-  replicator: Replicator,
-): Promise<void> {
-  const { legacyControl: at, netns } = config;
-  if (at === null) return;
-  const isOwn = link?.addresses.some(({ ip }) => ip === at.address) === true;
-  let fd: number;
-  try {
-    const options = { ip: at.address, port: at.port, device: null, drop: false, reuse: false };
-    fd = addon.openUdp(isOwn ? netns : null, options);
-  } catch (error) {
-    throw new Failure(`legacy control: ${messageOf(error)}`);
-  }
-  addon.allowFragments(fd); // a list of 255 is longer than an Ethernet packet
-  const legacy = await startLegacy({ fd, port: at.port, replicator, log });
-  closers.keep(legacy);
-  log.warn(
-    `legacy control on UDP ${at.address}:${at.port} asks nobody who they are: ` +
-      'whoever reaches it can subscribe and remove what --allow permits',
-  );
-}
-
-function readyLine(
-  { plane, deployment, adopted }: OpenedPlane,
-  { interfaceName, listenIp, listenPort, legacyControl, tls, control: { address } }: Config,
-  { port }: Control,
-): string {
-  const { queues, workers, layout } = deployment;
-  return (
-    `ready ${interfaceName} ${listenIp}:${listenPort} mode=${plane.opened.mode} layout=${layout} ` +
-    `queues=${queues.join(',')} workers=${workers} control=${schemeOf(tls)}://${address}:${port}` +
-    (legacyControl === null ? '' : ` legacy=${legacyControl.address}:${legacyControl.port}`) +
-    (adopted === null ? '' : ` adopted=${adopted.pid}`)
-  );
 }

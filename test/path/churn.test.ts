@@ -26,7 +26,7 @@ const RATE = 20_000;
 const CHURN_RATE = 100;
 const TURNS = 250;
 /** Of one run: so many that whatever is used up by each would be used up. */
-const TURNS_LONG = 1000;
+const TURNS_LONG = 500;
 const ENDLESS_SECONDS = 300;
 /**
  * How many of those that come and go are there at a time, about; with the stable ones, 160,000

@@ -10,9 +10,9 @@
 import { constants } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { Failure, messageOf } from '../domain/errors.js';
-import { hashOf } from '../filters/check/process.js';
-import { limits } from '../memory/layout.js';
+import { Failure, messageOf } from '../../domain/errors.js';
+import { hashOf } from '../../filters/check/process.js';
+import { limits } from '../../memory/layout.js';
 
 /** Of the JSON: 4096 subscribers with parameters are about 1 MiB. */
 const SIZE_MAX = 16 << 20;

@@ -5,17 +5,18 @@
  * plane is adopted, its arena is believed and not the file.
  */
 import { z } from 'zod';
-import { type Endpoint, endpointText, isAddress, isPort } from '../domain/endpoint.js';
-import { FantailError, messageOf } from '../domain/errors.js';
-import { LEASE_SECONDS_MAX } from '../domain/lease.js';
-import type { FilterDesk } from '../filters/desk.js';
-import { BUILT_IN, type Filters } from '../filters/registry.js';
-import { limits } from '../memory/layout.js';
-import { GRACE_S, type Leases } from '../subscribers/leases.js';
-import type { Subscribers } from '../subscribers/subscribers.js';
-import { log } from '../terminal/log.js';
-import type { LiveReplicator } from './replicator.js';
-import type { StateFile } from './state-file.js';
+import { type Endpoint, endpointText, isAddress, isPort } from '../../domain/endpoint.js';
+import { Failure, FantailError, messageOf } from '../../domain/errors.js';
+import { LEASE_SECONDS_MAX } from '../../domain/lease.js';
+import type { FilterDesk } from '../../filters/desk.js';
+import { BUILT_IN, type Filters } from '../../filters/registry.js';
+import { limits } from '../../memory/layout.js';
+import { GRACE_S, type Leases } from '../../subscribers/leases.js';
+import type { Subscribers } from '../../subscribers/subscribers.js';
+import { log } from '../../terminal/log.js';
+import type { Config } from '../config.js';
+import type { LiveReplicator } from '../replicator.js';
+import { StateFile } from './state-file.js';
 
 /** Between two looks for a change. */
 const LOOK_MS = 200;
@@ -224,3 +225,22 @@ async function attempt(what: string, work: () => Promise<unknown>): Promise<void
 }
 
 const bytesOf = (text: string) => new Uint8Array(Buffer.from(text, 'base64'));
+
+/** What an earlier run has left in --state, unless it was adopted; kept up to date from now on. */
+export async function openState(
+  { state: path }: Config,
+  isAdopted: boolean,
+  parts: StateParts,
+): Promise<StateKeeper | null> {
+  if (path === null) return null;
+  const file = new StateFile(path);
+  const before = isAdopted ? null : await readState(file);
+  if (before !== null) await restore(before, file, parts);
+  const keeper = new StateKeeper(file, parts);
+  try {
+    await keeper.start();
+  } catch (error) {
+    throw new Failure(`cannot write the state: ${messageOf(error)}`);
+  }
+  return keeper;
+}

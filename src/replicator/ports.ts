@@ -1,0 +1,90 @@
+/** Where others reach a replicator: the control channel, and legacy control. */
+import { isFantail } from '../control/client.js';
+import { type Control, schemeOf, startControl } from '../control/server.js';
+import type { Change } from '../control/session/audit.js';
+import { Failure, messageOf } from '../domain/errors.js';
+import type { Replicator } from '../domain/replicator.js';
+import { startLegacy } from '../legacy/server.js';
+import { addon } from '../memory/addon.js';
+import { log } from '../terminal/log.js';
+import type { Config } from './config.js';
+import type { OpenedPlane, Opening } from './planes.js';
+
+const CONTROL_PORTS_TRIED_MAX = 100;
+
+export async function openControl(
+  { config, closers }: Opening,
+  replicator: Replicator,
+): Promise<Control> {
+  const { address, port: first, explicit } = config.control;
+  const { tokens, tls } = config;
+  const onError = (error: unknown) => log.error(error, 'control channel');
+  const onChange = ({ who, what, answer }: Change) =>
+    log.info(`control: ${who} asked: ${what}: ${answer}`);
+  if (tls === null && !address.startsWith('127.'))
+    log.warn('the control channel is not encrypted, tokens neither; see --tls-cert');
+  for (let port = first; ; port++) {
+    try {
+      const control = await startControl({
+        address,
+        port,
+        tokens,
+        tls,
+        replicator,
+        onChange,
+        onError,
+      });
+      closers.keep(control);
+      if (port !== first)
+        log.warn(`control port ${first} is taken; this launcher answers on ${address}:${port}`);
+      return control;
+    } catch (error) {
+      const taken = error instanceof Failure && error.systemCode === 'EADDRINUSE';
+      if (!taken || explicit || port - first === CONTROL_PORTS_TRIED_MAX) throw error;
+      if (!(await isFantail(address, port))) throw error; // a stranger's: the user should know
+    }
+  }
+}
+
+/**
+ * Legacy clients name a replicator by its address only: if that is the interface's, they are
+ * where its packets come from, in the data plane's namespace; any other address is one of the
+ * caller's, like --control.
+ */
+export async function openLegacy(
+  { config, link, closers }: Opening,
+  replicator: Replicator,
+): Promise<void> {
+  const { legacyControl: at, netns } = config;
+  if (at === null) return;
+  const isOwn = link?.addresses.some(({ ip }) => ip === at.address) === true;
+  let fd: number;
+  try {
+    const options = { ip: at.address, port: at.port, device: null, drop: false, reuse: false };
+    fd = addon.openUdp(isOwn ? netns : null, options);
+  } catch (error) {
+    throw new Failure(`legacy control: ${messageOf(error)}`);
+  }
+  addon.allowFragments(fd); // a list of 255 is longer than an Ethernet packet
+  const legacy = await startLegacy({ fd, port: at.port, replicator, log });
+  closers.keep(legacy);
+  log.warn(
+    `legacy control on UDP ${at.address}:${at.port} asks nobody who they are: ` +
+      'whoever reaches it can subscribe and remove what --allow permits',
+  );
+}
+
+/** What `fantail up` prints when it is ready. */
+export function readyLine(
+  { plane, deployment, adopted }: OpenedPlane,
+  { interfaceName, listenIp, listenPort, legacyControl, tls, control: { address } }: Config,
+  { port }: Control,
+): string {
+  const { queues, workers, layout } = deployment;
+  return (
+    `ready ${interfaceName} ${listenIp}:${listenPort} mode=${plane.opened.mode} layout=${layout} ` +
+    `queues=${queues.join(',')} workers=${workers} control=${schemeOf(tls)}://${address}:${port}` +
+    (legacyControl === null ? '' : ` legacy=${legacyControl.address}:${legacyControl.port}`) +
+    (adopted === null ? '' : ` adopted=${adopted.pid}`)
+  );
+}
