@@ -70,8 +70,10 @@ int fail(int supervisor, const char* message, const std::vector<Fallback>* tried
 int run(const Start& start) {
   try {
     DataPlane plane = data_plane_of(start);
-    drop_capabilities();
-    const Keeper keeper(start.supervisor, start.listener); // before: it needs no core of ours
+    const uid_t owner = geteuid();
+    become(User::receiver);
+    // before the core is chosen: it needs none of ours
+    const Keeper keeper(start.supervisor, start.listener, owner);
     pin_to_cpu(start.cpu);
     if (plane.arena.header().layout == LAYOUT_SPLIT) receive(start, plane);
     else keep(start, plane.arena);

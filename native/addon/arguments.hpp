@@ -62,6 +62,19 @@ public:
     return value.As<Napi::String>().Utf8Value();
   }
 
+  /// The index of a text among these.
+  std::size_t one_of(std::size_t index, const char* name,
+                     std::initializer_list<const char*> choices) const {
+    const std::string word = text(index, name);
+    std::size_t at = 0;
+    std::string all;
+    for (const char* choice : choices) {
+      if (word == choice) return at;
+      all += (at++ == 0 ? "" : " or ") + std::string(choice);
+    }
+    refuse(name, all);
+  }
+
   std::optional<std::string> text_or_null(std::size_t index, const char* name) const {
     if (info_[index].IsNull()) return std::nullopt;
     if (!info_[index].IsString()) refuse(name, "a string or null");

@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 #include "addon/arguments.hpp"
 #include "addon/exports.hpp"
 #include "addon/values.hpp"
+#include "host/privileges.hpp"
 
 namespace fantail {
 namespace {
@@ -76,6 +78,32 @@ Napi::Value no_new_privileges_js(const Arguments& arguments) {
   return arguments.env().Undefined();
 }
 
+/// dropPrivileges(user). Code must be loaded before: that user may not read it.
+Napi::Value drop_privileges_js(const Arguments& arguments) {
+  constexpr User users[] = {User::worker, User::checker};
+  become(users[arguments.one_of(0, "user", {"worker", "checker"})]);
+  return arguments.env().Undefined();
+}
+
+/// limitResources(cpuSeconds, bytes): of this process, for good; no core file either.
+Napi::Value limit_resources_js(const Arguments& arguments) {
+  const auto limit = [](auto resource, rlim_t most) {
+    const rlimit both{most, most};
+    check(setrlimit(resource, &both), "limit what this process may use");
+  };
+  const auto seconds = static_cast<rlim_t>(arguments.integer(0, "cpuSeconds", 1, INT_MAX));
+  const auto bytes = static_cast<rlim_t>(arguments.integer(1, "bytes", 1, 1e15));
+  limit(RLIMIT_CPU, seconds);
+  limit(RLIMIT_DATA, bytes);
+  limit(RLIMIT_CORE, 0);
+  return arguments.env().Undefined();
+}
+
+Napi::Value clear_ambient_js(const Arguments& arguments) {
+  clear_ambient_capabilities();
+  return arguments.env().Undefined();
+}
+
 Napi::Value map_arena_js(const Arguments& arguments) {
   const int fd = arguments.fd(0);
   struct stat about{};
@@ -98,6 +126,9 @@ void export_process(Napi::Object exports) {
   export_function<memory_file_js>(exports, "memoryFile");
   export_function<capabilities_js>(exports, "capabilities");
   export_function<no_new_privileges_js>(exports, "noNewPrivileges");
+  export_function<drop_privileges_js>(exports, "dropPrivileges");
+  export_function<limit_resources_js>(exports, "limitResources");
+  export_function<clear_ambient_js>(exports, "clearAmbientCapabilities");
   export_function<map_arena_js>(exports, "mapArena");
 }
 

@@ -15,7 +15,6 @@
 
 #include "addon/arguments.hpp"
 #include "addon/exports.hpp"
-#include "host/privileges.hpp"
 #include "path/loops.hpp"
 
 namespace fantail {
@@ -146,12 +145,6 @@ Napi::Value overlay_window(const Arguments& arguments) {
   return env.Undefined();
 }
 
-/// dropPrivileges(): user nobody, no capabilities, no_new_privs. Code must be loaded before.
-Napi::Value drop_privileges(const Arguments& arguments) {
-  become_nobody();
-  return arguments.env().Undefined();
-}
-
 /// pinToCpu(cpu): this thread runs there only.
 Napi::Value pin(const Arguments& arguments) {
   pin_to_cpu(static_cast<int>(arguments.integer(0, "cpu", 0, CPU_SETSIZE - 1)));
@@ -240,7 +233,6 @@ void export_worker(Napi::Object exports) {
   const Napi::Env env = exports.Env();
   export_function<attach_worker>(exports, "attachWorker");
   export_function<overlay_window>(exports, "overlayWindow");
-  export_function<drop_privileges>(exports, "dropPrivileges");
   export_function<pin>(exports, "pinToCpu");
   export_function<trapped>(exports, "trapped");
   export_function<called>(exports, "called");

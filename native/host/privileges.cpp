@@ -10,26 +10,26 @@
 
 namespace fantail {
 
-namespace {
-/// the kernel's overflow uid (Documentation/admin-guide/sysctl/kernel.rst)
-constexpr unsigned nobody = 65534;
-} // namespace
-
 void drop_capabilities() {
   capng_clear(CAPNG_SELECT_ALL);
   check(capng_apply(CAPNG_SELECT_CAPS), "dropping capabilities");
   check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
 }
 
-void become_nobody() {
+void become(User user) {
+  const auto id = static_cast<unsigned>(user);
   // Root of a container may lack CAP_SETUID: then it is as unprivileged as it can be, and stays who
   // it is.
   if (geteuid() == 0 && capng_have_capability(CAPNG_EFFECTIVE, CAP_SETUID) != 0) {
     check(setgroups(0, nullptr), "dropping groups");
-    check(setresgid(nobody, nobody, nobody), "changing group");
-    check(setresuid(nobody, nobody, nobody), "changing user");
+    check(setresgid(id, id, id), "changing group");
+    check(setresuid(id, id, id), "changing user");
   }
   drop_capabilities();
+}
+
+void clear_ambient_capabilities() {
+  check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "clearing the ambient set");
 }
 
 } // namespace fantail

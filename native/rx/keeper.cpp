@@ -12,8 +12,8 @@
 
 namespace fantail {
 
-Keeper::Keeper(int supervisor, int listener)
-    : supervisor_(supervisor), listener_(listener),
+Keeper::Keeper(int supervisor, int listener, uid_t owner)
+    : supervisor_(supervisor), listener_(listener), owner_(owner),
       stop_(check(eventfd(0, EFD_CLOEXEC), "making an eventfd")), thread_([this] { run(); }) {}
 
 Keeper::~Keeper() {
@@ -64,7 +64,7 @@ bool Keeper::hear(int supervisor) {
 
 void Keeper::answer(Peer peer) {
   try {
-    if (peer.uid != geteuid()) return;
+    if (peer.uid != owner_) return;
     if (supervisor_ >= 0) return tell_served(peer.fd.get(), pid_);
     tell_kept(peer.fd.get(), static_cast<u32>(kept_.size()));
     for (const Received& part : kept_) {

@@ -22,8 +22,8 @@ namespace fantail {
 class Keeper {
 public:
   /// `supervisor`: a connected socket, which stays the caller's; `listener`: an abstract socket
-  /// that listens, likewise. Both SOCK_SEQPACKET.
-  Keeper(int supervisor, int listener);
+  /// that listens, likewise. Both SOCK_SEQPACKET. `owner`: the user whose supervisors are answered.
+  Keeper(int supervisor, int listener, uid_t owner);
   /// Ends the thread.
   ~Keeper();
   Keeper(const Keeper&) = delete;
@@ -38,6 +38,7 @@ private:
   int supervisor_; // that one, or the first, which is the caller's; -1: none lives
   pid_t pid_ = 0;  // of the adopter
   int listener_;
+  uid_t owner_;
   Fd stop_;                    // eventfd
   std::vector<Received> kept_; // as it was told, in order
   std::vector<Received> coming_;

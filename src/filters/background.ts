@@ -10,7 +10,7 @@ import { readdirSync } from 'node:fs';
 import { setPriority } from 'node:os';
 
 /** Nice value: a fifth of an ordinary thread's share (sched(7): a tenth less for each step). */
-export const BACKGROUND_NICE = 7;
+const BACKGROUND_NICE = 7;
 
 /** The calling thread alone: on Linux the nice value is a thread's own (setpriority(2)). */
 export function lowerThisThread(): void {

@@ -12,10 +12,24 @@ export const BURST_EXPORT = 'fantail_burst';
 export const STATE_EXPORT = 'fantail_state';
 
 /**
+ * From this one on V8 inlines Wasm into Wasm by counts that its baseline compiler takes; where that
+ * is off and there are none, V8 of Node 26 ends the process (`function_feedback != …`).
+ */
+const V8_INLINES_BY_FEEDBACK = 13;
+const v8 = Number.parseInt(process.versions.v8, 10);
+
+/**
  * How workers compile: with the optimising compiler and at once, or packets would wait for it
  * later.
  */
-export const COMPILER_FLAGS = ['--no-liftoff', '--no-wasm-tier-up', '--no-wasm-lazy-compilation'];
+export const COMPILER_FLAGS = [
+  '--no-liftoff',
+  '--no-wasm-tier-up',
+  '--no-wasm-lazy-compilation',
+  ...(v8 < V8_INLINES_BY_FEEDBACK
+    ? []
+    : ['--no-wasm-inlining', '--no-wasm-inlining-call-indirect', '--no-wasm-deopt']),
+];
 /** Answers jobs [first, first + count) of those at `jobs`, an address in the filter's memory. */
 export type Burst = (jobs: number, first: number, count: number) => void;
 

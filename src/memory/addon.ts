@@ -197,6 +197,16 @@ export interface Supervisor {
   capabilities(): string[];
   /** This thread and what it starts can gain no privileges any more (PR_SET_NO_NEW_PRIVS). */
   noNewPrivileges(): void;
+  /**
+   * A user of its own (native/host/privileges.hpp), no capabilities, no_new_privs: a root's process
+   * with all its threads, else the calling thread. Everything that is read from files must be
+   * loaded before.
+   */
+  dropPrivileges(user: 'worker' | 'checker'): void;
+  /** Of this process and what it starts, for good; no core file either. */
+  limitResources(cpuSeconds: number, bytes: number): void;
+  /** What is started from now on by a process that is not root gets none of its capabilities. */
+  clearAmbientCapabilities(): void;
 
   /** The whole file, shared and writable. The mapping lasts as long as the process. */
   mapArena(fd: number): ArrayBuffer;
@@ -256,11 +266,6 @@ export interface DataPath {
    * store.
    */
   overlayWindow(memory: ArrayBuffer, place: Placed): void;
-  /**
-   * User nobody, no capabilities, no_new_privs. Everything that is read from files must be loaded
-   * before.
-   */
-  dropPrivileges(): void;
   pinToCpu(cpu: number): void;
   /** Waits for the next burst, for orders, or for the end: `calls` says which. */
   wait(): void;

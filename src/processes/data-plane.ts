@@ -106,6 +106,7 @@ export class DataPlane {
       throw error;
     }
     try {
+      addon.clearAmbientCapabilities(); // all is open: what starts from now on needs none
       await plane.startWorkers();
       return plane;
     } catch (error) {

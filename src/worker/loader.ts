@@ -28,7 +28,7 @@ export interface LoaderStart {
 
 const { port, orders } = workerData as LoaderStart; // from tx-worker.ts
 lowerThisThread();
-port.on('message', () => addon.dropPrivileges()); // capabilities are a thread's own
+port.on('message', () => addon.dropPrivileges('worker')); // capabilities are a thread's own
 port.unref();
 
 /** The end of the last order: compiling takes time, and they stay in order. */

@@ -180,7 +180,7 @@ function main(): void {
   calling = new Int32Array(arena.buffer, arena.worker(descriptors.worker, 'calling'), 1);
   memorySize = addon.attachWorker(descriptors, calls);
   for (const each of first) carryOut(each);
-  addon.dropPrivileges();
+  addon.dropPrivileges('worker');
   port.postMessage('drop privileges');
   for (;;) {
     try {

@@ -571,7 +571,12 @@ test('each change is told: who asked, what, and how it was answered; what reads 
   const { localPort } = (peer.socket as unknown as { _socket: { localPort: number } })._socket;
   assert.equal(
     told.map(({ what }) => what),
-    ['add 10.0.0.1 9001', 'remove 10.0.0.1 9001', 'add <ip> <port>', 'filter.load mine (8 bytes)'],
+    [
+      'add 10.0.0.1 9001',
+      'remove 10.0.0.1 9001',
+      'add <ip> <port> [lease=<seconds>|session]',
+      'filter.load mine (8 bytes)',
+    ],
   );
   assert.equal(
     told.slice(0, 3).map(({ answer }) => answer),

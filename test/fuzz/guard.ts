@@ -131,6 +131,6 @@ export function attachGuarded(): Guarded {
     return memory;
   };
   const guarded = { plain: over(0, null), stateful: over(1, 0) };
-  addon.dropPrivileges();
+  addon.dropPrivileges('worker');
   return guarded;
 }

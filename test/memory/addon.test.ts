@@ -120,6 +120,9 @@ const refusals: readonly (readonly [
   ['openUdp', [null], [undefined, 1].map((device) => ({ ...UDP, device })), []],
   ['openUdp', [null], [undefined, 1].map((drop) => ({ ...UDP, drop })), []],
   ['openUdp', [null], [undefined, 1].map((reuse) => ({ ...UDP, reuse })), []],
+  ['dropPrivileges', [], [...wrongTexts, 'root', ''], []],
+  ['limitResources', [], [undefined, '1', 0, 1.5], [1]],
+  ['limitResources', [1], [undefined, '1', 0, 1.5], []],
   ['connectUdp', [], wrongFds, ['127.0.0.1', 1]],
   ['connectUdp', [1], wrongIps, [1]],
   ['connectUdp', [1, '127.0.0.1'], wrongPorts, []],
@@ -184,7 +187,13 @@ test('every wrong argument of every function is a TypeError with a sentence', ()
 });
 
 test('every function that takes arguments has its refusals above', () => {
-  const bare = ['socketPair', 'eventFd', 'capabilities', 'noNewPrivileges'];
+  const bare = [
+    'socketPair',
+    'eventFd',
+    'capabilities',
+    'noNewPrivileges',
+    'clearAmbientCapabilities',
+  ];
   const folder = new URL('../../../native/addon/', import.meta.url);
   const files = readdirSync(folder).filter((file) => file !== 'worker.cpp');
   const source = files.map((file) => readFileSync(new URL(file, folder), 'utf8')).join('');

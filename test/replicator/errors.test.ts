@@ -61,7 +61,6 @@ const MISUSES: readonly [args: string[], says: RegExp][] = [
   [[...UP, '--allow', '10.0.0.0/33'], /--allow/],
   [[...UP, '--allow', 'everybody'], /--allow/],
   [[...UP, '--mode'], /--mode/],
-  [[...UP, '--state', 'file'], /--state/], // not there yet, so unknown
   [[...UP, '--legacy-control', '127.0.0'], /--legacy-control/],
   [['upp', 'lo', '127.0.0.1', '9000'], /upp/],
 ];

@@ -3,14 +3,13 @@
  * sample packets lawfully (samples.ts) in a memory that is thrown away, and can be compiled as
  * workers compile.
  */
-import { spawn } from 'node:child_process';
 import { messageOf } from '../../domain/errors.js';
 import { limits } from '../../memory/layout.js';
-import { BACKGROUND_NICE } from '../background.js';
 import { BURST_EXPORT, COMPILER_FLAGS, instantiate, isStateful, refuse } from '../module.js';
 import { limited } from './limited.js';
 import { checkRules } from './rules.js';
 import { Samples } from './samples.js';
+import { throwAway } from './throw-away.js';
 
 /**
  * What compiling as workers do may take, starting a process included: an ordinary filter takes 10
@@ -18,7 +17,7 @@ import { Samples } from './samples.js';
  * processes/filter-orders.ts), which has to share its cores.
  */
 const COMPILE_MS_MAX = 4000;
-const COMPILE = "new WebAssembly.Module(require('node:fs').readFileSync(0))";
+const COMPILE = new URL('./compile.js', import.meta.url);
 
 /**
  * Refuses (FILTER_REJECTED) a module that breaks a rule, does not answer sample packets as it must,
@@ -34,26 +33,17 @@ export async function checkModule(bytes: Uint8Array): Promise<void> {
  * take minutes. Nothing ends a compilation but the end of its process, so this one is thrown away;
  * the flags are a process's too.
  */
-async function compileAsWorkers(bytes: Uint8Array): Promise<void> {
-  const nice = ['-n', String(BACKGROUND_NICE), process.execPath];
-  const child = spawn('nice', [...nice, ...COMPILER_FLAGS, '--eval', COMPILE], {
-    stdio: ['pipe', 'ignore', 'ignore'],
-    timeout: COMPILE_MS_MAX,
-    killSignal: 'SIGKILL',
-  });
-  child.stdin.on('error', () => {}); // it died before it had read all: its end says so
-  child.stdin.end(bytes);
-  const end = await new Promise<number | string | null>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('exit', (status, signal) => resolve(signal ?? status));
-  });
-  if (end === 0) return;
-  if (end === 'SIGKILL') {
+export async function compileAsWorkers(bytes: Uint8Array): Promise<void> {
+  const options = { input: bytes, ms: COMPILE_MS_MAX };
+  const { how, late, error } = await throwAway(COMPILE, COMPILER_FLAGS, options);
+  if (how === 0) return;
+  if (late) {
     refuse(
       `compiling it as workers do takes over ${COMPILE_MS_MAX / 1000} s: split long functions and nested loops`,
     );
   }
-  refuse(`the optimising compiler fails on it: its process ends by ${end}`);
+  if (typeof how === 'string') refuse(`the optimising compiler fails on it: it ended by ${how}`);
+  throw new Error(`the compiling process ended with status ${how}: ${error}`);
 }
 
 /** The first half: what can be told without running it. */
@@ -79,7 +69,7 @@ async function compile(bytes: Uint8Array): Promise<WebAssembly.Module> {
  * All samples in one burst, then a few in the middle, whose neighbours must stay as they are, then
  * none.
  */
-function runOnSamples(module: WebAssembly.Module): void {
+export function runOnSamples(module: WebAssembly.Module): void {
   const samples = new Samples({ isStateful: isStateful(module) });
   const filter = limited(
     () => 'its instantiation',

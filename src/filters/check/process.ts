@@ -1,40 +1,37 @@
 /**
- * Checks a module in a thread of its own: compiling and trying a stranger's module may take long,
- * and the control channel and the neighbours must not wait for it.
+ * Checks a module in processes of their own that are thrown away: compiling and trying a stranger's
+ * module may take long, take much, or find a fault of the engine, and neither the supervisor nor
+ * the packets are to notice.
  */
 import { createHash } from 'node:crypto';
-import { Worker } from 'node:worker_threads';
 import { type Code, FantailError } from '../../domain/errors.js';
 import type { Facts } from '../../domain/filter.js';
+import { refuse } from '../module.js';
+import { compileAsWorkers } from './checker.js';
+import { throwAway } from './throw-away.js';
 
-/** Compiling 1 MiB and running the samples; past this the thread is ended. */
+const CHILD = new URL('./child.js', import.meta.url);
+/** The rules, and the samples (SAMPLES_MS_MAX a call), on cores that are busy. */
 const CHECK_MS_MAX = 20_000;
 
-/** What thread.ts posts. */
+/** What child.ts prints. */
 export type Verdict =
   | { readonly abi: number; readonly state: number }
   | { readonly code: Code; readonly message: string };
 
 /** The facts of a lawful module; throws FILTER_REJECTED with the rule and the place otherwise. */
 export async function checkFilter(bytes: Uint8Array): Promise<Facts> {
-  const thread = new Worker(new URL('./thread.js', import.meta.url), { workerData: { bytes } });
-  const timer = setTimeout(() => void thread.terminate(), CHECK_MS_MAX);
-  try {
-    const verdict = await new Promise<Verdict>((resolve, reject) => {
-      thread.once('message', resolve);
-      thread.once('error', reject);
-      thread.once('exit', () =>
-        reject(
-          new FantailError('FILTER_REJECTED', `checking it took over ${CHECK_MS_MAX / 1000} s`),
-        ),
-      );
-    });
-    if ('code' in verdict) throw new FantailError(verdict.code, verdict.message);
-    return { abi: verdict.abi, state: verdict.state, hash: hashOf(bytes) };
-  } finally {
-    clearTimeout(timer);
-    void thread.terminate();
-  }
+  const { how, late, output, error } = await throwAway(CHILD, [], {
+    input: bytes,
+    ms: CHECK_MS_MAX,
+  });
+  if (late) refuse(`checking it took over ${CHECK_MS_MAX / 1000} s`);
+  if (typeof how === 'string') refuse(`the process that checks it ended by ${how}`);
+  if (how !== 0) throw new Error(`the checker ended with status ${how}: ${error}`);
+  const verdict = JSON.parse(output) as Verdict; // child.ts's
+  if ('code' in verdict) throw new FantailError(verdict.code, verdict.message);
+  await compileAsWorkers(bytes);
+  return { abi: verdict.abi, state: verdict.state, hash: hashOf(bytes) };
 }
 
 /** SHA-256, hexadecimal: what `sha256sum` prints of the file. */

@@ -1,15 +1,17 @@
-/** The thread of process.ts: one module, one verdict. */
-import { parentPort, workerData } from 'node:worker_threads';
+/**
+ * A process to throw away (throw-away.ts): reads one module and tries it on samples, and prints its
+ * verdict.
+ */
 import { FantailError } from '../../domain/errors.js';
-import { lowerOtherThreads } from '../background.js';
 import { loadFilter } from '../module.js';
-import { checkModule } from './checker.js';
+import { compileByRules, runOnSamples } from './checker.js';
 import type { Verdict } from './process.js';
 import { Samples } from './samples.js';
+import { moduleAndGiveUp } from './throw-away.js';
 
 async function verdictOf(bytes: Uint8Array): Promise<Verdict> {
   try {
-    await checkModule(bytes);
+    runOnSamples(await compileByRules(bytes));
     const { abi, state } = loadFilter(bytes, new Samples().memory);
     return { abi, state };
   } catch (error) {
@@ -18,6 +20,4 @@ async function verdictOf(bytes: Uint8Array): Promise<Verdict> {
   }
 }
 
-lowerOtherThreads(); // but the first: V8 compiles on threads of its own, and this is one, too
-const { bytes } = workerData as { bytes: Uint8Array }; // from process.ts
-parentPort?.postMessage(await verdictOf(bytes));
+process.stdout.write(JSON.stringify(await verdictOf(moduleAndGiveUp())));

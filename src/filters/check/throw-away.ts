@@ -1,0 +1,72 @@
+/**
+ * A process that handles a stranger's module and is thrown away: it reads the module from its
+ * standard input, gives up what it may do (giveUp), and says what it found on its standard output.
+ * What goes wrong in it ends it, and nobody else.
+ */
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { addon } from '../../memory/addon.js';
+import { lowerOtherThreads, lowerThisThread } from '../background.js';
+
+/** Of one process: a module of 1 MiB is compiled in 100 MiB. */
+const MEMORY_MAX = 1 << 30;
+const CPU_S_MAX = 30;
+/** Of what it writes on its standard error: a fault of our own is told by its first lines. */
+const ERROR_SIZE_MAX = 2000;
+
+/** How it ended: 0, another status, or the name of a signal; `late`: it was killed for its time. */
+export interface Ending {
+  readonly how: number | string;
+  readonly late: boolean;
+  readonly output: string;
+  readonly error: string;
+}
+
+/** Runs that script of ours, with the flags of Node, for at most `ms`. */
+export function throwAway(
+  script: URL,
+  flags: readonly string[],
+  { input, ms }: { readonly input: Uint8Array; readonly ms: number },
+): Promise<Ending> {
+  const child = spawn(process.execPath, [...flags, fileURLToPath(script)], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    child.kill('SIGKILL');
+  }, ms);
+  const texts = { output: '', error: '' };
+  child.stdout.on('data', (chunk) => {
+    texts.output += String(chunk);
+  });
+  child.stderr.on('data', (chunk) => {
+    texts.error = (texts.error + String(chunk)).slice(0, ERROR_SIZE_MAX);
+  });
+  child.stdin.on('error', () => {}); // it died before it had read all: its end says so
+  child.stdin.end(input);
+  return new Promise((resolve, reject) => {
+    child.once('error', (error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
+    child.once('close', (status, signal) => {
+      clearTimeout(timer);
+      resolve({ how: signal ?? status ?? 0, late, ...texts });
+    });
+  });
+}
+
+/**
+ * In such a process, when all that it runs is loaded: the module, after which it has no user that
+ * anybody else has, no capabilities, little memory and time, and the priority of what may wait.
+ */
+export function moduleAndGiveUp(): Uint8Array {
+  const bytes = new Uint8Array(readFileSync(0));
+  lowerThisThread();
+  lowerOtherThreads();
+  addon.limitResources(CPU_S_MAX, MEMORY_MAX);
+  addon.dropPrivileges('checker');
+  return bytes;
+}
