@@ -104,6 +104,11 @@ Napi::Value clear_ambient_js(const Arguments& arguments) {
   return arguments.env().Undefined();
 }
 
+Napi::Value raise_ambient_js(const Arguments& arguments) {
+  raise_ambient_capabilities();
+  return arguments.env().Undefined();
+}
+
 Napi::Value map_arena_js(const Arguments& arguments) {
   const int fd = arguments.fd(0);
   struct stat about{};
@@ -129,6 +134,7 @@ void export_process(Napi::Object exports) {
   export_function<drop_privileges_js>(exports, "dropPrivileges");
   export_function<limit_resources_js>(exports, "limitResources");
   export_function<clear_ambient_js>(exports, "clearAmbientCapabilities");
+  export_function<raise_ambient_js>(exports, "raiseAmbientCapabilities");
   export_function<map_arena_js>(exports, "mapArena");
 }
 

@@ -32,4 +32,11 @@ void clear_ambient_capabilities() {
   check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "clearing the ambient set");
 }
 
+void raise_ambient_capabilities() {
+  for (unsigned number = 0; number <= CAP_LAST_CAP; ++number)
+    if (capng_have_capability(CAPNG_PERMITTED, number) != 0 &&
+        capng_have_capability(CAPNG_INHERITABLE, number) != 0)
+      check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0), "raising the ambient set");
+}
+
 } // namespace fantail

@@ -23,4 +23,7 @@ void become(User user);
 /// (capabilities(7), ambient set).
 void clear_ambient_capabilities();
 
+/// What is started from now on gets what this process may hand on (permitted and inheritable).
+void raise_ambient_capabilities();
+
 } // namespace fantail

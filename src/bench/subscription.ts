@@ -40,8 +40,8 @@ export async function subscribe(flags: ClientFlags, local: Endpoint): Promise<Su
     const deadline = performance.now() + LIVE_MS_MAX;
     let state = before;
     while (state !== 'live' && performance.now() < deadline) {
-      if (state !== null) await sleep(ASK_AGAIN_MS);
       state = await stateOf(client, local);
+      if (state !== 'live') await sleep(ASK_AGAIN_MS);
     }
     const notes = [
       ...(before === null ? [] : [`${endpointText(local)} ${STAYS}`]),

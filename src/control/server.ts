@@ -8,6 +8,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { Failure } from '../domain/errors.js';
 import type { Replicator } from '../domain/replicator.js';
@@ -81,6 +82,8 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     onError: (thrown) => onError?.(thrown),
   };
   const sessions = new Set<Session>();
+  /** Those that have shown a wrong token and wait to be told. */
+  const refusing = new Set<Duplex>();
   let closing: Promise<void> | undefined;
   const sockets = new WebSocketServer({
     noServer: true,
@@ -97,9 +100,12 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     const leaving = closing === undefined ? null : { status: 503, sentence: 'fantail stops' };
     const refused = leaving ?? refusalOf(request, access) ?? crowded(request, access, sessions);
     if (refused !== null) {
-      void whenToBeTold(refused, request, access).then((isAnswered) =>
-        isAnswered ? refuseUpgrade(socket, refused) : socket.destroy(),
-      );
+      refusing.add(socket);
+      void whenToBeTold(refused, request, access).then((isAnswered) => {
+        refusing.delete(socket);
+        if (isAnswered) refuseUpgrade(socket, refused);
+        else socket.destroy();
+      });
       return;
     }
     sockets.handleUpgrade(request, socket, head, (webSocket) => {
@@ -119,6 +125,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     clearInterval(heartbeat);
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     server.closeIdleConnections();
+    for (const socket of refusing) socket.destroy();
     await Promise.all([...sessions].map((session) => session.end(1001, 'fantail stops')));
     server.closeAllConnections();
     await closed;

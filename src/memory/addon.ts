@@ -207,6 +207,8 @@ export interface Supervisor {
   limitResources(cpuSeconds: number, bytes: number): void;
   /** What is started from now on by a process that is not root gets none of its capabilities. */
   clearAmbientCapabilities(): void;
+  /** What is started until that is called again gets all that it may be given. */
+  raiseAmbientCapabilities(): void;
 
   /** The whole file, shared and writable. The mapping lasts as long as the process. */
   mapArena(fd: number): ArrayBuffer;

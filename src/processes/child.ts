@@ -26,7 +26,7 @@ export interface ChildOptions {
   /** Of an earlier supervisor's. */
   readonly restarts?: number;
   /** It died, by a signal's name or `status N`; before another is started. */
-  readonly onDeath?: (how: string) => void;
+  readonly onDeath?: (how: string, pid: number) => void;
   /** It cannot be started, or not be kept alive. */
   readonly onFatal: (failure: Failure) => void;
 }
@@ -101,7 +101,7 @@ export class Child {
       return;
     }
     log.warn(`${name} (pid ${this.pid}) ended by ${how}; it is replaced`);
-    onDeath?.(how);
+    onDeath?.(how, this.pid);
     this.replace();
   }
 

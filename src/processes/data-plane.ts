@@ -106,7 +106,6 @@ export class DataPlane {
       throw error;
     }
     try {
-      addon.clearAmbientCapabilities(); // all is open: what starts from now on needs none
       await plane.startWorkers();
       return plane;
     } catch (error) {
@@ -149,7 +148,7 @@ export class DataPlane {
   }
 
   /** A worker has died, by a signal's name or `status N`; before it is replaced. */
-  onWorkerDeath: (worker: number, how: string) => void = () => {};
+  onWorkerDeath: (worker: number, death: { how: string; pid: number }) => void = () => {};
 
   /** An adopted data plane is left as it was found until this is said: stop() does not end it. */
   takeCharge(): void {
@@ -232,7 +231,7 @@ export class DataPlane {
       spawn: () => this.spawnWorker(number),
       adopted: running,
       restarts: this.restartsBefore(number, running),
-      onDeath: (how) => this.onWorkerDeath(number, how),
+      onDeath: (how, pid) => this.onWorkerDeath(number, { how, pid }),
       onFatal: this.options.onFatal,
     });
   }

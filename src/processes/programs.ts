@@ -7,6 +7,7 @@
  */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { addon } from '../memory/addon.js';
 import type { WorkerStart } from '../worker/tx-worker.js';
 import { type Running, spawned } from './running.js';
 import type { RxStart } from './rx-protocol.js';
@@ -44,7 +45,13 @@ export function spawnRx(start: RxStart): Running {
     },
     adopt: adopt && { arena: place(adopt.arena), rx: adopt.rx.map(place) },
   };
-  return spawned(spawn(RX_PROGRAM, [JSON.stringify(argument)], { stdio: list, detached: true }));
+  // to open sockets and load the program; nothing else that we start is given any
+  if (open !== null) addon.raiseAmbientCapabilities();
+  try {
+    return spawned(spawn(RX_PROGRAM, [JSON.stringify(argument)], { stdio: list, detached: true }));
+  } finally {
+    addon.clearAmbientCapabilities();
+  }
 }
 
 /** Starts a TX worker; every descriptor in `start` is one of ours. */

@@ -57,7 +57,7 @@ export class Pulse {
   constructor(private readonly options: PulseOptions) {
     this.watchdogs = Array.from({ length: this.arena.workers }, () => new Watchdog());
     this.timer = this.next();
-    options.plane.onWorkerDeath = (worker, how) => this.blame(worker, how);
+    options.plane.onWorkerDeath = (worker, death) => this.blame(worker, death);
   }
 
   stop(): void {
@@ -147,9 +147,12 @@ export class Pulse {
   }
 
   /** A fault of its own ended it while it called a filter: no filter that is lawful can do that. */
-  private blame(worker: number, how: string): void {
-    const calling = this.arena.u32(this.arena.worker(worker, 'calling'));
-    if (calling > 0 && CRASHES.has(how)) this.condemn(calling - 1, `its worker crashed: ${how}`);
+  private blame(worker: number, { how, pid }: { how: string; pid: number }): void {
+    const word = (field: string) => this.arena.u32(this.arena.worker(worker, field));
+    const calling = word('calling');
+    // one that died before it attached has its predecessor's words there
+    if (word('pid') === pid && calling > 0 && CRASHES.has(how))
+      this.condemn(calling - 1, `its worker crashed: ${how}`);
   }
 
   private condemn(slot: number, reason: string): void {

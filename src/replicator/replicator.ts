@@ -1,6 +1,7 @@
 /** What control may ask of a running replicator: subscribers, statistics, filters. */
 import type { Counts } from '../domain/counts.js';
 import { type Endpoint, endpointText } from '../domain/endpoint.js';
+import type { Assignment } from '../domain/filter.js';
 import type { Lease } from '../domain/lease.js';
 import type { Replicator } from '../domain/replicator.js';
 import type { FilterInfo, FilterRow, Stats, SubscriberRow } from '../domain/statistics.js';
@@ -61,10 +62,18 @@ export class LiveReplicator implements Replicator {
     return { existing: known !== undefined };
   }
 
-  private newcomer({ ip, port }: Endpoint): Subscriber {
-    const { subscribers, filters, router, deployment } = this.parts;
+  /** Of an earlier run: never served by another filter than its own. Published by who calls. */
+  restore(endpoint: Endpoint, lease: Lease, filter: Assignment): void {
+    this.destinations.check(endpoint.ip, endpoint.port);
+    this.parts.leases.give(this.newcomer(endpoint, filter), lease);
+  }
+
+  private newcomer(
+    { ip, port }: Endpoint,
+    filter: Assignment = this.parts.filters.forNewcomer(),
+  ): Subscriber {
+    const { subscribers, router, deployment } = this.parts;
     const worker = subscribers.leastLoadedWorker(deployment.workers);
-    const filter = filters.forNewcomer();
     const added = subscribers.add({ ip, port, worker, route: KERNEL_ROUTED, filter });
     added.route = router.track({ ip, port, worker });
     return added;

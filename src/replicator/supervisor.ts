@@ -51,16 +51,18 @@ async function open(
   closers: Closers,
 ): Promise<string> {
   addon.noNewPrivileges(); // ours and everybody's whom we start
+  addon.clearAmbientCapabilities(); // for all whom we start but fantail-rx (programs.ts)
   const subscribers = new Subscribers();
   const observed = observe(config);
   const { link } = observed;
   const deployment = deploymentOf(config, observed);
   const opening = { config, link, subscribers, onFatal, closers };
   // what is loaded last takes a quarter of a second, in which fantail-rx and the workers start
-  const [opened, { ports, states }] = await Promise.all([
-    openPlaneFor(opening, deployment),
-    loadRest(),
-  ]);
+  const planeOpening = openPlaneFor(opening, deployment);
+  const loading = loadRest();
+  await Promise.allSettled([planeOpening, loading]); // what is opened is known before anything throws
+  const opened = await planeOpening;
+  const { ports, states } = await loading;
   const { plane, sockets, filters, fallbacks } = opened;
   if (opened.adopted === null) logFallbacks(plane.opened.mode, fallbacks);
   const { arena } = plane;
@@ -111,14 +113,15 @@ async function open(
     { ...opened, config, subscribers, leases, publisher, router, desk, pulse },
     destinationsOf(config, link),
   );
-  publisher.pump();
-  const state = await states.openState(config, opened.adopted !== null, {
+  const state = await states.openState(opening, opened.adopted !== null, {
     filters,
     desk,
     subscribers,
     leases,
     replicator,
+    keep,
   });
+  publisher.pump();
   const control = await ports.openControl(opening, replicator);
   await ports.openLegacy(opening, replicator);
   // first to go: whoever waits is told before the channel closes

@@ -40,10 +40,13 @@ export class Leases {
     if (typeof lease === 'object' && lease !== null) this.joinSession(subscriber, lease);
   }
 
-  /** It was removed, by whomever. */
+  /**
+   * It was removed, by whomever. Its word stays until another has the row: a table that names it
+   * may still be the published one when a supervisor adopts.
+   */
   forget(subscriber: Subscriber): void {
     this.leaveSession(subscriber);
-    this.write(subscriber, LEASE_NEVER);
+    this.version++;
   }
 
   /** Those of an earlier supervisor, whose sessions are gone. */

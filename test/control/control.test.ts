@@ -589,6 +589,21 @@ test('each change is told: who asked, what, and how it was answered; what reads 
   peer.socket.terminate();
 });
 
+test('what a stranger asks is no line of the log, and what a peer writes is a part of one', async () => {
+  const told: Change[] = [];
+  const { control } = await start({ tokens: TOKENS, onChange: (change) => told.push(change) });
+  const stranger = await Peer.open(control.port);
+  assert.match(String(await stranger.ask('add 10.0.0.1 9001')), /UNAUTHORIZED/);
+  assert.equal(told, []);
+  await stranger.ask(`auth ${TOKEN}`);
+  await stranger.ask({ op: 'filter.unload', name: 'x\n[00:00] INFO: ok' });
+  assert.equal(
+    told.map(({ what }) => what),
+    ['filter.unload x?[00:00] INFO: ok'],
+  );
+  stranger.socket.terminate();
+});
+
 test('a session is closed after five wrong tokens', async () => {
   const { control } = await start({ tokens: TOKENS });
   const peer = await Peer.open(control.port);

@@ -193,6 +193,7 @@ test('every function that takes arguments has its refusals above', () => {
     'capabilities',
     'noNewPrivileges',
     'clearAmbientCapabilities',
+    'raiseAmbientCapabilities',
   ];
   const folder = new URL('../../../native/addon/', import.meta.url);
   const files = readdirSync(folder).filter((file) => file !== 'worker.cpp');

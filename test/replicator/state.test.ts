@@ -203,7 +203,6 @@ networkTest(
     await withState(link, file, async (replicator) => {
       await replicator.add({ ip, port: 9001 });
       await replicator.cli('filter', 'load', 'marked', STOCK);
-      await replicator.cli('filter', 'use', 'marked');
     });
     const [module = ''] = readdirSync(`${file}.filters`);
     writeFileSync(join(`${file}.filters`, module), 'another');
@@ -213,6 +212,52 @@ networkTest(
       assert.match(replicator.told(), new RegExp(`not restored: ${ip}:9001: .*NOT_ALLOWED`));
     };
     await withState(link, file, work, '--allow', '192.0.2.0/24');
+  },
+);
+
+networkTest(
+  test,
+  'who cannot have its own filter again is not served by another, and nothing of the file is lost',
+  { queues: 1 },
+  async (link) => {
+    const file = path('missing');
+    await withState(link, file, async (replicator) => {
+      await replicator.add({ ip, port: 9001 });
+      await replicator.add({ ip, port: 9002 });
+      await replicator.cli('filter', 'load', 'marked', STOCK);
+      await replicator.cli('filter', 'use', 'marked', ip, '9002', '--param', 'dscp=46');
+    });
+    const whole = readFileSync(file);
+    const [module = ''] = readdirSync(`${file}.filters`);
+    rmSync(join(`${file}.filters`, module));
+    await withState(link, file, async (replicator) => {
+      assert.equal(portsOf(await replicator.list()), [9001]);
+      const [, aside = ''] = /was not restored is kept in (\S+)/.exec(replicator.told()) ?? [];
+      assert.equal(readFileSync(aside), whole);
+    });
+  },
+);
+
+networkTest(
+  test,
+  '--filter beats the state, and a second fantail up may not have the same file',
+  { queues: 1 },
+  async (link) => {
+    const file = path('both');
+    await withState(link, file, async (replicator) => {
+      await replicator.add({ ip, port: 9001 });
+      const lo = ['--mode', 'socket', '--state', file];
+      const second = await startUp({ link, interface: 'lo', listenIp: '127.0.0.1', flags: lo });
+      assert.is((await second.program.wait()).status, 1);
+      assert.match(second.program.told(), /another fantail up has --state /);
+    });
+    const work = async (replicator: Replicator) => {
+      await replicator.add({ ip, port: 9002 });
+      const filters = (await replicator.list()).map(({ filter }) => filter);
+      assert.equal(filters, ['rewrite', 'dscp-ttl'], 'one that had its own keeps it');
+      assert.match(replicator.told(), /filter dscp-ttl is that of --filter/);
+    };
+    await withState(link, file, work, '--filter', STOCK);
   },
 );
 

@@ -301,6 +301,7 @@ export async function assertReceived(
     return [...odd, ...faultsOf({ ...sunk, ring_drops: 0, subscribers: [one] }, counted)];
   });
   assert.equal(faults, [], faults.length === 0 ? '' : await told(replicator));
+  await replicator.check(); // and what is missing is in the counters
   if (!isLoud) throw new LostForRoom(`${whole.join('; ')}\n${await told(replicator)}`);
   console.log('     others used this machine: what was lost had to be counted, not to be none');
 }
@@ -312,7 +313,9 @@ export async function assertLossless(replicator: Replicator, sunk: Transferred):
   const after = await replicator.stats();
   assert.equal(accountFaults(after), []);
   if (sunk.isLoud) return;
-  assert.equal(replicator.link.drops(), [], 'the link itself lost nothing');
+  // a feed that was refused by a full ring sends again, so that nobody need have lost anything
+  const drops = replicator.link.drops();
+  if (drops.length > 0) throw new LostForRoom(`the link was full: ${drops.join(', ')}`);
   assert.is(after.feed.received - sunk.before.feed.received, sunk.sent);
   for (const row of after.subscribers) {
     assert.is(row.sent, row.received, `${row.ip}:${row.port} ${JSON.stringify(row)}`);

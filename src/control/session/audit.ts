@@ -1,6 +1,10 @@
-/** What is told of each change that was asked for: who, what, and how it was answered. */
+/**
+ * What is told of each change that was asked for: who, what, and how it was answered. What a peer
+ * wrote is clipped to a part of one line.
+ */
 import type { Code } from '../../domain/errors.js';
 import type { Decoded } from '../codec.js';
+import { clip } from '../parameters.js';
 
 export interface Change {
   /** ip:port of the peer. */
@@ -23,5 +27,5 @@ export function changeOf(who: string, asked: Decoded, answer: Change['answer']):
 function shown(value: unknown): string[] {
   if (value === undefined) return [];
   if (value instanceof Uint8Array) return value.length === 0 ? [] : [`(${value.length} bytes)`];
-  return [String(value)];
+  return [clip(String(value))];
 }

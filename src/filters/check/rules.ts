@@ -24,6 +24,8 @@ export const TABLE_ENTRIES_MAX = 1024;
 const PAGE_SIZE = 0x10000;
 /** The private pages end where the job array starts. */
 const PRIVATE_PAGES = limits.WINDOW_JOBS / PAGE_SIZE;
+/** Of a function's name, in a sentence. */
+const NAME_LENGTH_MAX = 60;
 /** The type i32 (5.3.1). */
 const I32 = 0x7f;
 const ADDRESS_CONSTANT = 0x41; // i32.const
@@ -179,7 +181,8 @@ class Rules {
    */
   #placeOf(index: number): string {
     const name = this.#contents.names.get(index);
-    return name === undefined ? `function ${index}` : `function ${index} (${name})`;
+    if (name === undefined) return `function ${index}`;
+    return `function ${index} (${name.slice(0, NAME_LENGTH_MAX)})`;
   }
 }
 

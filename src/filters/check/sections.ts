@@ -4,7 +4,7 @@
  */
 import { refuse } from '../module.js';
 import { Cursor } from './cursor.js';
-import { skipType } from './instructions.js';
+import { valueType } from './instructions.js';
 
 /**
  * Locals of all functions: hundreds of times what compilers make. A few bytes declare 50 000 of
@@ -149,11 +149,7 @@ function signature(section: Cursor): Signature {
 }
 
 function valueTypes(section: Cursor): number[] {
-  return Array.from({ length: section.u32() }, () => {
-    const first = section.peek();
-    skipType(section);
-    return first;
-  });
+  return Array.from({ length: section.u32() }, () => valueType(section));
 }
 
 /** The engine has told that it is one (rules.ts). */
@@ -177,7 +173,7 @@ function limits(section: Cursor): Limits {
 /** The entries that it has at first. */
 function table(section: Cursor): number {
   if (section.peek() === FILLED) refuse('it has a table that an expression fills: leave it empty');
-  skipType(section);
+  valueType(section);
   return limits(section).min;
 }
 
@@ -187,7 +183,7 @@ function skipLocals(code: Cursor, max: number): number {
   for (let groups = code.u32(); groups > 0; groups--) {
     locals += code.u32();
     if (locals > max) refuse(`its functions have more than ${LOCALS_MAX} locals`);
-    skipType(code);
+    valueType(code);
   }
   return locals;
 }

@@ -12,8 +12,8 @@ import { lowerOtherThreads, lowerThisThread } from '../background.js';
 /** Of one process: a module of 1 MiB is compiled in 100 MiB. */
 const MEMORY_MAX = 1 << 30;
 const CPU_S_MAX = 30;
-/** Of what it writes on its standard error: a fault of our own is told by its first lines. */
-const ERROR_SIZE_MAX = 2000;
+/** Of what it writes, on either output: a verdict is a sentence. */
+const OUTPUT_SIZE_MAX = 8192;
 
 /** How it ended: 0, another status, or the name of a signal; `late`: it was killed for its time. */
 export interface Ending {
@@ -38,18 +38,23 @@ export function throwAway(
     child.kill('SIGKILL');
   }, ms);
   const texts = { output: '', error: '' };
-  child.stdout.on('data', (chunk) => {
-    texts.output += String(chunk);
-  });
-  child.stderr.on('data', (chunk) => {
-    texts.error = (texts.error + String(chunk)).slice(0, ERROR_SIZE_MAX);
-  });
+  const keep = (name: 'output' | 'error') => (chunk: Buffer) => {
+    texts[name] = (texts[name] + chunk.toString()).slice(0, OUTPUT_SIZE_MAX);
+  };
+  child.stdout.on('data', keep('output'));
+  child.stderr.on('data', keep('error'));
   child.stdin.on('error', () => {}); // it died before it had read all: its end says so
   child.stdin.end(input);
   return new Promise((resolve, reject) => {
     child.once('error', (error) => {
       clearTimeout(timer);
       reject(error);
+    });
+    // its outputs may be held open by what it has started: they are not waited for, once it is dead
+    child.once('exit', (_, signal) => {
+      if (signal === null) return;
+      child.stdout.destroy();
+      child.stderr.destroy();
     });
     child.once('close', (status, signal) => {
       clearTimeout(timer);

@@ -5,13 +5,17 @@
  *
  *     F            JSON, mode 0600
  *     F.filters/   HASH.wasm: each module once, by its SHA-256, mode 0600
- *     F.bad-TIME   what was found there and not believed
+ *     F.bad-TIME   what was found there and not believed, or not restored
+ *
+ * One process has it at a time: who does holds an abstract Unix socket that is named after it.
  */
-import { constants } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { createHash } from 'node:crypto';
+import { closeSync, constants } from 'node:fs';
+import { copyFile, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { Failure, messageOf } from '../../domain/errors.js';
 import { hashOf } from '../../filters/check/process.js';
+import { addon } from '../../memory/addon.js';
 import { limits } from '../../memory/layout.js';
 
 /** Of the JSON: 4096 subscribers with parameters are about 1 MiB. */
@@ -24,8 +28,27 @@ export class StateFile {
   /** Hashes of the modules that are there. */
   private readonly stored = new Set<string>();
 
-  constructor(readonly path: string) {
+  /** Set once something of it was kept aside: its modules are needed there. */
+  private keepsModules = false;
+
+  private constructor(
+    readonly path: string,
+    private readonly lock: number,
+  ) {
     this.folder = `${path}.filters`;
+  }
+
+  /** Throws Failure where another process has it. */
+  static open(path: string): StateFile {
+    const id = createHash('sha256').update(resolve(path)).digest('hex').slice(0, 32);
+    const lock = addon.openAbstract(null);
+    if (addon.bindAbstract(lock, `fantail-state-${id}`)) return new StateFile(path, lock);
+    closeSync(lock);
+    throw new Failure(`another fantail up has --state ${path}; give each a file of its own`);
+  }
+
+  close(): void {
+    closeSync(this.lock);
   }
 
   /** Null: there is none. Throws Failure where it cannot be read. */
@@ -41,10 +64,22 @@ export class StateFile {
 
   /** Puts what is there out of the way, for somebody to look at; where it is now. */
   async keepAside(): Promise<string> {
-    const aside = `${this.path}.bad-${new Date().toISOString().replace(/[:.]/g, '')}`;
+    const aside = this.aside;
     await rename(this.path, aside);
     await synchronise(dirname(this.path));
     return aside;
+  }
+
+  /** A copy of what is there, whose modules stay; where it is. */
+  async copyAside(): Promise<string> {
+    const { aside } = this;
+    await copyFile(this.path, aside);
+    this.keepsModules = true;
+    return aside;
+  }
+
+  private get aside(): string {
+    return `${this.path}.bad-${new Date().toISOString().replace(/[:.]/g, '')}`;
   }
 
   /** The module of that hash; null if it is not there, or is another one. */
@@ -66,7 +101,7 @@ export class StateFile {
       this.stored.add(hash);
     }
     await replace(this.path, text);
-    await this.forgetAllBut(modules);
+    if (!this.keepsModules) await this.forgetAllBut(modules);
   }
 
   private async forgetAllBut(modules: ReadonlyMap<string, Uint8Array>): Promise<void> {

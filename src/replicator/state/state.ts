@@ -5,7 +5,7 @@
  * plane is adopted, its arena is believed and not the file.
  */
 import { z } from 'zod';
-import { type Endpoint, endpointText, isAddress, isPort } from '../../domain/endpoint.js';
+import { endpointText, isAddress, isPort } from '../../domain/endpoint.js';
 import { Failure, FantailError, messageOf } from '../../domain/errors.js';
 import { LEASE_SECONDS_MAX } from '../../domain/lease.js';
 import type { FilterDesk } from '../../filters/desk.js';
@@ -14,7 +14,7 @@ import { limits } from '../../memory/layout.js';
 import { GRACE_S, type Leases } from '../../subscribers/leases.js';
 import type { Subscribers } from '../../subscribers/subscribers.js';
 import { log } from '../../terminal/log.js';
-import type { Config } from '../config.js';
+import type { Opening } from '../planes.js';
 import type { LiveReplicator } from '../replicator.js';
 import { StateFile } from './state-file.js';
 
@@ -53,6 +53,8 @@ export interface StateParts {
   readonly subscribers: Subscribers;
   readonly leases: Leases;
   readonly replicator: LiveReplicator;
+  /** Tells what the next supervisor is to know. */
+  readonly keep: () => void;
 }
 
 // ---- writing ------------------------------------------------------------------------------------
@@ -152,7 +154,7 @@ function stateOf({ filters, subscribers, leases }: StateParts): State {
 // ---- reading ------------------------------------------------------------------------------------
 
 /** What the file says; null where there is none, or what there is is not believed. */
-export async function readState(file: StateFile): Promise<State | null> {
+async function readState(file: StateFile): Promise<State | null> {
   const text = await file.read();
   if (text === null) return null;
   const state = parsed(text);
@@ -170,38 +172,49 @@ function parsed(text: string): State | null {
   }
 }
 
-/** Loads, subscribes and uses what the state says; what is refused today is told and left out. */
-export async function restore(state: State, file: StateFile, parts: StateParts): Promise<void> {
-  const { desk, subscribers } = parts;
+/**
+ * Loads and subscribes what the state says. What is refused today is told and left out; then what
+ * the file said is kept aside, with its modules.
+ */
+async function restore(state: State, file: StateFile, parts: StateParts): Promise<void> {
+  const { desk, filters, subscribers, replicator, keep } = parts;
+  const left: string[] = [];
+  const attempt = async (what: string, work: () => unknown) => {
+    try {
+      await work();
+    } catch (error) {
+      if (!(error instanceof FantailError)) throw error;
+      left.push(what);
+      log.warn(`not restored: ${what}: ${error.message} (${error.code})`);
+    }
+  };
+  // --filter, which has answered for everybody up to here
+  const given = filters.named().find(({ name }) => name !== BUILT_IN)?.name ?? null;
   for (const { name, hash } of state.filters)
-    await attempt(`filter ${name}`, async () => {
-      const bytes = await file.module(hash);
-      if (bytes === null)
-        throw new FantailError('NOT_FOUND', `its module is not in ${file.path}.filters`);
-      await desk.load(name, bytes);
-    });
+    if (name !== given)
+      await attempt(`filter ${name}`, async () => {
+        const bytes = await file.module(hash);
+        if (bytes === null)
+          throw new FantailError('NOT_FOUND', `its module is not in ${file.path}.filters`);
+        await desk.load(name, bytes);
+      });
   const { newcomers } = state;
-  await attempt('the filter of new subscribers', () =>
-    desk.use(newcomers.filter, bytesOf(newcomers.param), null),
-  );
-  // together, as adds of a session are: one table for all that wait
-  await Promise.all(state.subscribers.map((one) => restoreOne(one, newcomers, parts)));
+  if (given === null)
+    await attempt('the filter of new subscribers', () =>
+      filters.use(newcomers.filter, bytesOf(newcomers.param), filters.newcomers),
+    );
+  else log.info(`filter ${given} is that of --filter, and new subscribers get it: not the state's`);
+  for (const { ip, port, filter, param, lease } of state.subscribers) {
+    const left_s = secondsLeft(lease);
+    if (left_s !== null && left_s <= 0) continue;
+    await attempt(endpointText({ ip, port }), () => {
+      const assigned = { module: filters.find(filter), param: bytesOf(param), before: null };
+      replicator.restore({ ip, port }, left_s, assigned);
+    });
+  }
+  keep();
+  if (left.length > 0) log.warn(`what was not restored is kept in ${await file.copyAside()}`);
   log.info(`restored ${subscribers.size} of ${state.subscribers.length} subscribers`);
-}
-
-async function restoreOne(
-  { ip, port, filter, param, lease }: State['subscribers'][number],
-  newcomers: State['newcomers'],
-  { replicator, desk }: StateParts,
-): Promise<void> {
-  const at: Endpoint = { ip, port };
-  const left_s = secondsLeft(lease);
-  if (left_s !== null && left_s <= 0) return;
-  await attempt(endpointText(at), async () => {
-    await replicator.add(ip, port, left_s).catch(orLater);
-    if (filter !== newcomers.filter || param !== newcomers.param)
-      await desk.use(filter, bytesOf(param), at).catch(orLater);
-  });
 }
 
 /** A clock that was set meanwhile makes no lease longer than one can be. */
@@ -210,30 +223,16 @@ function secondsLeft(lease: State['subscribers'][number]['lease']): number | nul
   return lease === null ? null : Math.min((lease - Date.now()) / 1000, LEASE_SECONDS_MAX);
 }
 
-/** BUSY is applied as soon as the workers follow. */
-function orLater(error: unknown): void {
-  if (!(error instanceof FantailError) || error.code !== 'BUSY') throw error;
-}
-
-async function attempt(what: string, work: () => Promise<unknown>): Promise<void> {
-  try {
-    await work();
-  } catch (error) {
-    if (!(error instanceof FantailError)) throw error;
-    log.warn(`not restored: ${what}: ${error.message} (${error.code})`);
-  }
-}
-
 const bytesOf = (text: string) => new Uint8Array(Buffer.from(text, 'base64'));
 
 /** What an earlier run has left in --state, unless it was adopted; kept up to date from now on. */
 export async function openState(
-  { state: path }: Config,
+  { config: { state: path }, closers }: Opening,
   isAdopted: boolean,
   parts: StateParts,
 ): Promise<StateKeeper | null> {
   if (path === null) return null;
-  const file = new StateFile(path);
+  const file = closers.keep(StateFile.open(path));
   const before = isAdopted ? null : await readState(file);
   if (before !== null) await restore(before, file, parts);
   const keeper = new StateKeeper(file, parts);
