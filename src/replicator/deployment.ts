@@ -36,6 +36,8 @@ export interface Deployment {
   readonly warnings: readonly string[];
 }
 
+/** Major versions with which filters are checked, run, swapped and contained as they must. */
+const NODES_TRIED = [20, 22, 24, 26];
 /** What AF_XDP takes: sockets, programs and maps, and memory that stays. */
 const NEEDED = ['CAP_NET_RAW', 'CAP_NET_ADMIN', 'CAP_BPF', 'CAP_IPC_LOCK'];
 const XDP_MODES: readonly Mode[] = ['zerocopy', 'copy', 'skb'];
@@ -114,8 +116,14 @@ function warningsOf(
   link: Interface | null,
   share: string | null,
 ): string[] {
+  const major = Number.parseInt(process.versions.node, 10);
+  const node = `fantail was never tried with Node ${major}; it was with ${NODES_TRIED.join(', ')}`;
   const down = `${interfaceName} is down or has no carrier; packets flow after: ip link set dev ${interfaceName} up`;
-  return [...(share === null ? [] : [share]), ...(link === null || link.up ? [] : [down])];
+  return [
+    ...(NODES_TRIED.includes(major) ? [] : [node]),
+    ...(share === null ? [] : [share]),
+    ...(link === null || link.up ? [] : [down]),
+  ];
 }
 
 function checkMtu(
