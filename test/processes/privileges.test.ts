@@ -13,6 +13,8 @@ import type { Replicator } from '../rig/replicator.js';
 import { LAYOUTS, networkTest, withReplicator } from '../rig/scenario.js';
 
 const test = suite('privileges');
+/** Who runs what is run without root (test/rig/replicator.ts). */
+const NOBODY = '65534';
 /** As native/host/privileges.hpp has them. */
 const USERS = { rx: '65521', tx: '65522', check: '65523' };
 
@@ -32,7 +34,8 @@ function assertPowerless({ pid, command }: Process, user: string): void {
     for (const ids of [thread.Uid, thread.Gid])
       assert.is(ids?.replaceAll('\t', ' '), [user, user, user, user].join(' '), what);
     assert.is(thread.Groups?.trim() ?? '', '', what);
-    for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapAmb'])
+    // one that is only inheritable gives nothing: no program gains any by no_new_privs
+    for (const set of ['CapPrm', 'CapEff', 'CapAmb'])
       assert.match(thread[set] ?? '', /^0+$/, `${set} of ${what}`);
     assert.is(thread.NoNewPrivs, '1', what);
   }
@@ -78,6 +81,37 @@ for (const layout of LAYOUTS)
       });
     },
   );
+
+networkTest(
+  test,
+  'without root, by ambient capabilities, it runs in copy mode, and no thread of the data path keeps any',
+  { queues: 1 },
+  async (link) => {
+    const options = {
+      link,
+      unprivileged: true,
+      capabilities: ['net_admin', 'net_raw', 'bpf', 'perfmon', 'ipc_lock'],
+      flags: ['--mode', 'copy', '--layout', 'split', '--filter', 'build/filters/dscp-ttl.wasm'],
+    };
+    await withReplicator(options, async (replicator) => {
+      const look = () => {
+        const found = named(replicator, /fantail-[rt]x/);
+        for (const one of found) assertPowerless(one, NOBODY);
+        assert.is(found.length, 2);
+      };
+      look();
+      for (const { pid } of named(replicator, /fantail-tx/)) process.kill(pid, 'SIGKILL');
+      await eventually('a worker that starts later has none either', async () => {
+        try {
+          look();
+          return (await replicator.stats()).workers[0]?.restarts === 1;
+        } catch {
+          return false;
+        }
+      });
+    });
+  },
+);
 
 networkTest(
   test,

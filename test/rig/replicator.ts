@@ -45,8 +45,10 @@ export interface UpOptions {
    */
   readonly inside?: boolean;
   readonly environment?: Readonly<Record<string, string>>;
-  /** Without any privilege; implies `inside`. */
+  /** Without any privilege but `capabilities`; implies `inside`. */
   readonly unprivileged?: boolean;
+  /** In the ambient set of an unprivileged one, as setpriv names them: `net_raw`. */
+  readonly capabilities?: readonly string[];
 }
 
 let count = 0;
@@ -85,16 +87,18 @@ export async function fantail(args: readonly string[], namespace?: string): Prom
 }
 
 /** The command line that runs its arguments as nobody, from a place that nobody may read. */
-function unprivileged(command: readonly string[]): string[] {
+function unprivileged(command: readonly string[], capabilities: readonly string[]): string[] {
   // A clone may be in a folder that only root can enter: it is seen at /mnt in a mount namespace of
   // its own.
   const script = 'mount --bind "$1" /mnt && cd /mnt && shift && exec "$@"';
+  const given = ['-all', ...capabilities.map((name) => `+${name}`)].join();
   const rights = [
     `--reuid=${NOBODY}`,
     `--regid=${NOBODY}`,
     '--clear-groups',
-    '--inh-caps=-all',
-    '--bounding-set=-all',
+    `--inh-caps=${given}`,
+    `--ambient-caps=${given}`,
+    `--bounding-set=${given}`,
   ];
   return ['unshare', '-m', 'sh', '-c', script, 'sh', ROOT, 'setpriv', ...rights, ...command];
 }
@@ -122,7 +126,9 @@ export async function startUp(
     options.listenPort ?? String(LISTEN_PORT),
   ];
   const whole = [...up, ...place, ...flags];
-  const [command = '', ...args] = options.unprivileged ? unprivileged(whole) : whole;
+  const [command = '', ...args] = options.unprivileged
+    ? unprivileged(whole, options.capabilities ?? [])
+    : whole;
   const [variable = '', value = ''] = marker.split('=');
   const program = new Program(command, args, {
     group: true,
