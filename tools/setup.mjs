@@ -70,6 +70,12 @@ const NEEDS = [
     dnf: 'ethtool',
     why: 'tells and sets the queues of a card',
   },
+  {
+    pieces: ['bin:openssl'],
+    apt: 'openssl',
+    dnf: 'openssl',
+    why: 'makes the certificate of a test',
+  },
 ];
 
 function isProgram(name) {
