@@ -12,13 +12,14 @@ import type { Subscriber, Subscribers } from './subscribers.js';
 const LOOK_MS = 100;
 /** Of a lease that hung on a session of an earlier supervisor. */
 export const GRACE_S = 30;
-const NS = 1_000_000_000n;
 
 const { LEASE_NEVER, LEASE_SESSION } = limits;
 
 export class Leases {
   private readonly ofSession = new Map<ControlSession, Set<Subscriber>>();
   private readonly sessionOf = new Map<Subscriber, ControlSession>();
+  /** Those whose lease ends by the clock: the others are not looked at. */
+  private readonly timed = new Set<Subscriber>();
   private readonly timer: NodeJS.Timeout;
 
   constructor(
@@ -35,9 +36,10 @@ export class Leases {
 
   /** Before the row is published for the first time, so that it is never without one. */
   give(subscriber: Subscriber, lease: Lease): void {
-    this.leaveSession(subscriber);
-    this.write(subscriber, wordOf(lease));
-    if (typeof lease === 'object' && lease !== null) this.joinSession(subscriber, lease);
+    this.forget(subscriber);
+    this.arena.publish(this.arena.lease(subscriber.row), wordOf(lease));
+    if (typeof lease === 'number') this.timed.add(subscriber);
+    else if (lease !== null) this.joinSession(subscriber, lease);
   }
 
   /**
@@ -45,32 +47,30 @@ export class Leases {
    * may still be the published one when a supervisor adopts.
    */
   forget(subscriber: Subscriber): void {
+    this.timed.delete(subscriber);
     this.leaveSession(subscriber);
     this.version++;
   }
 
   /** Those of an earlier supervisor, whose sessions are gone. */
   takeOver(): void {
-    for (const subscriber of this.subscribers.all())
-      if (this.read(subscriber) === LEASE_SESSION) this.give(subscriber, GRACE_S);
+    for (const subscriber of this.subscribers.all()) {
+      const left = this.leftOf(subscriber);
+      if (left === 'session') this.give(subscriber, GRACE_S);
+      else if (left !== null) this.timed.add(subscriber);
+    }
   }
 
   expiryOf(subscriber: Subscriber): Expiry {
-    const until = this.read(subscriber);
-    if (until === LEASE_NEVER) return null;
-    if (until === LEASE_SESSION) return 'session';
-    const left_ns = until - process.hrtime.bigint();
-    return left_ns > 0n ? Number((left_ns + NS - 1n) / NS) : 0;
+    const left_s = this.leftOf(subscriber);
+    return typeof left_s === 'number' ? Math.max(0, Math.ceil(left_s)) : left_s;
   }
 
   /** When it ends, by the clock on the wall: milliseconds since 1970. */
   endOf(subscriber: Subscriber): Expiry {
-    const until = this.read(subscriber);
-    if (until === LEASE_NEVER) return null;
-    if (until === LEASE_SESSION) return 'session';
-    const left_ns = until - process.hrtime.bigint();
+    const left_s = this.leftOf(subscriber);
     // to the second: what is read is less exact than that, and a file need not change for less
-    return Math.round((Date.now() + Number(left_ns) / 1e6) / 1000) * 1000;
+    return typeof left_s === 'number' ? Math.round(Date.now() / 1000 + left_s) * 1000 : left_s;
   }
 
   close(): void {
@@ -78,11 +78,8 @@ export class Leases {
   }
 
   private look(): void {
-    const now = process.hrtime.bigint();
-    for (const subscriber of this.subscribers.all()) {
-      const until = this.read(subscriber);
-      if (until !== LEASE_NEVER && until !== LEASE_SESSION && until <= now) this.end(subscriber);
-    }
+    for (const subscriber of this.timed)
+      if (Number(this.leftOf(subscriber)) <= 0) this.end(subscriber);
   }
 
   private endSession(session: ControlSession): void {
@@ -107,13 +104,12 @@ export class Leases {
     this.ofSession.get(session)?.delete(subscriber);
   }
 
-  private read({ row }: Subscriber): bigint {
-    return this.arena.u64(this.arena.lease(row));
-  }
-
-  private write({ row }: Subscriber, until: bigint): void {
-    this.version++;
-    this.arena.publish(this.arena.lease(row), until);
+  /** Seconds, less than none where it has ended. */
+  private leftOf({ row }: Subscriber): Expiry {
+    const until = this.arena.u64(this.arena.lease(row));
+    if (until === LEASE_NEVER) return null;
+    if (until === LEASE_SESSION) return 'session';
+    return Number(until - process.hrtime.bigint()) / 1e9;
   }
 }
 

@@ -15,6 +15,9 @@ const CPU_S_MAX = 30;
 /** Of what it writes, on either output: a verdict is a sentence. */
 const OUTPUT_SIZE_MAX = 8192;
 
+/** For its outputs once it has ended: what it has started may hold them open for ever. */
+const DRAIN_MS_MAX = 1000;
+
 /** How it ended: 0, another status, or the name of a signal; `late`: it was killed for its time. */
 export interface Ending {
   readonly how: number | string;
@@ -50,14 +53,16 @@ export function throwAway(
       clearTimeout(timer);
       reject(error);
     });
-    // its outputs may be held open by what it has started: they are not waited for, once it is dead
-    child.once('exit', (_, signal) => {
-      if (signal === null) return;
-      child.stdout.destroy();
-      child.stderr.destroy();
+    let drained: NodeJS.Timeout | undefined;
+    child.once('exit', () => {
+      drained = setTimeout(() => {
+        child.stdout.destroy();
+        child.stderr.destroy();
+      }, DRAIN_MS_MAX);
     });
     child.once('close', (status, signal) => {
       clearTimeout(timer);
+      clearTimeout(drained);
       resolve({ how: signal ?? status ?? 0, late, ...texts });
     });
   });
