@@ -1,7 +1,8 @@
 /**
  * `npm run build`: everything that a fresh clone lacks, and nothing that it has.
  *
- *   setup → npm ci → tsc → links of the commands → gen → filters (asc) → native (make)
+ *   setup → npm ci → tsc → gen → programs (esbuild) → links of the commands → filters (asc)
+ *   → native (make) → identity
  *
  * Runs before node_modules exists, so it may use nothing but Node itself. Each step says so when it
  * works; a step whose inputs have not changed since it last succeeded (by content, not by date) is
@@ -21,13 +22,25 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const STAMPS = join(ROOT, 'build', 'stamps');
 const isCi = Boolean(process.env.CI);
 const DEFAULT_FILTER = 'rewrite';
+
+/** Below src/: what Node runs as a process or thread of its own, beside the commands. */
+const PROGRAMS = [
+  'bench/thread-main',
+  'demo/feed-main',
+  'demo/listener-main',
+  'filters/check/child',
+  'filters/check/compile',
+  'worker/loader',
+  'worker/tx-worker',
+];
+const BUNDLES = join(ROOT, 'build', 'programs');
 
 class BuildFailure extends Error {}
 
@@ -120,13 +133,47 @@ function compileTypeScript() {
   run(tool('tsc'), [], true);
 }
 
+/** The commands that npm links, by name: paths below the root. */
+const commands = () => JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).bin;
+
+/**
+ * Each program with all that it imports in a few files: Node opens and resolves 300 files for `up`
+ * otherwise, which takes as long as all the rest of its start. What they share is in chunks.
+ */
+function bundlePrograms() {
+  const bundled = relative(ROOT, BUNDLES);
+  const entries = Object.values(commands()).map((file) => relative(bundled, file.slice(0, -3)));
+  rmSync(BUNDLES, { recursive: true, force: true });
+  run(tool('esbuild'), [
+    ...[...entries, ...PROGRAMS].map((name) => join('dist', 'src', `${name}.js`)),
+    '--bundle',
+    '--splitting',
+    '--outbase=dist/src',
+    `--outdir=${bundled}`,
+    '--platform=node',
+    '--format=esm',
+    '--target=node20',
+    '--minify-whitespace',
+    '--external:assemblyscript',
+    '--log-level=warning',
+    // what packages that are not modules call
+    "--banner:js=import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
+  ]);
+}
+
+/** One word for all that a supervisor and a data plane must have in common (installation.ts). */
+function identify() {
+  const native = ['fantail-rx', 'fantail.node'].map((name) => join('native', 'build', name));
+  const word = digest([...filesOf(join('build', 'programs'), ['.js']), ...native]).slice(0, 16);
+  writeFileSync(join(ROOT, 'build', 'identity'), `${word}\n`);
+}
+
 /**
  * Makes `npx fantail` and the others find what was just built. npx would else keep a copy of the
  * list of commands as it was when it was first asked, and tsc writes files that nobody may execute.
  */
 function linkCommands() {
-  const { bin } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
-  for (const [name, file] of Object.entries(bin)) {
+  for (const [name, file] of Object.entries(commands())) {
     chmodSync(join(ROOT, file), 0o755);
     const target = join('..', '..', file);
     if (existsSync(tool(name)) && readlinkSync(tool(name)) === target) continue;
@@ -185,10 +232,12 @@ export function build() {
   run(process.execPath, ['tools/setup.mjs']);
   installModules();
   compileTypeScript();
-  linkCommands();
   generate();
+  bundlePrograms();
+  linkCommands();
   compileFilters();
   compileNative();
+  identify();
 }
 
 /** The same, for a program's start: says what failed and ends the process with status 1. */

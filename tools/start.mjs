@@ -20,7 +20,7 @@ buildOrExit();
 
 const given = process.argv.slice(2);
 const command = given.length > 0 && !given[0].startsWith('-') ? 'up' : 'demo';
-const child = spawn(process.execPath, [join(ROOT, 'dist/src/main.js'), command, ...given], {
+const child = spawn(process.execPath, [join(ROOT, 'build/programs/main.js'), command, ...given], {
   stdio: 'inherit',
 });
 

@@ -6,6 +6,7 @@ import { closeSync } from 'node:fs';
 import type { Histogram } from 'node:perf_hooks';
 import { Worker } from 'node:worker_threads';
 import { Failure, messageOf } from '../domain/errors.js';
+import { programFile } from '../domain/installation.js';
 import { addon } from '../memory/addon.js';
 import { randomRun } from './message.js';
 import type { Plan } from './plan.js';
@@ -81,7 +82,7 @@ export async function measure(sockets: Sockets, options: MeasureOptions): Promis
   };
   const { sendFd, receiveFd } = sockets;
   const workerData: ThreadOptions = { schedule, run: randomRun(), sendFd, receiveFd, shared, log };
-  const worker = new Worker(new URL('./thread-main.js', import.meta.url), { workerData });
+  const worker = new Worker(programFile('bench/thread-main.js'), { workerData });
   const stop = () => Atomics.store(new Int32Array(shared.stop), 0, 1);
   if (signal.aborted) stop();
   signal.addEventListener('abort', stop, { once: true });

@@ -5,10 +5,10 @@
  * 0 done, also after Ctrl-C · 1 failed · 2 misused. Used by main.ts and by the programs in bin/.
  */
 
-import { readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { Command, CommanderError, type Option } from 'commander';
 import { Failure, FantailError, UsageError } from '../domain/errors.js';
+import { version } from '../domain/installation.js';
 
 const USAGE_STATUS = 2;
 const FAILURE_STATUS = 1;
@@ -21,10 +21,6 @@ export const STOP_WAIT_MS = 1000;
  * write.
  */
 export const MEASURE_STOP_WAIT_MS = 30_000;
-
-const manifest = new URL('../../../package.json', import.meta.url); // seen from dist/src/cli/
-// npm requires the field
-export const { version } = JSON.parse(readFileSync(manifest, 'utf8')) as { version: string };
 
 /** Aborted by the first Ctrl-C or SIGTERM of a client command; the second one kills. */
 const interrupted = new AbortController();

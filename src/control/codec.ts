@@ -9,7 +9,7 @@
 // Not 'msgpackr': that looks for a native parser, which no process of root's should load.
 import { Packr } from 'msgpackr/pack';
 import { Unpackr } from 'msgpackr/unpack';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { FantailError, messageOf } from '../domain/errors.js';
 import type { Stats } from '../domain/statistics.js';
 import { ID_LENGTH_MAX, MESSAGE_SIZE_MAX } from './constants.js';

@@ -2,7 +2,7 @@
  * What an operation of the control channel is: one row (operations.ts), from which the decoder,
  * `help`, the sentences that refuse, the server, the client's types and the README's table derive.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { ControlSession } from '../domain/lease.js';
 import type { Replicator } from '../domain/replicator.js';
 

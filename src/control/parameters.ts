@@ -2,7 +2,7 @@
  * The parameters that operations take: how each is written, what it must be, and what is said if it
  * is not.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { isAddress, isPort } from '../domain/endpoint.js';
 import { paramOf } from '../domain/filter.js';
 import { LEASE_SECONDS_MAX } from '../domain/lease.js';

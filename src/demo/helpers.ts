@@ -7,9 +7,9 @@
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import { Failure } from '../domain/errors.js';
+import { programFile } from '../domain/installation.js';
 import type {
   FeedAsk,
   FeedOptions,
@@ -28,8 +28,6 @@ const SNAPSHOT_MS_MAX = 600;
 /** Between SIGTERM and SIGKILL. */
 const STOP_MS_MAX = 5000;
 const LAST_WORDS_MS = 50;
-
-const scriptPath = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
 /** `work`, or a Failure after a while. */
 async function within<Value>(
@@ -67,7 +65,7 @@ function startHelper(
   scene: Scene,
   options: FeedOptions | ListenerOptions,
 ): ChildProcess {
-  const node = [process.execPath, scriptPath(script), JSON.stringify(options)];
+  const node = [process.execPath, programFile(`demo/${script}`), JSON.stringify(options)];
   const command =
     scene.farNamespace === null ? node : ['ip', 'netns', 'exec', scene.farNamespace, ...node];
   return spawn(command[0] ?? 'ip', command.slice(1), {
@@ -279,7 +277,7 @@ function saidBy(line: string): string | null {
 
 function replicatorCommand({ scene, controlPort, mode, layout }: ReplicatorOptions): string[] {
   const { interfaceName, listen, nearNamespace } = scene;
-  const main = scriptPath('../main.js');
+  const main = programFile('main.js');
   const command = [process.execPath, main, 'up', interfaceName, listen.ip, String(listen.port)];
   command.push('--control', `127.0.0.1:${controlPort}`);
   // The link is the demo's own, so legacy control harms nobody there, and existing clients can be

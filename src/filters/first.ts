@@ -1,16 +1,14 @@
 /** The filters that there are from the start: the built-in one, and the user's. */
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Failure, messageOf } from '../domain/errors.js';
 import type { Holder } from '../domain/filter.js';
+import { filterFile } from '../domain/installation.js';
 import { limits } from '../memory/layout.js';
 import { checkFilter, hashOf } from './check/process.js';
 import { BUILT_IN, FILTER_NAME_LENGTH_MAX, Filters } from './registry.js';
 
-const BUILT_IN_FILE = fileURLToPath(
-  new URL('../../../build/filters/rewrite.wasm', import.meta.url),
-);
+const BUILT_IN_FILE = filterFile('rewrite.wasm');
 
 /**
  * The built-in filter, which a test of this build has checked, and that of `file`, which is checked

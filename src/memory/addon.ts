@@ -12,8 +12,8 @@
  * leaves its own namespace.
  */
 import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import type { Placed } from '../domain/filter.js';
+import { nativeFile } from '../domain/installation.js';
 
 /** An IPv4 address of an interface and the length of its subnet's prefix. */
 export interface Address {
@@ -296,7 +296,7 @@ export interface DataPath {
   layoutVersion(): number;
 }
 
-const file = fileURLToPath(new URL('../../../native/build/fantail.node', import.meta.url));
+const file = nativeFile('fantail.node');
 
 function load(): Supervisor & DataPath {
   try {

@@ -6,14 +6,14 @@
  * ends them.
  */
 import { spawn } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { nativeFile, programFile } from '../domain/installation.js';
 import { addon } from '../memory/addon.js';
 import type { WorkerStart } from '../worker/tx-worker.js';
 import { type Running, spawned } from './running.js';
 import type { RxStart } from './rx-protocol.js';
 
-const RX_PROGRAM = fileURLToPath(new URL('../../../native/build/fantail-rx', import.meta.url));
-const WORKER_PROGRAM = fileURLToPath(new URL('../worker/tx-worker.js', import.meta.url));
+const RX_PROGRAM = nativeFile('fantail-rx');
+const WORKER_PROGRAM = programFile('worker/tx-worker.js');
 
 /** Numbers descriptors of ours as the child will have them: by their places in `stdio`. */
 class Stdio {

@@ -3,12 +3,10 @@
  * be read from the arena, and the descriptors in an order of their own. Who subscribes, and by
  * which route, is in the arena.
  */
-import { createHash } from 'node:crypto';
-import { closeSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { closeSync } from 'node:fs';
 import type { Counts } from '../domain/counts.js';
 import { Failure } from '../domain/errors.js';
+import { buildIdentity } from '../domain/installation.js';
 import type { Stats } from '../domain/statistics.js';
 import type { FilterRecords, Filters } from '../filters/registry.js';
 import { addon, type Interface } from '../memory/addon.js';
@@ -74,11 +72,6 @@ export interface TakenOver extends Lasting {
   readonly modules: ReadonlyMap<number, Uint8Array>;
 }
 
-const NATIVE_FILES = ['fantail-rx', 'fantail.node'].map((name) =>
-  fileURLToPath(new URL(`../../../native/build/${name}`, import.meta.url)),
-);
-const SOURCES = fileURLToPath(new URL('..', import.meta.url));
-
 let build: string | null = null;
 
 /** So that it is what this process runs, whatever is built meanwhile. */
@@ -86,14 +79,7 @@ export const rememberBuild = (): void => void buildOf();
 
 /** Two of the same build understand one another's arena, orders and messages. */
 function buildOf(): string {
-  if (build !== null) return build;
-  const hash = createHash('sha256').update(String(layoutVersion()));
-  const scripts = readdirSync(SOURCES, { recursive: true, encoding: 'utf8' })
-    .filter((file) => file.endsWith('.js'))
-    .sort()
-    .map((file) => join(SOURCES, file));
-  for (const file of [...NATIVE_FILES, ...scripts]) hash.update(readFileSync(file));
-  build = hash.digest('hex').slice(0, 16);
+  build ??= `${layoutVersion()}-${buildIdentity()}`;
   return build;
 }
 

@@ -4,11 +4,10 @@
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
 import { Failure, messageOf, UsageError } from '../domain/errors.js';
+import { ROOT } from '../domain/installation.js';
 
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url)); // seen from dist/src/workbench/
 const CONFIG = 'asconfig.json';
 /** The SDK's folder within a project. */
 const SDK = 'fantail';

@@ -15,6 +15,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { messageOf } from '../domain/errors.js';
+import { programFile } from '../domain/installation.js';
 import { lowerOtherThreads } from '../filters/background.js';
 import { Samples } from '../filters/check/samples.js';
 import { type Burst, COMPILER_FLAGS, instantiate } from '../filters/module.js';
@@ -71,7 +72,7 @@ let memorySize = 0;
 let calling = new Int32Array(1);
 
 function startLoader(orders: number): void {
-  const loader = new Worker(new URL('./loader.js', import.meta.url), {
+  const loader = new Worker(programFile('worker/loader.js'), {
     workerData: { port: port2, orders } satisfies LoaderStart,
     transferList: [port2],
   });

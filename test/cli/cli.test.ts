@@ -22,7 +22,7 @@ import { busyStats, MemoryReplicator } from '../rig/memory-replicator.js';
 import { ROOT } from '../rig/program.js';
 
 const test = suite('cli');
-const PROGRAM = join(ROOT, 'dist', 'src', 'main.js');
+const PROGRAM = join(ROOT, 'build', 'programs', 'main.js');
 const commands = ['up', 'add', 'remove', 'list', 'stats', 'send', 'bench', 'demo', 'filter'];
 const clientCommands = [
   ['add', '10.0.0.34', '9001'],

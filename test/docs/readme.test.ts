@@ -16,7 +16,7 @@ import { codes } from '../../src/domain/errors.js';
 import { enums, limits, membersOf } from '../../src/memory/layout.js';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
-const MAIN = join(ROOT, 'dist/src/main.js');
+const MAIN = join(ROOT, 'build/programs/main.js');
 const readme = readFileSync(join(ROOT, 'README.md'), 'utf8');
 const test = suite('README');
 

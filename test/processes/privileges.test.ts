@@ -19,7 +19,7 @@ const NOBODY = '65534';
 const USERS = { rx: '65521', tx: '65522', check: '65523' };
 
 /** Of the processes that try a module; the clone itself may lie in a folder of any name. */
-const TRIES = /dist\/src\/filters\/check\//;
+const TRIES = /build\/programs\/filters\/check\//;
 
 /** What /proc/PID/task/TID/status says of each thread: its users, its capabilities. */
 function threadsOf(pid: number): Record<string, string>[] {

@@ -21,7 +21,7 @@ import {
 } from './program.js';
 import { LISTEN_PORT } from './wire.js';
 
-export const MAIN = join(ROOT, 'dist', 'src', 'main.js');
+export const MAIN = join(ROOT, 'build', 'programs', 'main.js');
 /** From the start to `ready`: opening, attaching and several Nodes on a machine that is busy. */
 const READY_MS = 60_000;
 /** From SIGTERM to the end. */
@@ -116,7 +116,7 @@ export async function startUp(
     place.push('--netns', link.replicator, '--control', control);
   }
   const { interface: name = link.interface, listenIp = REPLICATOR_IP } = options;
-  const main = options.unprivileged ? join('dist', 'src', 'main.js') : MAIN;
+  const main = options.unprivileged ? join('build', 'programs', 'main.js') : MAIN;
   const up = [
     process.execPath,
     main,

@@ -22,7 +22,7 @@ import { capturedPackets, type Outcome, Trial } from '../../src/workbench/trial.
 import { ROOT } from '../rig/program.js';
 
 const test = suite('filter command');
-const PROGRAM = join(ROOT, 'dist', 'src', 'main.js');
+const PROGRAM = join(ROOT, 'build', 'programs', 'main.js');
 const stock = (name: string) => join(ROOT, 'build', 'filters', `${name}.wasm`);
 
 interface Finished {

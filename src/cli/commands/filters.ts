@@ -1,15 +1,12 @@
 /** `fantail filter load | list | info | use | unload`: the filters of a running replicator. */
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { type ClientFlags, orThrow, withClient } from '../../control/client.js';
 import type { Answer, Question } from '../../control/operations.js';
 import { counted } from '../../domain/counts.js';
 import { type Endpoint, endpointText } from '../../domain/endpoint.js';
 import { Failure, messageOf, UsageError } from '../../domain/errors.js';
+import { filterFile } from '../../domain/installation.js';
 import { tableLines } from '../../terminal/tables.js';
-
-const STOCK = fileURLToPath(new URL('../../../../build/filters/', import.meta.url));
 
 type Flags = ClientFlags & { json?: boolean };
 
@@ -24,11 +21,11 @@ async function ask<Asked extends Question>(
 
 /** The file that was named, or the stock's filter of that name. */
 function readModule(name: string, file: string | undefined): Buffer {
-  const inStock = !/[/\\]/.test(name) && existsSync(join(STOCK, `${name}.wasm`));
+  const inStock = !/[/\\]/.test(name) && existsSync(filterFile(`${name}.wasm`));
   if (file === undefined && !inStock)
     throw new UsageError(`there is no filter ${name} in the stock; name the file of your own`);
   try {
-    return readFileSync(file ?? join(STOCK, `${name}.wasm`));
+    return readFileSync(file ?? filterFile(`${name}.wasm`));
   } catch (error) {
     throw new Failure(`cannot read the filter: ${messageOf(error)}`);
   }

@@ -4,6 +4,7 @@
  * workers compile.
  */
 import { messageOf } from '../../domain/errors.js';
+import { programFile } from '../../domain/installation.js';
 import { limits } from '../../memory/layout.js';
 import { BURST_EXPORT, COMPILER_FLAGS, instantiate, isStateful, refuse } from '../module.js';
 import { limited } from './limited.js';
@@ -17,7 +18,7 @@ import { throwAway } from './throw-away.js';
  * processes/filter-orders.ts), which has to share its cores.
  */
 const COMPILE_MS_MAX = 4000;
-const COMPILE = new URL('./compile.js', import.meta.url);
+const COMPILE = programFile('filters/check/compile.js');
 
 /**
  * Refuses (FILTER_REJECTED) a module that breaks a rule, does not answer sample packets as it must,

@@ -6,11 +6,12 @@
 import { createHash } from 'node:crypto';
 import { type Code, FantailError } from '../../domain/errors.js';
 import type { Facts } from '../../domain/filter.js';
+import { programFile } from '../../domain/installation.js';
 import { refuse } from '../module.js';
 import { compileAsWorkers } from './checker.js';
 import { throwAway } from './throw-away.js';
 
-const CHILD = new URL('./child.js', import.meta.url);
+const CHILD = programFile('filters/check/child.js');
 /** The rules, and the samples (SAMPLES_MS_MAX a call), on cores that are busy. */
 const CHECK_MS_MAX = 20_000;
 

@@ -5,7 +5,6 @@
  */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { addon } from '../../memory/addon.js';
 import { lowerOtherThreads, lowerThisThread } from '../background.js';
 
@@ -28,11 +27,11 @@ export interface Ending {
 
 /** Runs that script of ours, with the flags of Node, for at most `ms`. */
 export function throwAway(
-  script: URL,
+  script: string,
   flags: readonly string[],
   { input, ms }: { readonly input: Uint8Array; readonly ms: number },
 ): Promise<Ending> {
-  const child = spawn(process.execPath, [...flags, fileURLToPath(script)], {
+  const child = spawn(process.execPath, [...flags, script], {
     stdio: ['pipe', 'pipe', 'pipe'],
   });
   let late = false;

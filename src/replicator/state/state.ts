@@ -4,7 +4,7 @@
  * change, read at the start, where --allow and the checks of modules apply again. Where a data
  * plane is adopted, its arena is believed and not the file.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { endpointText, isAddress, isPort } from '../../domain/endpoint.js';
 import { Failure, FantailError, messageOf } from '../../domain/errors.js';
 import { LEASE_SECONDS_MAX } from '../../domain/lease.js';

@@ -111,7 +111,7 @@ async function startFantail(setup: Setup, options: FantailOptions): Promise<Cont
     NODE_OPTIONS: `--import=${join(ROOT, 'dist', 'tools', 'bench', 'specials', 'native-filter.js')}`,
   };
   const environment = { [variable]: value, ...(options.nativeFilter ? preload : {}) };
-  const main = join(ROOT, 'dist', 'src', 'main.js');
+  const main = join(ROOT, 'build', 'programs', 'main.js');
   const running = new Running(
     process.execPath,
     [main, 'up', 'rep0', REPLICATOR_IP, String(FEED_PORT), ...flags],

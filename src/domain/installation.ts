@@ -1,0 +1,32 @@
+/**
+ * The files of this installation. Code asks here where they are: it runs bundled (build/programs/)
+ * and, in tests and tools, as it was compiled (dist/).
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The folder of package.json. */
+export const ROOT = rootAbove(dirname(fileURLToPath(import.meta.url)));
+
+/** npm requires the field. */
+export const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+  version: string;
+};
+
+/** A script that Node runs as a process or thread of its own, by its path below src/: `main.js`. */
+export const programFile = (name: string): string => join(ROOT, 'build', 'programs', name);
+
+/** Of native/: `fantail-rx`. */
+export const nativeFile = (name: string): string => join(ROOT, 'native', 'build', name);
+
+/** A stock filter: `rewrite.wasm`. */
+export const filterFile = (name: string): string => join(ROOT, 'build', 'filters', name);
+
+/** The same for two of the same build and for no others; tools/build.mjs makes it of the files. */
+export const buildIdentity = (): string =>
+  readFileSync(join(ROOT, 'build', 'identity'), 'utf8').trim();
+
+function rootAbove(folder: string): string {
+  return existsSync(join(folder, 'package.json')) ? folder : rootAbove(dirname(folder));
+}
