@@ -2,16 +2,20 @@
 //
 // fantail-rx: opens everything that takes privileges (rx/opening.cpp), hands the file descriptors
 // to the supervisor (rx/protocol.hpp), drops its capabilities, and then runs rx_stage (split) or
-// keeps everything open (inline). Started by `fantail up`, not by people.
+// keeps everything open (inline). Started by `fantail up`, not by people:
 //
-// The successor of one that died opens nothing: it goes on with the descriptors that the supervisor
-// kept. And the other way round: what the next supervisor needs is kept here (rx/keeper.hpp).
+//   fantail-rx IFACE            opens what it is told to open
+//   fantail-rx IFACE standby    waits, without privileges, to take the place of one that died
+//
+// A successor opens nothing: it goes on with the descriptors that the supervisor kept. And the
+// other way round: what the next supervisor needs is kept here (rx/keeper.hpp).
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstring>
 
 #include "host/namespace.hpp"
 #include "host/privileges.hpp"
@@ -22,13 +26,16 @@
 namespace fantail {
 namespace {
 
+/// The socket of the supervisor: what is to be done comes by it, and what is said goes there.
+constexpr int supervisor = 3;
+
 DataPlane data_plane_of(const Start& start) {
   if (const auto* adoption = std::get_if<Adoption>(&start.data_plane))
     return adopt_data_plane(*adoption);
   const Opening& opening = std::get<Opening>(start.data_plane);
   if (opening.netns) enter_namespace(*opening.netns);
   DataPlane plane = open_data_plane(opening);
-  tell_opened(start.supervisor, plane);
+  tell_opened(supervisor, plane);
   return plane;
 }
 
@@ -39,7 +46,7 @@ void receive(const Start& start, DataPlane& plane) {
   fds.wake = start.wake;
   fds.worker_wakes = start.worker_wakes;
   ReceiverLoop loop(plane.arena, fds);
-  tell_running(start.supervisor);
+  tell_running(supervisor);
   loop.run();
 }
 
@@ -47,7 +54,7 @@ void receive(const Start& start, DataPlane& plane) {
 /// die meanwhile.
 void keep(const Start& start, const Arena& arena) {
   constexpr int poll_ms = 1000; // in case a wake was lost
-  tell_running(start.supervisor);
+  tell_running(supervisor);
   while (acquire(arena.control().state) != RUN_STATE_HALT) {
     pollfd waited{start.wake, POLLIN, 0};
     poll(&waited, 1, poll_ms);
@@ -58,7 +65,7 @@ void keep(const Start& start, const Arena& arena) {
 }
 
 /// The last word to the supervisor, or to stderr if there is none.
-int fail(int supervisor, const char* message, const std::vector<Fallback>* tried = nullptr) {
+int fail(const char* message, const std::vector<Fallback>* tried = nullptr) {
   try {
     tell_failed(supervisor, message, tried);
   } catch (const std::exception&) {
@@ -67,29 +74,47 @@ int fail(int supervisor, const char* message, const std::vector<Fallback>* tried
   return 1;
 }
 
-int run(const Start& start) {
+/// `owner`: the user whose supervisors are believed.
+int run(const Start& start, uid_t owner) {
   try {
     DataPlane plane = data_plane_of(start);
-    const uid_t owner = geteuid();
     become(User::receiver);
     // before the core is chosen: it needs none of ours
-    const Keeper keeper(start.supervisor, start.listener, owner);
+    const Keeper keeper(supervisor, start.listener, owner);
     pin_to_cpu(start.cpu);
     if (plane.arena.header().layout == LAYOUT_SPLIT) receive(start, plane);
     else keep(start, plane.arena);
     return 0;
   } catch (const NoMode& error) {
-    return fail(start.supervisor, error.what(), &error.tried);
+    return fail(error.what(), &error.tried);
   } catch (const std::exception& error) {
-    return fail(start.supervisor, error.what());
+    return fail(error.what());
+  }
+}
+
+/// Until there is one; `closed` if the supervisor has gone, or had none to give.
+Received await_task() {
+  for (;;) {
+    pollfd waited{supervisor, POLLIN, 0};
+    poll(&waited, 1, -1);
+    Received received = receive_message(supervisor);
+    if (received.what != Received::What::nothing) return received;
   }
 }
 
 int main(int argc, char** argv) {
   prctl(PR_SET_NAME, "fantail-rx");
   signal(SIGPIPE, SIG_IGN);
+  const bool is_standby = argc == 3 && std::strcmp(argv[2], "standby") == 0;
   try {
-    if (argc == 2) return run(parse_start(argv[1]));
+    const uid_t owner = geteuid();
+    if (is_standby) become(User::receiver);
+    if (argc == 2 || is_standby) {
+      Received task = await_task();
+      if (task.what == Received::What::closed) return 0;
+      if (is_standby) std::memset(argv[2], 0, std::strlen(argv[2])); // for who looks at processes
+      return run(parse_start(std::move(task)), owner);
+    }
   } catch (const std::exception& error) {
     std::fprintf(stderr, "fantail-rx: %s\n", error.what());
   }

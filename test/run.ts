@@ -3,8 +3,8 @@
  * skipped`. `npm test -- control lint` runs only the steps whose name contains one of those words.
  *
  * First what needs a core only, BESIDE_MAX at a time and beside the compilation of the native
- * tests, and what needs a link, one at a time beside those, two when nothing is left to compute;
- * then what needs the machine, one at a time and alone. A step is told of when it has ended, whole,
+ * tests, and what needs a link, LINKS_MAX at a time beside those; then what needs the machine, one
+ * at a time and alone. A step is told of when it has ended, whole,
  * its name in front. In CI a skip is a failure unless this machine truly lacks what most skips are
  * about.
  */
@@ -14,6 +14,7 @@ import { type Need, type Step, stepsNamedLike } from './runner/steps.js';
 
 /** Niced, a compilation comes on top of them. */
 const BESIDE_MAX = 2;
+const LINKS_MAX = 2;
 const SLOWEST_MAX = 8;
 
 interface Outcome {
@@ -98,8 +99,9 @@ async function main(): Promise<void> {
   const computing = Array.from({ length: BESIDE_MAX + (isCompiling ? 1 : 0) }, () => [core]);
   // one that has nothing left to compute helps with what mostly waits
   computing.at(-1)?.push(link);
+  const linking = Array.from({ length: LINKS_MAX }, () => [link]);
   const outcomes = [
-    ...(await runLanes([...computing, [link]], lack)),
+    ...(await runLanes([...computing, ...linking], lack)),
     ...(await runLanes([[machine]], lack)),
   ];
   if (isInterrupted) process.exit(1);

@@ -167,6 +167,7 @@ napi_value wait(napi_env env, napi_callback_info) {
     napi_throw_error(env, nullptr, "no worker is attached");
     return nullptr;
   }
+  if (!attached->runs) attached->loop.tx().ready();
   attached->runs = true;
   attached->calls->calls = static_cast<u32>(attached->loop.wait());
   return nullptr;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT-0
 #include "path/tx_stage.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "link/frame.hpp"
@@ -48,8 +46,6 @@ TxStage::TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_
   commit();
   put(self_.asleep, 0u);
   put(self_.calling, 0u);
-  // whoever sees it sees that no filter is being called
-  publish(self_.pid, static_cast<u32>(getpid()));
   put(self_.starts, peek(self_.starts) + 1);
   // frames refused while nobody ran are owed to those that our predecessor served
   follow(peek(self_.generation_done));

@@ -12,6 +12,8 @@
 // (socket mode).
 #pragma once
 
+#include <unistd.h>
+
 #include <vector>
 
 #include "link/kernel_copies.hpp"
@@ -29,6 +31,9 @@ public:
   /// `kernel_sockets`: the pool of connected sockets of subscribers in kernel state.
   TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_sockets);
 
+  /// Says whose process the worker is from now on: it has its filters and no privileges. Whoever
+  /// sees it sees that no filter is being called.
+  void ready() { publish(self_.pid, static_cast<u32>(getpid())); }
   /// Before the receiving part of a turn, and after it: so that a timed burst knows what that took.
   void begin_turn() { laps_.begin(); }
   void received() { laps_.lap(STAGE_RECEIVE); }

@@ -44,7 +44,8 @@ Geometry geometry_of(const Json& opening) {
   return g;
 }
 
-Opening opening_of(const Json& json) {
+/// `fd`: the descriptor at a place.
+template<class Fds> Opening opening_of(const Json& json, const Fds& fd) {
   Opening opening{.interface = json.at("interface"),
                   .netns = {},
                   .modes = {},
@@ -55,9 +56,9 @@ Opening opening_of(const Json& json) {
   for (const Json& name : json.at("modes"))
     opening.modes.push_back(member<mode>(mode_names, MODE_COUNT, name));
   if (const Json* join = some(json, "join"))
-    opening.join =
-        SharedProgram{join->at("attach") == "generic" ? Attach::generic : Attach::native,
-                      join->at("link"), join->at("xsks"), join->at("feeds"), join->at("verdicts")};
+    opening.join = SharedProgram{join->at("attach") == "generic" ? Attach::generic : Attach::native,
+                                 fd(join->at("link")), fd(join->at("xsks")), fd(join->at("feeds")),
+                                 fd(join->at("verdicts"))};
   return opening;
 }
 
@@ -75,18 +76,24 @@ void tell(int supervisor, const Json& message, const std::vector<int>& fds = {})
 
 } // namespace
 
-Start parse_start(const char* argument) {
-  const Json json = Json::parse(argument);
+Start parse_start(Received task) {
+  const Json json = Json::parse(task.text);
+  // the descriptors that came with it, by their places, each taken once
+  const auto fd = [&task](const Json& place) { return task.fds.at(place.get<u32>()).release(); };
+  const auto list = [&fd](const Json& places) {
+    std::vector<int> fds;
+    for (const Json& place : places) fds.push_back(fd(place));
+    return fds;
+  };
   const Json* cpu = some(json, "cpu");
   const Json* adopt = some(json, "adopt");
-  Start start{.supervisor = json.at("supervisor"),
-              .wake = json.at("wake"),
-              .worker_wakes = json.at("workerWakes"),
-              .listener = json.at("listener"),
+  Start start{.wake = fd(json.at("wake")),
+              .worker_wakes = list(json.at("workerWakes")),
+              .listener = fd(json.at("listener")),
               .cpu = cpu == nullptr ? -1 : cpu->get<int>(),
               .data_plane = {}};
-  if (adopt != nullptr) start.data_plane = Adoption{adopt->at("arena"), adopt->at("rx")};
-  else start.data_plane = opening_of(json.at("open"));
+  if (adopt != nullptr) start.data_plane = Adoption{fd(adopt->at("arena")), list(adopt->at("rx"))};
+  else start.data_plane = opening_of(json.at("open"), fd);
   return start;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT-0
 //
 // What the supervisor and fantail-rx tell one another; src/processes/rx-protocol.ts is the other
-// side. One JSON argument starts fantail-rx, and it answers over a SOCK_SEQPACKET socket, one JSON
-// message each:
+// side. One JSON message over a SOCK_SEQPACKET socket, with descriptors, says what fantail-rx is to
+// do, and it answers there, one JSON message each:
 //   {"event":"opened","mode":…,"attach":…,"fallbacks":[…]} with the descriptors arena, rx…, tx…,
 //   link, xsks, feeds, verdicts
 //   {"event":"running"}          {"event":"failed","message":…,"tried":[…]}
@@ -15,13 +15,13 @@
 #include <variant>
 #include <vector>
 
+#include "host/descriptor_passing.hpp"
 #include "rx/opening.hpp"
 
 namespace fantail {
 
-/// The argument. Descriptors are inherited.
+/// What it is to do. The descriptors stay open until the process ends.
 struct Start {
-  int supervisor;                // the socket that messages go to
   int wake;                      // own eventfd
   std::vector<int> worker_wakes; // eventfd of each worker
   int listener;                  // abstract socket on which the next supervisor asks
@@ -30,7 +30,7 @@ struct Start {
 };
 
 /// Throws if it is not what the supervisor writes.
-Start parse_start(const char* argument);
+Start parse_start(Received task);
 
 void tell_opened(int supervisor, const DataPlane& plane);
 void tell_running(int supervisor);

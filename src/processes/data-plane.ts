@@ -1,7 +1,8 @@
 /**
  * The data path as processes: fantail-rx and the TX workers. Started in order, replaced when they
- * die from the descriptors kept here (so the kernel's rings and the arena are as they left them),
- * ended all together. Or adopted, when the supervisor that started them is gone.
+ * die, by one that stands by, from the descriptors kept here (so the kernel's rings and the arena
+ * are as they left them), ended all together. Or adopted, when the supervisor that started them is
+ * gone.
  *
  *   descriptors → fantail-rx → it has opened all → workers → they have attached → run → `running`
  */
@@ -14,14 +15,15 @@ import { Arena } from '../memory/arena.js';
 import type { KernelSockets } from '../routes/kernel-sockets.js';
 import { log } from '../terminal/log.js';
 import { Child } from './child.js';
-import { Descriptors } from './descriptors.js';
+import type { Descriptors } from './descriptors.js';
 import { FilterOrders } from './filter-orders.js';
 import { fileOf, holdersOf } from './holders.js';
 import { type Inheritance, leave } from './inheritance.js';
 import type { SharedXdp } from './launchers.js';
-import { spawnRx, spawnWorker } from './programs.js';
+import { beginRx, beginWorker, startRx, startRxAgain, startWorker } from './programs.js';
 import { adopted, killed, type Running, runningOf } from './running.js';
 import { type Opened, type RxOpening, untilOpened, untilRunning } from './rx-protocol.js';
+import { Standby } from './standby.js';
 
 const ATTACH_MS_MAX = 10_000;
 const POLL_MS = 2;
@@ -54,6 +56,9 @@ export class DataPlane {
   private isInCharge = true;
   readonly workers: Child[] = [];
   readonly filters: FilterOrders;
+  /** For the place of fantail-rx, and of whichever worker. */
+  private readonly rxStandby: Standby;
+  private readonly workerStandby: Standby;
   /** What fantail-rx keeps for the next supervisor. */
   private kept: Inheritance | null = null;
 
@@ -67,7 +72,9 @@ export class DataPlane {
     readonly opened: Opened,
     readonly arena: Arena,
   ) {
-    const { filters, descriptors } = options;
+    const { filters, descriptors, opening } = options;
+    this.rxStandby = new Standby(() => startRxAgain(opening.interface));
+    this.workerStandby = new Standby(() => startWorker(opening.interface));
     this.filters = new FilterOrders({
       arena,
       modules: filters,
@@ -80,22 +87,21 @@ export class DataPlane {
   /** Opens everything; when it returns, packets can flow. What fails leaves nothing open. */
   static async open(options: DataPlaneOptions): Promise<DataPlane> {
     const { opening, shared } = options;
-    const [ours, theirs] = Descriptors.pair();
+    const first = startRx(opening.interface);
+    const ours = first.socket;
     let plane: DataPlane | null = null; // there by the time that a first fantail-rx is replaced
     const rx = new Child({
       name: 'fantail-rx',
       spawn: () =>
         plane === null
-          ? spawnRx({
+          ? beginRx(first, {
               ...rxCommon(options),
-              supervisor: theirs,
               open: { ...opening, join: shared },
               adopt: null,
             })
-          : plane.spawnRxAgain(),
+          : plane.replaceRx(),
       onFatal: options.onFatal,
     });
-    closeSync(theirs);
     let opened: Opened | null = null;
     try {
       opened = await untilOpened(ours, opening);
@@ -128,7 +134,7 @@ export class DataPlane {
         adopted: adopted(pid),
         spawn: () => {
           if (plane === null) throw new Failure('it ended while it was adopted');
-          return plane.spawnRxAgain();
+          return plane.replaceRx();
         },
         onFatal: options.onFatal,
       });
@@ -153,6 +159,7 @@ export class DataPlane {
   /** An adopted data plane is left as it was found until this is said: stop() does not end it. */
   takeCharge(): void {
     this.isInCharge = true;
+    this.standBy();
   }
 
   /** Makes every sleeper look at the arena. */
@@ -189,7 +196,8 @@ export class DataPlane {
     this.filters.stop();
     arena.halt();
     this.wake();
-    await Promise.all([...this.workers, receiver].map((each) => each.end()));
+    const standbys = [this.rxStandby, this.workerStandby];
+    await Promise.all([...this.workers, receiver, ...standbys].map((each) => each.end()));
     if (opened.xdp !== null)
       for (const queue of opening.queues)
         addon.feedDelete(opened.xdp.feeds, queue, opening.listen.ip, opening.listen.port);
@@ -203,6 +211,11 @@ export class DataPlane {
     this.arena.setState('run');
     await untilRunning(this.socket);
     for (const each of [this.receiver, ...this.workers]) each.replaceFromNowOn();
+    this.standBy();
+  }
+
+  private standBy(): void {
+    for (const each of [this.rxStandby, this.workerStandby]) each.keepOne();
   }
 
   /** `receiver`: fantail-rx. Two owners of a queue are prevented first. */
@@ -228,7 +241,7 @@ export class DataPlane {
   private childOf(number: number, running: Running | null): Child {
     return new Child({
       name: `tx worker ${number}`,
-      spawn: () => this.spawnWorker(number),
+      spawn: () => this.beginWorker(number),
       adopted: running,
       restarts: this.restartsBefore(number, running),
       onDeath: (how, pid) => this.onWorkerDeath(number, { how, pid }),
@@ -242,14 +255,14 @@ export class DataPlane {
     return running === null ? starts : Math.max(0, starts - 1);
   }
 
-  private spawnWorker(worker: number): Running {
+  private beginWorker(worker: number): Running {
     const { opening, kernelSockets, workerCpus, descriptors } = this.options;
     const { arena, rx, tx } = this.opened;
     const isInline = opening.layout === 'inline';
+    const waiting = this.workerStandby.take();
     descriptors.drainOrders(worker); // its predecessor's
     this.filters.tellFirst(worker);
-    return spawnWorker({
-      interface: opening.interface,
+    return beginWorker(waiting, {
       cpu: workerCpus[worker] ?? null,
       orders: descriptors.orders[worker]?.[1] ?? -1,
       descriptors: {
@@ -265,27 +278,22 @@ export class DataPlane {
   }
 
   /** fantail-rx again, on what the first one opened. */
-  private spawnRxAgain(): Running {
+  private replaceRx(): Running {
     const { arena, rx } = this.opened;
-    const [ours, theirs] = Descriptors.pair();
-    try {
-      const running = spawnRx({
-        ...rxCommon(this.options),
-        supervisor: theirs,
-        open: null,
-        adopt: { arena, rx },
-      });
-      closeSync(this.socket);
-      this.socket = ours;
-      untilRunning(ours).then(
-        () => this.tellKept(),
-        // it exits, and is tried again
-        (error: Error) => log.error(`fantail-rx: ${error.message}`),
-      );
-      return running;
-    } finally {
-      closeSync(theirs);
-    }
+    const waiting = this.rxStandby.take();
+    const running = beginRx(waiting, {
+      ...rxCommon(this.options),
+      open: null,
+      adopt: { arena, rx },
+    });
+    closeSync(this.socket);
+    this.socket = waiting.socket;
+    untilRunning(this.socket).then(
+      () => this.tellKept(),
+      // it exits, and is tried again
+      (error: Error) => log.error(`fantail-rx: ${error.message}`),
+    );
+    return running;
   }
 
   private tellKept(): void {
@@ -310,9 +318,8 @@ export class DataPlane {
   }
 }
 
-function rxCommon({ opening, descriptors, rxCpu }: DataPlaneOptions) {
+function rxCommon({ descriptors, rxCpu }: DataPlaneOptions) {
   return {
-    interface: opening.interface,
     wake: descriptors.rxWake,
     workerWakes: descriptors.workerWakes,
     listener: descriptors.listener,

@@ -1,38 +1,58 @@
 /**
- * The programs of the data path: how each is started, and which descriptors it gets.
+ * The programs of the data path: how each is started, waits for what it is to do, and is told.
  *
- * Both take one JSON argument in which a descriptor is the number that it has in the child. They
- * run in sessions of their own, so that Ctrl-C at the terminal reaches the supervisor alone, which
- * ends them.
+ * Each has a SOCK_SEQPACKET socket to us as descriptor 3. The first message there is its task, JSON
+ * in which a descriptor is its place among those that come along; until then it waits, and it ends
+ * if we do. They run in sessions of their own, so that Ctrl-C at the terminal reaches the
+ * supervisor alone, which ends them.
  */
 import { spawn } from 'node:child_process';
+import { closeSync } from 'node:fs';
 import { nativeFile, programFile } from '../domain/installation.js';
 import { addon } from '../memory/addon.js';
-import type { WorkerStart } from '../worker/tx-worker.js';
+import type { WorkerTask } from '../worker/task.js';
+import { Descriptors } from './descriptors.js';
 import { type Running, spawned } from './running.js';
-import type { RxStart } from './rx-protocol.js';
+import type { RxTask } from './rx-protocol.js';
 
 const RX_PROGRAM = nativeFile('fantail-rx');
 const WORKER_PROGRAM = programFile('worker/tx-worker.js');
+/** Word of the command line: one that opens nothing, and so gives up its privileges at once. */
+const STANDBY = 'standby';
 
-/** Numbers descriptors of ours as the child will have them: by their places in `stdio`. */
-class Stdio {
-  readonly list: ('ignore' | 'inherit' | number)[] = ['ignore', 'inherit', 'inherit'];
-
-  place = (fd: number): number => this.list.push(fd) - 1;
+/** A process that waits for its task. */
+export interface Waiting {
+  readonly running: Running;
+  readonly socket: number;
 }
 
-/** Starts fantail-rx; every descriptor in `start` is one of ours. */
-export function spawnRx(start: RxStart): Running {
-  const { place, list } = new Stdio();
-  const { open, adopt } = start;
+/** fantail-rx for a data plane that is still to be opened. */
+export function startRx(interfaceName: string): Waiting {
+  // to open sockets and load the program; nothing else that we start is given any
+  addon.raiseAmbientCapabilities();
+  try {
+    return start(RX_PROGRAM, [interfaceName]);
+  } finally {
+    addon.clearAmbientCapabilities();
+  }
+}
+
+/** fantail-rx for one that is open. */
+export const startRxAgain = (interfaceName: string): Waiting =>
+  start(RX_PROGRAM, [interfaceName, STANDBY]);
+
+export const startWorker = (interfaceName: string): Waiting =>
+  start(process.execPath, [WORKER_PROGRAM, interfaceName]);
+
+/** Every descriptor in `task` is one of ours. The socket is the caller's from then on. */
+export function beginRx(waiting: Waiting, task: RxTask): Running {
+  const { open, adopt } = task;
   const join = open?.join ?? null;
-  const argument: RxStart = {
-    ...start,
-    supervisor: place(start.supervisor),
-    wake: place(start.wake),
-    workerWakes: start.workerWakes.map(place),
-    listener: place(start.listener),
+  return begin<RxTask>(waiting, (place) => ({
+    ...task,
+    wake: place(task.wake),
+    workerWakes: task.workerWakes.map(place),
+    listener: place(task.listener),
     open: open && {
       ...open,
       join: join && {
@@ -44,21 +64,12 @@ export function spawnRx(start: RxStart): Running {
       },
     },
     adopt: adopt && { arena: place(adopt.arena), rx: adopt.rx.map(place) },
-  };
-  // to open sockets and load the program; nothing else that we start is given any
-  if (open !== null) addon.raiseAmbientCapabilities();
-  try {
-    return spawned(spawn(RX_PROGRAM, [JSON.stringify(argument)], { stdio: list, detached: true }));
-  } finally {
-    addon.clearAmbientCapabilities();
-  }
+  }));
 }
 
-/** Starts a TX worker; every descriptor in `start` is one of ours. */
-export function spawnWorker({ descriptors, orders, cpu, ...rest }: WorkerStart): Running {
-  const { place, list } = new Stdio();
-  const argument: WorkerStart = {
-    ...rest,
+/** Every descriptor in `task` is one of ours. */
+export function beginWorker(waiting: Waiting, { descriptors, orders, cpu }: WorkerTask): Running {
+  const running = begin<WorkerTask>(waiting, (place) => ({
     cpu,
     orders: place(orders),
     descriptors: {
@@ -70,7 +81,36 @@ export function spawnWorker({ descriptors, orders, cpu, ...rest }: WorkerStart):
       workerWakes: descriptors.workerWakes.map(place),
       kernelSockets: descriptors.kernelSockets.map(place),
     },
-  };
-  const args = [WORKER_PROGRAM, JSON.stringify(argument)];
-  return spawned(spawn(process.execPath, args, { stdio: list, detached: true }));
+  }));
+  closeSync(waiting.socket);
+  return running;
 }
+
+function start(program: string, args: readonly string[]): Waiting {
+  const [ours, theirs] = Descriptors.pair();
+  try {
+    const stdio = ['ignore', 'inherit', 'inherit', theirs] as const;
+    const child = spawn(program, args, { stdio: [...stdio], detached: true });
+    return { running: spawned(child), socket: ours };
+  } catch (error) {
+    closeSync(ours);
+    throw error;
+  } finally {
+    closeSync(theirs);
+  }
+}
+
+/** `make`: the task, in which `place` puts the place of a descriptor. */
+function begin<Task>({ running, socket }: Waiting, make: (place: Place) => Task): Running {
+  const fds: number[] = [];
+  const task = make((fd) => fds.push(fd) - 1);
+  try {
+    addon.sendMessage(socket, JSON.stringify(task), fds);
+    return running;
+  } catch (error) {
+    closeSync(socket); // it has ended, or ends by that
+    throw error;
+  }
+}
+
+type Place = (fd: number) => number;

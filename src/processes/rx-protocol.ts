@@ -1,7 +1,7 @@
 /**
- * What the supervisor and fantail-rx tell one another: one JSON argument to start it
- * (native/rx/protocol.cpp reads it), and then its messages, each a JSON object over a
- * SOCK_SEQPACKET socket, with descriptors where it has opened something.
+ * What the supervisor and fantail-rx tell one another, each a JSON object over a SOCK_SEQPACKET
+ * socket: its task, with the descriptors for it (native/rx/protocol.cpp reads it), and then its own
+ * messages, with descriptors where it has opened something.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Endpoint } from '../domain/endpoint.js';
@@ -29,12 +29,8 @@ export interface RxOpening {
   readonly checksumFull: boolean;
 }
 
-/** The argument; either `open` or `adopt` is null. */
-export interface RxStart {
-  /** For people who look at processes. */
-  readonly interface: string;
-  /** The socket that its messages go to. */
-  readonly supervisor: number;
+/** What it is to do; either `open` or `adopt` is null. */
+export interface RxTask {
   /** Its eventfd, and that of each worker. */
   readonly wake: number;
   readonly workerWakes: readonly number[];

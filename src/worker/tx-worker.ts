@@ -1,17 +1,18 @@
 /**
  * A TX worker: one process per queue that it owns. Attaches to the arena, lays it over each
- * filter's memory, gives up every privilege, and then runs one loop that never returns to the event
- * loop:
+ * filter's memory, and then runs one loop that never returns to the event loop:
  *
  *     wait()     native: the next burst
  *     burst()    a filter answers its jobs
  *     finish()   native: send
  *
- * Started by processes/programs.ts with its descriptors as one JSON argument; filters come by
- * orders (orders.ts), are compiled by a thread (loader.ts), and are taken over between two bursts.
+ * Started by processes/programs.ts, it gives up every privilege and waits for its task (task.ts),
+ * the place of one that died perhaps. Filters come by orders (orders.ts), are compiled by a thread
+ * (loader.ts), and are taken over between two bursts.
  *
  * A burst is packets for subscribers; a filter call is the part of a burst that one filter answers.
  */
+import { once } from 'node:events';
 import { setFlagsFromString } from 'node:v8';
 import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { messageOf } from '../domain/errors.js';
@@ -19,10 +20,11 @@ import { programFile } from '../domain/installation.js';
 import { lowerOtherThreads } from '../filters/background.js';
 import { Samples } from '../filters/check/samples.js';
 import { type Burst, COMPILER_FLAGS, instantiate } from '../filters/module.js';
-import { addon, type WorkerDescriptors } from '../memory/addon.js';
+import { addon } from '../memory/addon.js';
 import { Arena } from '../memory/arena.js';
 import { limits, offsetOf, structOf } from '../memory/layout.js';
-import type { Loaded, LoaderStart, ReadyOrder } from './loader.js';
+import type { Loaded, LoaderStart, LoaderTold, ReadyOrder } from './loader.js';
+import { awaitTask, type WorkerTask } from './task.js';
 
 const WASM_PAGE_SIZE = 0x10000;
 const WORD_SIZE = 4;
@@ -43,16 +45,6 @@ const SLOT = wordOf('slot');
 const FIRST = wordOf('first');
 const COUNT = wordOf('count');
 
-/** The JSON argument. */
-export interface WorkerStart {
-  /** For people who look at processes. */
-  readonly interface: string;
-  readonly descriptors: WorkerDescriptors;
-  /** The socket of the filter orders. */
-  readonly orders: number;
-  readonly cpu: number | null;
-}
-
 /**
  * The optimising compiler at once: a filter that is compiled while packets wait costs milliseconds.
  */
@@ -71,13 +63,17 @@ let memorySize = 0;
 /** 1 + the filter slot that is being called, or 0; in the arena, for the supervisor's watchdog. */
 let calling = new Int32Array(1);
 
-function startLoader(orders: number): void {
+/** Resolves when it has read all its code. */
+async function startLoader(): Promise<void> {
   const loader = new Worker(programFile('worker/loader.js'), {
-    workerData: { port: port2, orders } satisfies LoaderStart,
+    workerData: { port: port2 } satisfies LoaderStart,
     transferList: [port2],
   });
+  await once(loader, 'message');
   loader.unref();
 }
+
+const tellLoader = (told: LoaderTold): void => port.postMessage(told);
 
 /** The next thing that the loader has done, or null. */
 function take(): ReadyOrder | null {
@@ -166,14 +162,23 @@ function answerRest(): void {
   }
 }
 
-function main(): void {
-  // from processes/programs.ts of the same build
-  const start = JSON.parse(process.argv[2] ?? '') as WorkerStart;
-  const { descriptors, orders, cpu } = start;
-  process.title = `fantail-tx ${start.interface}`;
+async function main(): Promise<void> {
+  const title = `fantail-tx ${process.argv[2]}`; // the interface: for people who look at processes
+  process.title = `${title} standby`;
   chooseCompiler();
   lowerOtherThreads();
-  startLoader(orders); // before this thread is pinned: the loader compiles wherever there is room
+  await startLoader(); // before this thread is pinned: the loader compiles wherever there is room
+  addon.dropPrivileges('worker');
+  tellLoader('drop privileges');
+  const task = await awaitTask();
+  if (task === null) process.exit(0);
+  process.title = title;
+  work(task);
+}
+
+/** Does not return. */
+function work({ descriptors, orders, cpu }: WorkerTask): void {
+  tellLoader({ orders });
   const first = takeFirst();
   if (cpu !== null) addon.pinToCpu(cpu);
   for (const { module } of first.slice(0, 1)) if (module !== null) warmUp(module);
@@ -181,8 +186,6 @@ function main(): void {
   calling = new Int32Array(arena.buffer, arena.worker(descriptors.worker, 'calling'), 1);
   memorySize = addon.attachWorker(descriptors, calls);
   for (const each of first) carryOut(each);
-  addon.dropPrivileges('worker');
-  port.postMessage('drop privileges');
   for (;;) {
     try {
       run();
@@ -196,7 +199,7 @@ function main(): void {
 }
 
 try {
-  main();
+  await main();
 } catch (error) {
   process.stderr.write(`fantail: tx worker: ${messageOf(error)}\n`);
   process.exit(1);

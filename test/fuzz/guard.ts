@@ -10,7 +10,7 @@ import { closeSync } from 'node:fs';
 import { addon } from '../../src/memory/addon.js';
 import { Arena } from '../../src/memory/arena.js';
 import { limits, offsetOf, structOf } from '../../src/memory/layout.js';
-import { spawnRx } from '../../src/processes/programs.js';
+import { beginRx, startRx } from '../../src/processes/programs.js';
 import { untilOpened } from '../../src/processes/rx-protocol.js';
 import { atEnd } from '../rig/program.js';
 
@@ -38,7 +38,8 @@ export interface OpenedArena {
 }
 
 export async function openArena(): Promise<OpenedArena> {
-  const [ours, theirs] = addon.socketPair();
+  const waiting = startRx('lo');
+  const ours = waiting.socket;
   const wake = addon.eventFd();
   const open = {
     interface: 'lo',
@@ -56,10 +57,8 @@ export async function openArena(): Promise<OpenedArena> {
     join: null,
   } as const;
   const listener = addon.openAbstract(null); // nobody adopts it
-  const receiver = spawnRx({
-    interface: open.interface,
+  const receiver = beginRx(waiting, {
     listener,
-    supervisor: theirs,
     wake,
     workerWakes: [wake],
     cpu: null,
@@ -68,7 +67,6 @@ export async function openArena(): Promise<OpenedArena> {
   });
   const end = atEnd(() => receiver.kill());
   const ended = new Promise<void>((resolve) => receiver.onEnd(() => resolve()));
-  closeSync(theirs);
   closeSync(listener);
   const { arena, rx, tx } = await untilOpened(ours, open);
   end();

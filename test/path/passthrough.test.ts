@@ -1,6 +1,8 @@
 /**
  * What is not the feed stays the kernel's: frames of every other kind pass, each counted under the
  * name of why, and no frame of the feed draws an ICMP error, even where it is not replicated.
+ *
+ * needs: a link
  */
 
 import { suite } from 'uvu';
@@ -26,8 +28,9 @@ import {
 } from '../rig/wire.js';
 
 const test = suite('passthrough');
-const RATE = 20_000;
+/** So few that a ring takes them all, however late whoever reads it is. */
 const COUNT = 2000;
+const RATE = 10_000;
 /** One malformed frame behind every hundredth good one. */
 const EVERY = 100;
 

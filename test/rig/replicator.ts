@@ -51,6 +51,8 @@ export interface UpOptions {
   readonly capabilities?: readonly string[];
 }
 
+const isStandby = ({ command }: Process) => / standby$/.test(command);
+
 let count = 0;
 /** In the environment of all that this process starts as `up`. */
 const MARK = `FANTAIL_TEST=${process.pid}x`;
@@ -166,7 +168,12 @@ export class Replicator extends Channel {
 
   /** Its processes, the supervisor's included. */
   processes(): Process[] {
-    return processesOf(this.program.pid, this.marker);
+    return processesOf(this.program.pid, this.marker).filter((one) => !isStandby(one));
+  }
+
+  /** Those that wait to take the place of one that dies. */
+  standbys(): Process[] {
+    return processesOf(this.program.pid, this.marker).filter(isStandby);
   }
 
   /** The one process that runs `fantail-rx`. */
@@ -224,7 +231,7 @@ export class Replicator extends Channel {
   /** Ends it whatever its state. */
   close(): void {
     this.asker.close();
-    for (const { pid } of this.processes()) process.kill(pid, 'SIGKILL');
+    for (const { pid } of [...this.processes(), ...this.standbys()]) process.kill(pid, 'SIGKILL');
     this.program.close();
   }
 

@@ -37,8 +37,12 @@ const FIRST_PORT = 9101;
 const ECHO_PORT = 7100;
 const NET_IP = '10.77.0.2';
 
-/** A machine that lends its cores elsewhere without a word may do so during one try, or two. */
-const TRIES_MAX = 3;
+/**
+ * A machine that lends its cores elsewhere without a word may do so during one try, or two, and for
+ * some seconds: each try waits longer than the one before.
+ */
+const TRIES_MAX = 5;
+const PAUSE_MS = 2000;
 
 /**
  * Copies were lost for want of room, each counted, on a machine that nobody else seemed to use: the
@@ -74,6 +78,7 @@ export function networkTest(
       } catch (error) {
         if (!(error instanceof LostForRoom) || tries === TRIES_MAX) throw error;
         console.log(`     try ${tries} of ${TRIES_MAX}: ${error.message}`);
+        await sleep(PAUSE_MS * tries);
       } finally {
         link.close();
         console.log(`     ${((performance.now() - began_ms) / 1000).toFixed(1)} s: ${name}`);

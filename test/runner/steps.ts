@@ -5,8 +5,8 @@
  * A test file says two things about itself in its head comment:
  *
  *   needs: a core          it only computes: other steps may run beside it
- *   needs: a link          it has namespaces, processes and ports of its own, and mostly waits: one
- *                          such at a time, beside those that compute
+ *   needs: a link          it has namespaces, processes and ports of its own, and keeps no rate:
+ *                          one that is late loses nothing; beside those that compute
  *   needs: the machine     it keeps a rate, spins, or measures: nothing may run beside it
  *   time limit: 1800 s     when it counts as hanging, if FILE_SECONDS_MAX is too little
  *

@@ -60,7 +60,7 @@ private:
 constexpr u32 stores_max = 100'000; // of one process in one scenario; more means that it never ends
 
 /// Not a multiple of the number of meanwhiles, which take turns from store to store.
-constexpr u32 sample_step = 4;
+constexpr u32 sample_step = 7;
 static_assert(sample_step % std::size(meanwhiles) != 0);
 
 /// Where a test program kills: before every store if the environment says KILLS=all (`npm run

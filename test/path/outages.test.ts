@@ -1,0 +1,139 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Link } from '../rig/link.js';
+import { eventually } from '../rig/program.js';
+import { Replicator } from '../rig/replicator.js';
+import {
+  assertReceived,
+  LAYOUTS,
+  networkTest,
+  subscribersOf,
+  transfer,
+  withReplicator,
+} from '../rig/scenario.js';
+import { replicatedRoute, startFeed } from '../rig/wire.js';
+
+const test = suite('outages');
+const RATE = 5000;
+
+const copyMode = (layout: string, ...more: string[]) => [
+  '--mode',
+  'copy',
+  '--layout',
+  layout,
+  ...more,
+];
+
+/** Traffic comes back with nothing twice, out of order or wrong; what the outage lost is lost. */
+async function survives(
+  link: Link,
+  layout: string,
+  kill: (replicator: Replicator) => Promise<void>,
+): Promise<void> {
+  await withReplicator({ link, flags: copyMode(layout) }, async (replicator) => {
+    const subscribers = subscribersOf(3);
+    await replicator.subscribe(subscribers);
+    let sentBefore = 0;
+    const sentLeast = async () => {
+      const rows = (await replicator.stats()).subscribers;
+      return Math.min(...rows.map(({ sent }) => sent));
+    };
+    const sunk = await transfer(replicator, {
+      subscribers: [],
+      watched: subscribers,
+      rate: RATE,
+      count: RATE,
+      meanwhile: async () => {
+        await eventually('traffic flows', async () => (await sentLeast()) > RATE / 4);
+        await kill(replicator);
+        sentBefore = await sentLeast();
+        await eventually(
+          'traffic is back',
+          async () => (await sentLeast()) > sentBefore + RATE / 4,
+        );
+      },
+    });
+    for (const seen of sunk.subscribers) {
+      const { ip, port, received, duplicated, reordered, corrupt, bad_checksum, bad_header } = seen;
+      const wrong = [duplicated, reordered, corrupt, bad_checksum, bad_header];
+      assert.equal(wrong, [0, 0, 0, 0, 0], `${ip}:${port} ${JSON.stringify(seen)}`);
+      assert.ok(received > RATE / 2, `${ip}:${port} received ${received} of ${sunk.sent}`);
+    }
+    // A second run, now that all is well again: nothing may be missing.
+    const again = await transfer(replicator, { subscribers, rate: RATE, count: 4000 });
+    await assertReceived(replicator, again);
+    await replicator.check();
+  });
+}
+
+for (const layout of LAYOUTS) {
+  networkTest(
+    test,
+    `a worker that is killed is replaced and traffic comes back: ${layout}`,
+    { queues: 1 },
+    async (link) => {
+      await survives(link, layout, async (replicator) => {
+        const pid = (await replicator.stats()).workers[0]?.pid ?? 0;
+        assert.ok(pid > 1);
+        process.kill(pid, 'SIGKILL');
+        await eventually('the worker is replaced', async () => {
+          const [worker] = (await replicator.stats()).workers;
+          return worker !== undefined && worker.pid !== pid && worker.restarts === 1;
+        });
+      });
+    },
+  );
+
+  for (const [how, signal] of [
+    ['killed', 'SIGKILL'],
+    ['stopped', 'SIGSTOP'],
+  ] as const)
+    networkTest(
+      test,
+      `a receiver that is ${how} is replaced and traffic comes back: ${layout}`,
+      { queues: 1 },
+      async (link) => {
+        await survives(link, layout, async (replicator) => {
+          const { pid } = replicator.receiver();
+          process.kill(pid, signal);
+          await eventually('the receiver is replaced', () => {
+            return replicator
+              .processes()
+              .some((one) => /fantail-rx/.test(one.command) && one.pid !== pid);
+          });
+        });
+      },
+    );
+
+  for (const [how, end] of [
+    ['SIGTERM', (replicator: Replicator) => replicator.stop('SIGTERM')],
+    ['SIGINT', (replicator: Replicator) => replicator.stop('SIGINT')],
+    ['Ctrl-C in a terminal', (replicator: Replicator) => replicator.interrupt()],
+  ] as const)
+    networkTest(
+      test,
+      `${how} under traffic ends with status 0 and leaves nothing behind: ${layout}`,
+      { queues: 2 },
+      async (link) => {
+        const replicator = await Replicator.start({
+          link,
+          flags: copyMode(layout, '--workers', '2'),
+        });
+        try {
+          assert.is.not(link.xdpProgram(), null);
+          await replicator.subscribe(subscribersOf(3));
+          const feed = startFeed(replicatedRoute(link), { rate: RATE, count: RATE * 300 });
+          await eventually('traffic flows', async () => {
+            return (await replicator.stats()).feed.received > 1000;
+          });
+          assert.equal(await end(replicator), { status: 0, signal: null }, replicator.told());
+          assert.equal(await replicator.residue(), []);
+          await feed.stop();
+        } finally {
+          replicator.close();
+        }
+      },
+    );
+}
+
+test.run();
