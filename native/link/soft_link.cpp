@@ -61,6 +61,11 @@ KernelRing SoftLink::completion_ring() const {
           FANTAIL_TX_FRAMES};
 }
 
+/// Where a frame begins, in the UMEM whatever address is in the fill ring.
+u64 SoftLink::frame_at(const u64& shared) const {
+  return peek(shared) / FANTAIL_FRAME_SIZE % arena_.header().rx_frames * FANTAIL_FRAME_SIZE;
+}
+
 void SoftLink::receive() {
   const u32 rx = peek(link_.rx_producer), fill = peek(link_.fill_consumer);
   if (acquire(link_.rx_consumer) != rx) return;
@@ -69,10 +74,11 @@ void SoftLink::receive() {
   mmsghdr messages[FANTAIL_BURST_MAX]{};
   iovec pieces[FANTAIL_BURST_MAX];
   sockaddr_in sources[FANTAIL_BURST_MAX];
+  u64 frames[FANTAIL_BURST_MAX];
   const KernelRing fills = fill_ring();
   for (u32 i = 0; i < room; ++i) {
-    pieces[i] = {arena_.umem() + fills.address(fill + i) + headroom + FANTAIL_HEADER_SIZE,
-                 payload_max};
+    frames[i] = frame_at(fills.address(fill + i));
+    pieces[i] = {arena_.umem() + frames[i] + headroom + FANTAIL_HEADER_SIZE, payload_max};
     messages[i].msg_hdr.msg_iov = &pieces[i];
     messages[i].msg_hdr.msg_iovlen = 1;
     messages[i].msg_hdr.msg_name = &sources[i];
@@ -85,7 +91,7 @@ void SoftLink::receive() {
     // MSG_TRUNC: msg_len is the datagram's real length, so a truncated one fails the receiver's
     // test of lengths
     const u32 payload = std::min(messages[i].msg_len, 0xffffu - frame::ipv4_size - frame::udp_size);
-    const u64 address = fills.address(fill + i) + headroom;
+    const u64 address = frames[i] + headroom;
     write_header(reinterpret_cast<u8*>(arena_.umem() + address), sources[i],
                  arena_.header().listen_ip, arena_.header().listen_port, payload);
     rxs.descriptor(rx + i) = {address, std::min(payload, payload_max) + FANTAIL_HEADER_SIZE, 0};
@@ -166,10 +172,13 @@ void SoftLink::send_some(u32 count, u64 deadline_ns) {
   const u32 first = peek(link_.tx_consumer);
   u32 good = 0;
   for (; good < count; ++good) {
-    const xdp_desc& descriptor = tx.descriptor(first + good);
-    const u8* bytes = reinterpret_cast<const u8*>(arena_.umem() + descriptor.addr);
+    const u64 address = peek(tx.descriptor(first + good).addr);
+    const u32 length = peek(tx.descriptor(first + good).len);
+    // no worker of ours writes such a descriptor
+    if (length > FANTAIL_FRAME_SIZE || address > arena_.header().umem_size - length) break;
+    const u8* bytes = reinterpret_cast<const u8*>(arena_.umem() + address);
     std::memset(bodies[good].control, 0, sizeof bodies[good].control);
-    if (!bodies[good].aim(bytes, descriptor.len, messages[good].msg_hdr)) break;
+    if (!bodies[good].aim(bytes, length, messages[good].msg_hdr)) break;
     outcomes[good] = 0;
   }
   if (good == 0) {

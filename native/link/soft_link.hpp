@@ -41,6 +41,7 @@ public:
   void recover();
 
 private:
+  u64 frame_at(const u64& shared) const;
   void send_some(u32 count, u64 deadline_ns);
   void complete(u32 count, const u16* outcomes);
 

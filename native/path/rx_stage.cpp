@@ -36,7 +36,8 @@ std::vector<u32*> words_of(const std::vector<RxLink>& links) {
 RxStage::RxStage(Arena& arena, u32 receiver, std::vector<RxLink> links, std::vector<int> wake_fds)
     : arena_(arena), self_(arena.receiver(receiver)), index_(receiver),
       workers_(arena.header().workers), links_(std::move(links)), wake_fds_(std::move(wake_fds)),
-      journal_(arena.base(), self_.journal, arena.journal(receiver), words_of(links_)),
+      journal_(arena.base(), arena.header().size, self_.journal, arena.journal(receiver),
+               words_of(links_)),
       handed_(arena.header().rx_frames), wanted_(workers_),
       backlog_max_(u64{FANTAIL_BACKLOG_MAX} * links_.size()),
       wakes_others_(

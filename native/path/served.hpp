@@ -54,6 +54,8 @@ public:
   const subscriber& record(u16 row) const { return arena_.table(generation_).rows[row]; }
   const std::vector<Row>& rows() const { return rows_; }
   u32 count() const { return static_cast<u32>(rows_.size()); }
+  /// Those among them that get a job of each packet.
+  u32 reached() const { return reached_; }
   const std::vector<Group>& groups() const { return groups_; }
   /// Index of the row that the next packet starts with. There is at least one row.
   u32 next_first() {
@@ -73,6 +75,7 @@ private:
       if (count[slot] != 0) groups_.push_back({slot, first, count[slot]});
       first += count[slot];
     }
+    reached_ = first;
   }
 
   const Arena& arena_;
@@ -80,6 +83,7 @@ private:
   u64 generation_ = 0;
   std::vector<Row> rows_;
   std::vector<Group> groups_; // by filter slot
+  u32 reached_ = 0;
   u32 rotation_ = 0;
 };
 

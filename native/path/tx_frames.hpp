@@ -28,8 +28,9 @@ public:
   /// A received frame, that goes back to its receiver; else one of this worker's own.
   bool is_received(u32 frame) const { return frame < rx_frames_; }
   /// Null: neither received nor this worker's, so that we never submitted it.
-  tag* tag_of(u32 frame) const {
-    if (is_received(frame)) return rx_tag_ + frame;
+  tag* tag_of(u32 frame) const { return is_received(frame) ? rx_tag_ + frame : own_tag_of(frame); }
+  /// Null: not this worker's own.
+  tag* own_tag_of(u32 frame) const {
     return frame - first_ < FANTAIL_TX_FRAMES ? tx_tag_ + (frame - first_) : nullptr;
   }
 
@@ -46,10 +47,11 @@ public:
   u32 room() const {
     return static_cast<u32>(peek(self_.hot_tail) - hot_head_ + peek(self_.free_tail) - cold_head_);
   }
-  /// room() has said that there is one.
+  /// room() has said that there is one. A number from shared memory: own_tag_of() knows whether it
+  /// is ours.
   u32 take() {
-    if (hot_head_ != peek(self_.hot_tail)) return hot_[hot_head_++ % FANTAIL_HOT_FRAMES];
-    return cold_[cold_head_++ % FANTAIL_TX_FRAMES];
+    if (hot_head_ != peek(self_.hot_tail)) return peek(hot_[hot_head_++ % FANTAIL_HOT_FRAMES]);
+    return peek(cold_[cold_head_++ % FANTAIL_TX_FRAMES]);
   }
   /// A slot whose frame was taken since the last commit is still a successor's to take, so it is
   /// not overwritten.

@@ -29,7 +29,7 @@ Journal recovered(Journal journal) {
 
 TxStage::TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_sockets)
     : arena_(arena), index_(worker), self_(arena.worker(worker)), link_(link),
-      journal_(recovered(Journal(arena.base(), self_.journal,
+      journal_(recovered(Journal(arena.base(), arena.header().size, self_.journal,
                                  arena.journal(arena.header().receivers + worker),
                                  {link.tx.producer, link.completion.consumer}))),
       ahead_{peek(*link.tx.producer), peek(*link.completion.consumer), peek(self_.packets),
@@ -96,12 +96,13 @@ void TxStage::complete(u64 entry) {
   const u32 frame = static_cast<u32>(address / FANTAIL_FRAME_SIZE);
   const tag* copy = frames_.tag_of(frame);
   if (copy == nullptr) return; // an address that we never submitted
-  const u32 outcome = static_cast<u32>(entry >> outcome_shift) | copy->outcome;
+  const u32 outcome = static_cast<u32>(entry >> outcome_shift) | peek(copy->outcome);
+  const u16 row = peek(copy->row);
   if (frames_.is_received(frame)) give_back(frame);
   else frames_.put_back(frame);
-  // a row that serves another subscriber by now
-  if (copy->epoch != accounts_.epoch(copy->row)) return;
-  accounts_.end(copy->row, outcome, copy->bytes);
+  // a row that does not exist, or that serves another subscriber by now
+  if (row >= FANTAIL_SUBSCRIBERS_MAX || peek(copy->epoch) != accounts_.epoch(row)) return;
+  accounts_.end(row, outcome, peek(copy->bytes));
 }
 
 void TxStage::give_back(u32 frame) {
@@ -151,12 +152,12 @@ u32 TxStage::room() const {
   return std::min(FANTAIL_TX_FRAMES - on_ring, frames_.room());
 }
 
-/// False: there is no room for one packet to all subscribers, so this turn takes none; its commit,
-/// its kick and the next turn's reap make some. True after 1 ms all the same: what does not fit
-/// then drops as tx_full.
+/// False: there is no room for one packet to all subscribers that get it, so this turn takes none;
+/// its commit, its kick and the next turn's reap make some. True after 1 ms all the same: what does
+/// not fit then drops as tx_full.
 bool TxStage::make_room() {
   const auto is_waiting = [](Source& from) { return from.forward.available() != 0; };
-  if (room() < served_.count() && std::ranges::any_of(sources_, is_waiting)) {
+  if (room() < served_.reached() && std::ranges::any_of(sources_, is_waiting)) {
     const u64 now = clock_ns();
     if (full_since_ns_ == 0) full_since_ns_ = now;
     if (now - full_since_ns_ < retry_ns) return false;
@@ -168,23 +169,23 @@ bool TxStage::make_room() {
 /// Packets of all receivers in turn, as many as the burst aims at.
 void TxStage::take() {
   u32 wanted = FANTAIL_BURST_MAX;
-  const u32 subscribers = served_.count(), count = static_cast<u32>(sources_.size());
+  const u32 reached = served_.reached(), count = static_cast<u32>(sources_.size());
   for (u32 i = 0; i < count && burst_.size() < wanted; ++i) {
     const u32 at = next_source_ + i;
     Consumer<forward_slot>& from = sources_[at < count ? at : at - count].forward;
     u32 available = from.available();
     if (available == 0) continue;
-    if (burst_.empty() && subscribers != 0) // here, so that an idle turn divides nothing
-      wanted = std::clamp(std::min(FANTAIL_JOBS_AIM, room()) / subscribers, 1u, FANTAIL_BURST_MAX);
+    if (burst_.empty() && reached != 0) // here, so that an idle turn divides nothing
+      wanted = std::clamp(std::min(FANTAIL_JOBS_AIM, room()) / reached, 1u, FANTAIL_BURST_MAX);
     for (; available != 0 && burst_.size() < wanted; --available) {
       const forward_slot& slot = from.take();
-      const u32 frame = slot.address / FANTAIL_FRAME_SIZE;
+      const u32 address = peek(slot.address), length = peek(slot.length);
       // no receiver of ours writes that; a frame that does not exist cannot be given back
-      if (!frames_.is_received(frame) ||
-          slot.address % FANTAIL_FRAME_SIZE + slot.length > FANTAIL_FRAME_SIZE)
+      if (!frames_.is_received(address / FANTAIL_FRAME_SIZE) || length < FANTAIL_HEADER_SIZE ||
+          address % FANTAIL_FRAME_SIZE + length > FANTAIL_FRAME_SIZE)
         continue;
-      const bool alone = subscribers == 1 && slot.holders == 1;
-      burst_.push_back({slot.address, slot.length, slot.stamp_ns, alone, false});
+      const bool alone = served_.count() == 1 && peek(slot.holders) == 1;
+      burst_.push_back({address, static_cast<u16>(length), peek(slot.stamp_ns), alone, false});
     }
   }
   next_source_ = next_source_ + 1 < count ? next_source_ + 1 : 0;
@@ -300,13 +301,16 @@ bool TxStage::send_in_place(const Asked& asked, const job& answer) {
 void TxStage::send_copy(const Asked& asked, const job& answer) {
   const Packet& packet = burst_[asked.packet];
   const u32 frame = frames_.take();
+  tag* const mine = frames_.own_tag_of(frame);
+  // no worker of ours writes that, and nothing may be written there
+  if (mine == nullptr) return accounts_.drop(asked.row, DROP_TX_FULL);
   const u32 rest = packet.length - answer.replaced;
   const u32 length = answer.header_length + rest;
   const u32 start = TxFrames::start_of(frame, length);
   char* target = arena_.umem() + start;
   put_bytes(target, filters_.header_of(asked.job, answer), answer.header_length);
   put_bytes(target + answer.header_length, arena_.umem() + packet.address + answer.replaced, rest);
-  submit(start, length, *frames_.tag_of(frame), asked.row);
+  submit(start, length, *mine, asked.row);
 }
 
 /// Beyond the TX producer that the kernel sees, until the commit.

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstdio>
 #include <string>
@@ -92,6 +93,23 @@ arena_header lay_out(const Geometry& g) {
   return h;
 }
 
+/// What lay_out() was given for that header; its queue ids are the header's own.
+Geometry geometry_of(const arena_header& h) {
+  Geometry g;
+  g.layout = fantail::layout(h.layout);
+  g.mode = fantail::mode(h.mode);
+  g.queue_ids = {h.queue_id, std::min(h.queues, FANTAIL_QUEUES_MAX)};
+  g.workers = h.workers;
+  g.listen_ip = h.listen_ip;
+  g.listen_port = static_cast<u16>(h.listen_port);
+  g.mtu = static_cast<u16>(h.mtu);
+  g.order = fantail::order(h.order);
+  g.busy_poll = h.busy_poll != 0;
+  g.yield = h.yield != 0;
+  g.checksum_full = h.checksum_full != 0;
+  return g;
+}
+
 std::string hexadecimal(u64 value) {
   char text[19]; // 0x, 16 digits, end
   std::snprintf(text, sizeof text, "0x%016llx", static_cast<unsigned long long>(value));
@@ -145,16 +163,25 @@ Arena Arena::attach(int fd) {
   void* base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
   if (base == MAP_FAILED) throw error_of(errno, "mapping the arena");
   Arena arena(Fd(fcntl(fd, F_DUPFD_CLOEXEC, 0)), static_cast<char*>(base), size);
-  const arena_header& h = arena.header();
-  if (acquire(h.magic) != FANTAIL_MAGIC)
+  const u64 magic = acquire(arena.shared_header().magic);
+  if (magic != FANTAIL_MAGIC)
     throw Error(EINVAL, "this is no fantail arena, or it is not finished: it starts with " +
-                            hexadecimal(h.magic) + ", not " + hexadecimal(FANTAIL_MAGIC));
+                            hexadecimal(magic) + ", not " + hexadecimal(FANTAIL_MAGIC));
+  arena.header_ = arena.shared_header();
+  const arena_header& h = arena.header_;
   if (h.layout_version != FANTAIL_LAYOUT_VERSION || h.size != size)
     throw Error(EPROTO, "the arena has layout " + std::to_string(h.layout_version) + " and " +
                             std::to_string(h.size) + " bytes, this program layout " +
                             std::to_string(FANTAIL_LAYOUT_VERSION) + " and " +
                             std::to_string(size) +
                             " bytes: stop all of fantail, build again, start again");
+  const Geometry geometry = geometry_of(h);
+  check_geometry(geometry);
+  arena_header planned = lay_out(geometry);
+  planned.magic = h.magic;
+  if (std::memcmp(&planned, &h, sizeof h) != 0 || h.layout >= LAYOUT_COUNT ||
+      h.mode >= MODE_COUNT || h.order >= ORDER_COUNT)
+    throw Error(EPROTO, "the arena's header is corrupt: stop all of fantail, start again");
   return arena;
 }
 
@@ -162,16 +189,18 @@ Arena Arena::attach(int fd) {
 /// with the sockets).
 void Arena::fill(const Geometry& geometry) {
   const arena_header planned = lay_out(geometry);
-  header() = planned;
+  header_ = planned;
+  shared_header() = planned;
   for (u32 w = 0; w < planned.workers; ++w) {
     for (u32 i = 0; i < FANTAIL_TX_FRAMES; ++i) free_frames(w)[i] = tx_frame_first(w) + i;
     worker(w).free_tail = FANTAIL_TX_FRAMES;
   }
-  publish(header().magic, u64{FANTAIL_MAGIC});
+  header_.magic = FANTAIL_MAGIC;
+  publish(shared_header().magic, u64{FANTAIL_MAGIC});
 }
 
 Arena::Arena(Arena&& other) noexcept
-    : fd_(std::move(other.fd_)), base_(other.base_), size_(other.size_) {
+    : fd_(std::move(other.fd_)), base_(other.base_), size_(other.size_), header_(other.header_) {
   other.base_ = nullptr;
   other.size_ = 0;
 }

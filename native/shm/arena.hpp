@@ -2,7 +2,8 @@
 //
 // The one shared memory: a sealed memfd that every process of the data path maps. layout.h
 // describes the structs, arena_header says where each region starts. Created once by fantail-rx,
-// attached by everybody else.
+// attached by everybody else, who checks the header once and keeps a copy: any process that is
+// taken over can write to the shared one.
 #pragma once
 
 #include <span>
@@ -35,7 +36,8 @@ public:
   /// Makes the memfd: sized, sealed against resizing (SHRINK, GROW, SEAL), mode 0600, every frame
   /// in its first place, the magic stored last. Throws Error.
   static Arena create(const Geometry& geometry);
-  /// Maps an arena that exists; checks magic, version and size. Throws Error naming both values.
+  /// Maps an arena that exists; checks magic, version, size and every offset. Throws Error saying
+  /// what is wrong.
   static Arena attach(int fd);
   /// Over memory of the caller's (tests): `memory` must be zeroed, page aligned, size_of(geometry)
   /// bytes.
@@ -48,7 +50,7 @@ public:
 
   int fd() const { return fd_.get(); }
   char* base() const { return base_; }
-  arena_header& header() const { return *at<arena_header>(0); }
+  const arena_header& header() const { return header_; }
   fantail::control& control() const { return *at<fantail::control>(header().control); }
   fantail::receiver& receiver(u32 r) const { return at<fantail::receiver>(header().receiver)[r]; }
   fantail::worker& worker(u32 w) const { return at<fantail::worker>(header().worker)[w]; }
@@ -124,10 +126,12 @@ private:
     return reinterpret_cast<u32*>(ring(header().giveback, header().giveback_size, r, w) + 1);
   }
   void fill(const Geometry& geometry);
+  arena_header& shared_header() const { return *at<arena_header>(0); }
 
   Fd fd_;
   char* base_;
   u64 size_; // mapped bytes, 0 where the memory is not ours
+  arena_header header_{};
 };
 
 } // namespace fantail

@@ -12,12 +12,16 @@
 // descriptors and free frames may be written before the commit without an entry: nobody looks at
 // them until an index moves. One writer (the stage). Readers of counters use `state` as a sequence
 // lock, see read_consistent().
+//
+// Entries are in shared memory: each is read once and held to the arena's bounds before it is
+// applied, or a process that is taken over could have another one write anywhere.
 #pragma once
 
 #include <cassert>
 #include <utility>
 #include <vector>
 
+#include "host/check.hpp"
 #include "shm/store.hpp"
 
 namespace fantail {
@@ -26,10 +30,12 @@ class Journal {
 public:
   static constexpr u32 word64 = 0, word32 = 1, kernel_word = 2, copy_bytes = 3;
 
-  /// `base`: start of the arena, to which entries are relative. `kernel_words`: index words of
-  /// kernel rings, which are mapped elsewhere in each process and hence named by position.
-  Journal(char* base, u64& state, journal_entry* entries, std::vector<u32*> kernel_words)
-      : base_(base), state_(state), entries_(entries), kernel_words_(std::move(kernel_words)) {}
+  /// `base`: start of the arena, of `size` bytes, to which entries are relative. `kernel_words`:
+  /// index words of kernel rings, which are mapped elsewhere in each process and hence named by
+  /// position.
+  Journal(char* base, u64 size, u64& state, journal_entry* entries, std::vector<u32*> kernel_words)
+      : base_(base), size_(size), state_(state), entries_(entries),
+        kernel_words_(std::move(kernel_words)) {}
 
   void set(u64& word, u64 value) { note(offset(&word), word64, value); }
   void set(u32& word, u32 value) { note(offset(&word), word32, value); }
@@ -53,7 +59,8 @@ public:
     count_ = 0;
   }
 
-  /// Finishes what a killed predecessor had committed. Returns how many entries it applied.
+  /// Finishes what a killed predecessor had committed. Returns how many entries it applied. Throws
+  /// Error where an entry is none that a stage writes.
   u32 recover() {
     const u64 state = acquire(state_);
     const u32 count = static_cast<u32>(state);
@@ -77,20 +84,37 @@ private:
   }
 
   void apply(u32 count) {
+    if (count > FANTAIL_JOURNAL_ENTRIES_MAX) refuse();
     for (u32 i = 0; i < count; ++i) {
-      const journal_entry& entry = entries_[i];
-      switch (entry.kind & 0xff) {
-      case word64: publish(*reinterpret_cast<u64*>(base_ + entry.target), entry.value); break;
+      const u32 target = peek(entries_[i].target), kind = peek(entries_[i].kind);
+      const u64 value = peek(entries_[i].value);
+      switch (kind & 0xff) {
+      case word64: publish(*reinterpret_cast<u64*>(at(target, sizeof(u64))), value); break;
       case word32:
-        publish(*reinterpret_cast<u32*>(base_ + entry.target), static_cast<u32>(entry.value));
+        publish(*reinterpret_cast<u32*>(at(target, sizeof(u32))), static_cast<u32>(value));
         break;
-      case kernel_word: publish(*kernel_words_[entry.target], static_cast<u32>(entry.value)); break;
-      default: put_bytes(base_ + entry.target, base_ + entry.value, entry.kind >> 8);
+      case kernel_word:
+        if (target >= kernel_words_.size()) refuse();
+        publish(*kernel_words_[target], static_cast<u32>(value));
+        break;
+      default: put_bytes(at(target, kind >> 8), at(value, kind >> 8), kind >> 8);
       }
     }
   }
 
+  /// So many bytes of the arena.
+  char* at(u64 offset, u32 length) const {
+    if (length > size_ || offset > size_ - length) refuse();
+    return base_ + offset;
+  }
+
+  [[noreturn]] static void refuse() {
+    throw Error(EBADMSG, "a journal in the shared memory is corrupt: stop all of fantail, "
+                         "start again, and look for who wrote there");
+  }
+
   char* base_;
+  u64 size_;
   u64& state_;
   journal_entry* entries_;
   std::vector<u32*> kernel_words_;

@@ -13,6 +13,9 @@ namespace {
 constexpr int xdp_max_tx_skb_budget = 9;
 constexpr int so_prefer_busy_poll = 69, so_busy_poll_budget = 70;
 constexpr int busy_poll_us = 20, busy_poll_budget = 64;
+// In copy mode what the device has not sent yet is charged to the socket: net.core.wmem_default has
+// room for 92 frames of 1500 bytes.
+constexpr int send_buffer = FANTAIL_TX_FRAMES * FANTAIL_FRAME_SIZE;
 // descriptors one copy-mode sendto may take where the kernel lets us choose (6.17)
 constexpr u32 tx_budget = 256;
 
@@ -107,6 +110,9 @@ Fd open_tx_socket(int rx_fd, int interface_index, u32 queue) {
   Fd fd(check(socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0), "opening an AF_XDP socket"));
   set_ring(fd.get(), XDP_TX_RING, FANTAIL_TX_FRAMES, "TX ring");
   bind_shared_rx_socket(fd.get(), rx_fd, interface_index, queue);
+  // past net.core.wmem_max with CAP_NET_ADMIN, else up to it
+  if (setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUFFORCE, &send_buffer, sizeof send_buffer) < 0)
+    setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer);
   // refused before 6.17: 32
   setsockopt(fd.get(), SOL_XDP, xdp_max_tx_skb_budget, &tx_budget, sizeof tx_budget);
   return fd;

@@ -8,8 +8,9 @@ import { log } from '../terminal/log.js';
 import type { Waiting } from './programs.js';
 import { killed } from './running.js';
 
-/** After a place was taken: what was started then has the cores first. */
-const START_AFTER_MS = 2000;
+/** After the replicator starts, and after a place was taken: whoever serves has the cores first. */
+const FIRST_AFTER_MS = 2000;
+const NEXT_AFTER_MS = 500;
 
 export class Standby {
   private waiting: Waiting | null = null;
@@ -18,12 +19,12 @@ export class Standby {
   constructor(private readonly start: () => Waiting) {}
 
   /** From now on one is to be there, a while later. */
-  keepOne(): void {
+  keepOne(after_ms = FIRST_AFTER_MS): void {
     if (this.timer !== null || this.waiting !== null) return;
     this.timer = setTimeout(() => {
       this.timer = null;
       this.startOne();
-    }, START_AFTER_MS);
+    }, after_ms);
   }
 
   /** The one that waits, or a new one; the caller's from then on. Throws if none can be started. */
@@ -44,7 +45,7 @@ export class Standby {
 
   private keepOneAgain(): void {
     this.waiting = null;
-    this.keepOne();
+    this.keepOne(NEXT_AFTER_MS);
   }
 
   private startOne(): void {
@@ -59,7 +60,7 @@ export class Standby {
       });
     } catch (error) {
       log.debug(`no process can stand by: ${messageOf(error)}; it is tried again`);
-      this.keepOne();
+      this.keepOne(NEXT_AFTER_MS);
     }
   }
 }

@@ -36,7 +36,7 @@ const nameOf = (pid: number) => read(`/proc/${pid}/comm`).trim();
 
 function interfaceOf(pid: number): string | null {
   const words = read(`/proc/${pid}/cmdline`);
-  return /"interface":"([^"]*)"/.exec(words)?.[1] ?? /^fantail-tx (\S+)/.exec(words)?.[1] ?? null;
+  return /fantail-(?:rx\0|tx )([^\0 ]+)/.exec(words)?.[1] ?? null;
 }
 
 /** Every data plane on this machine, of all namespaces. */

@@ -10,6 +10,8 @@ import type { SubscriberTable } from './table.js';
 /** `add` and `remove` are answered once every worker follows the table, or BUSY after this time. */
 const APPLY_MS_MAX = 100;
 const PUMP_MS = 1;
+/** While copies of somebody who was removed are under way, and nothing else is to be done. */
+const RECLAIM_MS = 20;
 
 interface Waiter {
   readonly generation: bigint;
@@ -62,10 +64,13 @@ export class Publisher {
     this.publish();
     const { table } = this.options;
     const followed = table.followed();
+    // before anybody is answered: who removes one from a full table may add another
+    const isReclaimed = table.reclaim(followed);
     this.freeSockets(followed);
     this.answer(followed);
     if (table.wanted > followed || this.waiters.length > 0 || this.releases.length > 0)
       this.timer = setTimeout(() => this.pump(), PUMP_MS);
+    else if (!isReclaimed) this.timer = setTimeout(() => this.pump(), RECLAIM_MS);
   }
 
   /** Whoever still waits is told that fantail stops. */

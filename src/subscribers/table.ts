@@ -126,7 +126,6 @@ export class SubscriberTable {
   publish(): boolean {
     const followed = this.followed();
     const next = this.generation + 1n;
-    this.reclaim(followed);
     for (const row of this.subscribers.takeRetired()) this.retired.push({ row, generation: next });
     if (this.isWritten || followed !== this.generation) return false;
     this.write(next);
@@ -138,14 +137,15 @@ export class SubscriberTable {
 
   /**
    * Rows whose subscriber nobody serves any more, and whose copies have all ended, can be used
-   * again.
+   * again. False: there are others still.
    */
-  private reclaim(followed: bigint): void {
+  reclaim(followed: bigint): boolean {
     this.retired = this.retired.filter(({ row, generation }) => {
       if (generation > followed || this.arena.inFlight(row) !== 0n) return true;
       this.subscribers.freeRow(row);
       return false;
     });
+    return this.retired.length === 0;
   }
 
   private write(generation: bigint): void {

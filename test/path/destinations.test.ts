@@ -1,5 +1,14 @@
+/**
+ * Whom the data path sends to, in copy mode over a real link: payloads of every size, checksums,
+ * neighbours that are dead, come to life or are gateways, a full table, and subscribers that came
+ * by wscat or the CLI. At rates that leave a busy machine time; path.test.ts has the others.
+ *
+ * needs: a link
+ */
+
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { limits } from '../../src/memory/layout.js';
 import { MTU_MAX, NEIGHBOURS, NOBODY_IP } from '../rig/link.js';
 import { eventually, sleep } from '../rig/program.js';
 import { MAIN } from '../rig/replicator.js';
@@ -175,6 +184,39 @@ for (const layout of LAYOUTS) {
     },
   );
 }
+
+networkTest(
+  test,
+  'a table that is full takes another as soon as one has gone, and each is served',
+  { queues: 1 },
+  async (link) => {
+    await withReplicator({ link, flags: copyMode('inline') }, async (replicator) => {
+      const [first, second] = subscribersOf(2) as [Destination, Destination];
+      await replicator.subscribe([first, second]);
+      const others = Array.from({ length: limits.SUBSCRIBERS_MAX - 2 }, (_, index) => ({
+        ip: first.ip,
+        port: 20_000 + index,
+      }));
+      while (others.length > 0)
+        // below the limit of 2000 requests a second
+        await Promise.all([
+          sleep(60),
+          ...others.splice(0, 100).map((each) => replicator.add(each)),
+        ]);
+      await replicator
+        .add({ ip: first.ip, port: 30_000 })
+        .then(() => assert.unreachable())
+        .catch((error) => assert.match(String(error), /TABLE_FULL/));
+      for (let port = 30_000; port < 30_020; port++) {
+        await replicator.remove({ ip: first.ip, port: port - 10_000 });
+        await replicator.add({ ip: first.ip, port });
+      }
+      assert.is((await replicator.list()).length, limits.SUBSCRIBERS_MAX);
+      await startFeed(replicatedRoute(link), { rate: 10, count: 5 }).result();
+      await replicator.check();
+    });
+  },
+);
 
 // ---- The control channel as users have it ----
 

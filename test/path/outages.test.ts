@@ -1,3 +1,10 @@
+/**
+ * Processes of the data path that die, are stopped or end, in copy mode over a real link: traffic
+ * comes back, and whatever ends leaves nothing behind.
+ *
+ * needs: a link
+ */
+
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Link } from '../rig/link.js';

@@ -18,13 +18,14 @@ import {
   assertReceived,
   LAYOUTS,
   networkTest,
+  servedAgain,
   subscribersOf,
   transfer,
 } from '../rig/scenario.js';
 import { replicatedRoute, startFeed, startSink } from '../rig/wire.js';
 
 const test = suite('adoption');
-/** It is the supervisor that dies: a ring of 2048 frames gives a busy machine 0.4 s. */
+/** It is the supervisor that dies: a ring of 8192 frames gives a busy machine more than a second. */
 const RATE = 5000;
 const SECONDS = 4;
 const flagsOf = (layout: string) => ['--mode', 'copy', '--layout', layout];
@@ -103,9 +104,15 @@ for (const layout of LAYOUTS)
         // it is a whole supervisor: it takes subscribers, and replaces what dies
         const more = subscribersOf(4);
         await second.subscribe(more);
-        for (const { pid, command } of first.processes())
-          if (/fantail-(rx|tx)/.test(command)) process.kill(pid, 'SIGKILL');
-        await eventually('both are replaced', () => second.processes().length === 3);
+        const killed = first.processes().filter(({ command }) => /fantail-(rx|tx)/.test(command));
+        for (const { pid } of killed) process.kill(pid, 'SIGKILL');
+        await eventually('both are replaced', async () => {
+          const { workers } = await second.stats();
+          const now = second.processes().map(({ pid }) => pid);
+          const isGone = killed.every(({ pid }) => !now.includes(pid));
+          return isGone && now.length === 3 && workers.every(({ pid }) => now.includes(pid));
+        });
+        await servedAgain(second, more);
         const again = await transfer(second, {
           subscribers: more,
           rate: RATE / 4,

@@ -151,7 +151,8 @@ private:
     }
     ++tally_.good;
     const u32 packet = read16(frame, ip + 2);
-    if (packet > world_.arena().header().mtu) {
+    const u32 grown = world_.shape().rewrite == Rewrite::longer ? 4 : 0;
+    if (packet + grown > world_.arena().header().mtu) {
       ++tally_.too_big;
       return;
     }

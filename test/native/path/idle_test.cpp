@@ -50,7 +50,7 @@ void protocol_loses_no_wake_up(u64 seed) {
   std::thread sleeper([&] {
     Random random(~seed);
     Idle idle(false, false, wake.get(), {});
-    Journal journal(base, shared->consumer_state, shared->consumer_entries, {});
+    Journal journal(base, sizeof *shared, shared->consumer_state, shared->consumer_entries, {});
     Consumer<u64> in(&shared->header, shared->slots, 64);
     for (u64 taken = 0; taken < rounds;) {
       if (in.available() != 0) {
@@ -72,7 +72,7 @@ void protocol_loses_no_wake_up(u64 seed) {
       if (clock_ns() - before > lost_ns) lost = true;
     }
   });
-  Journal journal(base, shared->producer_state, shared->producer_entries, {});
+  Journal journal(base, sizeof *shared, shared->producer_state, shared->producer_entries, {});
   Producer<u64> out(&shared->header, shared->slots, 64);
   Random random(seed);
   for (u64 i = 0; i < rounds; ++i) {

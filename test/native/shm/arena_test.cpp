@@ -82,9 +82,14 @@ void is_sealed() {
   expect((fcntl(arena.fd(), F_GETFD) & FD_CLOEXEC) != 0, "it is closed on exec");
 }
 
+/// As every process of the data path can write to it.
+arena_header& shared_header(const Arena& arena) {
+  return *reinterpret_cast<arena_header*>(arena.base());
+}
+
 void refuses_what_is_no_arena() {
   const Arena arena = small_arena();
-  arena_header& h = arena.header();
+  arena_header& h = shared_header(arena);
   const auto attach = [&] { Arena::attach(arena.fd()); };
   h.magic ^= 1;
   const std::string magic = sentence_of<Error>(attach);
@@ -103,6 +108,37 @@ void refuses_what_is_no_arena() {
   expect_contains(wrong_size, std::to_string(size + page_size));
   h.size = size;
   attach();
+}
+
+/// By which something is placed, or chosen from a table.
+void refuses_a_corrupt_header() {
+  const std::vector<u32> ids = {0, 1};
+  const Arena arena = Arena::create(geometry_of(ids, LAYOUT_SPLIT, 2));
+  arena_header& shared = shared_header(arena);
+  const arena_header good = shared;
+  using H = arena_header;
+  constexpr u32 H::* counts[] = {&H::layout,  &H::mode,      &H::queues,     &H::receivers,
+                                 &H::workers, &H::rx_frames, &H::ring_slots, &H::order};
+  constexpr u64 H::* offsets[] = {
+      &H::control,     &H::receiver,     &H::worker, &H::table,  &H::counters,  &H::forward,
+      &H::giveback,    &H::forward_size, &H::handed, &H::rx_tag, &H::tx_tag,    &H::free,
+      &H::jobs,        &H::journal,      &H::soft,   &H::umem,   &H::umem_size, &H::giveback_size,
+      &H::filter_slot, &H::filter_state, &H::lease};
+  const auto is_refused = [&] {
+    sentence_of<Error>([&] { Arena::attach(arena.fd()); });
+    shared = good;
+  };
+  for (const auto count : counts) {
+    shared.*count += 5;
+    is_refused();
+  }
+  for (const auto offset : offsets) {
+    shared.*offset += page_size;
+    is_refused();
+  }
+  const Arena attached = Arena::attach(arena.fd());
+  shared.umem = ~0ull;
+  expect_equal(attached.header().umem, good.umem, "what was checked once is not read again");
 }
 
 void refuses_other_files() {
@@ -204,6 +240,8 @@ int main(int argc, char** argv) {
             is_sealed);
   suite.run("another magic, layout or size is refused, naming both values",
             refuses_what_is_no_arena);
+  suite.run("a header that was changed is refused, and one that is changed later is not read again",
+            refuses_a_corrupt_header);
   suite.run("a file that is no arena is refused", refuses_other_files);
   suite.run("regions start on pages and do not overlap, in every geometry", regions_do_not_overlap);
   suite.run("a geometry past a limit is refused, naming the limit", limits_are_refused);

@@ -63,7 +63,7 @@ std::unique_ptr<Memory> begin() {
 /// One commit with an entry of every kind, some words twice.
 void change(Memory& memory) {
   const std::vector<u32*> kernel = {&memory.kernel[0], &memory.kernel[1]};
-  Journal journal(memory.base(), memory.state, memory.entries, kernel);
+  Journal journal(memory.base(), sizeof memory, memory.state, memory.entries, kernel);
   for (u32 i = 0; i < 4; ++i) journal.set(memory.long_words[i], ~u64{i});
   for (u32 i = 0; i < 4; ++i) journal.set(memory.short_words[i], i + 1);
   journal.set(memory.short_words[2], 99);
@@ -75,7 +75,7 @@ void change(Memory& memory) {
 
 u32 recover(Memory& memory) {
   const std::vector<u32*> kernel = {&memory.kernel[0], &memory.kernel[1]};
-  return Journal(memory.base(), memory.state, memory.entries, kernel).recover();
+  return Journal(memory.base(), sizeof memory, memory.state, memory.entries, kernel).recover();
 }
 
 bool is_open(const Memory& memory) { return static_cast<u32>(memory.state) != 0; }
@@ -120,6 +120,31 @@ void recovery_repeats() {
   }
 }
 
+/// Entries that no stage writes, each of which would reach memory that is not the arena's.
+void corrupt_entries_are_refused() {
+  constexpr journal_entry corrupt[] = {
+      {sizeof(Memory) - 7, Journal::word64, 0},
+      {~0u, Journal::word64, 0},
+      {sizeof(Memory) - 3, Journal::word32, 0},
+      {2, Journal::kernel_word, 0},
+      {~0u, Journal::kernel_word, 0},
+      {0, (sizeof(Memory) + 1) << 8 | Journal::copy_bytes, 0},
+      {1, sizeof(Memory) << 8 | Journal::copy_bytes, 0},
+      {0, 8 << 8 | Journal::copy_bytes, sizeof(Memory) - 7},
+      {0, 8 << 8 | Journal::copy_bytes, ~0ull - 3},
+      {0, 8 << 8 | Journal::copy_bytes, u64{1} << 32},
+  };
+  for (const journal_entry& entry : corrupt) {
+    const auto memory = begin();
+    memory->entries[0] = entry;
+    memory->state = 1;
+    expect_contains(sentence_of<Error>([&] { recover(*memory); }), "journal");
+  }
+  const auto memory = begin();
+  memory->state = FANTAIL_JOURNAL_ENTRIES_MAX + 1;
+  expect_contains(sentence_of<Error>([&] { recover(*memory); }), "corrupt");
+}
+
 /// What the writer below keeps true of every state that a reader may see.
 struct Account {
   u64 sum, parts[7];
@@ -135,7 +160,8 @@ void readers_never_see_half() {
   constexpr u64 reads_min = 100;
   std::atomic<bool> done = false, read_enough = false;
   std::thread writer([&] {
-    Journal journal(reinterpret_cast<char*>(shared.get()), shared->state, shared->entries, {});
+    Journal journal(reinterpret_cast<char*>(shared.get()), sizeof *shared, shared->state,
+                    shared->entries, {});
     Account mirror{};
     Random random(3);
     for (u32 i = 0; i < 200'000 || !read_enough; ++i) {
@@ -187,6 +213,8 @@ int main(int argc, char** argv) {
             all_or_nothing);
   suite.run("recovery applied twice, or killed and applied again, is the same as once",
             recovery_repeats);
+  suite.run("an entry that reaches past the arena is refused with a sentence, and reaches nothing",
+            corrupt_entries_are_refused);
   suite.run("a reader beside the writer never sees half of a commit", readers_never_see_half);
   suite.run("a reader of a commit that stays open gives up", open_is_refused);
   return suite.end();

@@ -44,7 +44,7 @@ struct Shared {
 
   void begin(u64 cursor) { forward.head = forward.tail = back.head = back.tail = cursor; }
   Journal journal_of(Journaled& end) {
-    return {reinterpret_cast<char*>(this), end.state, end.entries, {}};
+    return {reinterpret_cast<char*>(this), sizeof *this, end.state, end.entries, {}};
   }
 };
 
@@ -253,7 +253,7 @@ void kernel_cursors_wrap() {
     }
   });
   const std::vector<u32*> words = {&shared->producer};
-  Journal journal(reinterpret_cast<char*>(shared.get()), shared->journaled.state,
+  Journal journal(reinterpret_cast<char*>(shared.get()), sizeof *shared, shared->journaled.state,
                   shared->journaled.entries, words);
   const KernelRing ring = shared->ring();
   u32 producer = peek(*ring.producer);
