@@ -25,7 +25,7 @@ import {
 import { replicatedRoute, startFeed, startSink } from '../rig/wire.js';
 
 const test = suite('adoption');
-/** It is the supervisor that dies: a ring of 8192 frames gives a busy machine more than a second. */
+/** It is the supervisor that dies: a ring of 8192 frames gives a busy machine over a second. */
 const RATE = 5000;
 const SECONDS = 4;
 const flagsOf = (layout: string) => ['--mode', 'copy', '--layout', layout];
