@@ -19,6 +19,7 @@
 
 #include "host/namespace.hpp"
 #include "host/privileges.hpp"
+#include "host/system_calls.hpp"
 #include "path/loops.hpp"
 #include "rx/keeper.hpp"
 #include "rx/protocol.hpp"
@@ -46,6 +47,7 @@ void receive(const Start& start, DataPlane& plane) {
   fds.wake = start.wake;
   fds.worker_wakes = start.worker_wakes;
   ReceiverLoop loop(plane.arena, fds);
+  allow_receiver_calls();
   tell_running(supervisor);
   loop.run();
 }
@@ -54,6 +56,7 @@ void receive(const Start& start, DataPlane& plane) {
 /// die meanwhile.
 void keep(const Start& start, const Arena& arena) {
   constexpr int poll_ms = 1000; // in case a wake was lost
+  allow_receiver_calls();
   tell_running(supervisor);
   while (acquire(arena.control().state) != RUN_STATE_HALT) {
     pollfd waited{start.wake, POLLIN, 0};

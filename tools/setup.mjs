@@ -53,6 +53,12 @@ const NEEDS = [
     why: 'drops privileges',
   },
   {
+    pieces: ['include:seccomp.h'],
+    apt: 'libseccomp-dev',
+    dnf: 'libseccomp-devel',
+    why: 'restricts system calls',
+  },
+  {
     pieces: ['include:linux/if_xdp.h'],
     apt: 'linux-libc-dev',
     dnf: 'kernel-headers',

@@ -19,6 +19,7 @@
 #include "addon/exports.hpp"
 #include "addon/values.hpp"
 #include "host/privileges.hpp"
+#include "host/system_calls.hpp"
 
 namespace fantail {
 namespace {
@@ -85,6 +86,12 @@ Napi::Value drop_privileges_js(const Arguments& arguments) {
   return arguments.env().Undefined();
 }
 
+/// forbidWaysOut(): of all threads of this process, for good.
+Napi::Value forbid_ways_out_js(const Arguments& arguments) {
+  forbid_ways_out();
+  return arguments.env().Undefined();
+}
+
 /// limitResources(cpuSeconds, bytes): of this process, for good; no core file either.
 Napi::Value limit_resources_js(const Arguments& arguments) {
   const auto limit = [](auto resource, rlim_t most) {
@@ -132,6 +139,7 @@ void export_process(Napi::Object exports) {
   export_function<capabilities_js>(exports, "capabilities");
   export_function<no_new_privileges_js>(exports, "noNewPrivileges");
   export_function<drop_privileges_js>(exports, "dropPrivileges");
+  export_function<forbid_ways_out_js>(exports, "forbidWaysOut");
   export_function<limit_resources_js>(exports, "limitResources");
   export_function<clear_ambient_js>(exports, "clearAmbientCapabilities");
   export_function<raise_ambient_js>(exports, "raiseAmbientCapabilities");

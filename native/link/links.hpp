@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <memory>
 
+#include "link/kicks.hpp"
 #include "link/soft_link.hpp"
 #include "xdp/sockets.hpp"
 
@@ -30,33 +31,18 @@ struct TxLink {
   SoftLink* soft = nullptr;
   int xsk_fd = -1;
 
-  /// Makes the kernel transmit what is on the TX ring. A copy-mode sendto transmits 32 descriptors
-  /// and returns EAGAIN while more are left; EBUSY means that the last one taken was lost, though
-  /// it completes: `lost(address)`; after other errors nothing was taken. (net/xdp/xsk.c,
-  /// __xsk_generic_xmit) `retry_ns`: how long socket mode tries a full socket buffer.
-  template<class Lost> void kick(worker& counters, u32 mode, u64 retry_ns, Lost&& lost) const {
+  Kicks kicks{};
+
+  /// Makes the kernel transmit what is on the TX ring. `lost(address, why)`: that copy ends as a
+  /// drop. `retry_ns`: how long socket mode tries a full socket buffer.
+  template<class Lost> void kick(worker& counters, u32 mode, u64 retry_ns, Lost&& lost) {
     if (soft != nullptr) return soft->transmit(retry_ns);
     if (xsk_fd < 0) return;
-    // sendto calls; each takes at least 32 descriptors or fails
-    constexpr u32 calls_max = 1024;
-    constexpr u32 useless_max = 8; // of those, in a row without progress
-    const u32 producer = peek(*tx.producer);
-    u32 useless = 0, calls = 0;
-    while (calls < calls_max && useless < useless_max) {
-      const u32 consumer = acquire(*tx.consumer);
-      if (consumer == producer || !tx.needs_wakeup()) break;
-      ++calls;
-      const ssize_t result = sendto(xsk_fd, nullptr, 0, MSG_DONTWAIT, nullptr, 0);
-      const int error = result < 0 ? errno : 0;
-      if (error == EBUSY) lost(tx.descriptor(acquire(*tx.consumer) - 1).addr);
-      if (error != 0 && error != EAGAIN && error != EBUSY && error != ENOBUFS) {
-        add(counters.kick_errors, 1);
-        break;
-      }
-      if (mode == MODE_ZEROCOPY) break; // the driver takes them when it runs
-      useless = acquire(*tx.consumer) == consumer ? useless + 1 : 0;
-    }
-    if (calls != 0) add(counters.kicks, calls);
+    const auto send = [this] {
+      return sendto(xsk_fd, nullptr, 0, MSG_DONTWAIT, nullptr, 0) < 0 ? errno : 0;
+    };
+    if (mode == MODE_ZEROCOPY) return Kicks::wake(tx, counters, send);
+    kicks.until_taken(tx, counters, send, lost);
   }
 };
 
@@ -88,11 +74,12 @@ public:
   TxLinkOwner(Arena& arena, u32 queue, int fd) {
     if (arena.header().mode == MODE_SOCKET) {
       soft_ = std::make_unique<SoftLink>(arena, queue, fd);
-      link_ = {soft_->tx_ring(), soft_->completion_ring(), soft_.get(), -1};
+      link_ = {soft_->tx_ring(), soft_->completion_ring(), soft_.get(), -1, Kicks()};
     } else {
       tx_ = map_ring(fd, XDP_PGOFF_TX_RING, FANTAIL_TX_FRAMES);
       completion_ = map_ring(fd, XDP_UMEM_PGOFF_COMPLETION_RING, FANTAIL_TX_FRAMES);
-      link_ = {tx_.ring(), completion_.ring(), nullptr, fd};
+      // 6.17 brought both the budget and the consumer that is published (kicks.hpp)
+      link_ = {tx_.ring(), completion_.ring(), nullptr, fd, Kicks(set_tx_budget(fd))};
     }
   }
   const TxLink& link() const { return link_; }

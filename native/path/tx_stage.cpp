@@ -354,9 +354,9 @@ void TxStage::commit() {
 /// Makes the kernel transmit what is on the TX ring, also what an earlier kick has left, for
 /// example while the link was down.
 void TxStage::kick() {
-  link_.kick(self_, arena_.header().mode, retry_ns, [&](u64 address) {
+  link_.kick(self_, arena_.header().mode, retry_ns, [&](u64 address, u32 why) {
     tag* copy = frames_.tag_of(static_cast<u32>(address / FANTAIL_FRAME_SIZE));
-    if (copy != nullptr) put(copy->outcome, static_cast<u16>(1 + DROP_TX_FULL));
+    if (copy != nullptr) put(copy->outcome, static_cast<u16>(1 + why));
   });
 }
 

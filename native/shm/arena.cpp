@@ -110,12 +110,6 @@ Geometry geometry_of(const arena_header& h) {
   return g;
 }
 
-std::string hexadecimal(u64 value) {
-  char text[19]; // 0x, 16 digits, end
-  std::snprintf(text, sizeof text, "0x%016llx", static_cast<unsigned long long>(value));
-  return text;
-}
-
 void check_geometry(const Geometry& g) {
   const std::size_t queues = g.queue_ids.size();
   if (queues < 1 || queues > FANTAIL_QUEUES_MAX)
@@ -124,6 +118,22 @@ void check_geometry(const Geometry& g) {
     throw Error(EINVAL, "workers must be at least 1, and at most the queues and 16");
   if (g.mtu > FANTAIL_FRAME_SIZE - 256 - 14)
     throw Error(EMSGSIZE, "the MTU does not fit a 4096-byte frame");
+}
+
+/// Whether a header is exactly what its own geometry gives.
+bool is_planned(const arena_header& h) {
+  if (h.layout >= LAYOUT_COUNT || h.mode >= MODE_COUNT || h.order >= ORDER_COUNT) return false;
+  const Geometry geometry = geometry_of(h);
+  check_geometry(geometry);
+  arena_header planned = lay_out(geometry);
+  planned.magic = h.magic;
+  return std::memcmp(&planned, &h, sizeof h) == 0;
+}
+
+std::string hexadecimal(u64 value) {
+  char text[19]; // 0x, 16 digits, end
+  std::snprintf(text, sizeof text, "0x%016llx", static_cast<unsigned long long>(value));
+  return text;
 }
 
 } // namespace
@@ -175,12 +185,7 @@ Arena Arena::attach(int fd) {
                             std::to_string(FANTAIL_LAYOUT_VERSION) + " and " +
                             std::to_string(size) +
                             " bytes: stop all of fantail, build again, start again");
-  const Geometry geometry = geometry_of(h);
-  check_geometry(geometry);
-  arena_header planned = lay_out(geometry);
-  planned.magic = h.magic;
-  if (std::memcmp(&planned, &h, sizeof h) != 0 || h.layout >= LAYOUT_COUNT ||
-      h.mode >= MODE_COUNT || h.order >= ORDER_COUNT)
+  if (!is_planned(h))
     throw Error(EPROTO, "the arena's header is corrupt: stop all of fantail, start again");
   return arena;
 }

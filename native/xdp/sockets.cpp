@@ -113,9 +113,12 @@ Fd open_tx_socket(int rx_fd, int interface_index, u32 queue) {
   // past net.core.wmem_max with CAP_NET_ADMIN, else up to it
   if (setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUFFORCE, &send_buffer, sizeof send_buffer) < 0)
     setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer);
-  // refused before 6.17: 32
-  setsockopt(fd.get(), SOL_XDP, xdp_max_tx_skb_budget, &tx_budget, sizeof tx_budget);
+  set_tx_budget(fd.get());
   return fd;
+}
+
+bool set_tx_budget(int fd) {
+  return setsockopt(fd, SOL_XDP, xdp_max_tx_skb_budget, &tx_budget, sizeof tx_budget) == 0;
 }
 
 bool is_zero_copy(int fd) {

@@ -54,6 +54,9 @@ void bind_rx_socket(int fd, int interface_index, u32 queue, bool zero_copy);
 /// The transmitting socket of the same queue; flags exactly XDP_SHARED_UMEM, `rx_fd` that queue's
 /// receiving socket.
 Fd open_tx_socket(int rx_fd, int interface_index, u32 queue);
+/// How many descriptors one copy-mode sendto may take. False: this kernel (before 6.17) has no such
+/// option, and takes 32.
+bool set_tx_budget(int fd);
 /// A second queue of the same interface shares the UMEM of the first: own fill and completion ring,
 /// own receiving socket.
 Fd open_shared_rx_socket();

@@ -203,6 +203,11 @@ export interface Supervisor {
    * loaded before.
    */
   dropPrivileges(user: 'worker' | 'checker'): void;
+  /**
+   * No system calls any more that lead out of this process (native/host/system_calls.hpp): for all
+   * its threads, for good.
+   */
+  forbidWaysOut(): void;
   /** Of this process and what it starts, for good; no core file either. */
   limitResources(cpuSeconds: number, bytes: number): void;
   /** What is started from now on by a process that is not root gets none of its capabilities. */

@@ -193,6 +193,7 @@ test('every function that takes arguments has its refusals above', () => {
     'capabilities',
     'noNewPrivileges',
     'clearAmbientCapabilities',
+    'forbidWaysOut',
     'raiseAmbientCapabilities',
   ];
   const folder = new URL('../../../native/addon/', import.meta.url);
@@ -683,6 +684,39 @@ test('capabilities have their names, and giving privileges up shows in the proce
     addon.noNewPrivileges();
     console.log(/NoNewPrivs:\\s*(\\d)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]);`;
   assert.is(run(process.execPath, ['--input-type=module', '-e', script]), '1\n');
+});
+
+test('ways out of a process are shut by forbidWaysOut, and what it needs is not', () => {
+  const script = `
+    import { spawnSync } from 'node:child_process';
+    import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+    import { Worker } from 'node:worker_threads';
+    import { addon } from '${new URL('../../src/memory/addon.js', import.meta.url).href}';
+    addon.noNewPrivileges();
+    addon.forbidWaysOut();
+    const ends = {};
+    const attempt = (what, work) => {
+      try { work(); ends[what] = 'worked'; } catch (error) { ends[what] = error.code; }
+    };
+    attempt('another program', () => { const { error } = spawnSync('/bin/true'); if (error) throw error; });
+    attempt('a file to write to', () => writeFileSync('/dev/null', 'x'));
+    attempt('a folder', () => mkdirSync('/tmp/fantail-never'));
+    attempt('a file to read', () => readFileSync('/proc/self/status'));
+    attempt('a socket', () => addon.openAbstract(null));
+    attempt('a signal to another', () => process.kill(process.ppid, 0));
+    attempt('a signal to itself', () => process.kill(process.pid, 0));
+    attempt('another process', () => addon.openProcess(process.ppid));
+    attempt('WebAssembly', () => new WebAssembly.Module(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0])));
+    new Worker('', { eval: true }).once('exit', (status) => {
+      ends['a thread'] = status === 0 ? 'worked' : status;
+      console.log(JSON.stringify(ends));
+    });`;
+  const ends = JSON.parse(run(process.execPath, ['--input-type=module', '-e', script]));
+  const refused = ['another program', 'a file to write to', 'a folder', 'a socket'];
+  for (const what of [...refused, 'a signal to another', 'another process'])
+    assert.is(ends[what], 'EPERM', what);
+  for (const what of ['a file to read', 'a signal to itself', 'WebAssembly', 'a thread'])
+    assert.is(ends[what], 'worked', what);
 });
 
 test('no native code but the addon comes into a process that speaks the control protocol', () => {

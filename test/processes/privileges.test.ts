@@ -41,6 +41,7 @@ function assertPowerless({ pid, command }: Process, user: string): void {
     for (const set of ['CapPrm', 'CapEff', 'CapAmb'])
       assert.match(thread[set] ?? '', /^0+$/, `${set} of ${what}`);
     assert.is(thread.NoNewPrivs, '1', what);
+    assert.is(thread.Seccomp, '2', what); // a filter: proc(5)
   }
 }
 

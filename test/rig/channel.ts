@@ -48,8 +48,19 @@ export class Channel {
     return { ...orThrow(await this.asker.ask(question)) };
   }
 
+  /**
+   * On a machine that is busy a worker may take longer than 100 ms to follow (BUSY): adding again
+   * changes nothing, and is answered when it does.
+   */
   async add({ ip, port }: Destination): Promise<void> {
-    await this.ask({ op: 'add', ip, port });
+    for (;;) {
+      try {
+        await this.ask({ op: 'add', ip, port });
+        return;
+      } catch (error) {
+        if (!/\(BUSY\)$/.test(String(error))) throw error;
+      }
+    }
   }
 
   async remove({ ip, port }: Destination): Promise<void> {

@@ -205,16 +205,21 @@ export class Replicator extends Channel {
 
   /** Signals the supervisor alone; resolves when it has ended. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<End> {
-    this.asker.close();
     process.kill(this.program.pid, signal);
-    return this.program.wait(STOP_MS);
+    return this.ended();
   }
 
   /** As Ctrl-C does in a terminal: every process of the group gets the signal. */
   async interrupt(): Promise<End> {
-    this.asker.close();
     this.program.signal('SIGINT');
-    return this.program.wait(STOP_MS);
+    return this.ended();
+  }
+
+  /** Our own session lasts until then: its end would take what has a lease on it. */
+  private async ended(): Promise<End> {
+    const end = await this.program.wait(STOP_MS);
+    this.asker.close();
+    return end;
   }
 
   /** What is left of it, as sentences; the kernel takes a moment to detach its XDP program. */

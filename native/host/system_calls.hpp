@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT-0
+//
+// Which system calls a process may still make once it is set up (seccomp(2), by libseccomp): what a
+// process that is taken over by a packet or a module cannot ask the kernel for. Others are refused
+// with EPERM. Of all threads of the process, and for good; no_new_privs must be set.
+//
+// A kernel or container that takes no filters leaves the process as it is; a line on stderr says
+// so.
+#pragma once
+
+namespace fantail {
+
+/// fantail-rx: a list of what it needs, and nothing else.
+///     path/idle.hpp                  poll, read (eventfd), sched_yield
+///     path/rx_stage, loops           write (eventfd), recvfrom (zero copy: fill ring), getpid
+///     link/soft_link                 recvmmsg
+///     rx/keeper, rx/protocol         poll, accept4, getsockopt, recvmsg, sendmsg, getppid,
+///     nanosleep the C and C++ library          memory, futexes, clocks where the vDSO has none,
+///     the end
+void allow_receiver_calls();
+
+/// Whoever runs V8, which needs too much for a list: all but what leads out of the process: other
+/// programs and processes, sockets, files to write to, namespaces and mounts, BPF, perf, io_uring,
+/// userfaultfd, and the memory, descriptors and signals of others.
+void forbid_ways_out();
+
+} // namespace fantail
