@@ -101,7 +101,11 @@ Received await_task() {
     pollfd waited{supervisor, POLLIN, 0};
     poll(&waited, 1, -1);
     Received received = receive_message(supervisor);
-    if (received.what != Received::What::nothing) return received;
+    if (received.what == Received::What::nothing) continue;
+    // it may have waited long, and whoever sent it be gone by now
+    if (receive_message(supervisor).what == Received::What::closed)
+      received.what = Received::What::closed;
+    return received;
   }
 }
 

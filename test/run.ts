@@ -3,7 +3,8 @@
  * skipped`. `npm test -- control lint` runs only the steps whose name contains one of those words.
  *
  * First what needs a core only, BESIDE_MAX at a time and beside the compilation of the native
- * tests, and what needs a link, LINKS_MAX at a time beside those; then what needs the machine, one
+ * tests, and what needs a link, LINKS_MAX at a time beside those, one more when nothing is left to
+ * compute; then what needs the machine, one
  * at a time and alone. A step is told of when it has ended, whole,
  * its name in front. In CI a skip is a failure unless this machine truly lacks what most skips are
  * about.

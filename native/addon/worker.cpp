@@ -155,8 +155,12 @@ Napi::Value pin(const Arguments& arguments) {
 /// system call the return-stack predictor is cold, so each return up to JavaScript is mispredicted.
 /// It warms up here, and not between a packet's arrival and its filter.
 napi_value finish(napi_env env, napi_callback_info) {
-  if (attached) attached->loop.finish();
-  else napi_throw_error(env, nullptr, "no worker is attached");
+  if (!attached) napi_throw_error(env, nullptr, "no worker is attached");
+  else try {
+      attached->loop.finish();
+    } catch (const std::exception& error) { // a corrupt journal
+      napi_throw_error(env, nullptr, error.what());
+    }
   return nullptr;
 }
 
@@ -169,7 +173,11 @@ napi_value wait(napi_env env, napi_callback_info) {
   }
   if (!attached->runs) attached->loop.tx().ready();
   attached->runs = true;
-  attached->calls->calls = static_cast<u32>(attached->loop.wait());
+  try {
+    attached->calls->calls = static_cast<u32>(attached->loop.wait());
+  } catch (const std::exception& error) { // a corrupt journal
+    napi_throw_error(env, nullptr, error.what());
+  }
   return nullptr;
 }
 

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstring>
 #include <initializer_list>
+#include <utility>
 
 namespace fantail {
 
@@ -51,6 +52,7 @@ private:
 };
 
 constexpr unsigned refused = SCMP_ACT_ERRNO(EPERM);
+constexpr int setown_ex = 15; // F_SETOWN_EX, which glibc hides without _GNU_SOURCE
 
 } // namespace
 
@@ -60,8 +62,7 @@ void allow_receiver_calls() {
              {SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(read), SCMP_SYS(write),
               SCMP_SYS(sched_yield), SCMP_SYS(recvfrom), SCMP_SYS(recvmmsg), SCMP_SYS(recvmsg),
               SCMP_SYS(sendmsg), SCMP_SYS(accept4), SCMP_SYS(getsockopt), SCMP_SYS(close),
-              SCMP_SYS(fcntl), SCMP_SYS(getpid), SCMP_SYS(getppid), SCMP_SYS(nanosleep),
-              SCMP_SYS(clock_nanosleep)});
+              SCMP_SYS(getpid), SCMP_SYS(getppid), SCMP_SYS(nanosleep), SCMP_SYS(clock_nanosleep)});
   filter.add(SCMP_ACT_ALLOW,
              {SCMP_SYS(mmap), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(brk), SCMP_SYS(madvise),
               SCMP_SYS(futex), SCMP_SYS(clock_gettime), SCMP_SYS(rt_sigreturn),
@@ -91,14 +92,26 @@ void forbid_ways_out() {
                        SCMP_SYS(perf_event_open), SCMP_SYS(userfaultfd), SCMP_SYS(io_uring_setup),
                        SCMP_SYS(io_uring_enter), SCMP_SYS(io_uring_register), SCMP_SYS(keyctl),
                        SCMP_SYS(add_key), SCMP_SYS(request_key)});
-  for (const scmp_datum_t access : {O_WRONLY, O_RDWR}) {
-    filter.add(refused, SCMP_SYS(open), {SCMP_A1(SCMP_CMP_MASKED_EQ, O_ACCMODE, access)});
-    filter.add(refused, SCMP_SYS(openat), {SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE, access)});
+  constexpr std::pair<scmp_datum_t, scmp_datum_t> writing[] = {
+      {O_ACCMODE, O_WRONLY}, {O_ACCMODE, O_RDWR}, {O_CREAT, O_CREAT}, {O_TRUNC, O_TRUNC}};
+  for (const auto& [mask, flag] : writing) {
+    filter.add(refused, SCMP_SYS(open), {SCMP_A1(SCMP_CMP_MASKED_EQ, mask, flag)});
+    filter.add(refused, SCMP_SYS(openat), {SCMP_A2(SCMP_CMP_MASKED_EQ, mask, flag)});
   }
-  filter.add(refused, {SCMP_SYS(openat2), SCMP_SYS(creat), SCMP_SYS(truncate), SCMP_SYS(unlink),
-                       SCMP_SYS(unlinkat), SCMP_SYS(rename), SCMP_SYS(renameat),
-                       SCMP_SYS(renameat2), SCMP_SYS(link), SCMP_SYS(linkat), SCMP_SYS(symlink),
-                       SCMP_SYS(symlinkat), SCMP_SYS(mkdir), SCMP_SYS(mkdirat)});
+  // whom a descriptor signals, and with what
+  for (const int command : {F_SETOWN, F_SETSIG, setown_ex})
+    filter.add(refused, SCMP_SYS(fcntl),
+               {SCMP_A1(SCMP_CMP_EQ, static_cast<scmp_datum_t>(command))});
+  filter.add(refused, SCMP_SYS(prlimit64),
+             {SCMP_A0(SCMP_CMP_NE, 0), SCMP_A2(SCMP_CMP_NE, 0)}); // limits of others
+  filter.add(refused,
+             {SCMP_SYS(openat2),  SCMP_SYS(creat),    SCMP_SYS(truncate), SCMP_SYS(unlink),
+              SCMP_SYS(unlinkat), SCMP_SYS(rename),   SCMP_SYS(renameat), SCMP_SYS(renameat2),
+              SCMP_SYS(link),     SCMP_SYS(linkat),   SCMP_SYS(symlink),  SCMP_SYS(symlinkat),
+              SCMP_SYS(mkdir),    SCMP_SYS(mkdirat),  SCMP_SYS(rmdir),    SCMP_SYS(mknod),
+              SCMP_SYS(mknodat),  SCMP_SYS(chmod),    SCMP_SYS(fchmodat), SCMP_SYS(chown),
+              SCMP_SYS(lchown),   SCMP_SYS(fchownat), SCMP_SYS(setxattr), SCMP_SYS(lsetxattr),
+              SCMP_SYS(utimensat)});
   filter.add(refused,
              {SCMP_SYS(mount), SCMP_SYS(umount2), SCMP_SYS(pivot_root), SCMP_SYS(move_mount),
               SCMP_SYS(open_tree), SCMP_SYS(fsopen), SCMP_SYS(fsmount), SCMP_SYS(fsconfig),

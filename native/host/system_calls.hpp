@@ -11,12 +11,14 @@
 namespace fantail {
 
 /// fantail-rx: a list of what it needs, and nothing else.
-///     path/idle.hpp                  poll, read (eventfd), sched_yield
-///     path/rx_stage, loops           write (eventfd), recvfrom (zero copy: fill ring), getpid
-///     link/soft_link                 recvmmsg
-///     rx/keeper, rx/protocol         poll, accept4, getsockopt, recvmsg, sendmsg, getppid,
-///     nanosleep the C and C++ library          memory, futexes, clocks where the vDSO has none,
-///     the end
+///
+///     path/idle            poll, ppoll, read (eventfd), sched_yield
+///     path/rx_stage        write (eventfd), recvfrom (zero copy: fill ring), getpid
+///     link/soft_link       recvmmsg
+///     rx/keeper            poll, accept4, getsockopt, recvmsg, sendmsg, close, nanosleep
+///     rx/protocol          getpid, getppid
+///     C and C++ libraries  memory, futexes, threads that begin and end, clocks without a vDSO,
+///                          abort
 void allow_receiver_calls();
 
 /// Whoever runs V8, which needs too much for a list: all but what leads out of the process: other

@@ -18,7 +18,6 @@
 // Where that does not tell, every copy that it may be is uncertain.
 #pragma once
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 

@@ -94,7 +94,7 @@ u32 RxStage::reclaim() {
   for (Consumer<u32>& from : giveback_) {
     const u32 count = std::min(from.available(), reclaim_max);
     for (u32 i = 0; i < count; ++i) {
-      const u32 frame = from.take();
+      const u32 frame = peek(from.take());
       // no worker may give what it was not handed
       if (frame >= handed_.size() || handed_[frame] == 0) continue;
       set_handed(frame, handed_[frame] - 1u);
@@ -115,10 +115,12 @@ u32 RxStage::receive(RxLink& link) {
   prefetch(link, consumer, count);
   const u64 stamp_ns = clock_ns();
   for (u32 i = 0; i < count; ++i) {
-    const xdp_desc& descriptor = link.rx.descriptor(consumer++);
-    const u32 frame = static_cast<u32>(descriptor.addr / FANTAIL_FRAME_SIZE);
+    const xdp_desc& shared = link.rx.descriptor(consumer++);
+    // once: in socket mode the ring is in the arena
+    const xdp_desc descriptor{peek(shared.addr), peek(shared.len), 0};
     u32 length = 0;
     const u32 why = judge(descriptor, link, length);
+    const u32 frame = static_cast<u32>(descriptor.addr / FANTAIL_FRAME_SIZE);
     if (why != INVALID_COUNT) {
       ++mirror_.invalid[why];
       // a frame that is not ours to give stays out

@@ -20,7 +20,7 @@ template<class Enum> Enum member(const char* const* names, u32 count, const Json
   throw Error(EINVAL, "unknown word " + word.dump());
 }
 
-/// Null where the argument has null.
+/// Null where the task has null.
 const Json* some(const Json& object, const char* name) {
   const Json& value = object.at(name);
   return value.is_null() ? nullptr : &value;

@@ -89,10 +89,8 @@ private:
       const u32 target = peek(entries_[i].target), kind = peek(entries_[i].kind);
       const u64 value = peek(entries_[i].value);
       switch (kind & 0xff) {
-      case word64: publish(*reinterpret_cast<u64*>(at(target, sizeof(u64))), value); break;
-      case word32:
-        publish(*reinterpret_cast<u32*>(at(target, sizeof(u32))), static_cast<u32>(value));
-        break;
+      case word64: publish(word<u64>(target), value); break;
+      case word32: publish(word<u32>(target), static_cast<u32>(value)); break;
       case kernel_word:
         if (target >= kernel_words_.size()) refuse();
         publish(*kernel_words_[target], static_cast<u32>(value));
@@ -100,6 +98,11 @@ private:
       default: put_bytes(at(target, kind >> 8), at(value, kind >> 8), kind >> 8);
       }
     }
+  }
+
+  template<class T> T& word(u32 offset) const {
+    if (offset % sizeof(T) != 0) refuse();
+    return *reinterpret_cast<T*>(at(offset, sizeof(T)));
   }
 
   /// So many bytes of the arena.

@@ -38,6 +38,8 @@ export type FilterCounter =
 export class Arena {
   readonly buffer: ArrayBuffer;
   readonly view: DataView;
+  /** As it was at first: any process of the data path can write to the shared one. */
+  private readonly headerCopy: DataView;
   private readonly words: BigUint64Array;
   private readonly row = new BigUint64Array(ROW_WORDS);
   /** By journal: the commit that a stage was seen to be stuck in. */
@@ -46,6 +48,7 @@ export class Arena {
   constructor(fd: number) {
     this.buffer = addon.mapArena(fd);
     this.view = new DataView(this.buffer);
+    this.headerCopy = new DataView(this.buffer.slice(0, structOf(HEADER).size));
     this.words = new BigUint64Array(this.buffer, 0, Math.floor(this.buffer.byteLength / 8));
     const magic = this.view.getBigUint64(offsetOf(HEADER, 'magic'), true);
     const version = this.header('layout_version');
@@ -57,14 +60,14 @@ export class Arena {
 
   /** A u32 of the header. */
   header(field: string): number {
-    return this.view.getUint32(offsetOf(HEADER, field), true);
+    return this.headerCopy.getUint32(offsetOf(HEADER, field), true);
   }
 
   /**
    * Offset of a field of the struct at that index of a region; regions bear their structs' names.
    */
   private at(struct: string, index: number, field: string): number {
-    const start = Number(this.view.getBigUint64(offsetOf(HEADER, struct), true));
+    const start = Number(this.headerCopy.getBigUint64(offsetOf(HEADER, struct), true));
     return start + index * structOf(struct).size + offsetOf(struct, field);
   }
 

@@ -259,10 +259,9 @@ export class DataPlane {
     const { opening, kernelSockets, workerCpus, descriptors } = this.options;
     const { arena, rx, tx } = this.opened;
     const isInline = opening.layout === 'inline';
-    const waiting = this.workerStandby.take();
     descriptors.drainOrders(worker); // its predecessor's
     this.filters.tellFirst(worker);
-    return beginWorker(waiting, {
+    const running = beginWorker(this.workerStandby.take(), {
       cpu: workerCpus[worker] ?? null,
       orders: descriptors.orders[worker]?.[1] ?? -1,
       descriptors: {
@@ -275,6 +274,20 @@ export class DataPlane {
         kernelSockets: kernelSockets.fdsOf(worker),
       },
     });
+    this.killUnlessReady(worker, running);
+    return running;
+  }
+
+  /** One that never gets so far (stopped, or stuck) would keep the place for ever. */
+  private killUnlessReady(worker: number, running: Running): void {
+    const timer = setTimeout(() => {
+      const isReady = this.arena.u32(this.arena.worker(worker, 'pid')) === running.pid;
+      if (isReady || running.hasEnded || this.stopped) return;
+      log.error(`tx worker ${worker} (pid ${running.pid}) does not get ready; it is killed`);
+      running.kill();
+    }, ATTACH_MS_MAX);
+    timer.unref();
+    running.onEnd(() => clearTimeout(timer));
   }
 
   /** fantail-rx again, on what the first one opened. */

@@ -8,6 +8,7 @@
  */
 import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
+import { Failure } from '../domain/errors.js';
 import { nativeFile, programFile } from '../domain/installation.js';
 import { addon } from '../memory/addon.js';
 import type { WorkerTask } from '../worker/task.js';
@@ -67,7 +68,10 @@ export function beginRx(waiting: Waiting, task: RxTask): Running {
   }));
 }
 
-/** Every descriptor in `task` is one of ours. */
+/**
+ * Every descriptor in `task` is one of ours. The socket stays open as long as the worker lives: one
+ * that finds it closed when it takes its task has no supervisor, and another may have its place.
+ */
 export function beginWorker(waiting: Waiting, { descriptors, orders, cpu }: WorkerTask): Running {
   const running = begin<WorkerTask>(waiting, (place) => ({
     cpu,
@@ -82,7 +86,7 @@ export function beginWorker(waiting: Waiting, { descriptors, orders, cpu }: Work
       kernelSockets: descriptors.kernelSockets.map(place),
     },
   }));
-  closeSync(waiting.socket);
+  running.onEnd(() => closeSync(waiting.socket));
   return running;
 }
 
@@ -90,7 +94,10 @@ function start(program: string, args: readonly string[]): Waiting {
   const [ours, theirs] = Descriptors.pair();
   try {
     const stdio = ['ignore', 'inherit', 'inherit', theirs] as const;
-    const child = spawn(program, args, { stdio: [...stdio], detached: true });
+    // libuv's rings would pass by what forbidWaysOut refuses, which so refuses them, too
+    const env = { ...process.env, UV_USE_IO_URING: '0' };
+    const child = spawn(program, args, { stdio: [...stdio], detached: true, env });
+    if (child.pid === undefined) throw new Failure(`${program} cannot be started`);
     return { running: spawned(child), socket: ours };
   } catch (error) {
     closeSync(ours);
@@ -108,7 +115,8 @@ function begin<Task>({ running, socket }: Waiting, make: (place: Place) => Task)
     addon.sendMessage(socket, JSON.stringify(task), fds);
     return running;
   } catch (error) {
-    closeSync(socket); // it has ended, or ends by that
+    closeSync(socket);
+    running.kill();
     throw error;
   }
 }

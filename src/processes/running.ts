@@ -15,6 +15,8 @@ export interface Running {
 }
 
 export function spawned(child: ChildProcess): Running {
+  // one that cannot be started says so after this turn; who follows it is told then
+  child.on('error', () => {});
   return {
     pid: child.pid ?? 0,
     get hasEnded() {

@@ -25,7 +25,9 @@ export async function awaitTask(): Promise<WorkerTask | null> {
       resolve(received);
     });
   });
-  return message === 'closed' ? null : taskOf(message);
+  // it may have waited long, and whoever sent it be gone by now
+  if (message === 'closed' || addon.receiveMessage(TASK_SOCKET) === 'closed') return null;
+  return taskOf(message);
 }
 
 function taskOf({ text, fds }: Message): WorkerTask {

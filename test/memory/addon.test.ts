@@ -689,7 +689,7 @@ test('capabilities have their names, and giving privileges up shows in the proce
 test('ways out of a process are shut by forbidWaysOut, and what it needs is not', () => {
   const script = `
     import { spawnSync } from 'node:child_process';
-    import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+    import { constants, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
     import { Worker } from 'node:worker_threads';
     import { addon } from '${new URL('../../src/memory/addon.js', import.meta.url).href}';
     addon.noNewPrivileges();
@@ -700,6 +700,8 @@ test('ways out of a process are shut by forbidWaysOut, and what it needs is not'
     };
     attempt('another program', () => { const { error } = spawnSync('/bin/true'); if (error) throw error; });
     attempt('a file to write to', () => writeFileSync('/dev/null', 'x'));
+    attempt('a file to make', () => openSync('/tmp/fantail-never', constants.O_RDONLY | constants.O_CREAT));
+    attempt('a file to empty', () => openSync('/dev/null', constants.O_RDONLY | constants.O_TRUNC));
     attempt('a folder', () => mkdirSync('/tmp/fantail-never'));
     attempt('a file to read', () => readFileSync('/proc/self/status'));
     attempt('a socket', () => addon.openAbstract(null));
@@ -712,8 +714,8 @@ test('ways out of a process are shut by forbidWaysOut, and what it needs is not'
       console.log(JSON.stringify(ends));
     });`;
   const ends = JSON.parse(run(process.execPath, ['--input-type=module', '-e', script]));
-  const refused = ['another program', 'a file to write to', 'a folder', 'a socket'];
-  for (const what of [...refused, 'a signal to another', 'another process'])
+  const refused = ['another program', 'a file to write to', 'a file to make', 'a file to empty'];
+  for (const what of [...refused, 'a folder', 'a socket', 'a signal to another', 'another process'])
     assert.is(ends[what], 'EPERM', what);
   for (const what of ['a file to read', 'a signal to itself', 'WebAssembly', 'a thread'])
     assert.is(ends[what], 'worked', what);

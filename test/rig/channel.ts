@@ -14,6 +14,8 @@ import type { Destination } from './wire.js';
 const SETTLE_MS_MAX = 10_000;
 /** Between two looks; frames wait no longer than that in a queue of the kernel. */
 const LOOK_MS = 50;
+/** Of 100 ms each. */
+const ADD_TRIES_MAX = 100;
 
 /** Asks over the control channel, from where it can be reached. */
 export interface Asker {
@@ -53,12 +55,12 @@ export class Channel {
    * changes nothing, and is answered when it does.
    */
   async add({ ip, port }: Destination): Promise<void> {
-    for (;;) {
+    for (let tries = 1; ; tries++) {
       try {
         await this.ask({ op: 'add', ip, port });
         return;
       } catch (error) {
-        if (!/\(BUSY\)$/.test(String(error))) throw error;
+        if (!/\(BUSY\)$/.test(String(error)) || tries === ADD_TRIES_MAX) throw error;
       }
     }
   }

@@ -1,8 +1,8 @@
 /**
- * Traffic, and a seeded script that kills -9 the worker, fantail-rx and the supervisor (half of
- * them inside a commit: wire-kill), and with `events` does what else happens to a replicator in its
- * life. What is asked is that every copy ends under one name, and of kills alone that none is lost
- * and none is sent twice.
+ * Traffic, and a seeded script that kills -9 the worker, fantail-rx and the supervisor (of those
+ * that commit, half inside a commit: wire-kill), and with `events` does what else happens to a
+ * replicator in its life. What is asked is that every copy ends under one name, and of kills alone
+ * that none is lost and none is sent twice.
  */
 import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs';

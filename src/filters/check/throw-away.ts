@@ -33,6 +33,7 @@ export function throwAway(
 ): Promise<Ending> {
   const child = spawn(process.execPath, [...flags, script], {
     stdio: ['pipe', 'pipe', 'pipe'],
+    env: { ...process.env, UV_USE_IO_URING: '0' }, // forbidWaysOut refuses them
   });
   let late = false;
   const timer = setTimeout(() => {

@@ -126,6 +126,8 @@ void corrupt_entries_are_refused() {
       {sizeof(Memory) - 7, Journal::word64, 0},
       {~0u, Journal::word64, 0},
       {sizeof(Memory) - 3, Journal::word32, 0},
+      {4, Journal::word64, 0}, // not aligned
+      {6, Journal::word32, 0},
       {2, Journal::kernel_word, 0},
       {~0u, Journal::kernel_word, 0},
       {0, (sizeof(Memory) + 1) << 8 | Journal::copy_bytes, 0},
