@@ -151,34 +151,32 @@ Napi::Value pin(const Arguments& arguments) {
   return arguments.env().Undefined();
 }
 
+/// Raw N-API's frame around a call: what that throws (a corrupt journal) becomes JavaScript's.
+template<class Call> napi_value with_worker(napi_env env, Call&& call) {
+  try {
+    if (attached) call(*attached);
+    else napi_throw_error(env, nullptr, "no worker is attached");
+  } catch (const std::exception& error) {
+    napi_throw_error(env, nullptr, error.what());
+  }
+  return nullptr;
+}
+
 /// finish(): sends what the filters answered. A call of its own, not the end of wait(): after a
 /// system call the return-stack predictor is cold, so each return up to JavaScript is mispredicted.
 /// It warms up here, and not between a packet's arrival and its filter.
 napi_value finish(napi_env env, napi_callback_info) {
-  if (!attached) napi_throw_error(env, nullptr, "no worker is attached");
-  else try {
-      attached->loop.finish();
-    } catch (const std::exception& error) { // a corrupt journal
-      napi_throw_error(env, nullptr, error.what());
-    }
-  return nullptr;
+  return with_worker(env, [](Attached& worker) { worker.loop.finish(); });
 }
 
 /// wait(): the next burst, or orders, or the end: see WorkerLoop::wait(). Its answer is in struct
 /// filter_calls, since making a JavaScript number takes longer than reading one there.
 napi_value wait(napi_env env, napi_callback_info) {
-  if (!attached) {
-    napi_throw_error(env, nullptr, "no worker is attached");
-    return nullptr;
-  }
-  if (!attached->runs) attached->loop.tx().ready();
-  attached->runs = true;
-  try {
-    attached->calls->calls = static_cast<u32>(attached->loop.wait());
-  } catch (const std::exception& error) { // a corrupt journal
-    napi_throw_error(env, nullptr, error.what());
-  }
-  return nullptr;
+  return with_worker(env, [](Attached& worker) {
+    if (!worker.runs) worker.loop.tx().ready();
+    worker.runs = true;
+    worker.calls->calls = static_cast<u32>(worker.loop.wait());
+  });
 }
 
 u32 call_in(const Arguments& arguments, Attached& worker) {

@@ -3,7 +3,7 @@
 // Makes the kernel transmit what is on the TX ring of an AF_XDP socket, one sendto after another,
 // and tells from the answers what became of the copies (net/xdp/xsk.c, __xsk_generic_xmit):
 //
-//     0         the kernel has taken all that there was
+//     0         the kernel has taken all that there was, or the completion ring has no room
 //     EAGAIN    it has taken as many as one call may (32, or XDP_MAX_TX_SKB_BUDGET), or has no room
 //     EBUSY     the last that it took was refused by the device: lost, though it completes as if
 //               sent
@@ -65,8 +65,8 @@ public:
 
 private:
   static constexpr u32 calls_max = 1024, useless_min = 8;
-  static constexpr u32 budget_min =
-      32; // descriptors that a call takes where it can (TX_BATCH_SIZE)
+  /// Descriptors that a call takes where it can (TX_BATCH_SIZE).
+  static constexpr u32 budget_min = 32;
 
   /// The consumer before and after a call, and how far the ring is filled.
   struct Cursors {
@@ -77,7 +77,8 @@ private:
   void note(const KernelRing& tx, const Cursors& at, int error, const Lost& lost) {
     const bool moved = at.after != at.before;
     if (error != EBUSY) {
-      if (moved || error == 0) {
+      // one that did not move says nothing: those that it lost are past it as before
+      if (moved) {
         taken_ = at.after;
         known_ = tells_;
       }
