@@ -13,13 +13,15 @@ export interface OpenFile {
 export const fileOf = (fd: number): OpenFile => fstatSync(fd);
 
 /** The arenas that a process has open; none if it has ended or is another user's. */
-export function arenasOf(pid: number): OpenFile[] {
+export function arenasOf(pid: number): (OpenFile & { readonly path: string })[] {
   const folder = `/proc/${pid}/fd`;
-  const arenas: OpenFile[] = [];
+  const arenas = [];
   for (const fd of descriptorsIn(folder)) {
     try {
       const path = `${folder}/${fd}`;
-      if (ARENA_LINK.test(readlinkSync(path))) arenas.push(statSync(path));
+      if (!ARENA_LINK.test(readlinkSync(path))) continue;
+      const { dev, ino } = statSync(path);
+      arenas.push({ dev, ino, path });
     } catch {
       // that one has just been closed; the others say what there is
     }

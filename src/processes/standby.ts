@@ -29,8 +29,9 @@ export class Standby {
 
   /** The one that waits, or a new one; the caller's from then on. Throws if none can be started. */
   take(): Waiting {
-    const waiting = this.waiting ?? this.start();
-    if (this.waiting !== null) this.keepOneAgain();
+    const { waiting } = this;
+    if (waiting === null) return this.start();
+    this.keepAnother();
     return waiting;
   }
 
@@ -43,7 +44,7 @@ export class Standby {
     await killed(waiting.running);
   }
 
-  private keepOneAgain(): void {
+  private keepAnother(): void {
     this.waiting = null;
     this.keepOne(NEXT_AFTER_MS);
   }
@@ -56,7 +57,7 @@ export class Standby {
         if (this.waiting !== waiting) return; // it has a place, or was ended
         log.debug(`a process that stood by ended by ${how}; another is started`);
         closeSync(waiting.socket);
-        this.keepOneAgain();
+        this.keepAnother();
       });
     } catch (error) {
       log.debug(`no process can stand by: ${messageOf(error)}; it is tried again`);

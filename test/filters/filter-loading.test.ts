@@ -13,6 +13,7 @@ import { Program } from '../rig/program.js';
 import { MAIN } from '../rig/replicator.js';
 import {
   assertLossless,
+  copyMode,
   networkTest,
   subscribersOf,
   transfer,
@@ -20,7 +21,7 @@ import {
 } from '../rig/scenario.js';
 import type { Destination } from '../rig/wire.js';
 
-import { flagsOf, list, load, MARKED, moduleOf, stock, TRAPS, use } from './loading.js';
+import { list, load, MARKED, moduleOf, stock, TRAPS, use } from './loading.js';
 
 const test = suite('filter loading');
 const RATE = 10_000;
@@ -55,40 +56,46 @@ networkTest(
     const folder = mkdtempSync(join(tmpdir(), 'fantail-'));
     try {
       const module = await ownFilter(folder);
-      await withReplicator({ link, flags: flagsOf('inline'), inside: true }, async (replicator) => {
-        const [one, other] = subscribersOf(2) as [Destination, Destination];
-        await replicator.subscribe([one, other]);
-        const sunk = await transfer(replicator, {
-          subscribers: [one, other],
-          rate: RATE,
-          count: RATE,
-          meanwhile: async () => {
-            const base64 = module.toString('base64');
-            await replicator.wscat(
-              `filter load mine base64:${base64}`,
-              /^ok mine loaded, sha256 [0-9a-f]{64}$/m,
-            );
-            await replicator.wscat(
-              `filter use mine ${one.ip} ${one.port} ttl=64`,
-              /^ok mine answers for 1 subscriber$/m,
-            );
-          },
-        });
-        await assertLossless(replicator, sunk);
-        const [marked, plain] = sunk.subscribers.map(({ tos }) => tos);
-        assert.equal(Object.keys(marked ?? {}), ['0', MARKED], 'old headers, then new ones');
-        assert.equal(Object.keys(plain ?? {}), ['0'], 'the other subscriber keeps its own');
-        await replicator.wscat('filter list', /^mine ready sha256 [0-9a-f]{12} .* subscribers 1$/m);
-        await replicator.wscat('filter info mine', /^faults trap 0 bad_answer 0 too_big 0$/m);
-        await replicator.cli('filter', 'load', 'vlan'); // of the stock, by name
-        assert.match(await replicator.cli('filter', 'list'), /^vlan +ready/m);
-        await replicator.cli('filter', 'use', 'rewrite', one.ip, String(one.port));
-        assert.match(
-          await replicator.cli('filter', 'info', 'mine'),
-          /^answers for +0 subscribers$/m,
-        );
-        await replicator.cli('filter', 'unload', 'mine');
-      });
+      await withReplicator(
+        { link, flags: copyMode('inline'), inside: true },
+        async (replicator) => {
+          const [one, other] = subscribersOf(2) as [Destination, Destination];
+          await replicator.subscribe([one, other]);
+          const sunk = await transfer(replicator, {
+            subscribers: [one, other],
+            rate: RATE,
+            count: RATE,
+            meanwhile: async () => {
+              const base64 = module.toString('base64');
+              await replicator.wscat(
+                `filter load mine base64:${base64}`,
+                /^ok mine loaded, sha256 [0-9a-f]{64}$/m,
+              );
+              await replicator.wscat(
+                `filter use mine ${one.ip} ${one.port} ttl=64`,
+                /^ok mine answers for 1 subscriber$/m,
+              );
+            },
+          });
+          await assertLossless(replicator, sunk);
+          const [marked, plain] = sunk.subscribers.map(({ tos }) => tos);
+          assert.equal(Object.keys(marked ?? {}), ['0', MARKED], 'old headers, then new ones');
+          assert.equal(Object.keys(plain ?? {}), ['0'], 'the other subscriber keeps its own');
+          await replicator.wscat(
+            'filter list',
+            /^mine ready sha256 [0-9a-f]{12} .* subscribers 1$/m,
+          );
+          await replicator.wscat('filter info mine', /^faults trap 0 bad_answer 0 too_big 0$/m);
+          await replicator.cli('filter', 'load', 'vlan'); // of the stock, by name
+          assert.match(await replicator.cli('filter', 'list'), /^vlan +ready/m);
+          await replicator.cli('filter', 'use', 'rewrite', one.ip, String(one.port));
+          assert.match(
+            await replicator.cli('filter', 'info', 'mine'),
+            /^answers for +0 subscribers$/m,
+          );
+          await replicator.cli('filter', 'unload', 'mine');
+        },
+      );
     } finally {
       rmSync(folder, { recursive: true });
     }
@@ -100,7 +107,7 @@ networkTest(
   'filters are listed, told about and unloaded; what cannot be is refused by name',
   { queues: 1 },
   async (link) => {
-    await withReplicator({ link, flags: flagsOf('inline') }, async (replicator) => {
+    await withReplicator({ link, flags: copyMode('inline') }, async (replicator) => {
       const [one] = subscribersOf(1) as [Destination];
       await replicator.subscribe([one]);
       const refused = async (question: Question, pattern: RegExp) => {

@@ -14,8 +14,10 @@ import { eventually, sleep } from '../rig/program.js';
 import {
   assertLossless,
   assertReceived,
+  copyMode,
   LAYOUTS,
   networkTest,
+  replaceWorker,
   servedAgain,
   subscribersOf,
   transfer,
@@ -23,7 +25,6 @@ import {
 } from '../rig/scenario.js';
 import type { Destination } from '../rig/wire.js';
 import {
-  flagsOf,
   GROWS,
   info,
   list,
@@ -45,7 +46,7 @@ for (const layout of LAYOUTS)
     `each subscriber has its own filter and parameter, and keeps both when its worker dies: ${layout}`,
     { queues: 1 },
     async (link) => {
-      await withReplicator({ link, flags: flagsOf(layout) }, async (replicator) => {
+      await withReplicator({ link, flags: copyMode(layout) }, async (replicator) => {
         const subscribers = subscribersOf(4);
         const [plain, marked, other, late] = subscribers as [
           Destination,
@@ -70,11 +71,7 @@ for (const layout of LAYOUTS)
           const [worker] = (await replicator.stats()).workers;
           assert.is(worker?.restarts, restarts);
           if (restarts > 0) break;
-          process.kill(worker?.pid ?? 0, 'SIGKILL');
-          await eventually('the worker is replaced', async () => {
-            const [next] = (await replicator.stats()).workers;
-            return next !== undefined && next.restarts === 1 && next.pid !== worker?.pid;
-          });
+          await replaceWorker(replicator);
           await servedAgain(replicator, subscribers);
         }
         const rows = await replicator.list();
@@ -96,7 +93,7 @@ for (const layout of LAYOUTS)
       `a filter ${what} is rolled back to what its subscriber had, and others lose nothing: ${layout}`,
       { queues: 1 },
       async (link) => {
-        await withReplicator({ link, flags: flagsOf(layout) }, async (replicator) => {
+        await withReplicator({ link, flags: copyMode(layout) }, async (replicator) => {
           const [good, victim] = subscribersOf(2) as [Destination, Destination];
           await replicator.subscribe([good, victim]);
           await load(replicator, 'marked', stock('dscp-ttl'));
@@ -154,7 +151,7 @@ networkTest(
   'a new version that misbehaves goes back to the one before it',
   { queues: 1 },
   async (link) => {
-    await withReplicator({ link, flags: flagsOf('inline') }, async (replicator) => {
+    await withReplicator({ link, flags: copyMode('inline') }, async (replicator) => {
       const subscribers = subscribersOf(2);
       await replicator.subscribe(subscribers);
       await load(replicator, 'mine', stock('dscp-ttl'));
@@ -187,7 +184,7 @@ for (const layout of LAYOUTS)
     { queues: 2 },
     async (link) => {
       await withReplicator(
-        { link, flags: flagsOf(layout, '--workers', '2') },
+        { link, flags: copyMode(layout, '--workers', '2') },
         async (replicator) => {
           const [other, victim] = subscribersOf(2) as [Destination, Destination];
           await replicator.subscribe([other, victim]); // in turn: one a worker
@@ -236,7 +233,7 @@ networkTest(
   'a filter in which its worker crashes is rolled back, not the replicator ended',
   { queues: 1 },
   async (link) => {
-    await withReplicator({ link, flags: flagsOf('inline') }, async (replicator) => {
+    await withReplicator({ link, flags: copyMode('inline') }, async (replicator) => {
       const subscribers = subscribersOf(1);
       await replicator.subscribe(subscribers);
       await load(replicator, 'slow', SLOW);

@@ -76,11 +76,3 @@ export const list = async (replicator: Replicator) =>
   (await replicator.ask({ op: 'filter.list' })).filters as FilterRow[];
 export const info = async (replicator: Replicator, name: string) =>
   (await replicator.ask({ op: 'filter.info', name })).filter as FilterInfo;
-
-export const flagsOf = (layout: string, ...more: string[]) => [
-  '--mode',
-  'copy',
-  '--layout',
-  layout,
-  ...more,
-];

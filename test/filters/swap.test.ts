@@ -8,12 +8,13 @@ import { sleep } from '../rig/program.js';
 import {
   assertLossless,
   assertReceived,
+  copyMode,
   networkTest,
   subscribersOf,
   transfer,
   withReplicator,
 } from '../rig/scenario.js';
-import { flagsOf, info, load, MARKED, stock, use } from './loading.js';
+import { info, load, MARKED, stock, use } from './loading.js';
 
 const test = suite('swap');
 const RATE = 10_000;
@@ -23,7 +24,7 @@ networkTest(
   'filters are swapped under 100,000 packets/s and no packet is lost, doubled or torn',
   { queues: 1 },
   async (link) => {
-    await withReplicator({ link, flags: flagsOf('inline') }, async (replicator) => {
+    await withReplicator({ link, flags: copyMode('inline') }, async (replicator) => {
       const subscribers = subscribersOf(1);
       await replicator.subscribe(subscribers);
       const more = async () => {

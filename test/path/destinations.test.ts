@@ -15,6 +15,7 @@ import { MAIN } from '../rig/replicator.js';
 import {
   assertLossless,
   assertReceived,
+  copyMode,
   LAYOUTS,
   networkTest,
   subscribersOf,
@@ -34,14 +35,6 @@ const test = suite('destinations');
 const RATE = 2000;
 /** IPv4 and UDP headers. */
 const HEADERS_SIZE = 28;
-
-const copyMode = (layout: string, ...more: string[]) => [
-  '--mode',
-  'copy',
-  '--layout',
-  layout,
-  ...more,
-];
 
 for (const layout of LAYOUTS) {
   const largest = MTU_MAX - HEADERS_SIZE;

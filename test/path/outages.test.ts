@@ -12,8 +12,10 @@ import { eventually } from '../rig/program.js';
 import { Replicator } from '../rig/replicator.js';
 import {
   assertReceived,
+  copyMode,
   LAYOUTS,
   networkTest,
+  replaceWorker,
   subscribersOf,
   transfer,
   withReplicator,
@@ -22,14 +24,6 @@ import { replicatedRoute, startFeed } from '../rig/wire.js';
 
 const test = suite('outages');
 const RATE = 5000;
-
-const copyMode = (layout: string, ...more: string[]) => [
-  '--mode',
-  'copy',
-  '--layout',
-  layout,
-  ...more,
-];
 
 /** Traffic comes back with nothing twice, out of order or wrong; what the outage lost is lost. */
 async function survives(
@@ -79,15 +73,7 @@ for (const layout of LAYOUTS) {
     `a worker that is killed is replaced and traffic comes back: ${layout}`,
     { queues: 1 },
     async (link) => {
-      await survives(link, layout, async (replicator) => {
-        const pid = (await replicator.stats()).workers[0]?.pid ?? 0;
-        assert.ok(pid > 1);
-        process.kill(pid, 'SIGKILL');
-        await eventually('the worker is replaced', async () => {
-          const [worker] = (await replicator.stats()).workers;
-          return worker !== undefined && worker.pid !== pid && worker.restarts === 1;
-        });
-      });
+      await survives(link, layout, replaceWorker);
     },
   );
 

@@ -10,6 +10,7 @@ import * as assert from 'uvu/assert';
 import type { Stats } from '../../src/domain/statistics.js';
 import {
   assertLossless,
+  copyMode,
   LAYOUTS,
   networkTest,
   subscribersOf,
@@ -29,14 +30,6 @@ const LONG_SECONDS = 4;
  * (README).
  */
 const sharesCores = (layout: string) => layout === 'split' && availableParallelism() < 4;
-
-const copyMode = (layout: string, ...more: string[]) => [
-  '--mode',
-  'copy',
-  '--layout',
-  layout,
-  ...more,
-];
 
 for (const layout of LAYOUTS)
   for (const queues of [1, 2]) {

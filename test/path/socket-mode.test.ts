@@ -17,7 +17,9 @@ import {
   assertReceived,
   LAYOUTS,
   networkTest,
+  replaceWorker,
   servedAgain,
+  socketMode,
   subscribersOf,
   transfer,
   withReplicator,
@@ -33,14 +35,6 @@ import {
 const test = suite('socket mode');
 const RATE = 2000;
 const LOOPBACK = '127.0.0.1';
-
-const socketMode = (layout: string, ...more: string[]) => [
-  '--mode',
-  'socket',
-  '--layout',
-  layout,
-  ...more,
-];
 
 /** Feed, replicator and subscribers all on `lo` of the replicator's namespace. */
 function loopbackRoute(link: Link): Route {
@@ -139,12 +133,7 @@ for (const layout of LAYOUTS) {
       await withReplicator({ link, flags: socketMode(layout) }, async (replicator) => {
         const subscribers = subscribersOf(3);
         await replicator.subscribe(subscribers);
-        const [worker] = (await replicator.stats()).workers;
-        process.kill(worker?.pid ?? 0, 'SIGKILL');
-        await eventually('the worker is replaced', async () => {
-          const [now] = (await replicator.stats()).workers;
-          return now !== undefined && now.pid !== worker?.pid && now.restarts === 1;
-        });
+        await replaceWorker(replicator);
         await servedAgain(replicator, subscribers);
         const sunk = await transfer(replicator, { subscribers, rate: RATE, count: RATE });
         await assertReceived(replicator, sunk);

@@ -9,6 +9,7 @@ import {
   assertLossless,
   LAYOUTS,
   networkTest,
+  socketMode,
   subscribersOf,
   transfer,
   withReplicator,
@@ -19,14 +20,6 @@ const SECONDS = 1;
 const SETS = [
   { subscribers: 3, rate: 20_000 },
   { subscribers: 16, rate: 5000 },
-];
-
-const socketMode = (layout: string, ...more: string[]) => [
-  '--mode',
-  'socket',
-  '--layout',
-  layout,
-  ...more,
 ];
 
 for (const layout of LAYOUTS)

@@ -16,6 +16,7 @@ import { fantail, MAIN, Replicator, replicatorProcesses, startUp } from '../rig/
 import {
   assertLossless,
   assertReceived,
+  copyMode,
   LAYOUTS,
   networkTest,
   servedAgain,
@@ -28,7 +29,6 @@ const test = suite('adoption');
 /** It is the supervisor that dies: a ring of 8192 frames gives a busy machine over a second. */
 const RATE = 5000;
 const SECONDS = 4;
-const flagsOf = (layout: string) => ['--mode', 'copy', '--layout', layout];
 const UP = ['up', 'rep0', '10.77.0.1'];
 
 /** kill -9 of the supervisor alone. */
@@ -73,7 +73,7 @@ for (const layout of LAYOUTS)
     `a supervisor killed under load and started again loses nothing and sends nothing twice: ${layout}`,
     { queues: 1 },
     async (link) => {
-      await withFirst({ link, flags: flagsOf(layout) }, async (first, adopt) => {
+      await withFirst({ link, flags: copyMode(layout) }, async (first, adopt) => {
         const subscribers = subscribersOf(3);
         await first.subscribe(subscribers);
         const [before, listed, receiver] = [
@@ -129,7 +129,7 @@ networkTest(
   'a worker that died while there was no supervisor is replaced by the next one',
   { queues: 1 },
   async (link) => {
-    await withFirst({ link, flags: flagsOf('inline') }, async (first, adopt) => {
+    await withFirst({ link, flags: copyMode('inline') }, async (first, adopt) => {
       const subscribers = subscribersOf(3);
       await first.subscribe(subscribers);
       await killSupervisor(first);
@@ -149,7 +149,7 @@ networkTest(
   'filters, their parameters and who has them are taken over, for later workers too',
   { queues: 1 },
   async (link) => {
-    await withFirst({ link, flags: flagsOf('inline') }, async (first, adopt) => {
+    await withFirst({ link, flags: copyMode('inline') }, async (first, adopt) => {
       const subscribers = subscribersOf(2);
       const [one] = subscribers;
       if (one === undefined) throw new Error('there is no subscriber');
@@ -196,7 +196,7 @@ networkTest(
   'other words are refused with what differs, and so is a second supervisor; both leave it running',
   { queues: 1 },
   async (link) => {
-    const options = { link, flags: flagsOf('inline') };
+    const options = { link, flags: copyMode('inline') };
     await withFirst(options, async (first, adopt) => {
       const refused = async (sentence: RegExp, port: string, ...flags: string[]) => {
         const { program } = await startUp({ link, flags, listenPort: port });
@@ -211,7 +211,7 @@ networkTest(
         '9001',
         ...options.flags,
       );
-      await refused(/--layout inline, not split/, '9000', ...flagsOf('split'));
+      await refused(/--layout inline, not split/, '9000', ...copyMode('split'));
       await refused(/--order rotate, not fixed/, '9000', ...options.flags, '--order', 'fixed');
       await refused(/--mode copy, not skb/, '9000', '--mode', 'skb', '--layout', 'inline');
       await assertNothingLeft(first, await adopt());
@@ -224,7 +224,7 @@ networkTest(
   'one that adopts and then cannot start leaves it as it was, renamed interface and all',
   { queues: 1 },
   async (link) => {
-    const flags = flagsOf('inline');
+    const flags = copyMode('inline');
     await withFirst({ link, flags }, async (first) => {
       const subscribers = subscribersOf(2); // hosts that answer ARP: others go with the link
       await first.subscribe(subscribers);
@@ -265,7 +265,7 @@ networkTest(
   'clean ends what nobody watches over, says so, and leaves a living replicator alone',
   { queues: 1 },
   async (link) => {
-    await withFirst({ link, flags: flagsOf('split') }, async (first) => {
+    await withFirst({ link, flags: copyMode('split') }, async (first) => {
       const living = await fantail(['clean', 'rep0']);
       assert.is(living.end?.status, 0, living.told());
       assert.match(living.stdout, /left alone: fantail up \(pid \d+\) serves rep0/);
@@ -287,7 +287,7 @@ networkTest(
   'a standard output that nobody reads ends it with a sentence and leaves nothing',
   { queues: 1 },
   async (link) => {
-    const up = [...UP, '9000', '--netns', link.replicator, ...flagsOf('inline')];
+    const up = [...UP, '9000', '--netns', link.replicator, ...copyMode('inline')];
     const words = [process.execPath, MAIN, ...up, '--control', '127.0.0.1:23999'].join(' ');
     const shell = `set -o pipefail; ${words} | true`;
     const program = new Program('bash', ['-c', shell]);
@@ -303,7 +303,7 @@ networkTest(
   'a log that cannot be written costs the log and nothing else',
   { queues: 1 },
   async (link) => {
-    const up = [...UP, '9000', '--netns', link.replicator, ...flagsOf('inline')];
+    const up = [...UP, '9000', '--netns', link.replicator, ...copyMode('inline')];
     const words = [process.execPath, MAIN, ...up, '--control', '127.0.0.1:23998'].join(' ');
     const program = new Program('bash', ['-c', `exec ${words} 2>/dev/full`]);
     await program.line(/^ready /m);

@@ -9,6 +9,7 @@ import * as assert from 'uvu/assert';
 import { eventually, type Process } from '../rig/program.js';
 import { Replicator } from '../rig/replicator.js';
 import {
+  copyMode,
   LAYOUTS,
   networkTest,
   servedAgain,
@@ -18,7 +19,6 @@ import {
 
 const test = suite('standby');
 
-const flagsOf = (layout: string) => ['--mode', 'copy', '--layout', layout];
 const pidsOf = (processes: readonly Process[]) => processes.map(({ pid }) => pid).sort();
 
 /** One for the place of fantail-rx, and one for that of a worker. */
@@ -42,7 +42,7 @@ for (const layout of LAYOUTS)
     `who stands by takes the place of one that is killed, and another stands by: ${layout}`,
     { queues: 1 },
     async (link) => {
-      await withReplicator({ link, flags: flagsOf(layout) }, async (replicator) => {
+      await withReplicator({ link, flags: copyMode(layout) }, async (replicator) => {
         const subscribers = subscribersOf(3);
         await replicator.subscribe(subscribers);
         const waiting = await bothStandBy(replicator);
@@ -69,7 +69,7 @@ networkTest(
   'one that ends while it waits is replaced, and so is one that was not there yet',
   { queues: 1 },
   async (link) => {
-    await withReplicator({ link, flags: flagsOf('split') }, async (replicator) => {
+    await withReplicator({ link, flags: copyMode('split') }, async (replicator) => {
       const subscribers = subscribersOf(1);
       await replicator.subscribe(subscribers);
       // nobody stands by so soon after the start: each is started when it is needed
@@ -92,7 +92,7 @@ networkTest(
   'who stands by ends with a supervisor that is killed; the data path runs on',
   { queues: 1 },
   async (link) => {
-    const replicator = await Replicator.start({ link, flags: flagsOf('split') });
+    const replicator = await Replicator.start({ link, flags: copyMode('split') });
     try {
       await bothStandBy(replicator);
       process.kill(replicator.program.pid, 'SIGKILL');

@@ -25,6 +25,14 @@ import {
 } from './wire.js';
 
 export const LAYOUTS = ['inline', 'split'] as const;
+
+const flagsOf =
+  (mode: string) =>
+  (layout: string, ...more: string[]) => ['--mode', mode, '--layout', layout, ...more];
+/** Flags of `up`. */
+export const copyMode = flagsOf('copy');
+export const socketMode = flagsOf('socket');
+
 /** Between two samples of the counters while a feed runs. */
 const SAMPLE_MS = 100;
 /** From the last packet sent to the last copy seen, on a machine that is busy. */
@@ -268,6 +276,17 @@ export async function servedAgain(
       eventually('each is served again', async () =>
         (await sentToEach()).every((sent, index) => sent > (before[index] ?? 0)),
       ),
+  });
+}
+
+/** kill -9 of the first worker, until another has its place; no worker has died before. */
+export async function replaceWorker(replicator: Replicator): Promise<void> {
+  const [killed] = (await replicator.stats()).workers;
+  assert.ok(killed !== undefined && killed.pid > 1);
+  process.kill(killed.pid, 'SIGKILL');
+  await eventually('the worker is replaced', async () => {
+    const [now] = (await replicator.stats()).workers;
+    return now !== undefined && now.pid !== killed.pid && now.restarts === 1;
   });
 }
 

@@ -1,20 +1,24 @@
 /**
  * Traffic, and a seeded script that kills -9 the worker, fantail-rx and the supervisor (of those
- * that commit, half inside a commit: wire-kill), and with `events` does what else happens to a
+ * that commit, most inside a commit: wire-kill), and with `events` does what else happens to a
  * replicator in its life. What is asked is that every copy ends under one name, and of kills alone
  * that none is lost and none is sent twice.
  */
 import { spawnSync } from 'node:child_process';
-import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
+import * as assert from 'uvu/assert';
+import { nativeFile } from '../../src/domain/installation.js';
 import type { Stats } from '../../src/domain/statistics.js';
 import { Arena } from '../../src/memory/arena.js';
+import { arenasOf } from '../../src/processes/holders.js';
+import { differences } from '../../src/replicator/conservation.js';
 import { load, stock } from '../filters/loading.js';
 import { HOSTS, type Link } from '../rig/link.js';
 import { eventually, ROOT, run, sleep } from '../rig/program.js';
 import type { Random } from '../rig/random.js';
 import { Replicator } from '../rig/replicator.js';
-import { subscribersOf, type Transferred } from '../rig/scenario.js';
+import { assertReceived, copyMode, subscribersOf, type Transferred } from '../rig/scenario.js';
 import { replicatedRoute, startFeed, startSink } from '../rig/wire.js';
 import { Ledger, VICTIMS, type Victim } from './ledger.js';
 
@@ -43,12 +47,14 @@ export interface Soaked {
   readonly all: readonly Replicator[];
 }
 
-/** Instructions after the store that begins a commit: some of it is applied by then. */
+/** What applies a commit that has begun, and how many of its instructions it is let run. */
+const APPLY = 'fantail::Journal::apply(unsigned int)';
 const STEPS_MAX = 200;
 /** Of the pause between two things that happen. */
 const PAUSE_MS_MAX = 200;
 const PROGRESS_MS = 10_000;
-const ARENA_LINK = /^\/memfd:fantail-arena/;
+/** One in so many of the kills that could be inside a commit is not aimed. */
+const PLAIN_EVERY = 8;
 
 export async function soak(options: SoakOptions): Promise<Soaked> {
   const { link, rate, random } = options;
@@ -71,7 +77,7 @@ export async function soak(options: SoakOptions): Promise<Soaked> {
       const { kills, inside } = world.ledger;
       options.onProgress?.(`${kills.length} kills, ${inside} of them inside a commit`);
     }
-    await world.calm();
+    await world.bothStandBy();
     const { sent } = await feed.stop();
     const { last } = await world.replicator.settled();
     const sunk = await sink.stop();
@@ -91,8 +97,23 @@ export async function soak(options: SoakOptions): Promise<Soaked> {
   }
 }
 
+/**
+ * Every copy ended under one name, none was sent twice or wrong, and of kills alone none was lost;
+ * then ends it, and demands that nothing is left of any of its supervisors.
+ */
+export async function assertWell(soaked: Soaked): Promise<void> {
+  const { ledger, transferred, last, replicator, all } = soaked;
+  const text = ledger.text({ sent: transferred.sent, sunk: transferred, last });
+  assert.equal(differences(transferred.before, last), [], text);
+  for (const { duplicated, corrupt, bad_header } of transferred.subscribers)
+    assert.equal([duplicated, corrupt, bad_header], [0, 0, 0], text);
+  if (ledger.events.size === 0) await assertReceived(replicator, transferred);
+  assert.equal(await replicator.stop(), { status: 0, signal: null }, replicator.told());
+  for (const each of all) assert.equal(await each.residue(), []);
+}
+
 const startReplicator = ({ link, layout }: SoakOptions): Promise<Replicator> =>
-  Replicator.start({ link, flags: ['--mode', 'copy', '--layout', layout] });
+  Replicator.start({ link, flags: copyMode(layout) });
 
 /** What is killed and changed. */
 class World {
@@ -103,6 +124,9 @@ class World {
   private readonly arena: Arena;
   private readonly present = new Set<number>();
   private marked = false;
+  /** Victims whose turn is still to come, and kills so far that could be inside a commit. */
+  private left: Victim[] = [];
+  private aims = 0;
 
   constructor(
     private readonly options: SoakOptions,
@@ -115,13 +139,8 @@ class World {
   async next(): Promise<void> {
     const { random, events } = this.options;
     if (events && random.below(3) !== 0) await this.event();
-    else await this.kill(VICTIMS[random.below(VICTIMS.length)] ?? 'worker');
+    else await this.kill(this.nextVictim());
     if (random.below(10) === 0) this.ledger.respawns_ms.push(respawn_ms());
-  }
-
-  /** Whoever serves the packets is there again. */
-  async calm(): Promise<void> {
-    await this.bothStandBy();
   }
 
   private async kill(victim: Victim): Promise<void> {
@@ -131,12 +150,10 @@ class World {
     const pid = this.holderOf(victim);
     if (pid === 0) throw new Error(`nobody has the place of ${victim}`);
     const journal = this.journalOf(victim);
-    const isAimed = journal !== null && this.options.random.below(2) === 0;
-    const began_ms = performance.now();
-    let isInside = false;
-    if (isAimed) isInside = this.killInside(pid, journal);
-    else process.kill(pid, 'SIGKILL');
-    const killed_ms = isAimed ? performance.now() : began_ms;
+    const isAimed = journal !== null && this.aims++ % PLAIN_EVERY !== PLAIN_EVERY - 1;
+    const isInside = isAimed && this.killInside(victim, pid, journal);
+    if (!isAimed) process.kill(pid, 'SIGKILL');
+    const killed_ms = performance.now();
     await eventually(`${victim} is replaced`, () => ![pid, 0].includes(this.holderOf(victim)));
     this.ledger.kills.push({ victim, isInside, outage_ms: performance.now() - killed_ms });
   }
@@ -151,8 +168,15 @@ class World {
     this.ledger.kills.push({ victim: 'supervisor', isInside: false, outage_ms });
   }
 
-  private bothStandBy(): Promise<void> {
+  bothStandBy(): Promise<void> {
     return eventually('both stand by', () => this.replicator.standbys().length === 2);
+  }
+
+  /** Each once, in an order of the seed's, then again. */
+  private nextVictim(): Victim {
+    if (this.left.length === 0) this.left = [...VICTIMS];
+    const [victim = 'worker'] = this.left.splice(this.options.random.below(this.left.length), 1);
+    return victim;
   }
 
   /** The process that has the place; 0: none. */
@@ -169,9 +193,11 @@ class World {
     return this.options.layout === 'split' ? this.arena.receiver(0, 'journal') : null;
   }
 
-  private killInside(pid: number, journal: number): boolean {
+  private killInside(victim: Victim, pid: number, journal: number): boolean {
     const steps = this.options.random.below(STEPS_MAX);
-    const args = ['--pid', String(pid), '--at', String(journal), '--steps', String(steps)];
+    const image = nativeFile(victim === 'worker' ? 'fantail.node' : 'fantail-rx');
+    const words = { pid, journal, image, apply: addressIn(image, APPLY), steps };
+    const args = Object.entries(words).flatMap(([name, value]) => [`--${name}`, String(value)]);
     const told = run(join(ROOT, 'native', 'build', 'wire-kill'), args);
     return (JSON.parse(told) as { inside: boolean }).inside; // wire-kill's
   }
@@ -218,16 +244,24 @@ class World {
 
 /** The arena of a data plane, from a process that has it open; not kept open here. */
 function arenaOf(pid: number): Arena {
-  const folder = `/proc/${pid}/fd`;
-  const fd = readdirSync(folder).find((name) => ARENA_LINK.test(readlinkSync(join(folder, name))));
-  if (fd === undefined) throw new Error(`process ${pid} has no arena`);
+  const [open] = arenasOf(pid);
+  if (open === undefined) throw new Error(`process ${pid} has no arena`);
   // one that is held open here would count as a process of the data path
-  const own = openSync(join(folder, fd), 'r+');
+  const fd = openSync(open.path, 'r+');
   try {
-    return new Arena(own);
+    return new Arena(fd);
   } finally {
-    closeSync(own);
+    closeSync(fd);
   }
+}
+
+/** Of a function, as nm tells it, from where the file is mapped. */
+function addressIn(file: string, name: string): number {
+  const line = run('nm', ['-C', file])
+    .split('\n')
+    .find((each) => each.endsWith(` ${name}`));
+  if (line === undefined) throw new Error(`${file} has no function ${name}`);
+  return Number.parseInt(line, 16);
 }
 
 function respawn_ms(): number {

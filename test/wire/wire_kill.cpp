@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: MIT-0
 // wire-kill: kills a process of the data path in the middle of a commit, as it runs for users.
 //
-//   wire-kill --pid PID --at OFFSET [--steps N] [--wait-ms M]
+//   wire-kill --pid PID --journal OFFSET --image FILE --apply ADDRESS [--steps N] [--wait-ms M]
 //
 // OFFSET is that of the stage's journal word in the arena, whose lower half is not zero while a
-// commit is being applied. A hardware watchpoint stops the process at the store that begins its
-// next commit; N instructions later it is killed. One that does not commit within M ms is killed
-// where it is, and so is everyone where the processor has other debug registers than x86's.
+// commit is being applied; ADDRESS that of the function that applies it, in FILE, as nm tells it.
+// A breakpoint there stops the process; N instructions further it is killed, or after as many as
+// a commit has. One that does not commit within M ms is killed where it is. (A watchpoint on the
+// word would need no address; under some hypervisors debug registers are set without an error and
+// never trap.)
 //
-// Prints {"inside": whether it left a commit half done}.
+// Prints {"inside": whether it left a commit half done, "instructions": how far it was taken}.
 
 #include <csignal>
-#include <cstddef>
 #include <fstream>
 #include <sstream>
 
 #include <sys/ptrace.h>
+#include <sys/time.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,110 +29,136 @@ using namespace wire;
 
 namespace {
 
-constexpr uint64_t WAIT_MS_DEFAULT = 500;
-constexpr timespec LOOK{0, 20'000}; // between two looks at a process that runs
+constexpr uint64_t WAIT_MS_DEFAULT = 5000;
+constexpr uint8_t INT3 = 0xcc; // the breakpoint of x86, one byte
 
-// Where the process has mapped the arena from its beginning on (proc(5), maps).
-uint64_t arena_of(pid_t pid) {
+// Where the process has mapped a file from its beginning on (proc(5), maps).
+uint64_t base_of(pid_t pid, std::string_view file) {
   std::ifstream maps("/proc/" + std::to_string(pid) + "/maps");
   for (std::string line; std::getline(maps, line);) {
-    if (line.find("/memfd:fantail-arena") == std::string::npos) continue;
+    if (line.find(file) == std::string::npos) continue;
     std::istringstream fields(line);
     std::string range, mode, offset;
     fields >> range >> mode >> offset;
-    if (mode == "rw-s" && std::stoull(offset, nullptr, 16) == 0)
-      return std::stoull(range, nullptr, 16);
+    if (std::stoull(offset, nullptr, 16) == 0) return std::stoull(range, nullptr, 16);
   }
-  throw std::runtime_error("it has not mapped an arena");
+  throw std::runtime_error("it has not mapped " + std::string(file));
 }
+
+// A timer ends each wait from then on.
+void begin_timeout(uint64_t ms) {
+  struct sigaction action{};
+  action.sa_handler = [](int) {}; // without SA_RESTART: waitpid returns
+  sigaction(SIGALRM, &action, nullptr);
+  constexpr suseconds_t again_us = 1000; // one that came before the wait ends the next
+  const itimerval timer{
+      {0, again_us}, {static_cast<time_t>(ms / 1000), static_cast<suseconds_t>(ms % 1000 * 1000)}};
+  check(setitimer(ITIMER_REAL, &timer, nullptr), "set a timer");
+}
+
+// Somebody else has killed it.
+struct Ended : std::runtime_error {
+  Ended() : std::runtime_error("it has ended") {}
+};
 
 class Traced {
 public:
   explicit Traced(pid_t pid) : pid_(pid) {
     check(static_cast<int>(ptrace(PTRACE_SEIZE, pid, nullptr, nullptr)), "trace it");
     check(static_cast<int>(ptrace(PTRACE_INTERRUPT, pid, nullptr, nullptr)), "stop it");
-    wait_stopped(WAIT_MS_DEFAULT);
+    wait_stopped();
   }
 
   uint64_t read(uint64_t address) const {
     errno = 0;
     const long word = ptrace(PTRACE_PEEKDATA, pid_, address, nullptr);
+    if (errno == ESRCH) throw Ended();
     if (errno != 0) throw std::runtime_error("its memory cannot be read");
     return static_cast<uint64_t>(word);
   }
 
-  // Runs until it has stored 8 bytes there (Intel SDM, volume 3, 18.2: DR0 and DR7). False: not in
-  // time.
-  bool run_to_store(uint64_t address, uint64_t wait_ms) {
-#ifdef __x86_64__
-    constexpr uint64_t control = 1u | 1u << 16 | 2u << 18; // DR0: on, by stores, 8 bytes
-    set_debug(0, address);
-    set_debug(7, control);
-    check(static_cast<int>(ptrace(PTRACE_CONT, pid_, nullptr, nullptr)), "let it run");
-    return wait_stopped(wait_ms);
-#else
-    (void)address, (void)wait_ms;
-    return false;
-#endif
+  // To an instruction, which is then the next. False: it takes too long.
+  bool run_to(uint64_t address) {
+    if (!step()) return false; // it may stand there
+    const uint64_t code = read(address);
+    write(address, (code & ~uint64_t{0xff}) | INT3);
+    do {
+      if (!resume(PTRACE_CONT)) return false;
+    } while (status_ >> 8 != SIGTRAP); // not a signal of its own, nor an event
+    write(address, code);
+    user_regs_struct registers{};
+    ask(PTRACE_GETREGS, &registers);
+    registers.rip = address;
+    ask(PTRACE_SETREGS, &registers);
+    return true;
   }
 
-  void step() {
-    check(static_cast<int>(ptrace(PTRACE_SINGLESTEP, pid_, nullptr, nullptr)), "step");
-    wait_stopped(WAIT_MS_DEFAULT);
-  }
+  // One instruction.
+  bool step() { return resume(PTRACE_SINGLESTEP); }
 
 private:
-#ifdef __x86_64__
-  void set_debug(size_t number, uint64_t value) {
-    const size_t at = offsetof(user, u_debugreg) + number * sizeof(value);
-    check(static_cast<int>(ptrace(PTRACE_POKEUSER, pid_, at, value)), "set a watchpoint");
+  void ask(__ptrace_request what, void* data) const {
+    if (ptrace(what, pid_, nullptr, data) < 0) throw Ended();
   }
-#endif
 
-  // Passes on signals that are not ours. False: it did not stop in time.
-  bool wait_stopped(uint64_t wait_ms) {
-    const uint64_t end = clock_ns(CLOCK_MONOTONIC) + wait_ms * 1'000'000;
-    while (clock_ns(CLOCK_MONOTONIC) < end) {
-      int status = 0;
-      const int got = check(waitpid(pid_, &status, WNOHANG | __WALL), "wait for it");
-      if (got == 0) {
-        nanosleep(&LOOK, nullptr);
-        continue;
-      }
-      if (!WIFSTOPPED(status)) throw std::runtime_error("it has ended");
-      const int signal = WSTOPSIG(status);
-      if (signal == SIGTRAP || status >> 16 != 0) return true;
-      ptrace(PTRACE_CONT, pid_, nullptr, signal);
-    }
-    return false;
+  void write(uint64_t address, uint64_t word) const {
+    if (ptrace(PTRACE_POKETEXT, pid_, address, word) < 0) throw Ended();
+  }
+
+  // A signal of its own that it was about to get is delivered with it.
+  bool resume(__ptrace_request how) {
+    const bool is_ours = WSTOPSIG(status_) == SIGTRAP || status_ >> 16 != 0;
+    if (ptrace(how, pid_, nullptr, is_ours ? 0 : WSTOPSIG(status_)) < 0) throw Ended();
+    return wait_stopped();
+  }
+
+  bool wait_stopped() {
+    const pid_t got = waitpid(pid_, &status_, __WALL);
+    if (got < 0 && errno == EINTR) return false;
+    check(got, "wait for it");
+    if (!WIFSTOPPED(status_)) throw Ended();
+    return true;
   }
 
   pid_t pid_;
+  int status_ = 0; // of its last stop
 };
 
-bool is_inside(uint64_t journal) { return static_cast<uint32_t>(journal) != 0; }
+struct Killed {
+  bool inside;
+  uint64_t instructions;
+};
 
-bool kill_inside(pid_t pid, uint64_t at, uint64_t steps, uint64_t wait_ms) {
-  const uint64_t journal = arena_of(pid) + at;
+Killed kill_inside(pid_t pid, uint64_t journal, uint64_t apply, uint64_t steps, uint64_t wait_ms) {
+  begin_timeout(wait_ms);
   Traced traced(pid);
-  bool inside = false;
-  // the store that ends a commit is one, too
-  while (!inside && traced.run_to_store(journal, wait_ms)) inside = is_inside(traced.read(journal));
-  for (; inside && steps != 0; --steps) traced.step();
-  inside = inside && is_inside(traced.read(journal));
+  const auto is_open = [&] { return static_cast<uint32_t>(traced.read(journal)) != 0; };
+  Killed killed{false, 0};
+  while (!killed.inside && traced.run_to(apply)) {
+    killed.inside = is_open(); // not: it is the commit of another stage of this process
+    if (!killed.inside) continue;
+    for (uint64_t left = steps; killed.inside && left != 0; --left, ++killed.instructions)
+      killed.inside = traced.step() && is_open();
+    steps /= 2; // for one that turned out to be shorter
+  }
   check(kill(pid, SIGKILL), "kill it");
-  return inside;
+  return killed;
 }
 
 } // namespace
 
 int main(int argc, char** argv) try {
-  const Flags flags(argc, argv, "--pid --at --steps --wait-ms", "");
+  const Flags flags(argc, argv, "--pid --journal --image --apply --steps --wait-ms", "");
   const auto pid = static_cast<pid_t>(flags.number("--pid", {}, 1u << 22));
-  const bool inside =
-      kill_inside(pid, flags.number("--at", {}, 1u << 31), flags.number("--steps", 0, 100'000),
-                  flags.number("--wait-ms", WAIT_MS_DEFAULT, 60'000));
-  std::printf("{\"inside\":%s}\n", inside ? "true" : "false");
+  const Killed killed = kill_inside(
+      pid, base_of(pid, "/memfd:fantail-arena") + flags.number("--journal", {}, 1u << 31),
+      base_of(pid, flags.text("--image")) + flags.number("--apply", {}, 1u << 31),
+      flags.number("--steps", 0, 100'000), flags.number("--wait-ms", WAIT_MS_DEFAULT, 60'000));
+  std::printf("{\"inside\":%s,\"instructions\":%llu}\n", killed.inside ? "true" : "false",
+              static_cast<unsigned long long>(killed.instructions));
+  return 0;
+} catch (const Ended&) {
+  std::printf("{\"inside\":false,\"instructions\":null}\n");
   return 0;
 } catch (const Usage& error) {
   std::fprintf(stderr, "wire-kill: %s\n", error.what());
