@@ -9,8 +9,8 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Account } from '../../src/demo/account.js';
@@ -18,8 +18,9 @@ import { Feed, Listener } from '../../src/demo/helpers.js';
 import { monotonicMs } from '../../src/demo/messages.js';
 import { openScene, removeLeftovers, type Scene } from '../../src/demo/scene.js';
 import { hintLines, jsonLine, type View, viewLines } from '../../src/demo/table.js';
+import { ROOT } from '../rig/program.js';
 
-const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
+const MAIN = join(ROOT, 'build', 'programs', 'main.js');
 const isRoot = process.geteuid?.() === 0;
 
 // ---- the account ----

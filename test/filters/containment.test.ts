@@ -4,6 +4,8 @@
  *
  * One module, written as text, behaves on every size of packet but a few; each of those few is one
  * way to go wrong.
+ *
+ * needs: a link
  */
 import binaryen from 'binaryen';
 import { suite } from 'uvu';
@@ -161,8 +163,8 @@ networkTest(
         let refused = 0;
         const sunk = await transfer(replicator, {
           subscribers,
-          rate: 10_000,
-          count: 10_000,
+          rate: 2000,
+          count: 2000,
           meanwhile: async () => {
             for (const [what, text, why] of REFUSED) {
               const module = Buffer.from(assembled(text)).toString('base64');

@@ -1,6 +1,8 @@
 /**
  * Loading, listing and unloading filters over the control channel: what a user's own takes, what is
  * refused by name, and that slots are free again.
+ *
+ * needs: a link
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -24,7 +26,7 @@ import type { Destination } from '../rig/wire.js';
 import { list, load, MARKED, moduleOf, stock, TRAPS, use } from './loading.js';
 
 const test = suite('filter loading');
-const RATE = 10_000;
+const RATE = 2000;
 
 /**
  * A user's first filter: the project that `fantail filter new` makes, one line added, compiled. Its

@@ -38,7 +38,7 @@ import {
 } from './loading.js';
 
 const test = suite('filters');
-const RATE = 2000;
+const RATE = 4000;
 
 for (const layout of LAYOUTS)
   networkTest(
@@ -61,7 +61,7 @@ for (const layout of LAYOUTS)
         await replicator.subscribe([late]); // gets what new ones get: rewrite
         const expected = ['0', MARKED, String(10 << 2), '0'];
         for (const restarts of [0, 1]) {
-          const count = 5000;
+          const count = 2000;
           const sunk = await transfer(replicator, { subscribers, rate: RATE, count });
           await assertLossless(replicator, sunk);
           assert.equal(
@@ -138,7 +138,7 @@ for (const layout of LAYOUTS)
           const again = await transfer(replicator, {
             subscribers: [good, victim],
             rate: RATE,
-            count: 3000,
+            count: 2000,
           });
           await assertReceived(replicator, again);
           await replicator.check();
@@ -162,7 +162,7 @@ networkTest(
         subscribers: [],
         watched: subscribers,
         rate: RATE,
-        count: 3000,
+        count: 2000,
       });
       await eventually(
         'it is rolled back',
@@ -170,7 +170,7 @@ networkTest(
       );
       const row = await info(replicator, 'mine');
       assert.equal([row.status, row.hash, row.subscribers, row.default], ['ready', hash, 2, true]);
-      const sunk = await transfer(replicator, { subscribers, rate: RATE, count: 3000 });
+      const sunk = await transfer(replicator, { subscribers, rate: RATE, count: 2000 });
       await assertReceived(replicator, sunk);
       for (const { tos } of sunk.subscribers) assert.equal(Object.keys(tos), [MARKED]);
     });
@@ -192,8 +192,8 @@ for (const layout of LAYOUTS)
           const sunk = await transfer(replicator, {
             subscribers: layout === 'split' ? [other] : [],
             watched: layout === 'split' ? [victim] : [other, victim],
-            rate: 5000,
-            count: 5000,
+            rate: RATE,
+            count: 2000,
             meanwhile: async () => {
               await use(replicator, 'hang', victim).catch((error) =>
                 assert.match(String(error), /BUSY/),
@@ -218,8 +218,8 @@ for (const layout of LAYOUTS)
           await servedAgain(replicator, [other, victim]);
           const again = await transfer(replicator, {
             subscribers: [other, victim],
-            rate: 5000,
-            count: 3000,
+            rate: RATE,
+            count: 2000,
           });
           await assertReceived(replicator, again);
           await replicator.check();
@@ -256,7 +256,7 @@ networkTest(
       const { filters } = await replicator.stats();
       assert.is(filters.rollbacks[0]?.reason, 'its worker crashed: SIGABRT');
       await servedAgain(replicator, subscribers);
-      const sunk = await transfer(replicator, { subscribers, rate: 5000, count: 3000 });
+      const sunk = await transfer(replicator, { subscribers, rate: RATE, count: 2000 });
       await assertReceived(replicator, sunk);
     });
   },

@@ -80,7 +80,7 @@ for (const layout of LAYOUTS) {
           route: loopbackRoute(link),
           subscribers: destinations,
           rate,
-          count: rate * 2,
+          count: rate,
           socket: true,
         });
         await assertLossless(replicator, sunk);

@@ -15,8 +15,8 @@ import { LAYOUTS, networkTest, subscribersOf } from '../rig/scenario.js';
 import { type Destination, faultsOf, replicatedRoute, startFeed, startSink } from '../rig/wire.js';
 
 const test = suite('launchers');
-const RATE = 20_000;
-const COUNT = 20_000;
+const RATE = 4000;
+const COUNT = 3000;
 
 const flagsOf = (layout: string, queue: number) => [
   '--mode',
