@@ -19,22 +19,27 @@ const char* mode_text(XdpMode mode) {
   return "";
 }
 
+Napi::Array addresses_array(Napi::Env env, const std::vector<Address>& addresses) {
+  auto array = Napi::Array::New(env);
+  for (const Address& address : addresses) {
+    array.Set(array.Length(), address_object(env, address));
+  }
+  return array;
+}
+
 Napi::Value describe_interface_js(const Arguments& arguments) {
   const NamespaceName netns = arguments.text_or_null(0, "netns");
   const std::string name = arguments.text(1, "name");
   const auto found = from_namespace<Interface>(netns, [&] { return describe_interface(name); });
   const Napi::Env env = arguments.env();
-  auto addresses = Napi::Array::New(env);
-  for (const Address& address : found.addresses) {
-    addresses.Set(addresses.Length(), address_object(env, address));
-  }
   auto object = Napi::Object::New(env);
   object.Set("index", found.link.index);
   object.Set("name", found.link.name.data());
   object.Set("mtu", found.link.mtu);
   object.Set("mac", mac_text(found.link.mac));
   object.Set("up", Napi::Boolean::New(env, found.link.up));
-  object.Set("addresses", addresses);
+  object.Set("addresses", addresses_array(env, found.addresses));
+  object.Set("others", addresses_array(env, found.others));
   object.Set("rx_queues", found.rx_queues);
   object.Set("tx_queues", found.tx_queues);
   object.Set("driver", found.driver);

@@ -222,8 +222,8 @@ Napi::Value read_words(const Arguments& arguments) {
     throw Napi::TypeError::New(arguments.env(),
                                "readConsistent takes aligned offsets and room for one row");
   const char* base = static_cast<const char*>(arena.Data());
-  // a burst takes microseconds: this many looks never fail but for a frozen machine
-  constexpr u32 tries = 100'000;
+  // some tenths of a millisecond; a burst takes microseconds, unless its stage has lost its core
+  constexpr u32 tries = 10'000;
   const bool whole = read_consistent(*reinterpret_cast<const u64*>(base + state),
                                      *reinterpret_cast<const Row*>(base + source),
                                      *reinterpret_cast<Row*>(target.Data()), tries);

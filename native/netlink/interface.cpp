@@ -33,8 +33,11 @@ Link link_named(int fd, const std::string& name) {
 
 Interface describe_interface(const std::string& name) {
   const Fd netlink = open_netlink();
-  Interface result{link_named(netlink.get(), name), {}, 1, 1, ""};
-  result.addresses = list_addresses(netlink.get(), result.link.index);
+  Interface result{link_named(netlink.get(), name), {}, {}, 1, 1, ""};
+  for (const Address& address : list_addresses(netlink.get(), 0)) {
+    const bool is_own = address.index == result.link.index;
+    (is_own ? result.addresses : result.others).push_back(address);
+  }
 
   const Fd any{check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "open a socket for ethtool")};
   ethtool_channels channels{};

@@ -14,9 +14,10 @@ namespace fantail {
 struct Interface {
   Link link;
   std::vector<Address> addresses;
-  u32 rx_queues;      // active channels that receive; 1 where the driver does not say
-  u32 tx_queues;      // active channels that transmit; likewise
-  std::string driver; // empty where ethtool does not say
+  std::vector<Address> others; // of the other interfaces of the host
+  u32 rx_queues;               // active channels that receive; 1 where the driver does not say
+  u32 tx_queues;               // active channels that transmit; likewise
+  std::string driver;          // empty where ethtool does not say
 };
 
 /// Of the calling thread's network namespace. Error ENODEV: there is no such interface.

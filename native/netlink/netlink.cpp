@@ -170,7 +170,7 @@ std::vector<Row> dump(int fd, u16 type, int index, std::optional<Row> (*parse)(c
     std::vector<Row> rows;
     const Outcome outcome = exchange(fd, request, [&](const nlmsghdr* message) {
       const std::optional<Row> row = parse(message);
-      if (row && row->index == index) rows.push_back(*row);
+      if (row && (index == 0 || row->index == index)) rows.push_back(*row);
     });
     if (outcome.error != 0) throw error_of(outcome.error, doing);
     if (!outcome.interrupted) return rows;

@@ -73,6 +73,7 @@ Fd open_netlink_events();
 
 /// None: there is no such interface.
 std::optional<Link> read_link(int fd, const std::string& name);
+/// Of that interface; 0: of all.
 std::vector<Address> list_addresses(int fd, int index);
 std::vector<Neighbour> list_neighbours(int fd, int index);
 

@@ -198,8 +198,18 @@ export function encodeError({ encoding, id }: Asker, { code, message }: FantailE
   return encodeObject(encoding, { ...(id === undefined ? {} : { id }), ok: false, error });
 }
 
-/** The frame of one event of `watch`. */
+/** Frames of events, for as long as their statistics are told to somebody. */
+const events = new WeakMap<Stats, Map<Encoding, Frame>>();
+
+/** The frame of one event of `watch`: the same for all who are told of the same statistics. */
 export function encodeEvent(encoding: Encoding, stats: Stats): Frame {
+  const made = events.get(stats) ?? new Map<Encoding, Frame>();
+  const frame = made.get(encoding) ?? newEvent(encoding, stats);
+  events.set(stats, made.set(encoding, frame));
+  return frame;
+}
+
+function newEvent(encoding: Encoding, stats: Stats): Frame {
   if (encoding === 'text') return eventLine(stats);
   return encodeObject(encoding, { event: 'stats', ...stats });
 }

@@ -14,7 +14,8 @@ export interface Replicator {
   add(ip: string, port: number, lease: Lease): Promise<{ existing: boolean }>;
   remove(ip: string, port: number): Promise<{ removed: boolean }>;
   list(): SubscriberRow[];
-  stats(): Stats;
+  /** As it is after the call, and the same for all who ask at once. */
+  stats(): Promise<Stats>;
   /** FILTER_REJECTED says which rule and where. */
   filterLoad(name: string, module: Uint8Array): Promise<FilterInfo>;
   /** For one subscriber, or for all and those to come; how many there are. */

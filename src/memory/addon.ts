@@ -35,6 +35,8 @@ export interface Interface {
   /** Switched on, and its carrier is there. */
   readonly up: boolean;
   readonly addresses: readonly Address[];
+  /** Of the other interfaces of the host, when it was described. */
+  readonly others: readonly Address[];
   /** Active channels that receive (ethtool: combined + rx); 1 where the driver does not say. */
   readonly rx_queues: number;
   /** Active channels that transmit (ethtool: combined + tx); 1 where the driver does not say. */

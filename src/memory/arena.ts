@@ -13,14 +13,16 @@ const HEADER = 'arena_header';
 
 /** Words of a row as the addon's readConsistent copies it: those of an account. */
 const ROW_WORDS = structOf('counters').size / 8;
-/**
- * How often a row is read again while its stage is in the middle of a commit, and the pause
- * between.
- */
-const CONSISTENT_TRIES = 50;
-const CONSISTENT_WAIT_MS = 2;
-/** Nobody ever wakes it. */
-const SLEEPER = new Int32Array(new SharedArrayBuffer(4));
+
+/** A stage is in the middle of a commit, and has been longer than one takes on a core. */
+export class InCommit extends Error {
+  constructor(
+    /** Where its journal is in the arena. */
+    readonly journal: number,
+  ) {
+    super('a stage is in the middle of a commit');
+  }
+}
 
 /** What a worker counts of one module. */
 export type FilterCounter =
@@ -153,20 +155,22 @@ export class Arena {
 
   /**
    * A row of counters of a receiver or worker, none of its commits in between. The copy is
-   * overwritten by the next call. A stage that lost its core in the middle of a commit gets it back
-   * while we sleep; one that has not for 100 ms is stopped, or dead and not replaced yet: its words
-   * are read as they are.
+   * overwritten by the next call. Throws InCommit, within a millisecond, if the stage does not come
+   * out of its commit; ask again once it has had time to get its core back.
    */
   consistent(journal: number, source: number): BigUint64Array {
-    // known from another row: not waited for again
-    const isStopped = this.stopped.get(journal) === this.u64(journal);
-    for (let i = 0; i < (isStopped ? 1 : CONSISTENT_TRIES); i++) {
-      if (addon.readConsistent(this.buffer, journal, source, this.row)) return this.row;
-      if (!isStopped) Atomics.wait(SLEEPER, 0, 0, CONSISTENT_WAIT_MS);
-    }
-    this.stopped.set(journal, this.u64(journal));
+    if (addon.readConsistent(this.buffer, journal, source, this.row)) return this.row;
+    if (this.stopped.get(journal) !== this.u64(journal)) throw new InCommit(journal);
     for (let i = 0; i < ROW_WORDS; i++) this.row[i] = this.u64(source + 8 * i);
     return this.row;
+  }
+
+  /**
+   * A stage that has been in the middle of a commit for long is stopped, or dead and not replaced
+   * yet: its words are read as they are, until it goes on.
+   */
+  takeForStopped(journal: number): void {
+    this.stopped.set(journal, this.u64(journal));
   }
 
   /** A latency histogram of a worker as counts by bucket. */

@@ -4,8 +4,8 @@
  * Whoever binds the abstract Unix socket of the interface (its name holds the interface's index; it
  * lives in the interface's network namespace) loads the program and hands its descriptors to all
  * who connect. Binding is the election. Everybody holds the link, so the last one to leave detaches
- * it; the kernel drops the name with its holder, and a survivor takes it over. Only root is served
- * and believed.
+ * it; the kernel drops the name with its holder, and a survivor takes it over. Only root and
+ * whoever runs this launcher are served and believed.
  */
 import { closeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -27,6 +27,9 @@ const ASK_AGAIN_MS = 20;
 const JOIN_MS_MAX = 10_000;
 /** Survivors try to take the name over this often. */
 const TAKE_OVER_MS = 250;
+
+/** Of the other end of a socket (SO_PEERCRED, socket(7)). */
+const isTrusted = (uid: number): boolean => uid === 0 || uid === process.geteuid?.();
 
 export class Launchers {
   private readonly name: string;
@@ -71,9 +74,11 @@ export class Launchers {
     const fd = addon.openAbstract(this.netns);
     try {
       if (!addon.connectAbstract(fd, this.name)) return null;
-      if (addon.peerUid(fd) !== 0)
+      const uid = addon.peerUid(fd);
+      if (!isTrusted(uid))
         throw new Failure(
-          `the abstract socket @${this.name} is held by a user who is not root; end that process`,
+          `the abstract socket @${this.name} is held by user ${uid}, who is neither root nor yours; ` +
+            'end that process',
         );
       for (let waited = 0; waited < JOIN_MS_MAX; waited += ASK_AGAIN_MS) {
         const message = addon.receiveMessage(fd);
@@ -130,7 +135,7 @@ export class Launchers {
         peer = addon.acceptPeer(this.socket)
       ) {
         const { shared } = this;
-        if (peer.uid === 0 && shared !== null) this.hand(peer.fd, shared);
+        if (isTrusted(peer.uid) && shared !== null) this.hand(peer.fd, shared);
         closeSync(peer.fd);
       }
     });

@@ -11,11 +11,10 @@ type Subnet = [ipaddr.IPv4, number];
 
 export interface DestinationRules {
   readonly feed: { readonly ip: string; readonly port: number };
-  /**
-   * The interface's own addresses; none for a loopback, where every address is our own and every
-   * host a local one.
-   */
+  /** The interface's own addresses. */
   readonly own: readonly Address[];
+  /** Those of the host's other interfaces: a copy would not leave the host. */
+  readonly others: readonly Address[];
   /** Subnets as `10.0.0.0/24`. */
   readonly allow: readonly string[];
 }
@@ -24,6 +23,13 @@ export interface DestinationRules {
 const NO_HOST = new Set(['broadcast', 'multicast', 'unspecified', 'reserved']);
 /** From this prefix on a subnet has neither a broadcast address nor one of its own (RFC 3021). */
 const PREFIX_POINT_TO_POINT = 31;
+
+/** Which of its two addresses that are no host that is, if either. */
+function noHostOf(cidr: string, ip: string): string | null {
+  if (Number(cidr.split('/')[1]) >= PREFIX_POINT_TO_POINT) return null;
+  if (ip === ipaddr.IPv4.broadcastAddressFromCIDR(cidr).toString()) return 'broadcast address';
+  return ip === ipaddr.IPv4.networkAddressFromCIDR(cidr).toString() ? 'address' : null;
+}
 
 export class Destinations {
   private readonly allow: Subnet[];
@@ -39,19 +45,16 @@ export class Destinations {
   }
 
   private refusal(ip: string, port: number): string | null {
-    const { feed, own } = this.rules;
+    const { feed, own, others, allow } = this.rules;
     if (ip === feed.ip && port === feed.port) return 'is the feed itself';
     const address = ipaddr.IPv4.parse(ip);
     const range = address.range();
     if (NO_HOST.has(range)) return `is a ${range} address; subscribers are single hosts`;
-    for (const { ip: mine, prefix } of own) {
-      if (ip === mine) return "is fantail's own address";
-      if (prefix >= PREFIX_POINT_TO_POINT) continue;
-      const cidr = `${mine}/${prefix}`;
-      if (ip === ipaddr.IPv4.broadcastAddressFromCIDR(cidr).toString())
-        return 'is the broadcast address of the subnet';
-      if (ip === ipaddr.IPv4.networkAddressFromCIDR(cidr).toString())
-        return 'is the address of the subnet itself';
+    if (own.some((mine) => mine.ip === ip)) return "is fantail's own address";
+    if (others.some((other) => other.ip === ip)) return "is another address of fantail's own host";
+    for (const cidr of [...own.map((mine) => `${mine.ip}/${mine.prefix}`), ...allow]) {
+      const noHost = noHostOf(cidr, ip);
+      if (noHost !== null) return `is the ${noHost} of the subnet ${subnetOf(cidr)}`;
     }
     if (this.allow.some((subnet) => address.match(subnet))) return null;
     return `is outside what is allowed (${this.rules.allow.join(', ')}); see --allow`;

@@ -64,6 +64,8 @@ export function destinationsOf(config: Config, link: Interface | null): Destinat
   const local = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
   const allow =
     config.allow ?? (link === null ? defaultAllowOf(listenIp, local) : defaultAllow(link));
-  const own = link === null || link.loopback ? [] : link.addresses;
-  return new Destinations({ feed: { ip: listenIp, port: listenPort }, own, allow });
+  const feed = { ip: listenIp, port: listenPort };
+  // of a loopback every address is our own and every host a local one, and `-` is no interface
+  if (link === null || link.loopback) return new Destinations({ feed, own: [], others: [], allow });
+  return new Destinations({ feed, own: link.addresses, others: link.others, allow });
 }

@@ -1,4 +1,5 @@
 /** What control may ask of a running replicator: subscribers, statistics, filters. */
+import { setImmediate as endOfTurn } from 'node:timers/promises';
 import type { Counts } from '../domain/counts.js';
 import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import type { Assignment } from '../domain/filter.js';
@@ -17,7 +18,7 @@ import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
 import type { Deployment } from './deployment.js';
 import type { Destinations } from './destinations.js';
-import { statsOf } from './stats.js';
+import { statsOf, whenSettled } from './stats.js';
 
 /** Who decides how a subscriber is reached. */
 export type Router = Pick<Reach, 'track' | 'untrack'>;
@@ -47,6 +48,9 @@ export interface ReplicatorParts {
 }
 
 export class LiveReplicator implements Replicator {
+  /** Asked for, and not read yet. */
+  private reading: Promise<Stats> | null = null;
+
   constructor(
     private readonly parts: ReplicatorParts,
     /** Other ones once the interface's addresses have changed. */
@@ -117,7 +121,20 @@ export class LiveReplicator implements Replicator {
     });
   }
 
-  stats(): Stats {
+  /** Read once for all who ask in one turn of the event loop. */
+  stats(): Promise<Stats> {
+    this.reading ??= this.readInTurn();
+    return this.reading;
+  }
+
+  private async readInTurn(): Promise<Stats> {
+    await endOfTurn();
+    return whenSettled(this.parts.plane.arena, () => this.readStats()).finally(() => {
+      this.reading = null; // in the turn in which it was read
+    });
+  }
+
+  private readStats(): Stats {
     const { config, deployment, startedAt_ms, plane, fallbacks, subscribers, desk } = this.parts;
     const { mode, xdp, rx, tx } = plane.opened;
     const hasXsk = mode !== 'socket';

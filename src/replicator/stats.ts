@@ -1,5 +1,6 @@
 /** Counters of the arena, the XDP program and the sockets → the reply of `stats`. Reads only. */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Counts } from '../domain/counts.js';
 import type {
   AccountRow,
@@ -10,7 +11,7 @@ import type {
   WorkerRow,
 } from '../domain/statistics.js';
 import { addon } from '../memory/addon.js';
-import { type Arena, percentile } from '../memory/arena.js';
+import { type Arena, InCommit, percentile } from '../memory/arena.js';
 import { membersOf, offsetOf } from '../memory/layout.js';
 import type { Subscriber } from '../subscribers/subscribers.js';
 
@@ -31,6 +32,10 @@ export interface StatsContext {
   readonly workers: readonly { readonly pid: number; readonly restarts: number }[];
   readonly filters: Stats['filters'];
 }
+
+/** A stage that loses its core in the middle of a commit has it back after so long. */
+const COMMIT_MS_MAX = 100;
+const COMMIT_PAUSE_MS = 2;
 
 const word = (struct: string, field: string, base = 0) => (offsetOf(struct, field) - base) / 8;
 const DROP_NAMES = membersOf('drop');
@@ -171,6 +176,23 @@ function receiversOf(arena: Arena, { layout }: StatsContext): ReceiverRow[] {
   });
 }
 
+/**
+ * Reads once no stage is in the middle of a commit, or has been for so long that it is not running.
+ * Nothing of the supervisor waits meanwhile.
+ */
+export async function whenSettled<Read>(arena: Arena, read: () => Read): Promise<Read> {
+  for (let waited_ms = 0; ; waited_ms += COMMIT_PAUSE_MS) {
+    try {
+      return read();
+    } catch (thrown) {
+      if (!(thrown instanceof InCommit)) throw thrown;
+      if (waited_ms >= COMMIT_MS_MAX) arena.takeForStopped(thrown.journal);
+    }
+    await sleep(COMMIT_PAUSE_MS);
+  }
+}
+
+/** Throws InCommit. */
 export function statsOf(
   arena: Arena,
   subscribers: Iterable<Subscriber>,

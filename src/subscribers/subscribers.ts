@@ -16,6 +16,8 @@ export interface Subscriber extends Endpoint, Holder {
   /** Unique to each subscription: counters of an earlier one in the same row are not its own. */
   readonly epoch: bigint;
   route: Route;
+  /** The version of the whole that has its last change. */
+  changed: number;
 }
 
 export class Subscribers {
@@ -31,8 +33,12 @@ export class Subscribers {
   version = 0;
 
   /** Takes over those of an earlier supervisor, in their order; `retired`: rows still in use. */
-  restore(subscribers: readonly Subscriber[], retired: ReadonlySet<number>, epochs: bigint): void {
-    for (const subscriber of subscribers) this.live.set(endpointText(subscriber), subscriber);
+  restore(
+    subscribers: readonly Omit<Subscriber, 'changed'>[],
+    retired: ReadonlySet<number>,
+    epochs: bigint,
+  ): void {
+    for (const each of subscribers) this.live.set(endpointText(each), { ...each, changed: 0 });
     const used = new Set([...subscribers.map(({ row }) => row), ...retired]);
     const free = this.freeRows.filter((row) => !used.has(row));
     this.freeRows.splice(0, this.freeRows.length, ...free);
@@ -54,16 +60,16 @@ export class Subscribers {
   }
 
   /** Takes a row. Throws TABLE_FULL. */
-  add(newcomer: Omit<Subscriber, 'row' | 'epoch'>): Subscriber {
+  add(newcomer: Omit<Subscriber, 'row' | 'epoch' | 'changed'>): Subscriber {
     const row = this.freeRows.pop();
     if (row === undefined)
       throw new FantailError(
         'TABLE_FULL',
         `${limits.SUBSCRIBERS_MAX} subscribers are served; remove one first`,
       );
-    const subscriber = { ...newcomer, row, epoch: ++this.epochs };
+    const subscriber = { ...newcomer, row, epoch: ++this.epochs, changed: 0 };
     this.live.set(endpointText(subscriber), subscriber);
-    this.touch();
+    this.touch([subscriber]);
     return subscriber;
   }
 
@@ -72,18 +78,19 @@ export class Subscribers {
     if (subscriber === undefined) return false;
     this.live.delete(endpointText(endpoint));
     this.retired.push(subscriber.row);
-    this.touch();
+    this.touch([]);
     return true;
   }
 
   reroute(subscriber: Subscriber, route: Route): void {
     subscriber.route = route;
-    this.touch();
+    this.touch([subscriber]);
   }
 
-  /** Something that is published with a subscriber is different: its filter, for example. */
-  touch(): void {
+  /** Something that is published with these is different: their filter, for example. */
+  touch(changed: Iterable<Subscriber> = this.all()): void {
     this.version++;
+    for (const subscriber of changed) subscriber.changed = this.version;
   }
 
   /** Rows of those that were removed since the last call; whoever asks frees them in the end. */

@@ -39,6 +39,8 @@ export class SubscriberTable {
   private generation = 0n;
   /** The version of `subscribers` that the newest generation holds. */
   private written = 0;
+  /** The versions that the two buffers hold: what changed since is to be written. */
+  private readonly held: [number, number] = [-1, -1];
 
   constructor(
     private readonly arena: Arena,
@@ -151,12 +153,14 @@ export class SubscriberTable {
   private write(generation: bigint): void {
     const { view } = this.arena;
     const counts = new Array<number>(this.arena.workers).fill(0);
+    const which = Number(generation & 1n) as 0 | 1;
     const list = this.arena.table(generation, 'list');
     for (const subscriber of this.subscribers.all()) {
       const { worker, row } = subscriber;
       const index = counts[worker] ?? 0;
       view.setUint16(list + 2 * (worker * limits.SUBSCRIBERS_MAX + index), row, true);
       counts[worker] = index + 1;
+      if (subscriber.changed <= this.held[which]) continue;
       this.writeRecord(
         this.arena.table(generation, 'rows') + row * limits.SUBSCRIBER_SIZE,
         subscriber,
@@ -166,6 +170,7 @@ export class SubscriberTable {
       view.setUint32(this.arena.table(generation, 'count') + 4 * worker, count, true);
     });
     view.setBigUint64(this.arena.table(generation, 'generation'), generation, true);
+    this.held[which] = this.subscribers.version;
   }
 
   private writeRecord(start: number, { ip, port, worker, epoch, route, filter }: Subscriber): void {

@@ -8,7 +8,7 @@
  */
 import { execFile } from 'node:child_process';
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
-import { connect as connectTcp } from 'node:net';
+import { connect as connectTcp, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,6 +17,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { WebSocket } from 'ws';
 import {
+  BYTES_PER_SECOND_MAX,
   REQUESTS_PER_SECOND_MAX,
   SESSIONS_MAX,
   UNAUTHORIZED_SESSIONS_MAX,
@@ -332,6 +333,21 @@ test('a flood of one session is not read faster than its limit, and others are s
   other.socket.terminate();
 });
 
+test('a session that sends more bytes a second than it may is read more slowly, and only that one', async () => {
+  const { control } = await start();
+  const [greedy, other] = [await Peer.open(control.port), await Peer.open(control.port)];
+  const message = JSON.stringify({ op: 'help', id: 'x'.repeat(60_000) });
+  const count = Math.ceil((2.5 * BYTES_PER_SECOND_MAX) / message.length);
+  const began_ms = performance.now();
+  for (let sent = 0; sent < count; sent++) greedy.send(message);
+  assert.is(await other.ask('list'), 'ok 0 subscribers');
+  assert.ok(greedy.frames.length < count);
+  await greedy.frame(count);
+  const took_ms = performance.now() - began_ms;
+  assert.ok(took_ms > 1900, `2.5 seconds' worth was read in ${took_ms} ms`);
+  for (const peer of [greedy, other]) peer.socket.terminate();
+});
+
 test('sessions have a cap, and closing one makes room', async () => {
   const { control } = await start();
   const peers = await Promise.all(
@@ -343,6 +359,55 @@ test('sessions have a cap, and closing one makes room', async () => {
   const last = await Peer.open(control.port);
   assert.is(await last.ask('list'), 'ok 0 subscribers');
   for (const peer of [...peers, last]) peer.socket.terminate();
+});
+
+test('of a thousand who come at once as many are served as there is room for, and the rest are told', async () => {
+  const { control } = await start();
+  const others = 1000 - SESSIONS_MAX;
+  const outcomes = await Promise.allSettled(
+    Array.from({ length: 1000 }, () => Peer.open(control.port)),
+  );
+  const peers = outcomes.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+  const refused = outcomes.flatMap((each) => (each.status === 'rejected' ? [each.reason] : []));
+  assert.equal([peers.length, refused.length], [SESSIONS_MAX, others]);
+  // or dropped, beyond the connections that are kept at all
+  for (const error of refused)
+    assert.match(String(error), /503 fantail: 256 sessions are served|socket hang up|ECONNRESET/);
+  for (const peer of peers) assert.is(await peer.ask('list'), 'ok 0 subscribers');
+  for (const peer of peers) peer.socket.close();
+  for (const peer of peers) assert.is((await peer.end()).code, 1005);
+  const last = await Peer.open(control.port);
+  assert.is(await last.ask('list'), 'ok 0 subscribers');
+  last.socket.terminate();
+});
+
+test('connections that say nothing, or half of something, are ended and keep nobody out for long', async () => {
+  const { control } = await start();
+  const halves = ['', 'GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n'];
+  const sockets = Array.from({ length: 2 * SESSIONS_MAX }, (_, index) =>
+    connectTcp(control.port, '127.0.0.1', function (this: Socket) {
+      this.write(halves[index % 2] ?? '');
+    }),
+  );
+  const ended = sockets.map(
+    (socket) =>
+      new Promise<void>((resolve) => {
+        socket.on('error', () => {}).once('close', () => resolve());
+        socket.resume();
+      }),
+  );
+  const late = setTimeout(() => {
+    for (const socket of sockets) socket.destroy(new Error('still open'));
+  }, WAIT_MS);
+  await Promise.all(ended);
+  clearTimeout(late);
+  assert.equal(
+    sockets.filter(({ errored }) => errored?.message === 'still open'),
+    [],
+  );
+  const peer = await Peer.open(control.port);
+  assert.is(await peer.ask('list'), 'ok 0 subscribers');
+  peer.socket.terminate();
 });
 
 test('sessions without the token have a smaller cap, so that they keep nobody out', async () => {
@@ -397,6 +462,29 @@ test('a second watch replaces the first', async () => {
   await sleep(300);
   assert.is(peer.frames.length, count);
   peer.socket.terminate();
+});
+
+test('those who watch at the same pace are told at the same moments', async () => {
+  const { control, table } = await start();
+  const told: number[] = [];
+  let turn = 0;
+  table.stats = async () => {
+    if (told.at(-1) !== turn) setImmediate(() => turn++);
+    told.push(turn);
+    return busyStats(5);
+  };
+  const peers = [];
+  for (let count = 0; count < 20; count++) {
+    const peer = await Peer.open(control.port);
+    await peer.ask('watch 0.1');
+    peers.push(peer);
+    await sleep(7); // each begins at another moment
+  }
+  told.length = 0;
+  await peers[0]?.frame(12);
+  for (const peer of peers) peer.socket.terminate();
+  const turns = new Set(told).size;
+  assert.ok(told.length > 5 * turns, `${told.length} events at ${turns} moments`);
 });
 
 test('a watcher that does not read is skipped, then closed; memory stays bounded and others are told', async () => {

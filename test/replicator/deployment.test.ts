@@ -22,6 +22,7 @@ function card(queues: number, more: Partial<Interface> = {}): Interface {
     mac: '02:00:00:00:00:01',
     up: true,
     addresses: [{ ip: '10.0.0.1', prefix: 24 }],
+    others: [],
     rx_queues: queues,
     tx_queues: queues,
     driver: 'veth',

@@ -16,6 +16,7 @@ const rules = new Destinations({
     { ip: '10.0.0.1', prefix: 24 },
     { ip: '192.168.7.2', prefix: 31 },
   ],
+  others: [{ ip: '172.16.5.5', prefix: 16 }],
   allow: ['10.0.0.0/24', '172.16.0.0/12', '192.168.7.2/31'],
 });
 
@@ -31,7 +32,7 @@ function refusal(ip: string, port = 9001): string | null {
 }
 
 test('hosts of the allowed subnets may subscribe, first to last', () => {
-  for (const ip of ['10.0.0.2', '10.0.0.254', '172.16.0.0', '172.31.255.255', '192.168.7.3'])
+  for (const ip of ['10.0.0.2', '10.0.0.254', '172.16.0.1', '172.31.255.254', '192.168.7.3'])
     assert.is(refusal(ip), null, ip);
 });
 
@@ -56,9 +57,23 @@ test("fantail's own addresses are refused on every port", () => {
   for (const ip of ['10.0.0.1', '192.168.7.2']) assert.match(refusal(ip, 1) ?? '', /own address/);
 });
 
+test("addresses of the host's other interfaces are refused, their neighbours are not", () => {
+  assert.match(refusal('172.16.5.5') ?? '', /another address of fantail's own host/);
+  assert.is(refusal('172.16.5.6'), null);
+});
+
+test('an allowed subnet has two addresses that are no host, unless it has but two', () => {
+  assert.match(
+    refusal('172.31.255.255') ?? '',
+    /broadcast address of the subnet 172\.16\.0\.0\/12/,
+  );
+  assert.match(refusal('172.16.0.0') ?? '', /is the address of the subnet 172\.16\.0\.0\/12/);
+  assert.is(refusal('192.168.7.3'), null);
+});
+
 test('broadcast, subnet, multicast and other addresses that are no host are refused', () => {
   assert.match(refusal('10.0.0.255') ?? '', /broadcast address of the subnet/);
-  assert.match(refusal('10.0.0.0') ?? '', /address of the subnet itself/);
+  assert.match(refusal('10.0.0.0') ?? '', /is the address of the subnet 10\.0\.0\.0\/24/);
   assert.match(refusal('255.255.255.255') ?? '', /broadcast/);
   assert.match(refusal('239.1.2.3') ?? '', /multicast/);
   assert.match(refusal('0.0.0.0') ?? '', /unspecified/);

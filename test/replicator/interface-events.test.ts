@@ -26,6 +26,7 @@ function linkWith(...ips: string[]): Interface {
     mac: '02:00:00:00:00:07',
     up: true,
     addresses: ips.map((ip) => ({ ip, prefix: 24 })),
+    others: [],
     rx_queues: 1,
     tx_queues: 1,
     driver: 'veth',

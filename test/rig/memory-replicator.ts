@@ -65,7 +65,7 @@ export class MemoryReplicator implements Replicator {
     return this.rows;
   }
 
-  stats(): Stats {
+  async stats(): Promise<Stats> {
     return this.current;
   }
 

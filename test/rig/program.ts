@@ -16,6 +16,9 @@ export const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '.
  * machine is too busy.
  */
 const WAIT_MS = 60_000;
+/** The first pause between two looks, and the longest. */
+const LOOK_MS = 5;
+const LOOK_MS_MAX = 100;
 /** How long a pipe is read after its program has ended. */
 const PIPE_MS = 300;
 
@@ -221,16 +224,20 @@ export function run(command: string, args: readonly string[], input = ''): strin
   throw new Error(`${command} ${args.join(' ')}: ${why}\n${result.stderr ?? ''}${input}`);
 }
 
-/** Waits until `reached` says true, asking every few milliseconds. */
+/**
+ * Waits until `reached` says true: asks after a few milliseconds, then less and less often, since
+ * asking costs those who are waited for; equally often (`growth` 1) for what is timed.
+ */
 export async function eventually(
   what: string,
   reached: () => boolean | Promise<boolean>,
   waitMs = WAIT_MS,
+  growth = 1.5,
 ): Promise<void> {
   const end = Date.now() + waitMs;
-  while (!(await reached())) {
+  for (let pause = LOOK_MS; !(await reached()); pause = Math.min(pause * growth, LOOK_MS_MAX)) {
     if (Date.now() > end) throw new Error(`${what}: not within ${waitMs} ms`);
-    await sleep(10);
+    await sleep(pause);
   }
 }
 

@@ -2,8 +2,8 @@
 import type { Stats } from '../../src/domain/statistics.js';
 import type { Sunk } from '../rig/wire.js';
 
-/** What is killed. */
-export const VICTIMS = ['worker', 'fantail-rx', 'supervisor'] as const;
+/** What is killed; an adopter: a supervisor that is just taking over what another has left. */
+export const VICTIMS = ['worker', 'fantail-rx', 'supervisor', 'adopter', 'standby'] as const;
 export type Victim = (typeof VICTIMS)[number];
 
 /** One kill -9, and how long nobody had the victim's place. */

@@ -1,7 +1,7 @@
 /**
- * Traffic, and a seeded script that kills -9 the worker, fantail-rx and the supervisor (of those
- * that commit, most inside a commit: wire-kill), and with `events` does what else happens to a
- * replicator in its life. What is asked is that every copy ends under one name, and of kills alone
+ * Traffic, and a seeded script that kills -9 whatever runs: the worker, fantail-rx (of those that
+ * commit, most inside a commit: wire-kill), the supervisor, one that is just adopting, whoever
+ * stands by; and with `events` does what else happens to a replicator in its life. What is asked is that every copy ends under one name, and of kills alone
  * that none is lost and none is sent twice.
  */
 import { spawnSync } from 'node:child_process';
@@ -17,10 +17,10 @@ import { load, stock } from '../filters/loading.js';
 import { HOSTS, type Link } from '../rig/link.js';
 import { eventually, ROOT, run, sleep } from '../rig/program.js';
 import type { Random } from '../rig/random.js';
-import { Replicator } from '../rig/replicator.js';
+import { Replicator, replicatorProcesses, residueOf, startUp } from '../rig/replicator.js';
 import { assertReceived, copyMode, subscribersOf, type Transferred } from '../rig/scenario.js';
 import { replicatedRoute, startFeed, startSink } from '../rig/wire.js';
-import { Ledger, VICTIMS, type Victim } from './ledger.js';
+import { Ledger, type Victim } from './ledger.js';
 
 export interface SoakOptions {
   readonly link: Link;
@@ -45,6 +45,7 @@ export interface Soaked {
   readonly replicator: Replicator;
   /** Every supervisor that there was. */
   readonly all: readonly Replicator[];
+  readonly adopters: World['adopters'];
 }
 
 /** What applies a commit that has begun, and how many of its instructions it is let run. */
@@ -53,12 +54,20 @@ const STEPS_MAX = 200;
 /** Of the pause between two things that happen. */
 const PAUSE_MS_MAX = 200;
 const PROGRESS_MS = 10_000;
+/** About what a supervisor takes from its start to ready. */
+const ADOPTION_MS_MAX = 1200;
 /** One in so many of the kills that could be inside a commit is not aimed. */
 const PLAIN_EVERY = 8;
 
+/** Who is killed in a round: mostly those that commit. */
+const ROUND: readonly Victim[] = [
+  ...(['worker', 'worker', 'worker', 'fantail-rx', 'fantail-rx'] as const),
+  ...(['supervisor', 'adopter', 'standby'] as const),
+];
+
 export async function soak(options: SoakOptions): Promise<Soaked> {
   const { link, rate, random } = options;
-  const world = new World(options, await startReplicator(options));
+  const world = new World(options, await Replicator.start(startOptions(options)));
   const subscribers = subscribersOf(options.subscribers);
   if (options.events) await load(world.replicator, 'marked', stock('dscp-ttl'));
   await world.replicator.subscribe(subscribers);
@@ -88,6 +97,7 @@ export async function soak(options: SoakOptions): Promise<Soaked> {
       last,
       replicator: world.replicator,
       all: world.all,
+      adopters: world.adopters,
     };
   } catch (error) {
     if (error instanceof Error)
@@ -102,7 +112,7 @@ export async function soak(options: SoakOptions): Promise<Soaked> {
  * then ends it, and demands that nothing is left of any of its supervisors.
  */
 export async function assertWell(soaked: Soaked): Promise<void> {
-  const { ledger, transferred, last, replicator, all } = soaked;
+  const { ledger, transferred, last, replicator, all, adopters } = soaked;
   const text = ledger.text({ sent: transferred.sent, sunk: transferred, last });
   assert.equal(differences(transferred.before, last), [], text);
   for (const { duplicated, corrupt, bad_header } of transferred.subscribers)
@@ -110,15 +120,18 @@ export async function assertWell(soaked: Soaked): Promise<void> {
   if (ledger.events.size === 0) await assertReceived(replicator, transferred);
   assert.equal(await replicator.stop(), { status: 0, signal: null }, replicator.told());
   for (const each of all) assert.equal(await each.residue(), []);
+  for (const { program, marker } of adopters)
+    assert.equal(residueOf(replicator.link, program, marker), []);
 }
 
-const startReplicator = ({ link, layout }: SoakOptions): Promise<Replicator> =>
-  Replicator.start({ link, flags: copyMode(layout) });
+const startOptions = ({ link, layout }: SoakOptions) => ({ link, flags: copyMode(layout) });
 
 /** What is killed and changed. */
 class World {
   readonly ledger = new Ledger();
   readonly all: Replicator[];
+  /** Supervisors that were killed before they were ready. */
+  readonly adopters: Awaited<ReturnType<typeof startUp>>[] = [];
   /** Subscribers that come and go. */
   readonly comers = HOSTS.map((ip, index) => ({ ip, port: 20_000 + index }));
   private readonly arena: Arena;
@@ -147,6 +160,8 @@ class World {
     // or the outage is the start of a Node, for which the rings have no room
     await this.bothStandBy();
     if (victim === 'supervisor') return this.killSupervisor();
+    if (victim === 'adopter') return this.killAdopter();
+    if (victim === 'standby') return this.killStandby();
     const pid = this.holderOf(victim);
     if (pid === 0) throw new Error(`nobody has the place of ${victim}`);
     const journal = this.journalOf(victim);
@@ -154,7 +169,8 @@ class World {
     const isInside = isAimed && this.killInside(victim, pid, journal);
     if (!isAimed) process.kill(pid, 'SIGKILL');
     const killed_ms = performance.now();
-    await eventually(`${victim} is replaced`, () => ![pid, 0].includes(this.holderOf(victim)));
+    const isReplaced = () => ![pid, 0].includes(this.holderOf(victim));
+    await eventually(`${victim} is replaced`, isReplaced, undefined, 1);
     this.ledger.kills.push({ victim, isInside, outage_ms: performance.now() - killed_ms });
   }
 
@@ -162,19 +178,51 @@ class World {
     const began_ms = performance.now();
     process.kill(this.replicator.program.pid, 'SIGKILL');
     await this.replicator.program.wait();
-    this.replicator = await startReplicator(this.options);
+    await this.adopt('supervisor', began_ms);
+  }
+
+  /** At any moment of what it does until it is ready, or just after. */
+  private async killAdopter(): Promise<void> {
+    process.kill(this.replicator.program.pid, 'SIGKILL');
+    await this.replicator.program.wait();
+    const adopter = await startUp(startOptions(this.options));
+    this.adopters.push(adopter);
+    await sleep(this.options.random.below(ADOPTION_MS_MAX));
+    const began_ms = performance.now();
+    process.kill(adopter.program.pid, 'SIGKILL');
+    await adopter.program.wait();
+    await this.adopt('adopter', began_ms);
+  }
+
+  private async adopt(victim: Victim, began_ms: number): Promise<void> {
+    this.replicator = await Replicator.start(startOptions(this.options));
     this.all.push(this.replicator);
     const outage_ms = performance.now() - began_ms;
-    this.ledger.kills.push({ victim: 'supervisor', isInside: false, outage_ms });
+    this.ledger.kills.push({ victim, isInside: false, outage_ms });
+  }
+
+  /** One of the two that wait for somebody's place. */
+  private async killStandby(): Promise<void> {
+    const both = this.replicator.standbys();
+    const { pid } = both[this.options.random.below(both.length)] ?? {};
+    if (pid === undefined) throw new Error('nobody stands by');
+    const began_ms = performance.now();
+    process.kill(pid, 'SIGKILL');
+    await eventually('it has ended', () =>
+      this.replicator.standbys().every((each) => each.pid !== pid),
+    );
+    await this.bothStandBy();
+    const outage_ms = performance.now() - began_ms;
+    this.ledger.kills.push({ victim: 'standby', isInside: false, outage_ms });
   }
 
   bothStandBy(): Promise<void> {
     return eventually('both stand by', () => this.replicator.standbys().length === 2);
   }
 
-  /** Each once, in an order of the seed's, then again. */
+  /** A round in an order of the seed's, then the next. */
   private nextVictim(): Victim {
-    if (this.left.length === 0) this.left = [...VICTIMS];
+    if (this.left.length === 0) this.left = [...ROUND];
     const [victim = 'worker'] = this.left.splice(this.options.random.below(this.left.length), 1);
     return victim;
   }
@@ -184,8 +232,8 @@ class World {
     if (victim === 'worker') return this.arena.u32(this.arena.worker(0, 'pid'));
     if (this.options.layout === 'split') return this.arena.u32(this.arena.receiver(0, 'pid'));
     // inline it has no part in the path, and no word of its own
-    const running = this.all.flatMap((each) => each.processes());
-    return running.find(({ command }) => command.includes('fantail-rx'))?.pid ?? 0;
+    const running = replicatorProcesses();
+    return running.find(({ command }) => /fantail-rx(?!.* standby$)/.test(command))?.pid ?? 0;
   }
 
   private journalOf(victim: Victim): number | null {

@@ -126,7 +126,7 @@ export class Session {
       void this.end(1009, 'a token is wanted first');
       return;
     }
-    this.#inbox.add(this.served.codec.decode(frame, isBinary));
+    this.#inbox.add(this.served.codec.decode(frame, isBinary), frame.length);
     if (!this.#working) void this.#work();
   }
 
@@ -191,9 +191,9 @@ function calledBy(
   { replicator, codec, onError }: Served,
   { admission, watch, life }: { admission: Admission; watch: Watch; life: Life },
 ): Called {
-  const event = () => {
+  const event = async () => {
     try {
-      return encodeEvent(encoding, replicator.stats());
+      return encodeEvent(encoding, await replicator.stats());
     } catch (thrown) {
       onError(thrown); // a fault of fantail's own, which does not end the watch
       return null;

@@ -1,6 +1,7 @@
 /**
  * The events that one session asked for. Counters are sums, so a skipped event loses nothing; a
- * peer that reads none of them is let go.
+ * peer that reads none of them is let go. Sessions that watch at the same pace are told at the same
+ * moments, so that the statistics are read once for all of them.
  */
 import { WebSocket } from 'ws';
 import type { Frame } from '../codec.js';
@@ -15,6 +16,8 @@ const SKIPPED_EVENTS_MS_MIN = 5000;
 
 export class Watch {
   #timer: NodeJS.Timeout | undefined;
+  /** Another one with each start and stop. */
+  #watching = 0;
   #skipped = 0;
 
   constructor(
@@ -24,26 +27,39 @@ export class Watch {
   ) {}
 
   /** One watch a session: another one replaces it. */
-  start(seconds: number, event: () => Frame | null): void {
+  start(seconds: number, event: () => Promise<Frame | null>): void {
     this.stop();
     this.#skipped = 0;
-    this.#timer = setInterval(() => this.#tell(seconds, event), seconds * 1000);
+    this.#waitForNext(seconds * 1000, event);
   }
 
   stop(): void {
-    clearInterval(this.#timer);
+    this.#watching += 1;
+    clearTimeout(this.#timer);
   }
 
-  #tell(seconds: number, event: () => Frame | null): void {
+  /** Until the next multiple of the period, which is the same for all that have it. */
+  #waitForNext(period_ms: number, event: () => Promise<Frame | null>): void {
+    const watching = this.#watching;
+    // one more, since a timer that is a little early would be told of the same moment twice
+    const wait_ms = Math.ceil(period_ms - (performance.now() % period_ms)) + 1;
+    this.#timer = setTimeout(async () => {
+      await this.#tell(period_ms, event);
+      if (watching === this.#watching) this.#waitForNext(period_ms, event);
+    }, wait_ms);
+  }
+
+  async #tell(period_ms: number, event: () => Promise<Frame | null>): Promise<void> {
+    const watching = this.#watching;
     if (this.webSocket.readyState !== WebSocket.OPEN) return;
     if (this.webSocket.bufferedAmount > UNREAD_SIZE_MAX) {
       this.#skipped += 1;
-      const longEnough = this.#skipped * seconds * 1000 >= SKIPPED_EVENTS_MS_MIN;
+      const longEnough = this.#skipped * period_ms >= SKIPPED_EVENTS_MS_MIN;
       if (this.#skipped >= SKIPPED_EVENTS_MAX && longEnough) this.onUnread();
       return;
     }
     this.#skipped = 0;
-    const frame = event();
-    if (frame !== null) this.webSocket.send(frame);
+    const frame = await event();
+    if (frame !== null && watching === this.#watching) this.webSocket.send(frame);
   }
 }
