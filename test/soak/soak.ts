@@ -1,8 +1,8 @@
 /**
  * Traffic, and a seeded script that kills -9 whatever runs: the worker, fantail-rx (of those that
  * commit, most inside a commit: wire-kill), the supervisor, one that is just adopting, whoever
- * stands by; and with `events` does what else happens to a replicator in its life. What is asked is that every copy ends under one name, and of kills alone
- * that none is lost and none is sent twice.
+ * stands by; and with `events` does what else happens to a replicator in its life. What is asked is
+ * that every copy ends under one name, and of kills alone that none is lost and none is sent twice.
  */
 import { spawnSync } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
