@@ -83,8 +83,8 @@ async function subscribe(client: Client, listeners: readonly Listener[]): Promis
     orThrow(await client.ask({ op: 'add', ip, port }));
   // The feed begins when the MAC address of each is known, so that none owes its first packets to
   // the kernel's help.
-  const deadline = Date.now() + NEIGHBOURS_MS_MAX;
-  while (Date.now() < deadline) {
+  const deadline = performance.now() + NEIGHBOURS_MS_MAX;
+  while (performance.now() < deadline) {
     const { subscribers } = orThrow(await client.ask({ op: 'list' }));
     if (subscribers.every((row) => row.state === 'live')) return;
     await sleep(50);

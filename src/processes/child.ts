@@ -34,7 +34,7 @@ export interface ChildOptions {
 export class Child {
   private phase: 'BOOT' | 'RUN' | 'HALT' = 'BOOT';
   private running: Running;
-  private startedAt_ms = Date.now();
+  private startedAt_ms = performance.now();
   private started = 0;
   private quickDeaths = 0;
 
@@ -85,7 +85,7 @@ export class Child {
   private follow(running: Running): void {
     this.running = running;
     this.started++;
-    this.startedAt_ms = Date.now();
+    this.startedAt_ms = performance.now();
     running.onEnd((how) => {
       if (running === this.running) this.exited(how);
     });
@@ -94,7 +94,7 @@ export class Child {
   private exited(how: string): void {
     const { name, onDeath, onFatal } = this.options;
     if (this.phase !== 'RUN') return;
-    const isQuick = Date.now() - this.startedAt_ms < QUICK_DEATH_MS;
+    const isQuick = performance.now() - this.startedAt_ms < QUICK_DEATH_MS;
     this.quickDeaths = isQuick ? this.quickDeaths + 1 : 0;
     if (this.quickDeaths > QUICK_DEATHS_MAX) {
       onFatal(new Failure(`${name} keeps dying (${how}); see the lines above`));

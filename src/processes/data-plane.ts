@@ -320,11 +320,11 @@ export class DataPlane {
   }
 
   private async untilAttached(number: number, worker: Child): Promise<void> {
-    const deadline = Date.now() + ATTACH_MS_MAX;
+    const deadline = performance.now() + ATTACH_MS_MAX;
     while (this.arena.u32(this.arena.worker(number, 'pid')) !== worker.pid) {
       if (worker.hasEnded)
         throw new Failure(`tx worker ${number} ended while it was starting; see the lines above`);
-      if (Date.now() > deadline)
+      if (performance.now() > deadline)
         throw new Failure(`tx worker ${number} did not attach within ${ATTACH_MS_MAX / 1000} s`);
       await sleep(POLL_MS);
     }

@@ -120,11 +120,11 @@ export class FilterOrders implements WorkerFilters {
     arena.publish(arena.control('filter_orders'), BigInt(number));
     for (const worker of sockets.keys()) this.send(worker, orderOf(number), file);
     wake();
-    const deadline = Date.now() + ORDER_MS_MAX;
+    const deadline = performance.now() + ORDER_MS_MAX;
     const isBehind = (worker: number) =>
       arena.u64(arena.worker(worker, 'filter_orders_done')) < BigInt(number);
     while (!this.stopped && sockets.some((_, worker) => isBehind(worker))) {
-      if (Date.now() > deadline)
+      if (performance.now() > deadline)
         throw new FantailError(
           'BUSY',
           `a worker did not load the filter within ${ORDER_MS_MAX / 1000} s; try again`,

@@ -79,7 +79,7 @@ export async function claim(
   name: string,
   what: string,
 ): Promise<Claimed | Adopted> {
-  const deadline = Date.now() + AGAIN_MS_MAX;
+  const deadline = performance.now() + AGAIN_MS_MAX;
   for (;;) {
     const socket = addon.openAbstract(netns);
     try {
@@ -91,7 +91,7 @@ export async function claim(
     closeSync(socket);
     const adopted = await ask(netns, name, what);
     if (adopted !== null) return adopted;
-    if (Date.now() > deadline)
+    if (performance.now() > deadline)
       throw new Failure(
         `something holds @${name} and does not answer; see: fantail clean, or ss -xlp`,
       );

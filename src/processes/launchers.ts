@@ -49,7 +49,7 @@ export class Launchers {
 
   /** The program of another launcher, or null: this one is elected and is to load it. */
   async join(): Promise<SharedXdp | null> {
-    const deadline = Date.now() + JOIN_MS_MAX;
+    const deadline = performance.now() + JOIN_MS_MAX;
     for (;;) {
       if (addon.bindAbstract(this.socket, this.name)) {
         this.elected = true;
@@ -57,7 +57,7 @@ export class Launchers {
       }
       const shared = await this.ask();
       if (shared !== null) return shared;
-      if (Date.now() > deadline)
+      if (performance.now() > deadline)
         throw new Failure(
           'another fantail on this interface neither shares its XDP program nor ends; ' +
             'see: fantail clean',

@@ -102,7 +102,7 @@ export async function untilRunning(socket: number): Promise<void> {
 
 /** The next message, which must be that event. */
 async function messageOfEvent<Event extends 'opened' | 'running'>(socket: number, event: Event) {
-  const deadline = Date.now() + ANSWER_MS_MAX;
+  const deadline = performance.now() + ANSWER_MS_MAX;
   for (;;) {
     const message: Message | 'closed' | null = addon.receiveMessage(socket);
     if (message === 'closed')
@@ -114,7 +114,7 @@ async function messageOfEvent<Event extends 'opened' | 'running'>(socket: number
       // the event tells them apart, which generics cannot see
       if (said.event === event)
         return { said: said as RxMessage & { event: Event }, fds: message.fds };
-    } else if (Date.now() > deadline) {
+    } else if (performance.now() > deadline) {
       throw new Failure(`fantail-rx did not say '${event}' within ${ANSWER_MS_MAX / 1000} s`);
     } else {
       await sleep(POLL_MS);

@@ -2,6 +2,7 @@
  * What is done when the interface changes under a running replicator: `plan` decides, event by
  * event, and changes nothing; `take` observes, asks it, and carries out.
  */
+import { counted } from '../domain/counts.js';
 import { Failure, never } from '../domain/errors.js';
 import type { Interface } from '../memory/addon.js';
 import type { InterfaceEvent } from '../routes/interface-watch.js';
@@ -11,14 +12,16 @@ import { describe, sourceOf } from './interface.js';
 
 export interface InterfaceState {
   /** `interfaceName`: as it is called now. */
-  readonly config: Pick<Config, 'interfaceName' | 'listenIp' | 'listenPort'>;
-  /** For `mac` and `address`: as the kernel has it now; null if it is not there any more. */
+  readonly config: Pick<Config, 'interfaceName' | 'listenIp' | 'listenPort' | 'control'>;
+  /** For addresses and `mac`: as the kernel has it now; null if it is not there any more. */
   readonly link: Interface | null;
 }
 
 export type Action =
   | { readonly kind: 'warn'; readonly sentence: string }
-  /** Its addresses decide anew who may subscribe, and where frames leave from. */
+  /** The host's addresses decide anew who may subscribe. */
+  | { readonly kind: 'judge'; readonly link: Interface }
+  /** Frames leave from its address and MAC. */
   | { readonly kind: 'move'; readonly link: Interface }
   /** Every subscriber's record goes to the workers again. */
   | { readonly kind: 'publish' }
@@ -41,11 +44,25 @@ export function plan(event: InterfaceEvent, { config, link }: InterfaceState): A
       if (link === null) return []; // its addresses go first: `gone` is the next event
       const { ip } = sourceOf(config, link);
       return [
+        { kind: 'judge', link },
         { kind: 'move', link },
         warn(`${name} has changed its ${event.kind}; copies leave from ${ip} now`),
         { kind: 'publish' },
+        ...(event.kind === 'address' ? controlOf(event, config).map(warn) : []),
       ];
     }
+    case 'other_address':
+      return [
+        ...(link === null ? [] : [{ kind: 'judge', link } as const]),
+        ...controlOf(event, config).map(warn),
+      ];
+    case 'queues':
+      return [
+        warn(
+          `${name} has ${counted(event.rx, 'RX queue')} now, not ${event.before}; what arrives on ` +
+            'queues that are not served goes to the kernel: start fantail again to choose anew',
+        ),
+      ];
     case 'gone':
       return [{ kind: 'end', reason: `the interface ${name} is gone` }];
     default:
@@ -53,22 +70,42 @@ export function plan(event: InterfaceEvent, { config, link }: InterfaceState): A
   }
 }
 
+/** What an address that comes or goes means for the control port. */
+function controlOf(
+  { ip, present }: { readonly ip: string; readonly present: boolean },
+  { control }: Pick<Config, 'control'>,
+): string[] {
+  if (ip !== control.address) return [];
+  const now = present ? 'is back' : 'is gone from this host; nobody reaches it until it is back';
+  return [`the control address ${ip} ${now}`];
+}
+
 /** What the actions work on. */
 export interface ActionTargets {
+  readonly judge: (link: Interface) => void;
   readonly move: (link: Interface) => void;
   readonly publish: () => void;
   readonly end: (failure: Failure) => void;
 }
 
+const DECIDED_BY_ADDRESSES: ReadonlySet<InterfaceEvent['kind']> = new Set([
+  'mac',
+  'address',
+  'other_address',
+]);
+
 /** `config`: its `interfaceName` is the interface's present one. */
 export function take(event: InterfaceEvent, config: Config, targets: ActionTargets): void {
-  const { move, publish, end } = targets;
+  const { judge, move, publish, end } = targets;
   // the kernel's order of addresses decides which is the first
-  const link = event.kind === 'mac' || event.kind === 'address' ? describe(config) : null;
+  const link = DECIDED_BY_ADDRESSES.has(event.kind) ? describe(config) : null;
   for (const action of plan(event, { config, link })) {
     switch (action.kind) {
       case 'warn':
         log.warn(action.sentence);
+        break;
+      case 'judge':
+        judge(action.link);
         break;
       case 'move':
         move(action.link);

@@ -192,7 +192,7 @@ async function openPlane(
   deployment: Deployment,
   parts: PlaneParts & { readonly feedPort: number | null },
 ): Promise<OpenedPlane> {
-  const startedAt_ms = Date.now();
+  const startedAt_ms = performance.now();
   const { shared, sockets, feedPort, filters } = parts;
   const verdictsBefore =
     shared === null ? [] : deployment.queues.map((queue) => verdictsOf(shared.verdicts, queue));

@@ -200,7 +200,7 @@ export function statsOf(
 ): Stats {
   return {
     version: 1,
-    uptime_ms: Date.now() - context.startedAt_ms,
+    uptime_ms: Math.round(performance.now() - context.startedAt_ms),
     interface: context.interfaceName,
     queues: [...context.queues],
     mode: context.mode,

@@ -69,8 +69,10 @@ async function open(
   const table = new SubscriberTable(arena, subscribers, sourceOf(config, link));
   const publisher = new Publisher({ table, sockets, wake: () => plane.wake() });
   const targets: ActionTargets = {
+    judge: (now) => {
+      replicator.destinations = destinationsOf(config, now);
+    },
     move: (moved) => {
-      replicator.destinations = destinationsOf(config, moved);
       const source = sourceOf(config, moved);
       table.moveTo(source);
       nextHops?.moveTo(source.ip);

@@ -31,6 +31,10 @@ export type InterfaceEvent =
       readonly prefix: number;
       readonly present: boolean;
     }
+  /** Of another interface of the host. */
+  | { readonly kind: 'other_address'; readonly ip: string; readonly present: boolean }
+  /** Those that it receives on. */
+  | { readonly kind: 'queues'; readonly rx: number; readonly before: number }
   | { readonly kind: 'gone' };
 
 export interface InterfaceWatchOptions {
@@ -39,28 +43,50 @@ export interface InterfaceWatchOptions {
   readonly onEvent: (event: InterfaceEvent) => void;
 }
 
+/** Those that came, then those that went. */
+function changes(
+  before: readonly Address[],
+  now: readonly Address[],
+): (Address & { present: boolean })[] {
+  const isIn = (list: readonly Address[], { ip, prefix }: Address) =>
+    list.some((each) => each.ip === ip && each.prefix === prefix);
+  return [
+    ...now.filter((each) => !isIn(before, each)).map((each) => ({ ...each, present: true })),
+    ...before.filter((each) => !isIn(now, each)).map((each) => ({ ...each, present: false })),
+  ];
+}
+
 /** What is different, in the order in which it is told. Pure. */
 function differences(before: Interface, now: Interface): InterfaceEvent[] {
-  const textOf = ({ ip, prefix }: Address) => `${ip}/${prefix}`;
-  const missingFrom = (addresses: readonly Address[]) => {
-    const texts = new Set(addresses.map(textOf));
-    return (address: Address) => !texts.has(textOf(address));
-  };
-  const came = now.addresses.filter(missingFrom(before.addresses));
-  const went = before.addresses.filter(missingFrom(now.addresses));
-  const { name, up, mtu, mac } = now;
+  const addresses = changes(before.addresses, now.addresses);
+  const others = changes(before.others, now.others);
+  const { name, up, mtu, mac, rx_queues: rx } = now;
   return [
     ...(name === before.name ? [] : [{ kind: 'name' as const, name, before: before.name }]),
-    ...came.map((address) => ({ kind: 'address' as const, ...address, present: true })),
-    ...went.map((address) => ({ kind: 'address' as const, ...address, present: false })),
+    ...addresses.map((change) => ({ kind: 'address' as const, ...change })),
+    ...others.map(({ ip, present }) => ({ kind: 'other_address' as const, ip, present })),
+    ...(rx === before.rx_queues ? [] : [{ kind: 'queues' as const, rx, before: before.rx_queues }]),
     ...(up === before.up ? [] : [{ kind: 'state' as const, up }]),
     ...(mtu === before.mtu ? [] : [{ kind: 'mtu' as const, mtu }]),
     ...(mac === before.mac ? [] : [{ kind: 'mac' as const, mac }]),
   ];
 }
 
+function withAddress(
+  described: Interface,
+  { index, ip, prefix, deleted }: Extract<NetlinkEvent, { kind: 'address' }>,
+): Interface {
+  const list = index === described.index ? 'addresses' : 'others';
+  const rest = described[list].filter((each) => each.ip !== ip || each.prefix !== prefix);
+  return { ...described, [list]: deleted ? rest : [...rest, { ip, prefix }] };
+}
+
+/** How often it is asked for what the kernel tells no news of: its queues. */
+const LOOK_MS = 2000;
+
 export class InterfaceWatch {
   private readonly events: number;
+  private readonly looking: NodeJS.Timeout;
   private readonly watching: Watch;
   private readonly followers: ((event: NetlinkEvent) => void)[] = [];
   private described: Interface;
@@ -78,6 +104,7 @@ export class InterfaceWatch {
       closeSync(this.events);
       throw error;
     }
+    this.looking = setInterval(() => this.look(), LOOK_MS).unref();
   }
 
   /** As the last event left it. */
@@ -101,6 +128,7 @@ export class InterfaceWatch {
   close(): void {
     if (this.closed) return;
     this.closed = true;
+    clearInterval(this.looking);
     this.watching.close();
     closeSync(this.events);
   }
@@ -121,21 +149,24 @@ export class InterfaceWatch {
     }
   }
 
+  private look(): void {
+    if (this.gone) return;
+    const now = this.readAgain();
+    if (now === null) return; // rtnetlink tells that, in its turn
+    const before = this.described;
+    this.described = { ...before, rx_queues: now.rx_queues, tx_queues: now.tx_queues };
+    for (const each of differences(before, this.described)) this.options.onEvent(each);
+  }
+
   /** The interface after an event; null if it is gone. */
   private after(event: NetlinkEvent): Interface | null {
     const { described } = this;
     if (event.kind === 'overrun') return this.readAgain();
+    if (event.kind === 'address') return withAddress(described, event);
     if (event.kind === 'route' || event.index !== described.index) return described;
     switch (event.kind) {
       case 'neighbour':
         return described;
-      case 'address': {
-        const { ip, prefix, deleted } = event;
-        const others = described.addresses.filter(
-          (each) => each.ip !== ip || each.prefix !== prefix,
-        );
-        return { ...described, addresses: deleted ? others : [...others, { ip, prefix }] };
-      }
       case 'link': {
         const { name, up, mtu, mac, deleted } = event;
         return deleted ? null : { ...described, name, up, mtu, mac };

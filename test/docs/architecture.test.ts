@@ -97,6 +97,19 @@ test('the linter has one rule a room, and it is that of the table', () => {
   }
 });
 
+test('nothing waits by a clock that can be set', () => {
+  /** Who tells a time of day, or keeps one in a file. */
+  const tellers = [
+    'src/bench/thread-main.ts',
+    'src/filters/registry.ts',
+    'src/replicator/state/state-file.ts',
+    'src/replicator/state/state.ts',
+    'src/subscribers/leases.ts',
+  ];
+  const found = filesBelow('src').filter((path) => /\bDate\.now\(|new Date\(/.test(read(path)));
+  assert.equal(found.sort(), tellers);
+});
+
 test('the linter refuses an import of a room by any that may not, and only that', () => {
   const folder = mkdtempSync(join(tmpdir(), 'fantail-rooms-'));
   try {

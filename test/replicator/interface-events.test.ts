@@ -4,19 +4,27 @@
  *
  * needs: a link
  */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Interface } from '../../src/memory/addon.js';
 import { type Action, plan } from '../../src/replicator/interface-events.js';
 import type { InterfaceEvent } from '../../src/routes/interface-watch.js';
 import { REPLICATOR_IP } from '../rig/link.js';
-import { eventually } from '../rig/program.js';
-import { Replicator } from '../rig/replicator.js';
-import { networkTest, subscribersOf, withReplicator } from '../rig/scenario.js';
+import { eventually, run } from '../rig/program.js';
+import { fantail, Replicator, startUp } from '../rig/replicator.js';
+import { copyMode, networkTest, subscribersOf, withReplicator } from '../rig/scenario.js';
 
 const test = suite('interface events');
 
-const config = { interfaceName: 'eth7', listenIp: '10.0.0.5', listenPort: 9000 };
+const config = {
+  interfaceName: 'eth7',
+  listenIp: '10.0.0.5',
+  listenPort: 9000,
+  control: { address: '192.168.0.1', port: 12345, explicit: true },
+};
 
 function linkWith(...ips: string[]): Interface {
   return {
@@ -39,6 +47,8 @@ function lineOf(action: Action): string {
   switch (action.kind) {
     case 'warn':
       return `warn ${action.sentence}`;
+    case 'judge':
+      return `judge ${action.link.others.length}`;
     case 'move':
       return `move ${action.link.addresses.map(({ ip }) => ip).join()}`;
     case 'publish':
@@ -87,6 +97,7 @@ const table: Record<string, Row> = {
     event: { kind: 'mac', mac: '02:00:00:00:00:08' },
     link: linkWith('10.0.0.5'),
     actions: [
+      'judge 0',
       'move 10.0.0.5',
       'warn eth7 has changed its mac; copies leave from 10.0.0.5 now',
       'publish',
@@ -96,6 +107,7 @@ const table: Record<string, Row> = {
     event: address('10.0.0.4', true),
     link: linkWith('10.0.0.4', '10.0.0.5'),
     actions: [
+      'judge 0',
       'move 10.0.0.4,10.0.0.5',
       'warn eth7 has changed its address; copies leave from 10.0.0.5 now',
       'publish',
@@ -105,6 +117,7 @@ const table: Record<string, Row> = {
     event: address('10.0.0.5', false),
     link: linkWith('10.0.0.4', '10.0.0.6'),
     actions: [
+      'judge 0',
       'move 10.0.0.4,10.0.0.6',
       'warn eth7 has changed its address; copies leave from 10.0.0.4 now',
       'publish',
@@ -114,9 +127,36 @@ const table: Record<string, Row> = {
     event: address('10.0.0.5', false),
     link: linkWith(),
     actions: [
+      'judge 0',
       'move ',
       'warn eth7 has changed its address; copies leave from 10.0.0.5 now',
       'publish',
+    ],
+  },
+  'an address of another interface comes: it decides who may subscribe': {
+    event: { kind: 'other_address', ip: '10.9.9.9', present: true },
+    link: linkWith('10.0.0.5'),
+    actions: ['judge 0'],
+  },
+  'the control address goes: said': {
+    event: { kind: 'other_address', ip: '192.168.0.1', present: false },
+    link: linkWith('10.0.0.5'),
+    actions: [
+      'judge 0',
+      'warn the control address 192.168.0.1 is gone from this host; nobody reaches it until it is back',
+    ],
+  },
+  'the control address comes back: said': {
+    event: { kind: 'other_address', ip: '192.168.0.1', present: true },
+    link: linkWith('10.0.0.5'),
+    actions: ['judge 0', 'warn the control address 192.168.0.1 is back'],
+  },
+  'more queues: said, since those are not served': {
+    event: { kind: 'queues', rx: 4, before: 2 },
+    link: null,
+    actions: [
+      'warn eth7 has 4 RX queues now, not 2; what arrives on queues that are not served goes to the ' +
+        'kernel: start fantail again to choose anew',
     ],
   },
   'an address that goes with the interface: nothing, since its end is told next': {
@@ -163,6 +203,79 @@ for (const mode of ['copy', 'socket'])
       replicator.close();
     },
   );
+
+networkTest(
+  test,
+  'an interface that is moved to another namespace is gone, and its XDP program with us',
+  { queues: 1 },
+  async (link) => {
+    const replicator = await Replicator.start({ link, flags: copyMode('inline') });
+    link.ip('replicator', 'link', 'set', 'rep0', 'netns', link.net);
+    assert.is((await replicator.program.wait()).status, 1);
+    assert.match(replicator.told(), /the interface rep0 is gone/);
+    await eventually('no program is on it', () => {
+      return !/xdp/.test(link.ip('net', '-d', 'link', 'show', 'dev', 'rep0'));
+    });
+    assert.equal(replicator.processes(), []);
+    replicator.close();
+  },
+);
+
+networkTest(
+  test,
+  'queues that come are told of, since nobody serves them',
+  { queues: 2 },
+  async (link) => {
+    const channels = (namespace: string, ...words: string[]) =>
+      run('ip', ['netns', 'exec', namespace, 'ethtool', '-L', ...words]);
+    // native XDP needs as many RX queues as the other end has TX queues
+    channels(link.net, 'net0', 'tx', '1');
+    channels(link.replicator, 'rep0', 'rx', '1');
+    await withReplicator({ link, flags: copyMode('inline') }, async (replicator) => {
+      channels(link.replicator, 'rep0', 'rx', '2');
+      const said = /rep0 has 2 RX queues now, not 1; .* start fantail again/;
+      await eventually('it is said', () => said.test(replicator.told()));
+    });
+  },
+);
+
+networkTest(
+  test,
+  'the address of the control port goes and comes back: said, and then it answers again',
+  { queues: 1 },
+  async (link) => {
+    const control = { ip: '192.168.77.1', port: 12345 };
+    const address = (how: 'add' | 'del') =>
+      link.ip('replicator', 'addr', how, `${control.ip}/32`, 'dev', 'lo');
+    address('add');
+    const tokens = join(mkdtempSync(join(tmpdir(), 'fantail-')), 'token');
+    writeFileSync(tokens, 'x'.repeat(32), { mode: 0o600 });
+    const flags = copyMode(
+      'inline',
+      '--control',
+      `${control.ip}:${control.port}`,
+      '--token-file',
+      tokens,
+    );
+    const { program } = await startUp({ link, inside: true, flags });
+    await program.line(/^ready .*$/m);
+    const list = () =>
+      fantail(
+        ['list', '--control', `ws://${control.ip}:${control.port}`, '--token-file', tokens],
+        link.replicator,
+      );
+    assert.is((await list()).end?.status, 0);
+    address('del');
+    await eventually('it is said', () => / is gone from this host/.test(program.told()));
+    address('add');
+    await eventually('it is said', () => /192\.168\.77\.1 is back/.test(program.told()));
+    assert.is((await list()).end?.status, 0);
+    process.kill(program.pid, 'SIGTERM');
+    assert.is((await program.wait()).status, 0, program.told());
+    rmSync(dirname(tokens), { recursive: true });
+    program.close();
+  },
+);
 
 networkTest(
   test,
