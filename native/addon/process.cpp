@@ -92,6 +92,14 @@ Napi::Value forbid_ways_out_js(const Arguments& arguments) {
   return arguments.env().Undefined();
 }
 
+/// forbidRings(): of this process, once and for good, and of what it starts.
+Napi::Value forbid_rings_js(const Arguments& arguments) {
+  static bool is_done = false;
+  if (!is_done) forbid_rings();
+  is_done = true;
+  return arguments.env().Undefined();
+}
+
 /// limitResources(cpuSeconds, bytes): of this process, for good; no core file either.
 Napi::Value limit_resources_js(const Arguments& arguments) {
   const auto limit = [](auto resource, rlim_t most) {
@@ -140,6 +148,7 @@ void export_process(Napi::Object exports) {
   export_function<no_new_privileges_js>(exports, "noNewPrivileges");
   export_function<drop_privileges_js>(exports, "dropPrivileges");
   export_function<forbid_ways_out_js>(exports, "forbidWaysOut");
+  export_function<forbid_rings_js>(exports, "forbidRings");
   export_function<limit_resources_js>(exports, "limitResources");
   export_function<clear_ambient_js>(exports, "clearAmbientCapabilities");
   export_function<raise_ambient_js>(exports, "raiseAmbientCapabilities");

@@ -77,6 +77,12 @@ void allow_receiver_calls() {
   filter.load();
 }
 
+void forbid_rings() {
+  Filter filter(SCMP_ACT_ALLOW);
+  filter.add(SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(io_uring_setup)); // as of a kernel without them
+  filter.load();
+}
+
 void forbid_ways_out() {
   Filter filter(SCMP_ACT_ALLOW);
   filter.add(refused, {SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork), SCMP_SYS(vfork)});

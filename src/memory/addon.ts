@@ -210,6 +210,12 @@ export interface Supervisor {
    * its threads, for good.
    */
   forbidWaysOut(): void;
+  /**
+   * No io_uring for what is started from now on, nor a new one here; before whatever calls
+   * forbidWaysOut is started, or its libuv would have one that it is refused. Calling it again is
+   * fine.
+   */
+  forbidRings(): void;
   /** Of this process and what it starts, for good; no core file either. */
   limitResources(cpuSeconds: number, bytes: number): void;
   /** What is started from now on by a process that is not root gets none of its capabilities. */

@@ -94,9 +94,8 @@ function start(program: string, args: readonly string[]): Waiting {
   const [ours, theirs] = Descriptors.pair();
   try {
     const stdio = ['ignore', 'inherit', 'inherit', theirs] as const;
-    // libuv's rings would pass by what forbidWaysOut refuses, which so refuses them, too
-    const env = { ...process.env, UV_USE_IO_URING: '0' };
-    const child = spawn(program, args, { stdio: [...stdio], detached: true, env });
+    addon.forbidRings();
+    const child = spawn(program, args, { stdio: [...stdio], detached: true });
     if (child.pid === undefined) throw new Failure(`${program} cannot be started`);
     return { running: spawned(child), socket: ours };
   } catch (error) {

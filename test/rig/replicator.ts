@@ -45,6 +45,8 @@ export interface UpOptions {
    */
   readonly inside?: boolean;
   readonly environment?: Readonly<Record<string, string>>;
+  /** The program of another Node than the one that runs the tests. */
+  readonly node?: string;
   /** Without any privilege but `capabilities`; implies `inside`. */
   readonly unprivileged?: boolean;
   /** In the ambient set of an unprivileged one, as setpriv names them: `net_raw`. */
@@ -120,7 +122,7 @@ export async function startUp(
   const { interface: name = link.interface, listenIp = REPLICATOR_IP } = options;
   const main = options.unprivileged ? join('build', 'programs', 'main.js') : MAIN;
   const up = [
-    process.execPath,
+    options.node ?? process.execPath,
     main,
     'up',
     name,

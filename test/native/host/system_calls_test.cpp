@@ -119,6 +119,12 @@ int main(int argc, char** argv) {
             [] { in_child(ways_out(), fantail::allow_receiver_calls); });
   suite.run("fantail-rx is refused what it has no need of",
             [] { in_child(of_no_use_to_rx(), fantail::allow_receiver_calls); });
+  suite.run("whoever runs a module finds no io_uring, and is not ended by asking for one", [] {
+    in_child({}, [] {
+      fantail::forbid_rings();
+      if (syscall(SYS_io_uring_setup, 1, 0) != -1 || errno != ENOSYS) end(still_works_failed);
+    });
+  });
   suite.run("whoever runs a module is refused every way out, and goes on",
             [] { in_child(ways_out(), fantail::forbid_ways_out); });
   return suite.end();
