@@ -124,6 +124,30 @@ for (const layout of LAYOUTS) {
 
 networkTest(
   test,
+  'two launchers of a user who is not root serve a queue each, over one program',
+  { queues: 2 },
+  async (link) => {
+    await withLaunchers(async (started) => {
+      const capabilities = ['net_admin', 'net_raw', 'bpf', 'perfmon', 'ipc_lock'];
+      for (const queue of [0, 1]) {
+        const flags = flagsOf('inline', queue);
+        const one = await Replicator.start({ link, unprivileged: true, capabilities, flags });
+        started.push(one);
+        await one.subscribe(subscribersOf(6).slice(queue * 3, queue * 3 + 3));
+      }
+      const [first, second] = started as [Replicator, Replicator];
+      await assertServed(link, 0, subscribersOf(6).slice(0, 3));
+      await assertServed(link, 1, subscribersOf(6).slice(3));
+      await assertGone(first);
+      await assertServed(link, 1, subscribersOf(6).slice(3));
+      await assertGone(second);
+      assert.equal(await second.residue(), []);
+    });
+  },
+);
+
+networkTest(
+  test,
   'the second launcher takes the next free control port, and prints it',
   { queues: 2 },
   async (link) => {
