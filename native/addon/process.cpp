@@ -92,10 +92,10 @@ Napi::Value forbid_ways_out_js(const Arguments& arguments) {
   return arguments.env().Undefined();
 }
 
-/// forbidRings(): of this process, once and for good, and of what it starts.
-Napi::Value forbid_rings_js(const Arguments& arguments) {
+/// forbidIoUring(): of this process, once and for good, and of what it starts.
+Napi::Value forbid_io_uring_js(const Arguments& arguments) {
   static bool is_done = false;
-  if (!is_done) forbid_rings();
+  if (!is_done) forbid_io_uring();
   is_done = true;
   return arguments.env().Undefined();
 }
@@ -148,7 +148,7 @@ void export_process(Napi::Object exports) {
   export_function<no_new_privileges_js>(exports, "noNewPrivileges");
   export_function<drop_privileges_js>(exports, "dropPrivileges");
   export_function<forbid_ways_out_js>(exports, "forbidWaysOut");
-  export_function<forbid_rings_js>(exports, "forbidRings");
+  export_function<forbid_io_uring_js>(exports, "forbidIoUring");
   export_function<limit_resources_js>(exports, "limitResources");
   export_function<clear_ambient_js>(exports, "clearAmbientCapabilities");
   export_function<raise_ambient_js>(exports, "raiseAmbientCapabilities");

@@ -77,7 +77,7 @@ void allow_receiver_calls() {
   filter.load();
 }
 
-void forbid_rings() {
+void forbid_io_uring() {
   Filter filter(SCMP_ACT_ALLOW);
   filter.add(SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(io_uring_setup)); // as of a kernel without them
   filter.load();

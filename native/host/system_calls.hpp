@@ -29,6 +29,6 @@ void forbid_ways_out();
 /// Of this process and all that it starts: none gets a ring of io_uring any more, whose requests no
 /// filter sees. A ring that this process has already goes on; what it starts has none, and can then
 /// be refused their use as well (forbid_ways_out), which would end a libuv that has one.
-void forbid_rings();
+void forbid_io_uring();
 
 } // namespace fantail

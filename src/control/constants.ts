@@ -26,7 +26,7 @@ export const UNAUTHORIZED_SESSIONS_MAX = 32;
 /** Requests of one session in a second; the rest are RATE_LIMITED. */
 export const REQUESTS_PER_SECOND_MAX = 2000;
 /**
- * Bytes of one session in a second before its socket is not read until that second is over: two
- * modules, or every request that it may have at twice a usual length.
+ * Bytes of one session in a second before its socket is not read until that second is over: 2000
+ * requests of 2 KiB, or three modules of 1 MiB in base64.
  */
 export const BYTES_PER_SECOND_MAX = 4 * 1024 * 1024;

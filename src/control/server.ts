@@ -145,7 +145,7 @@ function newServer(
 ): Server {
   const limits = {
     maxHeaderSize: 16 * 1024,
-    headersTimeout: 5000,
+    headersTimeout: 10_000,
     connectionsCheckingInterval: 1000, // else those are looked at every 30 s
     requestTimeout: 10_000,
     keepAliveTimeout: 2000,

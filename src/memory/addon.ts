@@ -215,7 +215,7 @@ export interface Supervisor {
    * forbidWaysOut is started, or its libuv would have one that it is refused. Calling it again is
    * fine.
    */
-  forbidRings(): void;
+  forbidIoUring(): void;
   /** Of this process and what it starts, for good; no core file either. */
   limitResources(cpuSeconds: number, bytes: number): void;
   /** What is started from now on by a process that is not root gets none of its capabilities. */

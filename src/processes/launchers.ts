@@ -88,15 +88,18 @@ export class Launchers {
           continue;
         }
         const [link, xsks, feeds, verdicts] = message.fds;
-        // root's, of this program
+        // of this program, root's or our own user's
         const { attach } = JSON.parse(message.text) as { attach: SharedXdp['attach'] };
         if (
           link === undefined ||
           xsks === undefined ||
           feeds === undefined ||
-          verdicts === undefined
-        )
+          verdicts === undefined ||
+          !['native', 'generic'].includes(attach)
+        ) {
+          for (const each of message.fds) closeSync(each);
           return null;
+        }
         return { attach, link, xsks, feeds, verdicts };
       }
       return null;

@@ -94,7 +94,7 @@ function start(program: string, args: readonly string[]): Waiting {
   const [ours, theirs] = Descriptors.pair();
   try {
     const stdio = ['ignore', 'inherit', 'inherit', theirs] as const;
-    addon.forbidRings();
+    addon.forbidIoUring();
     const child = spawn(program, args, { stdio: [...stdio], detached: true });
     if (child.pid === undefined) throw new Failure(`${program} cannot be started`);
     return { running: spawned(child), socket: ours };

@@ -3,7 +3,7 @@
  * event, and changes nothing; `take` observes, asks it, and carries out.
  */
 import { counted } from '../domain/counts.js';
-import { Failure, never } from '../domain/errors.js';
+import { Failure, messageOf, never } from '../domain/errors.js';
 import type { Interface } from '../memory/addon.js';
 import type { InterfaceEvent } from '../routes/interface-watch.js';
 import { log } from '../terminal/log.js';
@@ -12,7 +12,7 @@ import { describe, sourceOf } from './interface.js';
 
 export interface InterfaceState {
   /** `interfaceName`: as it is called now. */
-  readonly config: Pick<Config, 'interfaceName' | 'listenIp' | 'listenPort' | 'control'>;
+  readonly config: Pick<Config, 'interfaceName' | 'listenIp' | 'listenPort' | 'control' | 'netns'>;
   /** For addresses and `mac`: as the kernel has it now; null if it is not there any more. */
   readonly link: Interface | null;
 }
@@ -59,8 +59,8 @@ export function plan(event: InterfaceEvent, { config, link }: InterfaceState): A
     case 'queues':
       return [
         warn(
-          `${name} has ${counted(event.rx, 'RX queue')} now, not ${event.before}; what arrives on ` +
-            'queues that are not served goes to the kernel: start fantail again to choose anew',
+          `${name} has ${counted(event.rx, 'RX queue')} now, not ${event.before}; which are served ` +
+            'is decided at the start: start fantail again',
         ),
       ];
     case 'gone':
@@ -70,14 +70,28 @@ export function plan(event: InterfaceEvent, { config, link }: InterfaceState): A
   }
 }
 
-/** What an address that comes or goes means for the control port. */
+/**
+ * What an address that comes or goes means for the control port, which is in the namespace that
+ * fantail was started in.
+ */
 function controlOf(
   { ip, present }: { readonly ip: string; readonly present: boolean },
-  { control }: Pick<Config, 'control'>,
+  { control, netns }: Pick<Config, 'control' | 'netns'>,
 ): string[] {
-  if (ip !== control.address) return [];
+  if (netns !== null || ip !== control.address) return [];
   const now = present ? 'is back' : 'is gone from this host; nobody reaches it until it is back';
   return [`the control address ${ip} ${now}`];
+}
+
+/** What decides: for its own addresses their order in the kernel does, which no event tells. */
+function linkFor(event: InterfaceEvent, config: Config, known: Interface): Interface | null {
+  if (event.kind !== 'mac' && event.kind !== 'address') return known;
+  try {
+    return describe(config);
+  } catch (error) {
+    log.warn(`${messageOf(error)}; what is known of ${known.name} decides`);
+    return known;
+  }
 }
 
 /** What the actions work on. */
@@ -88,17 +102,14 @@ export interface ActionTargets {
   readonly end: (failure: Failure) => void;
 }
 
-const DECIDED_BY_ADDRESSES: ReadonlySet<InterfaceEvent['kind']> = new Set([
-  'mac',
-  'address',
-  'other_address',
-]);
-
-/** `config`: its `interfaceName` is the interface's present one. */
-export function take(event: InterfaceEvent, config: Config, targets: ActionTargets): void {
+/** `config`: its `interfaceName` is the interface's present one; `known`: what the watch knows. */
+export function take(
+  event: InterfaceEvent,
+  { config, known }: { readonly config: Config; readonly known: Interface },
+  targets: ActionTargets,
+): void {
   const { judge, move, publish, end } = targets;
-  // the kernel's order of addresses decides which is the first
-  const link = DECIDED_BY_ADDRESSES.has(event.kind) ? describe(config) : null;
+  const link = linkFor(event, config, known);
   for (const action of plan(event, { config, link })) {
     switch (action.kind) {
       case 'warn':

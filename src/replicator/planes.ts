@@ -20,7 +20,7 @@ import type { Config } from './config.js';
 import type { Deployment } from './deployment.js';
 import { type Lasting, nameOf, type TakenOver, takenOver } from './handover.js';
 import { sourceOf } from './interface.js';
-import { verdictsOf } from './stats.js';
+import { monotonic_ms, verdictsOf } from './stats.js';
 
 /** What every step of opening needs. */
 export interface Opening {
@@ -192,7 +192,7 @@ async function openPlane(
   deployment: Deployment,
   parts: PlaneParts & { readonly feedPort: number | null },
 ): Promise<OpenedPlane> {
-  const startedAt_ms = performance.now();
+  const startedAt_ms = monotonic_ms();
   const { shared, sockets, feedPort, filters } = parts;
   const verdictsBefore =
     shared === null ? [] : deployment.queues.map((queue) => verdictsOf(shared.verdicts, queue));

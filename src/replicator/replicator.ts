@@ -127,6 +127,11 @@ export class LiveReplicator implements Replicator {
     return this.reading;
   }
 
+  /** Resolves when nothing is read any more; what it reads from may be closed then. */
+  async close(): Promise<void> {
+    await this.reading?.catch(() => {}); // whoever asked is told
+  }
+
   private async readInTurn(): Promise<Stats> {
     await endOfTurn();
     return whenSettled(this.parts.plane.arena, () => this.readStats()).finally(() => {

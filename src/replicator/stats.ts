@@ -192,6 +192,9 @@ export async function whenSettled<Read>(arena: Arena, read: () => Read): Promise
   }
 }
 
+/** The clock that all processes of a machine share and nobody sets: whole ms since it started. */
+export const monotonic_ms = (): number => Number(process.hrtime.bigint() / 1_000_000n);
+
 /** Throws InCommit. */
 export function statsOf(
   arena: Arena,
@@ -200,7 +203,7 @@ export function statsOf(
 ): Stats {
   return {
     version: 1,
-    uptime_ms: Math.round(performance.now() - context.startedAt_ms),
+    uptime_ms: monotonic_ms() - context.startedAt_ms,
     interface: context.interfaceName,
     queues: [...context.queues],
     mode: context.mode,

@@ -115,6 +115,7 @@ async function open(
     { ...opened, config, subscribers, leases, publisher, router, desk, pulse },
     destinationsOf(config, link),
   );
+  closers.keep(replicator);
   const state = await states.openState(opening, opened.adopted !== null, {
     filters,
     desk,
@@ -157,7 +158,10 @@ function openWatch({ config, closers }: Opening, targets: ActionTargets): Interf
   const watch = new InterfaceWatch({
     netns,
     interfaceName,
-    onEvent: (event) => take(event, { ...config, interfaceName: watch.interface.name }, targets),
+    onEvent: (event) => {
+      const { interface: known } = watch;
+      take(event, { config: { ...config, interfaceName: known.name }, known }, targets);
+    },
   });
   return closers.keep(watch);
 }

@@ -31,7 +31,7 @@ export type InterfaceEvent =
       readonly prefix: number;
       readonly present: boolean;
     }
-  /** Of another interface of the host. */
+  /** Of another interface of the host; `present`: some interface still has that ip. */
   | { readonly kind: 'other_address'; readonly ip: string; readonly present: boolean }
   /** Those that it receives on. */
   | { readonly kind: 'queues'; readonly rx: number; readonly before: number }
@@ -48,23 +48,30 @@ function changes(
   before: readonly Address[],
   now: readonly Address[],
 ): (Address & { present: boolean })[] {
-  const isIn = (list: readonly Address[], { ip, prefix }: Address) =>
-    list.some((each) => each.ip === ip && each.prefix === prefix);
+  const textOf = ({ ip, prefix }: Address) => `${ip}/${prefix}`;
+  const missingFrom = (addresses: readonly Address[]) => {
+    const texts = new Set(addresses.map(textOf));
+    return (address: Address) => !texts.has(textOf(address));
+  };
   return [
-    ...now.filter((each) => !isIn(before, each)).map((each) => ({ ...each, present: true })),
-    ...before.filter((each) => !isIn(now, each)).map((each) => ({ ...each, present: false })),
+    ...now.filter(missingFrom(before)).map((each) => ({ ...each, present: true })),
+    ...before.filter(missingFrom(now)).map((each) => ({ ...each, present: false })),
   ];
 }
 
 /** What is different, in the order in which it is told. Pure. */
 function differences(before: Interface, now: Interface): InterfaceEvent[] {
+  if (now === before) return []; // most news is of neighbours and routes
   const addresses = changes(before.addresses, now.addresses);
   const others = changes(before.others, now.others);
   const { name, up, mtu, mac, rx_queues: rx } = now;
   return [
     ...(name === before.name ? [] : [{ kind: 'name' as const, name, before: before.name }]),
     ...addresses.map((change) => ({ kind: 'address' as const, ...change })),
-    ...others.map(({ ip, present }) => ({ kind: 'other_address' as const, ip, present })),
+    ...others.map(({ ip }) => {
+      const present = now.others.some((each) => each.ip === ip);
+      return { kind: 'other_address' as const, ip, present };
+    }),
     ...(rx === before.rx_queues ? [] : [{ kind: 'queues' as const, rx, before: before.rx_queues }]),
     ...(up === before.up ? [] : [{ kind: 'state' as const, up }]),
     ...(mtu === before.mtu ? [] : [{ kind: 'mtu' as const, mtu }]),
@@ -77,11 +84,17 @@ function withAddress(
   { index, ip, prefix, deleted }: Extract<NetlinkEvent, { kind: 'address' }>,
 ): Interface {
   const list = index === described.index ? 'addresses' : 'others';
-  const rest = described[list].filter((each) => each.ip !== ip || each.prefix !== prefix);
-  return { ...described, [list]: deleted ? rest : [...rest, { ip, prefix }] };
+  const at = described[list].findIndex((each) => each.ip === ip && each.prefix === prefix);
+  // two other interfaces may have the same one: a deletion takes away one of them
+  if (deleted)
+    return at < 0
+      ? described
+      : { ...described, [list]: described[list].filter((_, index) => index !== at) };
+  if (at >= 0 && list === 'addresses') return described;
+  return { ...described, [list]: [...described[list], { ip, prefix }] };
 }
 
-/** How often it is asked for what the kernel tells no news of: its queues. */
+/** How often it is asked for what rtnetlink tells no news of: its queues. */
 const LOOK_MS = 2000;
 
 export class InterfaceWatch {
@@ -90,6 +103,8 @@ export class InterfaceWatch {
   private readonly watching: Watch;
   private readonly followers: ((event: NetlinkEvent) => void)[] = [];
   private described: Interface;
+  /** In the last look. */
+  private queuesSeen = 0;
   private gone = false;
   private closed = false;
 
@@ -151,10 +166,18 @@ export class InterfaceWatch {
 
   private look(): void {
     if (this.gone) return;
-    const now = this.readAgain();
-    if (now === null) return; // rtnetlink tells that, in its turn
     const before = this.described;
-    this.described = { ...before, rx_queues: now.rx_queues, tx_queues: now.tx_queues };
+    try {
+      const now = this.readAgain();
+      if (now === null) return; // rtnetlink tells that, in its turn
+      // seen twice: a driver that is just being reset does not say, which reads as one
+      const isSure = now.rx_queues === this.queuesSeen;
+      this.queuesSeen = now.rx_queues;
+      if (!isSure) return;
+      this.described = { ...before, rx_queues: now.rx_queues, tx_queues: now.tx_queues };
+    } catch {
+      return; // no descriptors, no thread, no such namespace any more: the next look may tell
+    }
     for (const each of differences(before, this.described)) this.options.onEvent(each);
   }
 

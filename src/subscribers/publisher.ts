@@ -46,7 +46,7 @@ export class Publisher {
     return new Promise((resolve, reject) => {
       const deadline_ms = performance.now() + APPLY_MS_MAX;
       this.waiters.push({ generation: this.options.table.wanted, deadline_ms, resolve, reject });
-      // a table is written whole: not once for each of a hundred that came together
+      // a table's lists are written whole: not once for each of a hundred that came together
       this.turn ??= setImmediate(() => {
         this.turn = null;
         this.pump();

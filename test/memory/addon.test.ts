@@ -193,7 +193,7 @@ test('every function that takes arguments has its refusals above', () => {
     'capabilities',
     'noNewPrivileges',
     'clearAmbientCapabilities',
-    'forbidRings',
+    'forbidIoUring',
     'forbidWaysOut',
     'raiseAmbientCapabilities',
   ];

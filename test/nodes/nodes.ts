@@ -15,7 +15,13 @@ export function nodeOf(major: Major): string {
   const folder = join(ROOT, 'build', 'nodes', version);
   const program = join(folder, 'node_modules', name, 'bin', 'node');
   if (!existsSync(program)) {
-    const quietly = ['--no-save', '--no-audit', '--no-fund', '--loglevel=error'];
+    const quietly = [
+      '--no-save',
+      '--no-audit',
+      '--no-fund',
+      '--loglevel=error',
+      '--ignore-scripts',
+    ];
     run('npm', ['install', '--prefix', folder, ...quietly, `${name}@${version}`]);
   }
   return program;

@@ -94,6 +94,8 @@ for (const layout of LAYOUTS)
         const second = await adopt();
         assert.match(second.program.stdout, new RegExp(` adopted=${receiver.pid}$`, 'm'));
         assert.equal(await second.list(), listed);
+        const { uptime_ms } = await second.stats();
+        assert.ok(uptime_ms > before.uptime_ms, `up for ${before.uptime_ms}, then ${uptime_ms} ms`);
         await feed.result();
         await second.settled();
         const isLoud = noise.isLoud();

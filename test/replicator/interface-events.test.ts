@@ -24,6 +24,7 @@ const config = {
   listenIp: '10.0.0.5',
   listenPort: 9000,
   control: { address: '192.168.0.1', port: 12345, explicit: true },
+  netns: null,
 };
 
 function linkWith(...ips: string[]): Interface {
@@ -155,8 +156,8 @@ const table: Record<string, Row> = {
     event: { kind: 'queues', rx: 4, before: 2 },
     link: null,
     actions: [
-      'warn eth7 has 4 RX queues now, not 2; what arrives on queues that are not served goes to the ' +
-        'kernel: start fantail again to choose anew',
+      'warn eth7 has 4 RX queues now, not 2; which are served is decided at the start: ' +
+        'start fantail again',
     ],
   },
   'an address that goes with the interface: nothing, since its end is told next': {

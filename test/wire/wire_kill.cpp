@@ -86,10 +86,12 @@ public:
       if (!resume(PTRACE_CONT)) return false;
     } while (status_ >> 8 != SIGTRAP); // not a signal of its own, nor an event
     write(address, code);
+#if defined(__x86_64__)
     user_regs_struct registers{};
     ask(PTRACE_GETREGS, &registers);
     registers.rip = address;
     ask(PTRACE_SETREGS, &registers);
+#endif
     return true;
   }
 
@@ -130,24 +132,34 @@ struct Killed {
 };
 
 Killed kill_inside(pid_t pid, uint64_t journal, uint64_t apply, uint64_t steps, uint64_t wait_ms) {
-  begin_timeout(wait_ms);
-  Traced traced(pid);
-  const auto is_open = [&] { return static_cast<uint32_t>(traced.read(journal)) != 0; };
   Killed killed{false, 0};
-  while (!killed.inside && traced.run_to(apply)) {
-    killed.inside = is_open(); // not: it is the commit of another stage of this process
-    if (!killed.inside) continue;
-    for (uint64_t left = steps; killed.inside && left != 0; --left, ++killed.instructions)
-      killed.inside = traced.step() && is_open();
-    steps /= 2; // for one that turned out to be shorter
+  try {
+    begin_timeout(wait_ms);
+    Traced traced(pid);
+    const auto is_open = [&] { return static_cast<uint32_t>(traced.read(journal)) != 0; };
+    bool is_stopped = true;
+    while (is_stopped && !killed.inside) {
+      is_stopped = traced.run_to(apply);
+      killed.inside = is_stopped && is_open(); // not: it is the commit of another stage of its
+      for (uint64_t left = steps; killed.inside && left != 0; --left, ++killed.instructions) {
+        is_stopped = traced.step();
+        killed.inside = is_stopped && is_open();
+      }
+      steps /= 2; // for one that turned out to be shorter
+    }
+  } catch (const Ended&) {
+    killed.inside = false; // by somebody else
   }
-  check(kill(pid, SIGKILL), "kill it");
+  kill(pid, SIGKILL);
   return killed;
 }
 
 } // namespace
 
 int main(int argc, char** argv) try {
+#if !defined(__x86_64__)
+  throw std::runtime_error("it knows the breakpoints of x86-64 only");
+#endif
   const Flags flags(argc, argv, "--pid --journal --image --apply --steps --wait-ms", "");
   const auto pid = static_cast<pid_t>(flags.number("--pid", {}, 1u << 22));
   const Killed killed = kill_inside(
@@ -156,9 +168,6 @@ int main(int argc, char** argv) try {
       flags.number("--steps", 0, 100'000), flags.number("--wait-ms", WAIT_MS_DEFAULT, 60'000));
   std::printf("{\"inside\":%s,\"instructions\":%llu}\n", killed.inside ? "true" : "false",
               static_cast<unsigned long long>(killed.instructions));
-  return 0;
-} catch (const Ended&) {
-  std::printf("{\"inside\":false,\"instructions\":null}\n");
   return 0;
 } catch (const Usage& error) {
   std::fprintf(stderr, "wire-kill: %s\n", error.what());

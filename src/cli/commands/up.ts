@@ -16,19 +16,7 @@ import { whenOutputIsLost } from '../program.js';
 /** What closing may take before the process ends all the same. */
 const CLOSE_MS_MAX = 10_000;
 
-/** Major versions of Node that the tests run on, or on which they run filters. */
-const NODES_TESTED = [20, 22, 24, 26];
-
-/** Null: it was tested. */
-export function nodeWarning(version: string): string | null {
-  const major = Number.parseInt(version, 10);
-  if (NODES_TESTED.includes(major)) return null;
-  return `Node ${version} was never tested with fantail; Node ${NODES_TESTED.join(', ')} were`;
-}
-
 export async function up(config: Config): Promise<void> {
-  const warning = nodeWarning(process.versions.node);
-  if (warning !== null) log.warn(warning);
   let end: (failure: Failure | null) => void = () => {};
   const ended = new Promise<Failure | null>((resolve) => {
     end = resolve;

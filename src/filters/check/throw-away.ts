@@ -31,7 +31,7 @@ export function throwAway(
   flags: readonly string[],
   { input, ms }: { readonly input: Uint8Array; readonly ms: number },
 ): Promise<Ending> {
-  addon.forbidRings();
+  addon.forbidIoUring();
   const stdio = ['pipe', 'pipe', 'pipe'] as const;
   const child = spawn(process.execPath, [...flags, script], { stdio: [...stdio] });
   let late = false;

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -37,10 +38,9 @@ long of(const void* pointer) { return reinterpret_cast<long>(pointer); }
 // What leads out, for both. Each would do harm or fail otherwise, so EPERM must be its only end.
 std::vector<Call> ways_out() {
   static char* const nothing[] = {nullptr};
-  static const char program[] = "/bin/true", file[] = "/tmp/fantail-must-not-be";
+  static const char program[] = "/bin/false", file[] = "/tmp/fantail-must-not-be";
   static bpf_attr attributes{};
   return {
-      {"another program", SYS_execve, of(program), of(nothing), of(nothing)},
       {"another process", SYS_clone, SIGCHLD, 0, 0},
       {"the memory of another", SYS_ptrace, PTRACE_SEIZE, getppid(), 0},
       {"the descriptors of another", SYS_pidfd_open, getppid(), 0, 0},
@@ -50,9 +50,11 @@ std::vector<Call> ways_out() {
       {"a BPF program", SYS_bpf, BPF_PROG_LOAD, of(&attributes), sizeof attributes},
       {"a namespace", SYS_unshare, CLONE_NEWUSER, 0, 0},
       {"a mount", SYS_umount2, of("/nothing"), 0, 0},
-      {"a file to be gone", SYS_unlink, of(file), 0, 0},
+      {"a file to be gone", SYS_unlinkat, AT_FDCWD, of(file), 0},
       {"io_uring", SYS_io_uring_setup, 1, 0, 0},
       {"perf", SYS_perf_event_open, 0, 0, 0},
+      // last: one that is served ends the child with the program's status, which is not 0
+      {"another program", SYS_execve, of(program), of(nothing), of(nothing)},
   };
 }
 
@@ -61,7 +63,7 @@ std::vector<Call> of_no_use_to_rx() {
   static const char file[] = "/dev/null";
   return {
       {"a file to read", SYS_openat, AT_FDCWD, of(file), O_RDONLY},
-      {"a path", SYS_access, of(file), R_OK, 0},
+      {"a path", SYS_faccessat, AT_FDCWD, of(file), R_OK},
       {"sending to an address", SYS_sendto, 0, 0, 0},
       {"a name", SYS_bind, 0, 0, 0},
       {"another user", SYS_setuid, 0, 0, 0},
@@ -85,13 +87,15 @@ int first_served(const std::vector<Call>& calls) {
   return 0;
 }
 
-constexpr int still_works_failed = 200;
+constexpr int still_works_failed = 200, unfiltered = 201;
 
 template<class Work> void in_child(const std::vector<Call>& calls, Work&& restrict_itself) {
   const pid_t child = fork();
   if (child == 0) {
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     restrict_itself();
+    errno = 0;
+    if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != SECCOMP_MODE_FILTER && errno != EPERM) end(unfiltered);
     const int served = first_served(calls);
     if (served != 0) end(served);
     // what the path is made of
@@ -104,6 +108,7 @@ template<class Work> void in_child(const std::vector<Call>& calls, Work&& restri
   expect_equal(waitpid(child, &status, 0), child, "the child has ended");
   expect(WIFEXITED(status), "it ended by itself");
   const int code = WEXITSTATUS(status);
+  if (code == unfiltered) fail("no filter is in force");
   if (code == still_works_failed) fail("what the path needs is refused");
   if (code != 0)
     fail(std::string("not refused: ") + calls.at(static_cast<std::size_t>(code - 1)).what);
@@ -121,7 +126,7 @@ int main(int argc, char** argv) {
             [] { in_child(of_no_use_to_rx(), fantail::allow_receiver_calls); });
   suite.run("whoever runs a module finds no io_uring, and is not ended by asking for one", [] {
     in_child({}, [] {
-      fantail::forbid_rings();
+      fantail::forbid_io_uring();
       if (syscall(SYS_io_uring_setup, 1, 0) != -1 || errno != ENOSYS) end(still_works_failed);
     });
   });
