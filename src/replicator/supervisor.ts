@@ -111,11 +111,8 @@ async function open(
   if (opened.adopted !== null) leases.takeOver();
   const pulse = new Pulse({ filters, plane, desk });
   closers.add(() => pulse.stop());
-  const replicator = new LiveReplicator(
-    { ...opened, config, subscribers, leases, publisher, router, desk, pulse },
-    destinationsOf(config, link),
-  );
-  closers.keep(replicator);
+  const parts = { ...opened, config, subscribers, leases, publisher, router, desk, pulse };
+  const replicator = closers.keep(new LiveReplicator(parts, destinationsOf(config, link)));
   const state = await states.openState(opening, opened.adopted !== null, {
     filters,
     desk,
