@@ -301,8 +301,7 @@ std::optional<Link> read_link(int fd, const std::string& name) {
 }
 
 std::vector<Address> list_addresses(int fd, int index) {
-  return dump<ifaddrmsg, Address>(fd, RTM_GETADDR, index, address_of,
-                                  "read the interface's addresses");
+  return dump<ifaddrmsg, Address>(fd, RTM_GETADDR, index, address_of, "read the addresses");
 }
 
 std::vector<Neighbour> list_neighbours(int fd, int index) {

@@ -11,12 +11,13 @@ import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Client, connect, orThrow } from '../control/client.js';
 import { CONTROL_PORT } from '../control/constants.js';
+import { monotonicMs } from '../domain/clock.js';
 import { Closers } from '../domain/closers.js';
 import type { Endpoint } from '../domain/endpoint.js';
 import { Failure, messageOf } from '../domain/errors.js';
 import type { Mode, Stats } from '../domain/statistics.js';
 import { Feed, Listener, ReplicatorProcess } from './helpers.js';
-import { type FeedReport, monotonicMs, type Snapshot } from './messages.js';
+import type { FeedReport, Snapshot } from './messages.js';
 import { openScene, type Scene } from './scene.js';
 import { Screen, type SubscriberView, type View } from './table.js';
 

@@ -3,11 +3,11 @@
  * becomes of them.
  */
 import { createSocket } from 'node:dgram';
+import { monotonicMs } from '../domain/clock.js';
 import {
   type FeedAsk,
   type FeedOptions,
   type FeedTell,
-  monotonicMs,
   PAYLOAD_SIZE,
   SENT_NS_OFFSET,
   SEQUENCE_OFFSET,

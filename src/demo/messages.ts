@@ -71,8 +71,3 @@ export type ListenerTell =
   | { readonly tell: 'ready'; readonly port: number }
   | { readonly tell: 'failed'; readonly reason: string }
   | ({ readonly tell: 'snapshot' } & Snapshot);
-
-/** Milliseconds of CLOCK_MONOTONIC, comparable between processes. */
-export function monotonicMs(): number {
-  return Number(process.hrtime.bigint() / 1000n) / 1000;
-}

@@ -48,14 +48,12 @@ export function plan(event: InterfaceEvent, { config, link }: InterfaceState): A
         { kind: 'move', link },
         warn(`${name} has changed its ${event.kind}; copies leave from ${ip} now`),
         { kind: 'publish' },
-        ...(event.kind === 'address' ? controlOf(event, config).map(warn) : []),
+        ...(event.kind === 'address' ? controlOf(event.ip, link, config).map(warn) : []),
       ];
     }
     case 'other_address':
-      return [
-        ...(link === null ? [] : [{ kind: 'judge', link } as const]),
-        ...controlOf(event, config).map(warn),
-      ];
+      if (link === null) return [];
+      return [{ kind: 'judge', link }, ...controlOf(event.ip, link, config).map(warn)];
     case 'queues':
       return [
         warn(
@@ -75,10 +73,12 @@ export function plan(event: InterfaceEvent, { config, link }: InterfaceState): A
  * fantail was started in.
  */
 function controlOf(
-  { ip, present }: { readonly ip: string; readonly present: boolean },
+  ip: string,
+  { addresses, others }: Interface,
   { control, netns }: Pick<Config, 'control' | 'netns'>,
 ): string[] {
   if (netns !== null || ip !== control.address) return [];
+  const present = [...addresses, ...others].some((each) => each.ip === ip);
   const now = present ? 'is back' : 'is gone from this host; nobody reaches it until it is back';
   return [`the control address ${ip} ${now}`];
 }

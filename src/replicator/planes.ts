@@ -3,6 +3,7 @@
  * a supervisor that is gone. What is opened is registered with the closers of who asks.
  */
 import { closeSync } from 'node:fs';
+import { monotonicMs } from '../domain/clock.js';
 import type { Closers } from '../domain/closers.js';
 import type { Failure } from '../domain/errors.js';
 import { firstFilters } from '../filters/first.js';
@@ -20,7 +21,7 @@ import type { Config } from './config.js';
 import type { Deployment } from './deployment.js';
 import { type Lasting, nameOf, type TakenOver, takenOver } from './handover.js';
 import { sourceOf } from './interface.js';
-import { monotonic_ms, verdictsOf } from './stats.js';
+import { verdictsOf } from './stats.js';
 
 /** What every step of opening needs. */
 export interface Opening {
@@ -192,7 +193,7 @@ async function openPlane(
   deployment: Deployment,
   parts: PlaneParts & { readonly feedPort: number | null },
 ): Promise<OpenedPlane> {
-  const startedAt_ms = monotonic_ms();
+  const startedAt_ms = monotonicMs();
   const { shared, sockets, feedPort, filters } = parts;
   const verdictsBefore =
     shared === null ? [] : deployment.queues.map((queue) => verdictsOf(shared.verdicts, queue));

@@ -1,6 +1,7 @@
 /** Counters of the arena, the XDP program and the sockets → the reply of `stats`. Reads only. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
+import { monotonicMs } from '../domain/clock.js';
 import type { Counts } from '../domain/counts.js';
 import type {
   AccountRow,
@@ -192,9 +193,6 @@ export async function whenSettled<Read>(arena: Arena, read: () => Read): Promise
   }
 }
 
-/** The clock that all processes of a machine share and nobody sets: whole ms since it started. */
-export const monotonic_ms = (): number => Number(process.hrtime.bigint() / 1_000_000n);
-
 /** Throws InCommit. */
 export function statsOf(
   arena: Arena,
@@ -203,7 +201,7 @@ export function statsOf(
 ): Stats {
   return {
     version: 1,
-    uptime_ms: monotonic_ms() - context.startedAt_ms,
+    uptime_ms: Math.round(monotonicMs() - context.startedAt_ms),
     interface: context.interfaceName,
     queues: [...context.queues],
     mode: context.mode,

@@ -31,8 +31,8 @@ export type InterfaceEvent =
       readonly prefix: number;
       readonly present: boolean;
     }
-  /** Of another interface of the host; `present`: some interface still has that ip. */
-  | { readonly kind: 'other_address'; readonly ip: string; readonly present: boolean }
+  /** Of another interface of the host: it came or went. */
+  | { readonly kind: 'other_address'; readonly ip: string }
   /** Those that it receives on. */
   | { readonly kind: 'queues'; readonly rx: number; readonly before: number }
   | { readonly kind: 'gone' };
@@ -68,10 +68,7 @@ function differences(before: Interface, now: Interface): InterfaceEvent[] {
   return [
     ...(name === before.name ? [] : [{ kind: 'name' as const, name, before: before.name }]),
     ...addresses.map((change) => ({ kind: 'address' as const, ...change })),
-    ...others.map(({ ip }) => {
-      const present = now.others.some((each) => each.ip === ip);
-      return { kind: 'other_address' as const, ip, present };
-    }),
+    ...others.map(({ ip }) => ({ kind: 'other_address' as const, ip })),
     ...(rx === before.rx_queues ? [] : [{ kind: 'queues' as const, rx, before: before.rx_queues }]),
     ...(up === before.up ? [] : [{ kind: 'state' as const, up }]),
     ...(mtu === before.mtu ? [] : [{ kind: 'mtu' as const, mtu }]),
@@ -173,7 +170,7 @@ export class InterfaceWatch {
       // seen twice: a driver that is just being reset does not say, which reads as one
       const isSure = now.rx_queues === this.queuesSeen;
       this.queuesSeen = now.rx_queues;
-      if (!isSure) return;
+      if (!isSure || now.rx_queues === before.rx_queues) return;
       this.described = { ...before, rx_queues: now.rx_queues, tx_queues: now.tx_queues };
     } catch {
       return; // no descriptors, no thread, no such namespace any more: the next look may tell

@@ -1,8 +1,7 @@
 /**
  * Goal: on each Node that users have, filters are checked, compiled and run as on the one that runs
  * the tests. Method: the stock's filters on sample packets, lawless modules, and a replicator on a
- * link whose filter is swapped and whose worker is killed. `npm run nodes` has more
- * on each of them.
+ * link whose filter is swapped and whose worker is killed. `npm run nodes` has more.
  *
  * needs: a link
  */
@@ -28,7 +27,7 @@ import { MAJORS, nodeOf } from './nodes.js';
 
 const test = suite('Node versions');
 
-/** Each keeps a rule that the others do not touch. */
+/** Two that are lawful, and three that each break another rule. */
 const MODULES: Record<string, Uint8Array> = {
   ...Object.fromEntries(['rewrite', 'dedupe'].map((name) => [name, stock(name)])),
   grows: moduleOf('(drop (memory.grow (i32.const 1)))'),

@@ -135,12 +135,12 @@ const table: Record<string, Row> = {
     ],
   },
   'an address of another interface comes: it decides who may subscribe': {
-    event: { kind: 'other_address', ip: '10.9.9.9', present: true },
+    event: { kind: 'other_address', ip: '10.9.9.9' },
     link: linkWith('10.0.0.5'),
     actions: ['judge 0'],
   },
   'the control address goes: said': {
-    event: { kind: 'other_address', ip: '192.168.0.1', present: false },
+    event: { kind: 'other_address', ip: '192.168.0.1' },
     link: linkWith('10.0.0.5'),
     actions: [
       'judge 0',
@@ -148,9 +148,9 @@ const table: Record<string, Row> = {
     ],
   },
   'the control address comes back: said': {
-    event: { kind: 'other_address', ip: '192.168.0.1', present: true },
-    link: linkWith('10.0.0.5'),
-    actions: ['judge 0', 'warn the control address 192.168.0.1 is back'],
+    event: { kind: 'other_address', ip: '192.168.0.1' },
+    link: { ...linkWith('10.0.0.5'), others: [{ ip: '192.168.0.1', prefix: 24 }] },
+    actions: ['judge 1', 'warn the control address 192.168.0.1 is back'],
   },
   'more queues: said, since those are not served': {
     event: { kind: 'queues', rx: 4, before: 2 },

@@ -191,6 +191,7 @@ class World {
     const began_ms = performance.now();
     process.kill(adopter.program.pid, 'SIGKILL');
     await adopter.program.wait();
+    adopter.program.close();
     await this.adopt('adopter', began_ms);
   }
 

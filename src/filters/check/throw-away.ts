@@ -32,8 +32,9 @@ export function throwAway(
   { input, ms }: { readonly input: Uint8Array; readonly ms: number },
 ): Promise<Ending> {
   addon.forbidIoUring();
-  const stdio = ['pipe', 'pipe', 'pipe'] as const;
-  const child = spawn(process.execPath, [...flags, script], { stdio: [...stdio] });
+  const child = spawn(process.execPath, [...flags, script], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
   let late = false;
   const timer = setTimeout(() => {
     late = true;
