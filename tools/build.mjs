@@ -37,7 +37,6 @@ const PROGRAMS = [
   'demo/feed-main',
   'demo/listener-main',
   'filters/check/child',
-  'filters/check/compile',
   'worker/loader',
   'worker/tx-worker',
 ];

@@ -12,12 +12,12 @@
 import { counted } from '../domain/counts.js';
 import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import { FantailError, messageOf } from '../domain/errors.js';
-import type { FilterModule, Holder, Rollback } from '../domain/filter.js';
+import type { FilterModule, Rollback } from '../domain/filter.js';
 import type { FilterInfo, FilterRow, FilterStats } from '../domain/statistics.js';
 import type { Arena, FilterCounter } from '../memory/arena.js';
 import { limits } from '../memory/layout.js';
 import type { Publisher } from '../subscribers/publisher.js';
-import type { Subscribers } from '../subscribers/subscribers.js';
+import type { Subscriber, Subscribers } from '../subscribers/subscribers.js';
 import type { SubscriberTable } from '../subscribers/table.js';
 import { log } from '../terminal/log.js';
 import { checkFilter } from './check/process.js';
@@ -45,9 +45,9 @@ export interface FilterDeskOptions {
   readonly onChange: () => void;
 }
 
-function holderAt(subscribers: Subscribers, endpoint: Endpoint): Holder {
-  const holder = subscribers.find(endpoint);
-  if (holder !== undefined) return holder;
+function subscriberAt(subscribers: Subscribers, endpoint: Endpoint): Subscriber {
+  const subscriber = subscribers.find(endpoint);
+  if (subscriber !== undefined) return subscriber;
   throw new FantailError('NOT_FOUND', `${endpointText(endpoint)} is not subscribed; add it first`);
 }
 
@@ -91,9 +91,10 @@ export class FilterDesk {
         'BAD_REQUEST',
         `param has ${param.length} bytes; a filter takes at most ${limits.PARAM_SIZE}`,
       );
-    filters.use(name, param, to === null ? null : holderAt(subscribers, to));
-    await this.publish();
-    return to === null ? subscribers.size : 1;
+    const one = to === null ? null : subscriberAt(subscribers, to);
+    filters.use(name, param, one);
+    await this.publish(one === null ? subscribers.all() : [one]);
+    return one === null ? subscribers.size : 1;
   }
 
   async unload(name: string): Promise<void> {
@@ -162,10 +163,10 @@ export class FilterDesk {
     return this.options.arena.filterCount(module, counter);
   }
 
-  /** Answers once every worker follows. */
-  private publish(): Promise<void> {
+  /** Answers once every worker follows. `changed`: whose filter is another one. */
+  private publish(changed = this.options.subscribers.all()): Promise<void> {
     this.options.onChange();
-    this.options.subscribers.touch();
+    this.options.subscribers.touch(changed);
     return this.options.publisher.applied();
   }
 

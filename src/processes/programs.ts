@@ -8,6 +8,7 @@
  */
 import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
+import { environmentWithoutTls } from '../domain/environment.js';
 import { Failure } from '../domain/errors.js';
 import { nativeFile, programFile } from '../domain/installation.js';
 import { addon } from '../memory/addon.js';
@@ -95,7 +96,11 @@ function start(program: string, args: readonly string[]): Waiting {
   try {
     const stdio = ['ignore', 'inherit', 'inherit', theirs] as const;
     addon.forbidIoUring();
-    const child = spawn(program, args, { stdio: [...stdio], detached: true });
+    const child = spawn(program, args, {
+      stdio: [...stdio],
+      detached: true,
+      env: environmentWithoutTls(),
+    });
     if (child.pid === undefined) throw new Failure(`${program} cannot be started`);
     return { running: spawned(child), socket: ours };
   } catch (error) {

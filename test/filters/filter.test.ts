@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 import asc from 'assemblyscript/asc';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { checkModule } from '../../src/filters/check/checker.js';
+import { checkFilter } from '../../src/filters/check/process.js';
 import { loadFilter } from '../../src/filters/module.js';
 import { limits, membersOf, offsetOf } from '../../src/memory/layout.js';
 import { foldedSum, plainSum, rewrittenHeader, type Subscriber } from './rewrite-oracle.js';
@@ -253,7 +253,7 @@ for (const target of TARGETS) {
     `${target}: the default filter passes the checker, and imports env.memory alone`,
     async () => {
       const { wasm } = await compile(target);
-      await checkModule(wasm);
+      await checkFilter(wasm);
       const imports = WebAssembly.Module.imports(new WebAssembly.Module(wasm));
       assert.equal(imports, [{ module: 'env', name: 'memory', kind: 'memory' }]);
     },
@@ -288,7 +288,7 @@ for (const target of TARGETS) {
     `${target}: a user's filter is one function over the SDK, and passes the checker`,
     async () => {
       const { wasm } = await compileNow(target, USER_FILTER);
-      await checkModule(wasm);
+      await checkFilter(wasm);
       const next = random(3);
       const window = new Window(next);
       const job = writeJob(window, 0, next);

@@ -90,7 +90,7 @@ function forbiddenIn(bytes: Uint8Array): string[] {
 
 async function refusalOf(bytes: Uint8Array): Promise<string | null> {
   try {
-    await compileByRules(bytes);
+    compileByRules(bytes);
     return null;
   } catch (error) {
     if (error instanceof FantailError) return error.message;

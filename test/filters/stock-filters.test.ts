@@ -9,7 +9,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { checkModule } from '../../src/filters/check/checker.js';
+import { checkFilter } from '../../src/filters/check/process.js';
 import { type Filter, loadFilter } from '../../src/filters/module.js';
 import { limits, membersOf, offsetOf } from '../../src/memory/layout.js';
 import { ROOT } from '../rig/program.js';
@@ -451,7 +451,7 @@ test('each module of the folder is known here, passes the checker, and only dedu
     NAMES.map((name) => `${name}.wasm`),
   );
   for (const name of NAMES) {
-    await checkModule(moduleOf(name));
+    await checkFilter(moduleOf(name));
     assert.is(new Bench(name).filter.state !== 0, name === 'dedupe', name);
   }
 });

@@ -2,7 +2,8 @@
  * The processes that a random module could crash, so that it does not crash the campaign. Started
  * with its role:
  *
- *     check   takes a module to checkModule(), as the supervisor does
+ *     check   takes a module to checkModule(), and what that accepts to checkFilter(), as the
+ *             supervisor does
  *     run     runs it on the guarded memory of a worker, whatever the checker has said of it
  *
  * It answers each module with one Report. What it does not foresee it reports as `odd`, which fails
@@ -12,6 +13,7 @@ import { setFlagsFromString } from 'node:v8';
 import { createContext, Script } from 'node:vm';
 import { FantailError, messageOf } from '../../src/domain/errors.js';
 import { checkModule } from '../../src/filters/check/checker.js';
+import { checkFilter } from '../../src/filters/check/process.js';
 import { type Burst, COMPILER_FLAGS, loadFilter, STATE_EXPORT } from '../../src/filters/module.js';
 import { limits, offsetOf } from '../../src/memory/layout.js';
 import { attachGuarded, type Guarded } from './guard.js';
@@ -47,7 +49,8 @@ const VERDICT = offsetOf('job', 'verdict');
 
 async function check(bytes: Uint8Array): Promise<Report> {
   try {
-    await checkModule(bytes);
+    checkModule(bytes);
+    await checkFilter(bytes);
     return { is: 'accepted' };
   } catch (error) {
     if (

@@ -1,18 +1,14 @@
 /**
- * A real arena without a network card, and a worker's guarded view of it: all that the fuzzing
- * campaign needs of fantail-rx and of the addon's data path.
+ * A worker's guarded view of a real arena: all that the fuzzing campaign needs of the addon's data
+ * path.
  *
- * The parent opens the arena: fantail-rx makes it in socket mode, on the loopback, hands it over
- * and is ended. A child attaches to it as its worker 0 and lays it over a filter's memory, as
- * tx-worker.ts does. Neither ever moves a packet.
+ * The parent opens the arena. A child attaches to it as its worker 0 and lays it over a filter's
+ * memory, as tx-worker.ts does. Neither ever moves a packet.
  */
-import { closeSync } from 'node:fs';
 import { addon } from '../../src/memory/addon.js';
 import { Arena } from '../../src/memory/arena.js';
 import { limits, offsetOf, structOf } from '../../src/memory/layout.js';
-import { beginRx, startRx } from '../../src/processes/programs.js';
-import { untilOpened } from '../../src/processes/rx-protocol.js';
-import { atEnd } from '../rig/program.js';
+import { openBareArena } from '../rig/arena.js';
 
 const PAGE_SIZE = 0x10000;
 const WORD_SIZE = 4;
@@ -38,44 +34,8 @@ export interface OpenedArena {
 }
 
 export async function openArena(): Promise<OpenedArena> {
-  const waiting = startRx('lo');
-  const ours = waiting.socket;
-  const wake = addon.eventFd();
-  const open = {
-    interface: 'lo',
-    netns: null,
-    modes: ['socket'],
-    queues: [0],
-    layout: 'split',
-    workers: 1,
-    listen: { ip: '127.0.0.1', port: 0 },
-    mtu: 1500,
-    order: 'rotate',
-    busyPoll: false,
-    yields: false,
-    checksumFull: false,
-    join: null,
-  } as const;
-  const listener = addon.openAbstract(null); // nobody adopts it
-  const receiver = beginRx(waiting, {
-    listener,
-    wake,
-    workerWakes: [wake],
-    cpu: null,
-    open,
-    adopt: null,
-  });
-  const end = atEnd(() => receiver.kill());
-  const ended = new Promise<void>((resolve) => receiver.onEnd(() => resolve()));
-  closeSync(listener);
-  const { arena, rx, tx } = await untilOpened(ours, open);
-  end();
-  await ended;
-  closeSync(ours);
-  const [receiving = -1] = rx;
-  const [transmitting = -1] = tx;
-  closeSync(receiving);
-  return describe(new Arena(arena), [arena, transmitting, wake]);
+  const { arena, tx, wake } = await openBareArena();
+  return describe(new Arena(arena), [arena, tx, wake]);
 }
 
 function describe(arena: Arena, descriptors: readonly number[]): OpenedArena {

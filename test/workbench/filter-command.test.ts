@@ -95,7 +95,7 @@ test('new, build and test lead from a name to a filter that has been tried', asy
     /^built .*my-first\.wasm \(\d+ bytes\), which keeps the rules\n$/,
   );
   const module = join('my-first', 'build', 'my-first.wasm');
-  await checkModule(readFileSync(join(folder, module)));
+  checkModule(readFileSync(join(folder, module)));
   assert.match(await succeeds('test', module, '--param', 'ttl=9'), /ipv4 .*ttl 9 {2}length 228\n/);
   const lines = (await succeeds('test', module, '--json'))
     .trim()
@@ -442,9 +442,9 @@ test('what is wrong about a frame is said, and no length of it is believed', () 
 
 // ---- filters in C and by hand -------------------------------------------------------------------
 
-async function outcomesOf(bytes: Uint8Array, packets: readonly Uint8Array[]): Promise<Outcome[]> {
-  await checkModule(bytes);
-  const trial = new Trial(await compileByRules(bytes), {
+function outcomesOf(bytes: Uint8Array, packets: readonly Uint8Array[]): Outcome[] {
+  checkModule(bytes);
+  const trial = new Trial(compileByRules(bytes), {
     param: new Uint8Array(),
     checksum: 'zero',
   });
@@ -466,7 +466,7 @@ test('a filter in C passes the checker, and gives right headers', async () => {
   assert.is(status, 0, stderr);
   const bytes = readFileSync(join(folder, 'reverse.wasm'));
   const packets = [samplePacket(0), samplePacket(1472)];
-  for (const [index, outcome] of (await outcomesOf(bytes, packets)).entries()) {
+  for (const [index, outcome] of outcomesOf(bytes, packets).entries()) {
     const packet = Buffer.from(packets[index] ?? []);
     const part = (from: number, to: number) => packet.subarray(from, to);
     const wanted = Buffer.concat([
@@ -498,7 +498,7 @@ test('the C header has the structs of the description of shared memory', () => {
 test('a filter written by hand passes the checker, and gives right headers', async () => {
   const bytes = wat(readFileSync(join(ROOT, 'test', 'workbench', 'filters', 'swap.wat'), 'utf8'));
   const packets = [samplePacket(0), samplePacket(700)];
-  for (const outcome of await outcomesOf(bytes, packets)) {
+  for (const outcome of outcomesOf(bytes, packets)) {
     assert.is(headerOf(outcome), '020000000101020000000001'); // of subscriber 1
     assert.equal(outcome.outcome === 'send' && outcome.layers.flatMap(({ wrong }) => wrong), []);
   }

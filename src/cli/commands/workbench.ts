@@ -3,7 +3,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { Failure, FantailError, messageOf } from '../../domain/errors.js';
-import { checkModule, compileByRules } from '../../filters/check/checker.js';
+import { compileByRules } from '../../filters/check/checker.js';
+import { checkFilter } from '../../filters/check/process.js';
 import { layerText } from '../../workbench/frame.js';
 import { buildProject, createProject } from '../../workbench/project.js';
 import {
@@ -29,7 +30,7 @@ export function newFilter(name: string): void {
 /** `fantail filter build [folder]` */
 export async function buildFilter(folder: string): Promise<void> {
   const { path, bytes } = await buildProject(folder);
-  await refusing(path, () => checkModule(bytes));
+  await refusing(path, () => checkFilter(bytes));
   console.log(`built ${path} (${bytes.length} bytes), which keeps the rules`);
 }
 
@@ -42,7 +43,7 @@ export async function testFilter(
   const { param = new Uint8Array(), udpChecksum: checksum } = flags;
   const bytes = readWhole(file);
   const packets = capture === undefined ? samplePackets() : capturedPackets(readWhole(capture));
-  const module = await refusing(file, () => compileByRules(bytes));
+  const module = await refusing(file, async () => compileByRules(bytes));
   const refusal = await sampleRefusal(bytes);
   const trial = await refusing(file, async () => new Trial(module, { param, checksum }));
   const failures = showAll(packets, trial, flags.json === true);
@@ -73,7 +74,7 @@ async function refusing<T>(file: string, work: () => Promise<T>): Promise<T> {
  */
 async function sampleRefusal(bytes: Uint8Array): Promise<string | null> {
   try {
-    await checkModule(bytes);
+    await checkFilter(bytes);
     return null;
   } catch (error) {
     if (error instanceof FantailError) return error.message;

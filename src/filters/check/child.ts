@@ -1,18 +1,20 @@
 /**
- * A process to throw away (throw-away.ts): reads one module and tries it on samples, and prints its
- * verdict.
+ * A process to throw away (throw-away.ts), which compiles as workers do: reads one module, prints
+ * COMPILED once that is done and the rules are kept, tries it on samples, and prints its verdict.
  */
 import { FantailError } from '../../domain/errors.js';
-import { loadFilter } from '../module.js';
+import { instantiate } from '../module.js';
 import { compileByRules, runOnSamples } from './checker.js';
-import type { Verdict } from './process.js';
+import { COMPILED, type Verdict } from './process.js';
 import { Samples } from './samples.js';
 import { moduleAndGiveUp } from './throw-away.js';
 
-async function verdictOf(bytes: Uint8Array): Promise<Verdict> {
+function verdictOf(bytes: Uint8Array): Verdict {
   try {
-    runOnSamples(await compileByRules(bytes));
-    const { abi, state } = loadFilter(bytes, new Samples().memory);
+    const module = compileByRules(bytes);
+    process.stdout.write(COMPILED);
+    runOnSamples(module);
+    const { abi, state } = instantiate(module, new Samples().memory);
     return { abi, state };
   } catch (error) {
     if (error instanceof FantailError) return { code: error.code, message: error.message };
@@ -20,4 +22,4 @@ async function verdictOf(bytes: Uint8Array): Promise<Verdict> {
   }
 }
 
-process.stdout.write(JSON.stringify(await verdictOf(moduleAndGiveUp())));
+process.stdout.write(JSON.stringify(verdictOf(moduleAndGiveUp())));

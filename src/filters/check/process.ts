@@ -1,5 +1,5 @@
 /**
- * Checks a module in processes of their own that are thrown away: compiling and trying a stranger's
+ * Checks a module in a process of its own that is thrown away: compiling and trying a stranger's
  * module may take long, take much, or find a fault of the engine, and neither the supervisor nor
  * the packets are to notice.
  */
@@ -7,31 +7,46 @@ import { createHash } from 'node:crypto';
 import { type Code, FantailError } from '../../domain/errors.js';
 import type { Facts } from '../../domain/filter.js';
 import { programFile } from '../../domain/installation.js';
-import { refuse } from '../module.js';
-import { compileAsWorkers } from './checker.js';
+import { COMPILER_FLAGS, refuse } from '../module.js';
 import { throwAway } from './throw-away.js';
 
 const CHILD = programFile('filters/check/child.js');
-/** The rules, and the samples (SAMPLES_MS_MAX a call), on cores that are busy. */
+/**
+ * What compiling as workers do may take, starting a process included: an ordinary filter takes 10
+ * ms. It must stay well below what a worker gets to load one (ORDER_MS_MAX of
+ * processes/filter-orders.ts), which has to share its cores.
+ *
+ * Nested loops cost the optimising compiler more than the square of their number: 560 KB of them
+ * take minutes. Nothing ends a compilation but the end of its process.
+ */
+const COMPILE_MS_MAX = 4000;
+/** All of it; the samples have a limit of their own a call, on cores that are busy. */
 const CHECK_MS_MAX = 20_000;
 
-/** What child.ts prints. */
+/** child.ts prints this when it has compiled the module, and then its verdict. */
+export const COMPILED = 'compiled\n';
 export type Verdict =
   | { readonly abi: number; readonly state: number }
   | { readonly code: Code; readonly message: string };
 
 /** The facts of a lawful module; throws FILTER_REJECTED with the rule and the place otherwise. */
 export async function checkFilter(bytes: Uint8Array): Promise<Facts> {
-  const { how, late, output, error } = await throwAway(CHILD, [], {
+  const { how, late, output, error } = await throwAway(CHILD, COMPILER_FLAGS, {
     input: bytes,
+    firstMs: COMPILE_MS_MAX,
     ms: CHECK_MS_MAX,
   });
+  const isCompiled = output.startsWith(COMPILED);
+  if (late && !isCompiled)
+    refuse(
+      `compiling it as workers do takes over ${COMPILE_MS_MAX / 1000} s: split long functions and nested loops`,
+    );
   if (late) refuse(`checking it took over ${CHECK_MS_MAX / 1000} s`);
-  if (typeof how === 'string') refuse(`the process that checks it ended by ${how}`);
+  if (typeof how === 'string')
+    refuse(`${isCompiled ? 'trying' : 'compiling'} it ended the process that checks it by ${how}`);
   if (how !== 0) throw new Error(`the checker ended with status ${how}: ${error}`);
-  const verdict = JSON.parse(output) as Verdict; // child.ts's
+  const verdict = JSON.parse(isCompiled ? output.slice(COMPILED.length) : output) as Verdict;
   if ('code' in verdict) throw new FantailError(verdict.code, verdict.message);
-  await compileAsWorkers(bytes);
   return { abi: verdict.abi, state: verdict.state, hash: hashOf(bytes) };
 }
 

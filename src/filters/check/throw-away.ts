@@ -5,6 +5,7 @@
  */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { environmentWithoutTls } from '../../domain/environment.js';
 import { addon } from '../../memory/addon.js';
 import { lowerOtherThreads, lowerThisThread } from '../background.js';
 
@@ -17,6 +18,14 @@ const OUTPUT_SIZE_MAX = 8192;
 /** For its outputs once it has ended: what it has started may hold them open for ever. */
 const DRAIN_MS_MAX = 1000;
 
+export interface Limits {
+  readonly input: Uint8Array;
+  /** Until it has written something, from its start. */
+  readonly firstMs: number;
+  /** Until it has ended, from its start. */
+  readonly ms: number;
+}
+
 /** How it ended: 0, another status, or the name of a signal; `late`: it was killed for its time. */
 export interface Ending {
   readonly how: number | string;
@@ -25,32 +34,37 @@ export interface Ending {
   readonly error: string;
 }
 
-/** Runs that script of ours, with the flags of Node, for at most `ms`. */
+/** Runs that script of ours, with the flags of Node, for as long as it may. */
 export function throwAway(
   script: string,
   flags: readonly string[],
-  { input, ms }: { readonly input: Uint8Array; readonly ms: number },
+  { input, firstMs, ms }: Limits,
 ): Promise<Ending> {
   addon.forbidIoUring();
   const child = spawn(process.execPath, [...flags, script], {
     stdio: ['pipe', 'pipe', 'pipe'],
+    env: environmentWithoutTls(),
   });
   let late = false;
-  const timer = setTimeout(() => {
-    late = true;
-    child.kill('SIGKILL');
-  }, ms);
+  const endLate = () => {
+    if (child.kill('SIGKILL')) late = true;
+  };
+  const timers = [setTimeout(endLate, firstMs), setTimeout(endLate, ms)];
+  const stopTimers = () => {
+    for (const timer of timers) clearTimeout(timer);
+  };
   const texts = { output: '', error: '' };
   const keep = (name: 'output' | 'error') => (chunk: Buffer) => {
     texts[name] = (texts[name] + chunk.toString()).slice(0, OUTPUT_SIZE_MAX);
   };
+  child.stdout.once('data', () => clearTimeout(timers[0]));
   child.stdout.on('data', keep('output'));
   child.stderr.on('data', keep('error'));
   child.stdin.on('error', () => {}); // it died before it had read all: its end says so
   child.stdin.end(input);
   return new Promise((resolve, reject) => {
     child.once('error', (error) => {
-      clearTimeout(timer);
+      stopTimers();
       reject(error);
     });
     let drained: NodeJS.Timeout | undefined;
@@ -61,7 +75,7 @@ export function throwAway(
       }, DRAIN_MS_MAX);
     });
     child.once('close', (status, signal) => {
-      clearTimeout(timer);
+      stopTimers();
       clearTimeout(drained);
       resolve({ how: signal ?? status ?? 0, late, ...texts });
     });

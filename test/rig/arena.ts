@@ -1,0 +1,58 @@
+/**
+ * A real arena without a network card or a packet: fantail-rx makes it in socket mode, on the
+ * loopback, hands it over and is ended.
+ */
+import { closeSync } from 'node:fs';
+import { addon } from '../../src/memory/addon.js';
+import { beginRx, startRx } from '../../src/processes/programs.js';
+import { untilOpened } from '../../src/processes/rx-protocol.js';
+import { atEnd } from './program.js';
+
+/** Descriptors, the caller's. */
+export interface BareArena {
+  readonly arena: number;
+  /** Of worker 0. */
+  readonly tx: number;
+  readonly wake: number;
+}
+
+export async function openBareArena(): Promise<BareArena> {
+  const waiting = startRx('lo');
+  const ours = waiting.socket;
+  const wake = addon.eventFd();
+  const open = {
+    interface: 'lo',
+    netns: null,
+    modes: ['socket'],
+    queues: [0],
+    layout: 'split',
+    workers: 1,
+    listen: { ip: '127.0.0.1', port: 0 },
+    mtu: 1500,
+    order: 'rotate',
+    busyPoll: false,
+    yields: false,
+    checksumFull: false,
+    join: null,
+  } as const;
+  const listener = addon.openAbstract(null); // nobody adopts it
+  const receiver = beginRx(waiting, {
+    listener,
+    wake,
+    workerWakes: [wake],
+    cpu: null,
+    open,
+    adopt: null,
+  });
+  const end = atEnd(() => receiver.kill());
+  const ended = new Promise<void>((resolve) => receiver.onEnd(() => resolve()));
+  closeSync(listener);
+  const { arena, rx, tx } = await untilOpened(ours, open);
+  end();
+  await ended;
+  closeSync(ours);
+  const [receiving = -1] = rx;
+  const [transmitting = -1] = tx;
+  closeSync(receiving);
+  return { arena, tx: transmitting, wake };
+}
