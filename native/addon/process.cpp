@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT-0
 //
 // What belongs to the process as a whole: its eventfds, its privileges, the arena that it maps.
+#include <algorithm>
 #include <cctype>
 #include <climits>
 #include <csignal>
@@ -100,6 +101,25 @@ Napi::Value forbid_io_uring_js(const Arguments& arguments) {
   return arguments.env().Undefined();
 }
 
+/// CPU time that this process has used, rounded up.
+rlim_t cpu_seconds_used() {
+  rusage used{};
+  check(getrusage(RUSAGE_SELF, &used), "read the CPU time of this process");
+  const auto seconds = used.ru_utime.tv_sec + used.ru_stime.tv_sec;
+  const auto microseconds = used.ru_utime.tv_usec + used.ru_stime.tv_usec;
+  return static_cast<rlim_t>(seconds + (microseconds + 999'999) / 1'000'000);
+}
+
+/// limitCpu(seconds): from now on; SIGXCPU. At most what limitResources has left.
+Napi::Value limit_cpu_js(const Arguments& arguments) {
+  const auto seconds = static_cast<rlim_t>(arguments.integer(0, "seconds", 1, INT_MAX));
+  rlimit both{};
+  check(getrlimit(RLIMIT_CPU, &both), "read the limit of this process's CPU time");
+  both.rlim_cur = std::min(both.rlim_max, cpu_seconds_used() + seconds);
+  check(setrlimit(RLIMIT_CPU, &both), "limit this process's CPU time");
+  return arguments.env().Undefined();
+}
+
 /// limitResources(cpuSeconds, bytes): of this process, for good; no core file either.
 Napi::Value limit_resources_js(const Arguments& arguments) {
   const auto limit = [](auto resource, rlim_t most) {
@@ -149,6 +169,7 @@ void export_process(Napi::Object exports) {
   export_function<drop_privileges_js>(exports, "dropPrivileges");
   export_function<forbid_ways_out_js>(exports, "forbidWaysOut");
   export_function<forbid_io_uring_js>(exports, "forbidIoUring");
+  export_function<limit_cpu_js>(exports, "limitCpu");
   export_function<limit_resources_js>(exports, "limitResources");
   export_function<clear_ambient_js>(exports, "clearAmbientCapabilities");
   export_function<raise_ambient_js>(exports, "raiseAmbientCapabilities");

@@ -34,7 +34,7 @@ Link link_named(int fd, const std::string& name) {
 Interface describe_interface(const std::string& name) {
   const Fd netlink = open_netlink();
   Interface result{link_named(netlink.get(), name), {}, {}, 1, 1, ""};
-  for (const Address& address : list_addresses(netlink.get(), 0)) {
+  for (const Address& address : list_addresses(netlink.get())) {
     const bool is_own = address.index == result.link.index;
     (is_own ? result.addresses : result.others).push_back(address);
   }

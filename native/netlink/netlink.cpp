@@ -158,8 +158,10 @@ Outcome exchange(int fd, const Request& request, const OnMessage& on_message) {
   return outcome;
 }
 
-/// Reads a whole table, again if it changed meanwhile. `Fixed` is the message's fixed part, `parse`
-/// makes a row of it.
+constexpr int any_index = 0; // interfaces count from 1
+
+/// Reads a whole table, or what of it belongs to one interface, again if it changed meanwhile.
+/// `Fixed` is the message's fixed part, `parse` makes a row of it.
 template<class Fixed, class Row>
 std::vector<Row> dump(int fd, u16 type, int index, std::optional<Row> (*parse)(const nlmsghdr*),
                       const char* doing) {
@@ -170,7 +172,7 @@ std::vector<Row> dump(int fd, u16 type, int index, std::optional<Row> (*parse)(c
     std::vector<Row> rows;
     const Outcome outcome = exchange(fd, request, [&](const nlmsghdr* message) {
       const std::optional<Row> row = parse(message);
-      if (row && (index == 0 || row->index == index)) rows.push_back(*row);
+      if (row && (index == any_index || row->index == index)) rows.push_back(*row);
     });
     if (outcome.error != 0) throw error_of(outcome.error, doing);
     if (!outcome.interrupted) return rows;
@@ -300,8 +302,8 @@ std::optional<Link> read_link(int fd, const std::string& name) {
   return link;
 }
 
-std::vector<Address> list_addresses(int fd, int index) {
-  return dump<ifaddrmsg, Address>(fd, RTM_GETADDR, index, address_of, "read the addresses");
+std::vector<Address> list_addresses(int fd) {
+  return dump<ifaddrmsg, Address>(fd, RTM_GETADDR, any_index, address_of, "read the addresses");
 }
 
 std::vector<Neighbour> list_neighbours(int fd, int index) {

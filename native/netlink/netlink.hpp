@@ -73,8 +73,8 @@ Fd open_netlink_events();
 
 /// None: there is no such interface.
 std::optional<Link> read_link(int fd, const std::string& name);
-/// Of that interface; 0: of all.
-std::vector<Address> list_addresses(int fd, int index);
+/// Of all interfaces.
+std::vector<Address> list_addresses(int fd);
 std::vector<Neighbour> list_neighbours(int fd, int index);
 
 /// The address to ask for the MAC of: the gateway's, or `ip` itself; none without a route out of

@@ -101,6 +101,10 @@ void Xdp::attach(int ifindex, Attach how) {
                             (how == Attach::native ? "native" : "generic") + " mode";
   // EEXIST: the other program is of the other mode; the cure is the same as for EBUSY.
   if (number == EBUSY || number == EEXIST) throw Error(EBUSY, doing + ": " + say_taken(ifindex));
+  // a driver that gives each core or each queue of its peer a ring of its own (drivers/net/veth.c)
+  if (number == ENOSPC)
+    throw Error(ENOSPC, doing + ": it has too few queues for that; a veth needs as many RX queues "
+                                "as its peer has TX queues, numrxqueues of `ip link add`");
   throw error_of(number, doing);
 }
 

@@ -216,6 +216,11 @@ export interface Supervisor {
    * fine.
    */
   forbidIoUring(): void;
+  /**
+   * SIGXCPU once this process has used that much more CPU time, to the second; never more than
+   * limitResources allows.
+   */
+  limitCpu(seconds: number): void;
   /** Of this process and what it starts, for good; no core file either. */
   limitResources(cpuSeconds: number, bytes: number): void;
   /** What is started from now on by a process that is not root gets none of its capabilities. */

@@ -121,6 +121,7 @@ const refusals: readonly (readonly [
   ['openUdp', [null], [undefined, 1].map((drop) => ({ ...UDP, drop })), []],
   ['openUdp', [null], [undefined, 1].map((reuse) => ({ ...UDP, reuse })), []],
   ['dropPrivileges', [], [...wrongTexts, 'root', ''], []],
+  ['limitCpu', [], [undefined, '1', 0, 1.5], []],
   ['limitResources', [], [undefined, '1', 0, 1.5], [1]],
   ['limitResources', [1], [undefined, '1', 0, 1.5], []],
   ['connectUdp', [], wrongFds, ['127.0.0.1', 1]],

@@ -107,6 +107,15 @@ const FAILURES: Readonly<Record<string, Case>> = {
     ),
   'a CPU that the machine has not': (link) =>
     assertFails({ link, flags: copyMode('--cpus', '1000') }, /1000/),
+  'a veth that receives on fewer queues than its peer sends on': (link) => {
+    const queues = (rx: number, tx: number) => ['numrxqueues', `${rx}`, 'numtxqueues', `${tx}`];
+    const peer = ['type', 'veth', 'peer', 'name', 'odd1', ...queues(2, 2)];
+    link.ip('replicator', 'link', 'add', 'odd0', ...queues(1, 1), ...peer);
+    for (const end of ['odd0', 'odd1']) link.ip('replicator', 'link', 'set', end, 'up');
+    link.ip('replicator', 'addr', 'add', '10.79.0.1/24', 'dev', 'odd0');
+    const odd = { link, interface: 'odd0', listenIp: '10.79.0.1' };
+    return assertFails({ ...odd, flags: copyMode() }, /too few queues .* numrxqueues/);
+  },
   'zero copy, which veth has not, by name': (link) =>
     assertFails({ link, flags: ['--mode', 'zerocopy'] }, /zero.?copy/i),
   'no privileges': (link) =>

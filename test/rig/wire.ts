@@ -98,8 +98,8 @@ export interface Route {
   /** MAC and address that the feed is sent to. */
   readonly targetMac: string;
   readonly targetIp: string;
-  /** Where copies must come from. */
-  readonly sourceMac: string;
+  /** Where copies must come from; undefined: from any MAC. */
+  readonly sourceMac: string | undefined;
   readonly sourceIp: string;
   readonly sourcePort: number;
 }

@@ -59,6 +59,10 @@ const ADOPTION_MS_MAX = 1200;
 /** One in so many of the kills that could be inside a commit is not aimed. */
 const PLAIN_EVERY = 8;
 
+/** Of rep0, as ip link makes it. */
+const MTU = 1500;
+const OTHER_MAC = '02:77:00:00:01:01';
+
 /** Who is killed in a round: mostly those that commit. */
 const ROUND: readonly Victim[] = [
   ...(['worker', 'worker', 'worker', 'fantail-rx', 'fantail-rx'] as const),
@@ -72,7 +76,9 @@ export async function soak(options: SoakOptions): Promise<Soaked> {
   if (options.events) await load(world.replicator, 'marked', stock('dscp-ttl'));
   await world.replicator.subscribe(subscribers);
   const before = await world.replicator.stats();
-  const route = replicatedRoute(link);
+  const straight = replicatedRoute(link);
+  // a MAC that changes is followed: copies may come from either
+  const route = options.events ? { ...straight, sourceMac: undefined } : straight;
   const sink = await startSink(route, { subscribers, extras: options.events ? world.comers : [] });
   const feed = startFeed(route, { rate, count: rate * (options.seconds + 3600) });
   const end = Date.now() + options.seconds * 1000;
@@ -271,6 +277,8 @@ class World {
         for (const how of ['add', 'del'])
           link.ip('replicator', 'addr', how, '10.77.0.3/24', 'dev', 'rep0');
       },
+      'MTU changed and back': () => this.setInTurn('mtu', [String(MTU - 100), String(MTU)]),
+      'MAC changed and back': () => this.setInTurn('address', [OTHER_MAC, link.replicatorMac]),
       'control flooded': () =>
         Promise.all(Array.from({ length: 100 }, () => this.replicator.list())),
     };
@@ -278,6 +286,14 @@ class World {
     const name = names[random.below(names.length)] ?? '';
     await events[name]?.();
     this.ledger.did(name);
+  }
+
+  /** Of rep0, with a pause after each. */
+  private async setInTurn(property: string, values: readonly string[]): Promise<void> {
+    for (const value of values) {
+      this.options.link.ip('replicator', 'link', 'set', 'rep0', property, value);
+      await sleep(this.options.random.below(PAUSE_MS_MAX));
+    }
   }
 
   private async comeOrGo(which: number): Promise<void> {

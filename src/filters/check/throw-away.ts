@@ -11,20 +11,12 @@ import { lowerOtherThreads, lowerThisThread } from '../background.js';
 
 /** Of one process: a module of 1 MiB is compiled in 100 MiB. */
 const MEMORY_MAX = 1 << 30;
-const CPU_S_MAX = 30;
+export const CPU_S_MAX = 30;
 /** Of what it writes, on either output: a verdict is a sentence. */
 const OUTPUT_SIZE_MAX = 8192;
 
 /** For its outputs once it has ended: what it has started may hold them open for ever. */
 const DRAIN_MS_MAX = 1000;
-
-export interface Limits {
-  readonly input: Uint8Array;
-  /** Until it has written something, from its start. */
-  readonly firstMs: number;
-  /** Until it has ended, from its start. */
-  readonly ms: number;
-}
 
 /** How it ended: 0, another status, or the name of a signal; `late`: it was killed for its time. */
 export interface Ending {
@@ -34,11 +26,11 @@ export interface Ending {
   readonly error: string;
 }
 
-/** Runs that script of ours, with the flags of Node, for as long as it may. */
+/** Runs that script of ours, with the flags of Node, for at most `ms`. */
 export function throwAway(
   script: string,
   flags: readonly string[],
-  { input, firstMs, ms }: Limits,
+  { input, ms }: { readonly input: Uint8Array; readonly ms: number },
 ): Promise<Ending> {
   addon.forbidIoUring();
   const child = spawn(process.execPath, [...flags, script], {
@@ -46,25 +38,20 @@ export function throwAway(
     env: environmentWithoutTls(),
   });
   let late = false;
-  const endLate = () => {
-    if (child.kill('SIGKILL')) late = true;
-  };
-  const timers = [setTimeout(endLate, firstMs), setTimeout(endLate, ms)];
-  const stopTimers = () => {
-    for (const timer of timers) clearTimeout(timer);
-  };
+  const timer = setTimeout(() => {
+    late = child.kill('SIGKILL');
+  }, ms);
   const texts = { output: '', error: '' };
   const keep = (name: 'output' | 'error') => (chunk: Buffer) => {
     texts[name] = (texts[name] + chunk.toString()).slice(0, OUTPUT_SIZE_MAX);
   };
-  child.stdout.once('data', () => clearTimeout(timers[0]));
   child.stdout.on('data', keep('output'));
   child.stderr.on('data', keep('error'));
   child.stdin.on('error', () => {}); // it died before it had read all: its end says so
   child.stdin.end(input);
   return new Promise((resolve, reject) => {
     child.once('error', (error) => {
-      stopTimers();
+      clearTimeout(timer);
       reject(error);
     });
     let drained: NodeJS.Timeout | undefined;
@@ -75,7 +62,7 @@ export function throwAway(
       }, DRAIN_MS_MAX);
     });
     child.once('close', (status, signal) => {
-      stopTimers();
+      clearTimeout(timer);
       clearTimeout(drained);
       resolve({ how: signal ?? status ?? 0, late, ...texts });
     });
