@@ -34,6 +34,7 @@ import {
 
 const test = suite('socket mode');
 const RATE = 2000;
+const COUNT = 1000;
 const LOOPBACK = '127.0.0.1';
 
 /** Feed, replicator and subscribers all on `lo` of the replicator's namespace. */
@@ -117,7 +118,7 @@ for (const layout of LAYOUTS) {
         const living = subscribersOf(3);
         await replicator.subscribe(living);
         await replicator.add({ ip: NOBODY_IP, port: 9101 });
-        const count = RATE;
+        const count = COUNT;
         const sunk = await transfer(replicator, { subscribers: living, rate: RATE, count });
         await assertReceived(replicator, sunk);
         await replicator.check();
@@ -135,7 +136,7 @@ for (const layout of LAYOUTS) {
         await replicator.subscribe(subscribers);
         await replaceWorker(replicator);
         await servedAgain(replicator, subscribers);
-        const sunk = await transfer(replicator, { subscribers, rate: RATE, count: RATE });
+        const sunk = await transfer(replicator, { subscribers, rate: RATE, count: COUNT });
         await assertReceived(replicator, sunk);
         await replicator.check();
       });
@@ -176,7 +177,7 @@ networkTest(
       for (const { reason } of fallbacks) assert.match(reason, /AF_XDP socket: .*not supported/);
       const subscribers = subscribersOf(3);
       await replicator.subscribe(subscribers);
-      const sunk = await transfer(replicator, { subscribers, rate: RATE, count: RATE });
+      const sunk = await transfer(replicator, { subscribers, rate: RATE, count: COUNT });
       await assertReceived(replicator, sunk);
       await replicator.check();
     });

@@ -16,7 +16,7 @@ import { type Destination, faultsOf, replicatedRoute, startFeed, startSink } fro
 
 const test = suite('launchers');
 const RATE = 4000;
-const COUNT = 3000;
+const COUNT = 1000;
 
 const flagsOf = (layout: string, queue: number) => [
   '--mode',
