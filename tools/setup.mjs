@@ -82,6 +82,12 @@ const NEEDS = [
     dnf: 'openssl',
     why: 'makes the certificate of a test',
   },
+  {
+    pieces: ['bin:systemd-analyze'],
+    apt: 'systemd',
+    dnf: 'systemd',
+    why: 'a test runs the unit under it',
+  },
 ];
 
 function isProgram(name) {

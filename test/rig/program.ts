@@ -268,7 +268,7 @@ export interface Process {
 export function processesWith(start: string): Process[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
-    .filter((pid) => readProcess(pid, 'environ').includes(`\0${start}`))
+    .filter((pid) => `\0${readProcess(pid, 'environ')}`.includes(`\0${start}`))
     .map((pid) => ({ pid: Number(pid), command: readProcess(pid, 'cmdline') }));
 }
 

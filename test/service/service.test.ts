@@ -1,0 +1,104 @@
+/**
+ * Goal: fantail runs as a service that may do next to nothing else, is restarted without a packet
+ * lost, and leaves nothing. Method: the unit that it comes with, run by a systemd of the test's
+ * own; nothing of it is changed but where program and configuration are.
+ *
+ * needs: a link
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Channel, openAsker } from '../rig/channel.js';
+import { REPLICATOR_IP } from '../rig/link.js';
+import { eventually, processesWith, ROOT, sleep } from '../rig/program.js';
+import { networkTest, subscribersOf } from '../rig/scenario.js';
+import { faultsOf, LISTEN_PORT, replicatedRoute, startFeed, startSink } from '../rig/wire.js';
+import { Systemd } from './systemd.js';
+
+const test = suite('service');
+const UNIT = join(ROOT, 'tools', 'fantail@.service');
+const NAME = 'fantail@rep0.service';
+const CONTROL = '127.0.0.1:12345';
+const RATE = 2000;
+const COUNT = 8000;
+/** What systemd calls OK ends there. */
+const EXPOSURE_MAX = '50';
+
+/** What the unit says why it is left: by the name of the setting. */
+function reasons(): Set<string> {
+  const left = readFileSync(UNIT, 'utf8').split('counts (name: why):')[1] ?? '';
+  return new Set([...left.matchAll(/^# {3}(\S.*?): /gm)].map(([, name = '']) => name));
+}
+
+test('what systemd-analyze finds exposed is listed in the unit, with its reason', () => {
+  const words = ['security', '--offline=true', '--no-pager', `--threshold=${EXPOSURE_MAX}`];
+  const { status, stdout } = spawnSync('systemd-analyze', [...words, '--json=short', UNIT], {
+    encoding: 'utf8',
+  });
+  assert.is(status, 0, stdout);
+  const rows = JSON.parse(stdout) as { name: string; exposure: string | null }[]; // its own format
+  const exposed = rows.filter(({ exposure }) => Number(exposure ?? 0) > 0);
+  assert.ok(rows.length > 50 && exposed.length > 5);
+  assert.equal(exposed.map(({ name }) => name).sort(), [...reasons()].sort());
+});
+
+networkTest(
+  test,
+  'under all restrictions of its unit it replicates; killed, it is restarted and adopts; stopped, it leaves nothing',
+  { queues: 1 },
+  async (link) => {
+    const mark = `FANTAIL_TEST=service${process.pid}`;
+    const here = [
+      '[Service]',
+      'EnvironmentFile=',
+      'EnvironmentFile=/mnt/given/configuration/%i',
+      'ExecStart=',
+      'ExecStart=/mnt/node /mnt/clone/build/programs/main.js up %I $FANTAIL_WORDS',
+      `Environment=${mark}`,
+      'StandardOutput=append:/mnt/given/out',
+      'StandardError=append:/mnt/given/out',
+    ];
+    const systemd = new Systemd(
+      {
+        'fantail@.service': readFileSync(UNIT, 'utf8'),
+        'fantail@.service.d/here.conf': `${here.join('\n')}\n`,
+      },
+      { rep0: `FANTAIL_WORDS=${REPLICATOR_IP} ${LISTEN_PORT} --mode copy --layout split\n` },
+    );
+    const out = join(systemd.folder, 'out');
+    const told = () => `${existsSync(out) ? readFileSync(out, 'utf8') : ''}\n${systemd.told()}`;
+    const readies = () => [...told().matchAll(/^ready .*$/gm)].map(([line]) => line);
+    try {
+      await systemd.boot(link.replicator);
+      systemd.systemctl('start', NAME);
+      await eventually('it is ready', () => readies().length === 1);
+      const channel = new Channel(await openAsker(CONTROL, link.replicator));
+      const subscribers = subscribersOf(3);
+      await channel.subscribe(subscribers);
+      const route = replicatedRoute(link);
+      const sink = await startSink(route, { subscribers, expect: COUNT });
+      const feed = startFeed(route, { rate: RATE, count: COUNT });
+      await sleep(1000);
+      assert.ok(processesWith(mark).length >= 3, 'supervisor, fantail-rx, worker');
+      systemd.systemctl('kill', '--signal=KILL', '--kill-who=main', NAME);
+      await eventually('the next one is ready', () => readies().length === 2);
+      assert.match(readies()[1] ?? '', / adopted=\d+$/);
+      await feed.result();
+      assert.equal(faultsOf(await sink.within(10_000), COUNT), [], link.drops().join());
+      assert.match(systemd.systemctl('show', '-p', 'NRestarts', NAME), /NRestarts=1/);
+      systemd.systemctl('stop', NAME);
+      assert.match(systemd.systemctl('show', '-p', 'Result', NAME), /Result=success/);
+      assert.equal(processesWith(mark), []);
+      assert.is(link.xdpProgram(), null);
+    } catch (error) {
+      if (error instanceof Error) error.message += `\n--- it said:\n${told()}`;
+      throw error;
+    } finally {
+      systemd.close();
+    }
+  },
+);
+
+test.run();
