@@ -17,6 +17,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "host/descriptor_passing.hpp"
 #include "host/namespace.hpp"
 #include "host/privileges.hpp"
 #include "host/system_calls.hpp"
@@ -40,6 +41,16 @@ DataPlane data_plane_of(const Start& start) {
   return plane;
 }
 
+/// A successor goes on without the supervisor that started it: the next one finds it.
+void say_running(const Start& start) {
+  try {
+    tell_running(supervisor);
+  } catch (const Error& error) {
+    const bool is_gone = error.number == EPIPE || error.number == ECONNRESET;
+    if (!is_gone || !std::holds_alternative<Adoption>(start.data_plane)) throw;
+  }
+}
+
 /// Split: receives until told to halt.
 void receive(const Start& start, DataPlane& plane) {
   Inherited fds;
@@ -48,7 +59,7 @@ void receive(const Start& start, DataPlane& plane) {
   fds.worker_wakes = start.worker_wakes;
   ReceiverLoop loop(plane.arena, fds);
   allow_receiver_calls();
-  tell_running(supervisor);
+  say_running(start);
   loop.run();
 }
 
@@ -57,7 +68,7 @@ void receive(const Start& start, DataPlane& plane) {
 void keep(const Start& start, const Arena& arena) {
   constexpr int poll_ms = 1000; // in case a wake was lost
   allow_receiver_calls();
-  tell_running(supervisor);
+  say_running(start);
   while (acquire(arena.control().state) != RUN_STATE_HALT) {
     pollfd waited{start.wake, POLLIN, 0};
     poll(&waited, 1, poll_ms);
@@ -95,7 +106,7 @@ int run(const Start& start, uid_t owner) {
   }
 }
 
-/// Until there is one; `closed` if the supervisor has gone, or had none to give.
+/// Until there is one; `closed` if the supervisor has gone, and left nothing for the next one.
 Received await_task() {
   for (;;) {
     pollfd waited{supervisor, POLLIN, 0};
@@ -103,8 +114,7 @@ Received await_task() {
     Received received = receive_message(supervisor);
     if (received.what == Received::What::nothing) continue;
     // it may have waited long, and whoever sent it be gone by now
-    if (receive_message(supervisor).what == Received::What::closed)
-      received.what = Received::What::closed;
+    if (is_silent(supervisor)) received.what = Received::What::closed;
     return received;
   }
 }

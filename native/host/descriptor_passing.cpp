@@ -85,6 +85,14 @@ void send_message(int fd, std::string_view text, std::span<const int> fds) {
   check(static_cast<int>(sent), "send a message to another process of fantail");
 }
 
+namespace {
+
+/// ECONNRESET: the peer was killed with messages of ours unread. It is told once, before what the
+/// peer has said, and after that the end is told as of one that closed.
+bool is_passing(int error) { return error == EINTR || error == ECONNRESET; }
+
+} // namespace
+
 Received receive_message(int fd) {
   std::string text(message_size_max, '\0');
   iovec part{text.data(), text.size()};
@@ -96,11 +104,8 @@ Received receive_message(int fd) {
   message.msg_controllen = control.bytes.size();
   ssize_t length;
   do length = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  while (length < 0 && errno == EINTR);
+  while (length < 0 && is_passing(errno));
   if (length < 0 && errno == EAGAIN) return {Received::What::nothing, {}, {}};
-  // A peer that was killed with our messages unread resets the connection: it is as gone as one
-  // that closed.
-  if (length < 0 && errno == ECONNRESET) return {Received::What::closed, {}, {}};
   check(static_cast<int>(length), "receive a message from another process of fantail");
   std::vector<Fd> fds = take_fds(message);
   if (length == 0) return {Received::What::closed, {}, {}};
@@ -109,6 +114,14 @@ Received receive_message(int fd) {
   }
   text.resize(static_cast<std::size_t>(length));
   return {Received::What::message, std::move(text), std::move(fds)};
+}
+
+bool is_silent(int fd) {
+  char first;
+  ssize_t length;
+  do length = recv(fd, &first, sizeof first, MSG_PEEK | MSG_DONTWAIT);
+  while (length < 0 && is_passing(errno));
+  return length == 0;
 }
 
 Fd open_abstract() {

@@ -40,6 +40,9 @@ struct Received {
 /// descriptors closed.
 Received receive_message(int fd);
 
+/// True: the peer has closed its end, or is dead, and all that it said has been received.
+bool is_silent(int fd);
+
 /// A socket that is neither bound nor connected, of the calling thread's network namespace.
 Fd open_abstract();
 /// Takes the name and listens. False: somebody has it.

@@ -46,20 +46,25 @@ void Keeper::run() {
 
 bool Keeper::hear(int supervisor) {
   try {
-    Received received = receive_message(supervisor);
-    if (received.what == Received::What::closed) return false;
-    if (received.what == Received::What::nothing) return true;
-    const Part part = parse_part(received.text);
-    if (part.index == 0) coming_.clear();
-    if (part.index != coming_.size()) return true; // its beginning was lost: wait for the next one
-    coming_.push_back(std::move(received));
-    if (coming_.size() == part.count) kept_ = std::exchange(coming_, {});
+    for (;;) {
+      Received received = receive_message(supervisor);
+      if (received.what == Received::What::closed) return false;
+      if (received.what == Received::What::nothing) return true;
+      take(std::move(received));
+    }
   } catch (const std::exception&) {
     // a message that cannot be taken: it lives all the same, and poll() tells when it is gone
     pollfd hung{supervisor, 0, 0};
     return poll(&hung, 1, 0) == 0;
   }
-  return true;
+}
+
+void Keeper::take(Received received) {
+  const Part part = parse_part(received.text);
+  if (part.index == 0) coming_.clear();
+  if (part.index != coming_.size()) return; // its beginning was lost: wait for the next one
+  coming_.push_back(std::move(received));
+  if (coming_.size() == part.count) kept_ = std::exchange(coming_, {});
 }
 
 void Keeper::answer(Peer peer) {

@@ -30,8 +30,9 @@ public:
 
 private:
   void run();
-  /// False: it is gone.
+  /// All that it has said. False: it is gone.
   bool hear(int supervisor);
+  void take(Received received);
   void answer(Peer peer);
 
   Fd adopter_;     // a supervisor that came later

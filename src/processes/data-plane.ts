@@ -301,11 +301,10 @@ export class DataPlane {
     });
     closeSync(this.socket);
     this.socket = waiting.socket;
-    untilRunning(this.socket).then(
-      () => this.tellKept(),
-      // it exits, and is tried again
-      (error: Error) => log.error(`fantail-rx: ${error.message}`),
-    );
+    // with its task: if we end before it runs, the next supervisor finds in it all that we had
+    this.tellKept();
+    // one that does not get so far exits, and is tried again
+    untilRunning(this.socket).catch((error: Error) => log.error(`fantail-rx: ${error.message}`));
     return running;
   }
 

@@ -23,9 +23,13 @@ import {
 import { replicatedRoute, startFeed } from '../rig/wire.js';
 
 const test = suite('outages');
-const RATE = 5000;
+/**
+ * The rings have room for four seconds of it: more than a process takes to start where none stands
+ * by.
+ */
+const RATE = 1000;
 
-/** Traffic comes back with nothing twice, out of order or wrong; what the outage lost is lost. */
+/** Each subscriber gets all of it, once and in order, whatever was killed meanwhile. */
 async function survives(
   link: Link,
   layout: string,
@@ -40,29 +44,20 @@ async function survives(
       return Math.min(...rows.map(({ sent }) => sent));
     };
     const sunk = await transfer(replicator, {
-      subscribers: [],
-      watched: subscribers,
+      subscribers,
       rate: RATE,
       count: RATE,
       meanwhile: async () => {
-        await eventually('traffic flows', async () => (await sentLeast()) > RATE / 4);
+        await eventually('traffic flows', async () => (await sentLeast()) > RATE / 8);
         await kill(replicator);
         sentBefore = await sentLeast();
         await eventually(
           'traffic is back',
-          async () => (await sentLeast()) > sentBefore + RATE / 4,
+          async () => (await sentLeast()) > sentBefore + RATE / 8,
         );
       },
     });
-    for (const seen of sunk.subscribers) {
-      const { ip, port, received, duplicated, reordered, corrupt, bad_checksum, bad_header } = seen;
-      const wrong = [duplicated, reordered, corrupt, bad_checksum, bad_header];
-      assert.equal(wrong, [0, 0, 0, 0, 0], `${ip}:${port} ${JSON.stringify(seen)}`);
-      assert.ok(received > RATE / 2, `${ip}:${port} received ${received} of ${sunk.sent}`);
-    }
-    // A second run, now that all is well again: nothing may be missing.
-    const again = await transfer(replicator, { subscribers, rate: RATE, count: 1000 });
-    await assertReceived(replicator, again);
+    await assertReceived(replicator, sunk);
     await replicator.check();
   });
 }

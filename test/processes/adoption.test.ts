@@ -146,6 +146,41 @@ networkTest(
   },
 );
 
+for (const layout of LAYOUTS)
+  networkTest(
+    test,
+    `a supervisor that dies while it replaces fantail-rx leaves a whole data path: ${layout}`,
+    { queues: 1 },
+    async (link) => {
+      await withFirst({ link, flags: copyMode(layout) }, async (first, adopt) => {
+        const subscribers = subscribersOf(3);
+        await first.subscribe(subscribers);
+        const successorOf = () =>
+          first.standbys().find(({ command }) => /fantail-rx/.test(command));
+        await eventually('one stands by', () => successorOf() !== undefined);
+        const successor = successorOf()?.pid ?? 0;
+        // it has its task, and runs only once whoever gave it is dead
+        process.kill(successor, 'SIGSTOP');
+        process.kill(first.receiver().pid, 'SIGKILL');
+        await eventually(
+          'it is replaced',
+          () => /fantail-rx .* is replaced/.test(first.told()),
+          5000,
+          1,
+        );
+        await first.list(); // answered in a later turn: the task has been given
+        await killSupervisor(first);
+        process.kill(successor, 'SIGCONT');
+        const second = await adopt();
+        assert.match(second.program.stdout, new RegExp(`adopted=${successor}$`, 'm'));
+        await second.subscribe(subscribers);
+        const sunk = await transfer(second, { subscribers, rate: RATE / 4, count: RATE / 4 });
+        await assertLossless(second, sunk);
+        await assertNothingLeft(first, second);
+      });
+    },
+  );
+
 networkTest(
   test,
   'filters, their parameters and who has them are taken over, for later workers too',
