@@ -1,7 +1,7 @@
 /** The environment of the processes that we start. */
 
 /**
- * Ours, for a Node that speaks no TLS: without the certificates that its user adds, which Node
+ * Ours, for a Node that speaks no TLS: without the certificates that its user adds, which Node 20
  * reads and decodes at each start, 40 ms of CPU where they are a distribution's. Who takes a dead
  * worker's place must not be late for that.
  */

@@ -30,9 +30,9 @@ export interface Finished {
 }
 
 /**
- * A step starts Nodes by the dozen, and each would read and decode the certificates that a user
- * adds, 40 ms of CPU where they are a distribution's. Whoever needs them finds them under the other
- * name.
+ * A step starts Nodes by the dozen, and each Node 20 would read and decode the certificates that a
+ * user adds, 40 ms of CPU where they are a distribution's. Whoever needs them finds them under the
+ * other name.
  */
 const { NODE_EXTRA_CA_CERTS: certificates, ...variables } = process.env;
 const environment = {
