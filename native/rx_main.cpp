@@ -41,34 +41,41 @@ DataPlane data_plane_of(const Start& start) {
   return plane;
 }
 
-/// A successor goes on without the supervisor that started it: the next one finds it.
-void say_running(const Start& start) {
+/// What a process is given to do, and what it is to keep for the supervisor after its own: nothing,
+/// unless it was given that whole and before its task.
+struct Given {
+  Received task;
+  std::vector<Received> inheritance;
+};
+
+/// `may_be_orphan`: it goes on without the supervisor that started it, since the next one finds in
+/// it all that it needs.
+void say_running(bool may_be_orphan) {
   try {
     tell_running(supervisor);
   } catch (const Error& error) {
-    const bool is_gone = error.number == EPIPE || error.number == ECONNRESET;
-    if (!is_gone || !std::holds_alternative<Adoption>(start.data_plane)) throw;
+    if (!may_be_orphan || (error.number != EPIPE && error.number != ECONNRESET)) throw;
   }
 }
 
 /// Split: receives until told to halt.
-void receive(const Start& start, DataPlane& plane) {
+void receive(const Start& start, DataPlane& plane, bool may_be_orphan) {
   Inherited fds;
   for (const Fd& fd : plane.rx) fds.rx.push_back(fd.get());
   fds.wake = start.wake;
   fds.worker_wakes = start.worker_wakes;
   ReceiverLoop loop(plane.arena, fds);
   allow_receiver_calls();
-  say_running(start);
+  say_running(may_be_orphan);
   loop.run();
 }
 
 /// Inline: holds every descriptor and the registered memory until told to halt. The supervisor may
 /// die meanwhile.
-void keep(const Start& start, const Arena& arena) {
+void keep(const Start& start, const Arena& arena, bool may_be_orphan) {
   constexpr int poll_ms = 1000; // in case a wake was lost
   allow_receiver_calls();
-  say_running(start);
+  say_running(may_be_orphan);
   while (acquire(arena.control().state) != RUN_STATE_HALT) {
     pollfd waited{start.wake, POLLIN, 0};
     poll(&waited, 1, poll_ms);
@@ -89,15 +96,17 @@ int fail(const char* message, const std::vector<Fallback>* tried = nullptr) {
 }
 
 /// `owner`: the user whose supervisors are believed.
-int run(const Start& start, uid_t owner) {
+int run(Given given, uid_t owner) {
   try {
+    const bool may_be_orphan = !given.inheritance.empty();
+    const Start start = parse_start(std::move(given.task));
     DataPlane plane = data_plane_of(start);
     become(User::receiver);
     // before the core is chosen: it needs none of ours
-    const Keeper keeper(supervisor, start.listener, owner);
+    const Keeper keeper(supervisor, start.listener, owner, std::move(given.inheritance));
     pin_to_cpu(start.cpu);
-    if (plane.arena.header().layout == LAYOUT_SPLIT) receive(start, plane);
-    else keep(start, plane.arena);
+    if (plane.arena.header().layout == LAYOUT_SPLIT) receive(start, plane, may_be_orphan);
+    else keep(start, plane.arena, may_be_orphan);
     return 0;
   } catch (const NoMode& error) {
     return fail(error.what(), &error.tried);
@@ -106,16 +115,23 @@ int run(const Start& start, uid_t owner) {
   }
 }
 
-/// Until there is one; `closed` if the supervisor has gone, and left nothing for the next one.
-Received await_task() {
+/// Until there is a task; `closed` if the supervisor has gone and the next one would find nothing
+/// here, or had none to give.
+Given await_task() {
+  std::vector<Received> parts;
   for (;;) {
     pollfd waited{supervisor, POLLIN, 0};
     poll(&waited, 1, -1);
     Received received = receive_message(supervisor);
     if (received.what == Received::What::nothing) continue;
+    if (received.what == Received::What::message && is_part(received.text)) {
+      parts.push_back(std::move(received));
+      continue;
+    }
+    if (!is_whole(parts)) parts.clear();
     // it may have waited long, and whoever sent it be gone by now
-    if (is_silent(supervisor)) received.what = Received::What::closed;
-    return received;
+    if (parts.empty() && is_silent(supervisor)) received.what = Received::What::closed;
+    return {std::move(received), std::move(parts)};
   }
 }
 
@@ -127,10 +143,10 @@ int main(int argc, char** argv) {
     const uid_t owner = geteuid();
     if (is_standby) become(User::receiver);
     if (argc == 2 || is_standby) {
-      Received task = await_task();
-      if (task.what == Received::What::closed) return 0;
+      Given given = await_task();
+      if (given.task.what == Received::What::closed) return 0;
       if (is_standby) std::memset(argv[2], 0, std::strlen(argv[2])); // for who looks at processes
-      return run(parse_start(std::move(task)), owner);
+      return run(std::move(given), owner);
     }
   } catch (const std::exception& error) {
     std::fprintf(stderr, "fantail-rx: %s\n", error.what());

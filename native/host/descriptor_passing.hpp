@@ -26,7 +26,8 @@ constexpr std::size_t abstract_name_max = 107;  // sun_path without the zero tha
 /// Two connected ends, close-on-exec. They block by nature; the functions here do not.
 std::pair<Fd, Fd> socket_pair();
 
-/// One message. Error EAGAIN: the other side does not read; EPIPE: it is gone.
+/// One message. Error EAGAIN: the other side does not read; EPIPE: it is gone; ECONNRESET, once:
+/// it is, with messages unread.
 void send_message(int fd, std::string_view text, std::span<const int> fds);
 
 struct Received {

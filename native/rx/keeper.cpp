@@ -12,9 +12,15 @@
 
 namespace fantail {
 
-Keeper::Keeper(int supervisor, int listener, uid_t owner)
+namespace {
+// A supervisor that talks without end must not keep us from those that come, nor from the end.
+constexpr int messages_a_turn_max = 64;
+} // namespace
+
+Keeper::Keeper(int supervisor, int listener, uid_t owner, std::vector<Received> inheritance)
     : supervisor_(supervisor), listener_(listener), owner_(owner),
-      stop_(check(eventfd(0, EFD_CLOEXEC), "making an eventfd")), thread_([this] { run(); }) {}
+      stop_(check(eventfd(0, EFD_CLOEXEC), "making an eventfd")), kept_(std::move(inheritance)),
+      thread_([this] { run(); }) {}
 
 Keeper::~Keeper() {
   const u64 one = 1;
@@ -45,18 +51,17 @@ void Keeper::run() {
 }
 
 bool Keeper::hear(int supervisor) {
-  try {
-    for (;;) {
+  for (int messages = 0; messages < messages_a_turn_max; ++messages) {
+    try {
       Received received = receive_message(supervisor);
       if (received.what == Received::What::closed) return false;
       if (received.what == Received::What::nothing) return true;
       take(std::move(received));
+    } catch (const std::exception&) {
+      // one that cannot be taken: a later one may be
     }
-  } catch (const std::exception&) {
-    // a message that cannot be taken: it lives all the same, and poll() tells when it is gone
-    pollfd hung{supervisor, 0, 0};
-    return poll(&hung, 1, 0) == 0;
   }
+  return true;
 }
 
 void Keeper::take(Received received) {

@@ -23,14 +23,15 @@ class Keeper {
 public:
   /// `supervisor`: a connected socket, which stays the caller's; `listener`: an abstract socket
   /// that listens, likewise. Both SOCK_SEQPACKET. `owner`: the user whose supervisors are answered.
-  Keeper(int supervisor, int listener, uid_t owner);
+  /// `inheritance`: what was given to keep already, whole or nothing.
+  Keeper(int supervisor, int listener, uid_t owner, std::vector<Received> inheritance);
   /// Ends the thread.
   ~Keeper();
   Keeper(const Keeper&) = delete;
 
 private:
   void run();
-  /// All that it has said. False: it is gone.
+  /// What it has said, at most messages_a_turn_max. False: it is gone.
   bool hear(int supervisor);
   void take(Received received);
   void answer(Peer peer);

@@ -170,7 +170,7 @@ export class DataPlane {
   /** What the next supervisor is to have, instead of what was said before. */
   keep(inheritance: Inheritance): void {
     this.kept = inheritance;
-    this.tellKept();
+    this.tellKept(this.socket);
   }
 
   /** The descriptors of the data plane, in the order in which replicator/handover.ts takes them. */
@@ -294,26 +294,30 @@ export class DataPlane {
   private replaceRx(): Running {
     const { arena, rx } = this.opened;
     const waiting = this.rxStandby.take();
+    const { socket } = waiting;
+    // before its task: if we end from here on, the next supervisor finds in it all that we had
+    this.tellKept(socket);
     const running = beginRx(waiting, {
       ...rxCommon(this.options),
       open: null,
       adopt: { arena, rx },
     });
     closeSync(this.socket);
-    this.socket = waiting.socket;
-    // with its task: if we end before it runs, the next supervisor finds in it all that we had
-    this.tellKept();
-    // one that does not get so far exits, and is tried again
-    untilRunning(this.socket).catch((error: Error) => log.error(`fantail-rx: ${error.message}`));
+    this.socket = socket;
+    untilRunning(socket, () => this.socket === socket).then(
+      () => this.tellKept(socket), // in case that it could not be told before
+      // it exits, and is tried again
+      (error: Error) => log.error(`fantail-rx: ${error.message}`),
+    );
     return running;
   }
 
-  private tellKept(): void {
+  private tellKept(socket: number): void {
     if (this.kept === null || this.stopped) return;
     try {
-      leave(this.socket, this.kept);
+      leave(socket, this.kept);
     } catch (error) {
-      // it is being replaced, and its successor is told
+      // it is being replaced, and its successor is told; or it is told again
       log.debug(`fantail-rx does not hear what it is to keep: ${messageOf(error)}`);
     }
   }

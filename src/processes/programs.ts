@@ -1,10 +1,11 @@
 /**
  * The programs of the data path: how each is started, waits for what it is to do, and is told.
  *
- * Each has a SOCK_SEQPACKET socket to us as descriptor 3. The first message there is its task, JSON
- * in which a descriptor is its place among those that come along; until then it waits, and it ends
- * if we do. They run in sessions of their own, so that Ctrl-C at the terminal reaches the
- * supervisor alone, which ends them.
+ * Each has a SOCK_SEQPACKET socket to us as descriptor 3, and waits there for its task: JSON in
+ * which a descriptor is its place among those that come along. It ends if we do before it runs, but
+ * for a fantail-rx that was given all that the next supervisor needs before its task. They run in
+ * sessions of their own, so that Ctrl-C at the terminal reaches the supervisor alone, which ends
+ * them.
  */
 import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';

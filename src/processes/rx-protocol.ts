@@ -96,14 +96,20 @@ export async function untilOpened(
   };
 }
 
-export async function untilRunning(socket: number): Promise<void> {
-  await messageOfEvent(socket, 'running');
+/** `isCurrent`: false once that socket is closed, and its number may be another's. */
+export async function untilRunning(socket: number, isCurrent = () => true): Promise<void> {
+  await messageOfEvent(socket, 'running', isCurrent);
 }
 
 /** The next message, which must be that event. */
-async function messageOfEvent<Event extends 'opened' | 'running'>(socket: number, event: Event) {
+async function messageOfEvent<Event extends 'opened' | 'running'>(
+  socket: number,
+  event: Event,
+  isCurrent = () => true,
+) {
   const deadline = performance.now() + ANSWER_MS_MAX;
   for (;;) {
+    if (!isCurrent()) throw new Failure('it ended while it was starting');
     const message: Message | 'closed' | null = addon.receiveMessage(socket);
     if (message === 'closed')
       throw new Failure('fantail-rx ended while it was starting; see the lines above');

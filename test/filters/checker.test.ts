@@ -586,7 +586,7 @@ test('a module that workers could not compile in time is refused', async () => {
   const slow = [1, 40, 0x7f, ...loops, ...ends, 0x0b]; // 40 locals of type i32
   assert.match(
     await refusalOf(rawFilter([DROPPING, slow]), checkFilter),
-    /^compiling it as workers do takes over 4 s of CPU time: split/,
+    /^compiling it as workers do takes over 1 s of CPU time: split/,
   );
 });
 

@@ -4,7 +4,7 @@
  *
  * needs: a link
  */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
   closeSync,
@@ -531,6 +531,16 @@ test('who is gone reads as closed, and cannot be sent to', () => {
   assert.is(errorOf(() => addon.sendMessage(left, 'x', [])).code, 'EPIPE');
 });
 
+test('what somebody has said is read before its end, who had messages unread, too', () => {
+  const [left, right] = addon.socketPair();
+  keep(left);
+  addon.sendMessage(left, 'unread', []);
+  addon.sendMessage(right, 'last words', []);
+  closeSync(right);
+  assert.equal(addon.receiveMessage(left), { text: 'last words', fds: [] });
+  assert.is(addon.receiveMessage(left), 'closed');
+});
+
 test('who does not read is EAGAIN, never a wait', () => {
   const [left] = addon.socketPair().map(keep) as [number, number]; // a pair stays a pair
   const error = errorOf(() => {
@@ -721,6 +731,17 @@ test('ways out of a process are shut by forbidWaysOut, and what it needs is not'
     assert.is(ends[what], 'EPERM', what);
   for (const what of ['a file to read', 'a signal to itself', 'WebAssembly', 'a thread'])
     assert.is(ends[what], 'worked', what);
+});
+
+test('CPU time is limited from where it is said on, and again', () => {
+  const script = (seconds: string) => `
+    import { addon } from '${new URL('../../src/memory/addon.js', import.meta.url).href}';
+    for (const each of [${seconds}]) addon.limitCpu(each);
+    while (process.cpuUsage().user + process.cpuUsage().system < 2.5e6);`;
+  const how = (seconds: string) =>
+    spawnSync(process.execPath, ['--input-type=module', '-e', script(seconds)]).signal;
+  assert.is(how('1'), 'SIGXCPU');
+  assert.is(how('1, 5'), null);
 });
 
 test('no native code but the addon comes into a process that speaks the control protocol', () => {

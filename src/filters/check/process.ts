@@ -12,14 +12,14 @@ import { throwAway } from './throw-away.js';
 
 const CHILD = programFile('filters/check/child.js');
 /**
- * What compiling as workers do may take, whatever else the machine does: an ordinary filter takes
- * 10 ms. It must stay well below what a worker gets to load one (ORDER_MS_MAX of
- * processes/filter-orders.ts), which has to share its cores.
+ * What compiling as workers do may take, whatever else the machine does, up to a second more: an
+ * ordinary filter takes 10 ms. A worker, which compiles with a fifth of a core where loops spin, must
+ * be done well before ORDER_MS_MAX of processes/filter-orders.ts.
  *
  * Nested loops cost the optimising compiler more than the square of their number: 560 KB of them
  * take minutes. Nothing ends a compilation but the end of its process.
  */
-export const COMPILE_CPU_S_MAX = 4;
+export const COMPILE_CPU_S_MAX = 1;
 /** All of it, on cores that are busy; the samples have a limit of their own a call. */
 const CHECK_MS_MAX = 30_000;
 
