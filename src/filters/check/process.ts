@@ -13,8 +13,8 @@ import { throwAway } from './throw-away.js';
 const CHILD = programFile('filters/check/child.js');
 /**
  * What compiling as workers do may take, whatever else the machine does, up to a second more: an
- * ordinary filter takes 10 ms. A worker, which compiles with a fifth of a core where loops spin, must
- * be done well before ORDER_MS_MAX of processes/filter-orders.ts.
+ * ordinary filter takes 10 ms. A worker, which compiles with a fifth of a core where loops spin,
+ * must be done well before ORDER_MS_MAX of processes/filter-orders.ts.
  *
  * Nested loops cost the optimising compiler more than the square of their number: 560 KB of them
  * take minutes. Nothing ends a compilation but the end of its process.
