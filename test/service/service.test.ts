@@ -74,9 +74,9 @@ networkTest(
       await systemd.boot(link.replicator);
       systemd.systemctl('start', NAME);
       await eventually('it is ready', () => readies().length === 1);
-      const channel = new Channel(await openAsker(CONTROL, link.replicator));
       const subscribers = subscribersOf(3);
-      await channel.subscribe(subscribers);
+      const asker = await openAsker(CONTROL, link.replicator);
+      await new Channel(asker).subscribe(subscribers).finally(() => asker.close());
       const route = replicatedRoute(link);
       const sink = await startSink(route, { subscribers, expect: COUNT });
       const feed = startFeed(route, { rate: RATE, count: COUNT });
