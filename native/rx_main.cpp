@@ -41,11 +41,10 @@ DataPlane data_plane_of(const Start& start) {
   return plane;
 }
 
-/// What a process is given to do, and what it is to keep for the supervisor after its own: nothing,
-/// unless it was given that whole and before its task.
+/// What a process is given to do, and before that, to keep for the supervisor after its own.
 struct Given {
   Received task;
-  std::vector<Received> inheritance;
+  Inheritance inheritance;
 };
 
 /// `may_be_orphan`: it goes on without the supervisor that started it, since the next one finds in
@@ -98,7 +97,7 @@ int fail(const char* message, const std::vector<Fallback>* tried = nullptr) {
 /// `owner`: the user whose supervisors are believed.
 int run(Given given, uid_t owner) {
   try {
-    const bool may_be_orphan = !given.inheritance.empty();
+    const bool may_be_orphan = !given.inheritance.whole().empty();
     const Start start = parse_start(std::move(given.task));
     DataPlane plane = data_plane_of(start);
     become(User::receiver);
@@ -118,20 +117,20 @@ int run(Given given, uid_t owner) {
 /// Until there is a task; `closed` if the supervisor has gone and the next one would find nothing
 /// here, or had none to give.
 Given await_task() {
-  std::vector<Received> parts;
+  Inheritance inheritance;
   for (;;) {
     pollfd waited{supervisor, POLLIN, 0};
     poll(&waited, 1, -1);
     Received received = receive_message(supervisor);
     if (received.what == Received::What::nothing) continue;
     if (received.what == Received::What::message && is_part(received.text)) {
-      parts.push_back(std::move(received));
+      inheritance.take(std::move(received));
       continue;
     }
-    if (!is_whole(parts)) parts.clear();
     // it may have waited long, and whoever sent it be gone by now
-    if (parts.empty() && is_silent(supervisor)) received.what = Received::What::closed;
-    return {std::move(received), std::move(parts)};
+    if (inheritance.whole().empty() && is_silent(supervisor))
+      received.what = Received::What::closed;
+    return {std::move(received), std::move(inheritance)};
   }
 }
 

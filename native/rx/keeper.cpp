@@ -17,10 +17,10 @@ namespace {
 constexpr int messages_a_turn_max = 64;
 } // namespace
 
-Keeper::Keeper(int supervisor, int listener, uid_t owner, std::vector<Received> inheritance)
+Keeper::Keeper(int supervisor, int listener, uid_t owner, Inheritance inheritance)
     : supervisor_(supervisor), listener_(listener), owner_(owner),
-      stop_(check(eventfd(0, EFD_CLOEXEC), "making an eventfd")), kept_(std::move(inheritance)),
-      thread_([this] { run(); }) {}
+      stop_(check(eventfd(0, EFD_CLOEXEC), "making an eventfd")),
+      inheritance_(std::move(inheritance)), thread_([this] { run(); }) {}
 
 Keeper::~Keeper() {
   const u64 one = 1;
@@ -36,7 +36,7 @@ void Keeper::run() {
     // first who is gone, then who comes: the one that comes may have waited for that
     if (waited[1].revents != 0 && !hear(supervisor_)) {
       supervisor_ = -1; // poll() passes over it
-      coming_.clear();
+      inheritance_.drop_unfinished();
       adopter_ = Fd();
     }
     if (waited[2].revents == 0) continue;
@@ -56,7 +56,7 @@ bool Keeper::hear(int supervisor) {
       Received received = receive_message(supervisor);
       if (received.what == Received::What::closed) return false;
       if (received.what == Received::What::nothing) return true;
-      take(std::move(received));
+      inheritance_.take(std::move(received));
     } catch (const std::exception&) {
       // one that cannot be taken: a later one may be
     }
@@ -64,20 +64,13 @@ bool Keeper::hear(int supervisor) {
   return true;
 }
 
-void Keeper::take(Received received) {
-  const Part part = parse_part(received.text);
-  if (part.index == 0) coming_.clear();
-  if (part.index != coming_.size()) return; // its beginning was lost: wait for the next one
-  coming_.push_back(std::move(received));
-  if (coming_.size() == part.count) kept_ = std::exchange(coming_, {});
-}
-
 void Keeper::answer(Peer peer) {
   try {
     if (peer.uid != owner_) return;
     if (supervisor_ >= 0) return tell_served(peer.fd.get(), pid_);
-    tell_kept(peer.fd.get(), static_cast<u32>(kept_.size()));
-    for (const Received& part : kept_) {
+    const std::vector<Received>& kept = inheritance_.whole();
+    tell_kept(peer.fd.get(), static_cast<u32>(kept.size()));
+    for (const Received& part : kept) {
       std::vector<int> fds;
       for (const Fd& fd : part.fds) fds.push_back(fd.get());
       send_message(peer.fd.get(), part.text, fds);

@@ -12,10 +12,10 @@
 
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "host/check.hpp"
 #include "host/descriptor_passing.hpp"
+#include "rx/inheritance.hpp"
 
 namespace fantail {
 
@@ -23,8 +23,8 @@ class Keeper {
 public:
   /// `supervisor`: a connected socket, which stays the caller's; `listener`: an abstract socket
   /// that listens, likewise. Both SOCK_SEQPACKET. `owner`: the user whose supervisors are answered.
-  /// `inheritance`: what was given to keep already, whole or nothing.
-  Keeper(int supervisor, int listener, uid_t owner, std::vector<Received> inheritance);
+  /// `inheritance`: what it was given to keep so far.
+  Keeper(int supervisor, int listener, uid_t owner, Inheritance inheritance);
   /// Ends the thread.
   ~Keeper();
   Keeper(const Keeper&) = delete;
@@ -33,7 +33,6 @@ private:
   void run();
   /// What it has said, at most messages_a_turn_max. False: it is gone.
   bool hear(int supervisor);
-  void take(Received received);
   void answer(Peer peer);
 
   Fd adopter_;     // a supervisor that came later
@@ -41,9 +40,8 @@ private:
   pid_t pid_ = 0;  // of the adopter
   int listener_;
   uid_t owner_;
-  Fd stop_;                    // eventfd
-  std::vector<Received> kept_; // as it was told, in order
-  std::vector<Received> coming_;
+  Fd stop_; // eventfd
+  Inheritance inheritance_;
   std::thread thread_;
 };
 

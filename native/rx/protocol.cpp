@@ -129,14 +129,6 @@ Part parse_part(const std::string& text) {
 
 bool is_part(const std::string& text) { return Json::parse(text).contains("keep"); }
 
-bool is_whole(const std::vector<Received>& parts) {
-  for (u32 index = 0; index < parts.size(); ++index) {
-    const Part part = parse_part(parts[index].text);
-    if (part.index != index || part.count != parts.size()) return false;
-  }
-  return !parts.empty();
-}
-
 void tell_served(int peer, pid_t supervisor) {
   tell(peer, {{"event", "served"}, {"pid", supervisor == 0 ? getppid() : supervisor}});
 }

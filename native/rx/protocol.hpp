@@ -44,8 +44,6 @@ struct Part {
 /// Throws if it is none.
 Part parse_part(const std::string& text);
 bool is_part(const std::string& text);
-/// All the parts of one inheritance, in order.
-bool is_whole(const std::vector<Received>& parts);
 /// To one that asks while a supervisor lives: its process, or 0 for the one that started us.
 void tell_served(int peer, pid_t supervisor);
 /// To one that asks when none does; so many parts follow.

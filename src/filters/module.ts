@@ -52,11 +52,6 @@ export function isStateful(module: WebAssembly.Module): boolean {
 }
 
 /** A checked module over `memory`, ready for the first burst. */
-export function loadFilter(bytes: Uint8Array, memory: WebAssembly.Memory): Filter {
-  return instantiate(new WebAssembly.Module(bytes), memory);
-}
-
-/** The same of a module that is compiled already. */
 export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Filter {
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   const abi = exports[ABI_EXPORT];

@@ -296,7 +296,7 @@ export class DataPlane {
     const waiting = this.rxStandby.take();
     const { socket } = waiting;
     // before its task: if we end from here on, the next supervisor finds in it all that we had
-    this.tellKept(socket);
+    const isTold = this.tellKept(socket);
     const running = beginRx(waiting, {
       ...rxCommon(this.options),
       open: null,
@@ -305,20 +305,22 @@ export class DataPlane {
     closeSync(this.socket);
     this.socket = socket;
     untilRunning(socket, () => this.socket === socket).then(
-      () => this.tellKept(socket), // in case that it could not be told before
+      () => isTold || this.tellKept(socket),
       // it exits, and is tried again
       (error: Error) => log.error(`fantail-rx: ${error.message}`),
     );
     return running;
   }
 
-  private tellKept(socket: number): void {
-    if (this.kept === null || this.stopped) return;
+  private tellKept(socket: number): boolean {
+    if (this.kept === null || this.stopped) return false;
     try {
       leave(socket, this.kept);
+      return true;
     } catch (error) {
       // it is being replaced, and its successor is told; or it is told again
       log.debug(`fantail-rx does not hear what it is to keep: ${messageOf(error)}`);
+      return false;
     }
   }
 

@@ -15,7 +15,7 @@ import { checkModule, compileByRules } from '../../src/filters/check/checker.js'
 import { checkFilter } from '../../src/filters/check/process.js';
 import { TABLE_ENTRIES_MAX, TABLES_MAX } from '../../src/filters/check/rules.js';
 import { LOCALS_MAX } from '../../src/filters/check/sections.js';
-import { loadFilter } from '../../src/filters/module.js';
+import { instantiate } from '../../src/filters/module.js';
 import { limits } from '../../src/memory/layout.js';
 
 const test = suite('checker');
@@ -695,10 +695,16 @@ test('what is refused is found in every place that can hold it', async () => {
 test('the loader asks for the ABI again', () => {
   const memory = new WebAssembly.Memory({ initial: 64, maximum: 64 });
   const other = filterOf({ abi: '(func (export "fantail_abi") (result i32) (i32.const 7))' });
-  assert.throws(() => loadFilter(other, memory), /answers 7; this fantail speaks version 1/);
-  assert.is(loadFilter(filterOf({}), memory).abi, limits.FILTER_ABI);
-  assert.is(loadFilter(filterOf({}), memory).state, 0);
-  assert.is(loadFilter(filterOf({ more: STATE }), memory).state, 0xffffffff);
+  assert.throws(
+    () => instantiate(new WebAssembly.Module(other), memory),
+    /answers 7; this fantail speaks version 1/,
+  );
+  assert.is(instantiate(new WebAssembly.Module(filterOf({})), memory).abi, limits.FILTER_ABI);
+  assert.is(instantiate(new WebAssembly.Module(filterOf({})), memory).state, 0);
+  assert.is(
+    instantiate(new WebAssembly.Module(filterOf({ more: STATE })), memory).state,
+    0xffffffff,
+  );
 });
 
 test.run();

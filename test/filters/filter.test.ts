@@ -14,7 +14,7 @@ import asc from 'assemblyscript/asc';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { checkFilter } from '../../src/filters/check/process.js';
-import { loadFilter } from '../../src/filters/module.js';
+import { instantiate } from '../../src/filters/module.js';
 import { limits, membersOf, offsetOf } from '../../src/memory/layout.js';
 import { foldedSum, plainSum, rewrittenHeader, type Subscriber } from './rewrite-oracle.js';
 
@@ -212,7 +212,10 @@ for (const target of TARGETS) {
     async () => {
       const next = random(seedOf(`${target} filter against the oracle`));
       const window = new Window(next);
-      const { burst } = loadFilter((await compile(target)).wasm, window.memory);
+      const { burst } = instantiate(
+        new WebAssembly.Module((await compile(target)).wasm),
+        window.memory,
+      );
       for (let done = 0; done < HEADERS; ) {
         const first = next() % (BURST / 2);
         const count = Math.min(HEADERS - done, next() % (BURST - first + 1));
@@ -233,7 +236,10 @@ for (const target of TARGETS) {
 
   filter(`${target}: a UDP checksum that comes out zero is sent as all ones`, async () => {
     const window = new Window(random(1));
-    const { burst } = loadFilter((await compile(target)).wasm, window.memory);
+    const { burst } = instantiate(
+      new WebAssembly.Module((await compile(target)).wasm),
+      window.memory,
+    );
     const job = writeJob(window, 0, random(2));
     const subscriber = readSubscriber(window, job.record);
     const before = rewrittenHeader(subscriber, new Uint8Array(2), 'full');
@@ -295,7 +301,7 @@ for (const target of TARGETS) {
       window.mirror.setUint32(limits.WINDOW_JOBS + offsetOf('job', 'length'), 200, true);
       window.mirror.setUint8(job.record + offsetOf('subscriber', 'param'), 0x06);
       window.send();
-      loadFilter(wasm, window.memory).burst(limits.WINDOW_JOBS, 0, 1);
+      instantiate(new WebAssembly.Module(wasm), window.memory).burst(limits.WINDOW_JOBS, 0, 1);
       assert.is(new Uint8Array(window.memory.buffer)[limits.WINDOW_SLOTS + 64], 0x06);
     },
   );

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { checkFilter } from '../../src/filters/check/process.js';
-import { type Filter, loadFilter } from '../../src/filters/module.js';
+import { type Filter, instantiate } from '../../src/filters/module.js';
 import { limits, membersOf, offsetOf } from '../../src/memory/layout.js';
 import { ROOT } from '../rig/program.js';
 import { type Random, random } from '../rig/random.js';
@@ -60,7 +60,7 @@ class Bench {
     const pages = (WINDOW_FRAMES + JOBS * limits.FRAME_SIZE) / 0x10000;
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
     this.#bytes = Buffer.from(this.memory.buffer);
-    this.filter = loadFilter(moduleOf(name), this.memory);
+    this.filter = instantiate(new WebAssembly.Module(moduleOf(name)), this.memory);
   }
 
   get state(): Buffer {

@@ -14,7 +14,7 @@ import { createContext, Script } from 'node:vm';
 import { FantailError, messageOf } from '../../src/domain/errors.js';
 import { checkModule } from '../../src/filters/check/checker.js';
 import { checkFilter } from '../../src/filters/check/process.js';
-import { type Burst, COMPILER_FLAGS, loadFilter, STATE_EXPORT } from '../../src/filters/module.js';
+import { type Burst, COMPILER_FLAGS, instantiate, STATE_EXPORT } from '../../src/filters/module.js';
 import { limits, offsetOf } from '../../src/memory/layout.js';
 import { attachGuarded, type Guarded } from './guard.js';
 import { TRIGGER_LENGTH } from './window.js';
@@ -113,7 +113,7 @@ class Window {
   #load(module: Uint8Array): Burst {
     let burst: Burst | null = null;
     limited(LOAD_MS_MAX, () => {
-      burst = loadFilter(module, this.#memory).burst;
+      burst = instantiate(new WebAssembly.Module(module), this.#memory).burst;
     });
     if (burst === null) throw new Error('the loader gives no burst');
     return burst;

@@ -47,7 +47,7 @@ function loopbackRoute(link: Link): Route {
     feedIp: LOOPBACK,
     targetMac: nothing,
     targetIp: LOOPBACK,
-    sourceMac: nothing,
+    sourceMacs: [nothing],
     sourceIp: LOOPBACK,
     sourcePort: LISTEN_PORT,
   };

@@ -260,10 +260,6 @@ export interface Process {
   readonly command: string;
 }
 
-/**
- * Processes of that group, or whose environment holds `word`: all that a test's program has
- * started.
- */
 /** Those in whose environment a word begins so. */
 export function processesWith(start: string): Process[] {
   return readdirSync('/proc')
@@ -272,6 +268,10 @@ export function processesWith(start: string): Process[] {
     .map((pid) => ({ pid: Number(pid), command: readProcess(pid, 'cmdline') }));
 }
 
+/**
+ * Processes of that group, or whose environment holds `word`: all that a test's program has
+ * started.
+ */
 export function processesOf(group: number, word: string): Process[] {
   const groupOf = (pid: string) => Number(/\) \S \d+ (\d+)/.exec(readProcess(pid, 'stat'))?.[1]);
   return readdirSync('/proc')

@@ -98,8 +98,8 @@ export interface Route {
   /** MAC and address that the feed is sent to. */
   readonly targetMac: string;
   readonly targetIp: string;
-  /** Where copies must come from; undefined: from any MAC. */
-  readonly sourceMac: string | undefined;
+  /** Where copies must come from; one of these MACs. */
+  readonly sourceMacs: readonly string[];
   readonly sourceIp: string;
   readonly sourcePort: number;
 }
@@ -113,7 +113,7 @@ export function replicatedRoute(link: Link): Route {
     feedIp: FEED_IP,
     targetMac: link.replicatorMac,
     targetIp: REPLICATOR_IP,
-    sourceMac: link.replicatorMac,
+    sourceMacs: [link.replicatorMac],
     sourceIp: REPLICATOR_IP,
     sourcePort: LISTEN_PORT,
   };
@@ -191,7 +191,6 @@ export async function startSink(route: Route, options: SinkOptions): Promise<Too
     `${ip}:${port}${mac === undefined ? '' : `/${mac}`}`;
   const args = flags({
     interface: route.sinkInterface,
-    source_mac: route.sourceMac,
     source_ip: route.sourceIp,
     source_port: route.sourcePort,
     sizes: options.sizes ?? '200',
@@ -200,6 +199,7 @@ export async function startSink(route: Route, options: SinkOptions): Promise<Too
     flows: options.flows,
     linger_ms: options.lingerMs,
   });
+  for (const mac of route.sourceMacs) args.push('--source-mac', mac);
   for (const destination of options.subscribers) args.push('--subscriber', text(destination));
   for (const destination of options.extras ?? []) args.push('--extra', text(destination));
   const program = route.start('sink', tool('wire-sink'), args);

@@ -54,9 +54,7 @@ networkTest(
       '[Service]',
       'EnvironmentFile=',
       'EnvironmentFile=/mnt/given/configuration/%i',
-      'ExecStart=',
-      'ExecStart=/mnt/node /mnt/clone/build/programs/main.js up %i $FANTAIL_WORDS',
-      `Environment=${mark}`,
+      `Environment=PATH=/mnt/bin:/usr/sbin:/usr/bin ${mark}`,
       'StandardOutput=append:/mnt/given/out',
       'StandardError=append:/mnt/given/out',
     ];

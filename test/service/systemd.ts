@@ -4,7 +4,7 @@
  * machine's own systemd nor its /run, /var and /tmp.
  *
  *     /mnt/clone     this clone
- *     /mnt/node      the Node that runs the tests
+ *     /mnt/bin       in its PATH: the Node that runs the tests, and fantail
  *     /mnt/given     a folder of the test: units, configuration, what services print
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -20,10 +20,11 @@ const TARGETS = ['sysinit', 'basic', 'shutdown', 'network-online', 'multi-user',
 const PREPARE = `set -e
 mount --make-rprivate /
 mount -t tmpfs none /mnt
-mkdir /mnt/clone /mnt/given /mnt/cgroup
-touch /mnt/node
+mkdir /mnt/clone /mnt/given /mnt/cgroup /mnt/bin
+touch /mnt/bin/node
+ln -s /mnt/clone/build/programs/main.js /mnt/bin/fantail
 mount --bind "$1" /mnt/clone
-mount --bind "$2" /mnt/node
+mount --bind "$2" /mnt/bin/node
 mount --bind "$3" /mnt/given
 mount -t cgroup2 none /mnt/cgroup
 mkdir -p "/mnt/cgroup/$4"

@@ -78,7 +78,8 @@ export async function soak(options: SoakOptions): Promise<Soaked> {
   const before = await world.replicator.stats();
   const straight = replicatedRoute(link);
   // a MAC that changes is followed: copies may come from either
-  const route = options.events ? { ...straight, sourceMac: undefined } : straight;
+  const sourceMacs = [link.replicatorMac, ...(options.events ? [OTHER_MAC] : [])];
+  const route = { ...straight, sourceMacs };
   const sink = await startSink(route, { subscribers, extras: options.events ? world.comers : [] });
   const feed = startFeed(route, { rate, count: rate * (options.seconds + 3600) });
   const end = Date.now() + options.seconds * 1000;

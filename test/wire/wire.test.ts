@@ -36,7 +36,7 @@ function directRoute(link: Link): Route {
     feedIp: FEED_IP,
     targetMac: link.replicatorMac,
     targetIp: REPLICATOR_IP,
-    sourceMac: link.netMac,
+    sourceMacs: [link.netMac],
     sourceIp: FEED_IP,
     sourcePort: FEED_PORT,
   };

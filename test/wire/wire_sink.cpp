@@ -13,6 +13,7 @@
 // fragments, options) and `bad_checksum` (IPv4 or UDP). `unexpected` are frames from the
 // replicator's source address and port to anybody who is not a subscriber.
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cmath>
@@ -46,7 +47,7 @@ constexpr unsigned BUCKETS_PER_OCTAVE = 32;
 struct Settings {
   std::string interface;
   Endpoint source;
-  std::optional<Mac> source_mac;
+  std::vector<Mac> source_macs; // none: any
   std::vector<std::string> subscribers, extras;
   std::vector<size_t> sizes;
   uint64_t seed = 0, expect = 0, flows = 1, linger_ms = 0;
@@ -63,7 +64,8 @@ Settings parse(int argc, char** argv) {
   Settings settings;
   settings.interface = flags.text("--interface");
   settings.source = {parse_ip(flags.text("--source-ip")), parse_port(flags.text("--source-port"))};
-  if (flags.has("--source-mac")) settings.source_mac = parse_mac(flags.text("--source-mac"));
+  for (const std::string& mac : flags.all("--source-mac"))
+    settings.source_macs.push_back(parse_mac(mac));
   settings.subscribers = flags.all("--subscriber");
   settings.extras = flags.all("--extra");
   if (settings.subscribers.empty() && settings.extras.empty())
@@ -220,8 +222,11 @@ private:
     const bool whole = ip[0] == 0x45 && frame.captured == frame.size &&
                        ip_size + ETHERNET_SIZE == frame.size && udp_size + IP_SIZE == ip_size &&
                        udp_size >= UDP_SIZE;
-    const bool from_mac =
-        !settings_.source_mac || std::memcmp(frame.bytes + 6, settings_.source_mac->data(), 6) == 0;
+    const auto is_source = [&](const Mac& mac) {
+      return std::memcmp(frame.bytes + 6, mac.data(), 6) == 0;
+    };
+    const std::vector<Mac>& macs = settings_.source_macs;
+    const bool from_mac = macs.empty() || std::any_of(macs.begin(), macs.end(), is_source);
     const bool to_mac = std::memcmp(frame.bytes, subscriber.mac.data(), 6) == 0;
     const bool usual = load_u16_be(ip + 6) == 0x4000 && ip[8] == 64;
     if (!whole || !from_mac || !to_mac || !usual || source != settings_.source)

@@ -5,17 +5,23 @@
  */
 import { messageOf } from '../../domain/errors.js';
 import { limits } from '../../memory/layout.js';
-import { BURST_EXPORT, instantiate, isStateful, refuse } from '../module.js';
+import { BURST_EXPORT, type Filter, instantiate, isStateful, refuse } from '../module.js';
 import { limited } from './limited.js';
 import { checkRules } from './rules.js';
 import { Samples } from './samples.js';
 
 /**
  * Refuses (FILTER_REJECTED) a module that breaks a rule or does not answer sample packets as it
- * must.
+ * must. `onCompiled`: it keeps the rules, and is tried next.
  */
-export function checkModule(bytes: Uint8Array): void {
-  runOnSamples(compileByRules(bytes));
+export function checkModule(
+  bytes: Uint8Array,
+  onCompiled: () => void = () => {},
+): Pick<Filter, 'abi' | 'state'> {
+  const module = compileByRules(bytes);
+  onCompiled();
+  const { abi, state } = runOnSamples(module);
+  return { abi, state };
 }
 
 /** The first half: what can be told without running it. */
@@ -41,7 +47,7 @@ function compile(bytes: Uint8Array): WebAssembly.Module {
  * All samples in one burst, then a few in the middle, whose neighbours must stay as they are, then
  * none.
  */
-export function runOnSamples(module: WebAssembly.Module): void {
+function runOnSamples(module: WebAssembly.Module): Filter {
   const samples = new Samples({ isStateful: isStateful(module) });
   const filter = limited(
     () => 'its instantiation',
@@ -60,4 +66,5 @@ export function runOnSamples(module: WebAssembly.Module): void {
     const fault = samples.fault(first, count);
     if (fault !== null) refuse(`${BURST_EXPORT}(jobs, ${first}, ${count}): ${fault}`);
   }
+  return filter;
 }

@@ -4,21 +4,17 @@
  */
 import { FantailError } from '../../domain/errors.js';
 import { addon } from '../../memory/addon.js';
-import { instantiate } from '../module.js';
-import { compileByRules, runOnSamples } from './checker.js';
+import { checkModule } from './checker.js';
 import { COMPILE_CPU_S_MAX, COMPILED, type Verdict } from './process.js';
-import { Samples } from './samples.js';
 import { CPU_S_MAX, moduleAndGiveUp } from './throw-away.js';
 
 function verdictOf(bytes: Uint8Array): Verdict {
   try {
     addon.limitCpu(COMPILE_CPU_S_MAX);
-    const module = compileByRules(bytes);
-    addon.limitCpu(CPU_S_MAX);
-    process.stdout.write(COMPILED);
-    runOnSamples(module);
-    const { abi, state } = instantiate(module, new Samples().memory);
-    return { abi, state };
+    return checkModule(bytes, () => {
+      addon.limitCpu(CPU_S_MAX);
+      process.stdout.write(COMPILED);
+    });
   } catch (error) {
     if (error instanceof FantailError) return { code: error.code, message: error.message };
     throw error;

@@ -7,7 +7,7 @@
  * micro.js rounds milliseconds
  */
 import { readFileSync } from 'node:fs';
-import { loadFilter } from '../../../src/filters/module.js';
+import { instantiate } from '../../../src/filters/module.js';
 import { limits, offsetOf } from '../../../src/memory/layout.js';
 import { loadRewrite } from './rewrite.js';
 
@@ -82,7 +82,10 @@ function nsPerJob(burst: Burst, ms: number): number {
 
 const [rounds = 5, ms = 200] = process.argv.slice(2).map(Number);
 const memory = makeMemory();
-const wasm = loadFilter(readFileSync('build/filters/rewrite.wasm'), memory).burst;
+const wasm = instantiate(
+  new WebAssembly.Module(readFileSync('build/filters/rewrite.wasm')),
+  memory,
+).burst;
 const rewrite = loadRewrite();
 rewrite.attach(memory.buffer);
 const native: Burst = rewrite.burst;
@@ -91,7 +94,10 @@ const all: [name: string, burst: Burst][] = [
   ['cpp', native],
   ...Object.entries(STOCK).map(([name, param]): [string, Burst] => [
     name,
-    loadFilter(readFileSync(`build/filters/${name}.wasm`), makeMemory(param)).burst,
+    instantiate(
+      new WebAssembly.Module(readFileSync(`build/filters/${name}.wasm`)),
+      makeMemory(param),
+    ).burst,
   ]),
 ];
 const result: Record<string, number[]> = Object.fromEntries(all.map(([name]) => [name, []]));
