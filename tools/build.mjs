@@ -2,13 +2,13 @@
  * `npm run build`: everything that a fresh clone lacks, and nothing that it has.
  *
  *   setup → npm ci → tsc → gen → programs (esbuild) → links of the commands → filters (asc)
- *   → native (make) → identity
+ *                              → native (make), beside those three                → identity
  *
  * Runs before node_modules exists, so it may use nothing but Node itself. Each step says so when it
  * works; a step whose inputs have not changed since it last succeeded (by content, not by date) is
  * passed over in silence. In CI the generated files are only checked, never rewritten.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   chmodSync,
@@ -50,8 +50,8 @@ function say(line) {
 }
 
 /**
- * Runs one program of a step, its output passed on; with `quiet` the output is shown only if it
- * fails.
+ * Runs one program of a step to its end, its output passed on; with `quiet` the output is shown only
+ * if it fails.
  */
 function run(program, args, quiet = false) {
   const { status, signal, error, stdout, stderr } = spawnSync(program, args, {
@@ -61,9 +61,26 @@ function run(program, args, quiet = false) {
   });
   if (status === 0) return;
   if (quiet) process.stderr.write(`${stdout ?? ''}${stderr ?? ''}`);
-  const how = error?.message ?? (signal === null ? `status ${status}` : signal);
-  throw new BuildFailure(`${program} ${args.join(' ')} failed (${how})`);
+  throw failureOf(program, args, error?.message ?? signal ?? `status ${status}`);
 }
+
+/** The same beside what this process does; settles when the program has ended. */
+function runBeside(program, args) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, {
+      cwd: ROOT,
+      stdio: ['ignore', process.stderr, process.stderr],
+    });
+    child.on('error', (error) => reject(failureOf(program, args, error.message)));
+    child.on('close', (status, signal) => {
+      if (status === 0) resolve();
+      else reject(failureOf(program, args, signal ?? `status ${status}`));
+    });
+  });
+}
+
+const failureOf = (program, args, how) =>
+  new BuildFailure(`${program} ${args.join(' ')} failed (${how})`);
 
 /** A program of node_modules, by its name there. */
 const tool = (name) => join(ROOT, 'node_modules', '.bin', name);
@@ -93,14 +110,14 @@ function digest(files) {
 }
 
 /** Runs `work` unless it has succeeded on exactly these inputs and its outputs are still there. */
-function unlessFresh({ name, why, inputs, outputs, work }) {
+async function unlessFresh({ name, why, inputs, outputs, work }) {
   const stamp = join(STAMPS, name);
   const wanted = digest(inputs);
   const isThere = outputs.every((output) => existsSync(join(ROOT, output)));
   if (isThere && existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
   say(why);
   rmSync(stamp, { force: true });
-  work();
+  await work();
   mkdirSync(STAMPS, { recursive: true });
   writeFileSync(stamp, wanted);
 }
@@ -199,24 +216,31 @@ function generate() {
   run(process.execPath, ['dist/tools/gen-layout.js', ...(isCi ? ['--check'] : [])]);
 }
 
+/** Compiles one filter in this process: to load the compiler takes as long as to use it. */
+async function compileFilter(source, target, output) {
+  const { default: asc } = await import('assemblyscript/asc');
+  const outputs = ['--outFile', `${output}.wasm`, '--textFile', `${output}.wat`];
+  const options = ['--baseDir', ROOT, '--config', 'asconfig.json', '--target', target];
+  const { error, stderr } = await asc.main([source, ...options, ...outputs]);
+  if (error === null) return;
+  process.stderr.write(stderr.toString());
+  throw failureOf('asc', [source, ...options, ...outputs], error.message);
+}
+
 /** The stock filters, each a file; of the default one a debug build too. */
-function compileFilters() {
+async function compileFilters() {
   const shared = ['sdk', 'rewrite', 'settings', 'layout'].map((name) => `assembly/${name}.ts`);
   for (const source of filesOf('assembly/filters', ['.ts'])) {
     const name = basename(source, '.ts');
-    const compile = (target, output) => {
-      const outputs = ['--outFile', `${output}.wasm`, '--textFile', `${output}.wat`];
-      run(tool('asc'), [source, '--config', 'asconfig.json', '--target', target, ...outputs], true);
-    };
     const output = `build/filters/${name}`;
-    unlessFresh({
+    await unlessFresh({
       name: `filter-${name}`,
       why: `compiling the filter ${name} to WebAssembly`,
       inputs: [source, ...shared, 'asconfig.json', 'package-lock.json'],
       outputs: [`${output}.wasm`, ...(name === DEFAULT_FILTER ? [`${output}.debug.wasm`] : [])],
-      work: () => {
-        compile('release', output);
-        if (name === DEFAULT_FILTER) compile('debug', `${output}.debug`);
+      work: async () => {
+        await compileFilter(source, 'release', output);
+        if (name === DEFAULT_FILTER) await compileFilter(source, 'debug', `${output}.debug`);
       },
     });
   }
@@ -225,7 +249,7 @@ function compileFilters() {
 const NATIVE = ['.cpp', '.hpp', '.c', '.h', 'Makefile'];
 
 function compileNative() {
-  unlessFresh({
+  return unlessFresh({
     name: 'native',
     why: 'compiling the XDP program, fantail-rx and the addon (a minute the first time)',
     inputs: [
@@ -236,27 +260,33 @@ function compileNative() {
     ],
     outputs: ['native/build/fantail-rx', 'native/build/fantail.node'],
     work: () =>
-      run('make', ['--no-print-directory', '-C', 'native', `-j${availableParallelism()}`]),
+      runBeside('make', ['--no-print-directory', '-C', 'native', `-j${availableParallelism()}`]),
   });
 }
 
 /** Builds what is missing or stale; throws BuildFailure with the step that failed. */
-export function build() {
+export async function build() {
   run(process.execPath, ['tools/setup.mjs']);
   installModules();
   compileTypeScript();
   generate();
-  bundlePrograms();
-  linkCommands();
-  compileFilters();
-  compileNative();
+  const native = compileNative();
+  // A failure waits to be told until what runs beside it has ended.
+  native.catch(() => {});
+  try {
+    bundlePrograms();
+    linkCommands();
+    await compileFilters();
+  } finally {
+    await native;
+  }
   identify();
 }
 
 /** The same, for a program's start: says what failed and ends the process with status 1. */
-export function buildOrExit() {
+export async function buildOrExit() {
   try {
-    build();
+    await build();
   } catch (thrown) {
     if (!(thrown instanceof BuildFailure)) throw thrown;
     say(thrown.message);
@@ -264,4 +294,4 @@ export function buildOrExit() {
   }
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) buildOrExit();
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await buildOrExit();

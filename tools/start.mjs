@@ -16,7 +16,7 @@ import { buildOrExit } from './build.mjs';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 
-buildOrExit();
+await buildOrExit();
 
 const given = process.argv.slice(2);
 const command = given.length > 0 && !given[0].startsWith('-') ? 'up' : 'demo';

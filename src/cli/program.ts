@@ -74,6 +74,12 @@ export function whenOutputIsLost(handler: (error: NodeJS.ErrnoException) => void
 export async function runProgram(program: Command, words: readonly string[]): Promise<void> {
   for (const stream of [process.stdout, process.stderr])
     stream.on('error', (error: NodeJS.ErrnoException) => outputLost(error));
+  const status = await statusOf(program, words);
+  if (status !== 0) process.exitCode = status;
+}
+
+/** Runs it, says what went wrong, and gives the status. */
+export async function statusOf(program: Command, words: readonly string[]): Promise<number> {
   addVersion(program);
   const path = commandPath(program, words);
   const asked = path.at(-1) ?? program;
@@ -83,10 +89,10 @@ export async function runProgram(program: Command, words: readonly string[]): Pr
       throw new UsageError(`which command? one of ${names.join(', ')}`);
     }
     await program.parseAsync(words, { from: 'user' });
+    return 0;
   } catch (thrown) {
     const name = path.map((each) => each.name()).join(' ');
-    const status = report(thrown instanceof CommanderError ? misuse(thrown, asked) : thrown, name);
-    if (status !== 0) process.exitCode = status;
+    return report(thrown instanceof CommanderError ? misuse(thrown, asked) : thrown, name);
   }
 }
 

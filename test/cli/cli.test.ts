@@ -16,6 +16,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { fantail as program } from '../../src/cli/fantail.js';
+import { statusOf } from '../../src/cli/program.js';
 import { isFantail } from '../../src/control/client.js';
 import { type Control, startControl } from '../../src/control/server.js';
 import { busyStats, MemoryReplicator } from '../rig/memory-replicator.js';
@@ -51,9 +53,37 @@ function fantail(...words: string[]): Promise<Outcome> {
   });
 }
 
-/** Exactly one line on stderr that matches, nothing on stdout. */
+/**
+ * The same in this process, for words that lead to nothing but text: a start of Node for each would
+ * be most of what it takes.
+ */
+async function answered(...words: string[]): Promise<Outcome> {
+  const outcome = { status: 0, stdout: '', stderr: '' };
+  const writers = { stdout: process.stdout.write, stderr: process.stderr.write };
+  for (const name of ['stdout', 'stderr'] as const)
+    process[name].write = (text: string | Uint8Array) => {
+      outcome[name] += text;
+      return true;
+    };
+  try {
+    outcome.status = await statusOf(program(), words);
+  } finally {
+    for (const name of ['stdout', 'stderr'] as const) process[name].write = writers[name];
+  }
+  return outcome;
+}
+
+/** Exactly one line on stderr that matches, nothing on stdout, from the program as it is started. */
 async function refuses(status: number, pattern: RegExp, ...words: string[]): Promise<void> {
-  const outcome = await fantail(...words);
+  assertRefused(status, pattern, words, await fantail(...words));
+}
+
+/** Wrong words: status 2, and the same of what they are answered. */
+async function misused(pattern: RegExp, ...words: string[]): Promise<void> {
+  assertRefused(2, pattern, words, await answered(...words));
+}
+
+function assertRefused(status: number, pattern: RegExp, words: string[], outcome: Outcome): void {
   const what = `fantail ${words.join(' ')}: ${JSON.stringify(outcome)}`;
   assert.is(outcome.status, status, what);
   assert.match(outcome.stderr, /^fantail[^\n]*\n$/, what);
@@ -81,15 +111,16 @@ test.after.each(() => control.close());
 
 test('every command has --help that fits a screen, and --version from package.json', async () => {
   const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  assert.match((await fantail('--help')).stdout, /^Usage: fantail /);
   for (const words of [[], ...commands.map((name) => [name])]) {
-    const help = await fantail(...words, '--help');
+    const help = await answered(...words, '--help');
     const lines = help.stdout.split('\n');
     assert.is(help.status, 0);
     assert.match(help.stdout, new RegExp(`^Usage: ${['fantail', ...words].join(' ')}`));
     // what `up` takes is more than a screen, in groups
     const most = words[0] === 'up' ? 60 : 30;
     assert.ok(lines.length <= most && lines.every((line) => line.length <= 100), help.stdout);
-    assert.equal(await fantail(...words, '--version'), {
+    assert.equal(await answered(...words, '--version'), {
       status: 0,
       stdout: `${version}\n`,
       stderr: '',
@@ -98,7 +129,7 @@ test('every command has --help that fits a screen, and --version from package.js
 });
 
 test('help tells defaults and limits', async () => {
-  const { stdout: up } = await fantail('up', '--help');
+  const { stdout: up } = await answered('up', '--help');
   const flags = [
     'mode',
     'layout',
@@ -121,22 +152,20 @@ test('help tells defaults and limits', async () => {
   ])
     assert.match(up, `--${flag} `);
   assert.match(up, '(default: 127.0.0.1:12345');
-  assert.match((await fantail('send', '--help')).stdout, '(default: 10)');
-  assert.match((await fantail('add', '--help')).stdout, '(default: ws://127.0.0.1:12345)');
+  assert.match((await answered('send', '--help')).stdout, '(default: 10)');
+  assert.match((await answered('add', '--help')).stdout, '(default: ws://127.0.0.1:12345)');
 });
 
 test('misuse exits 2 with one line and a suggestion', async () => {
   await refuses(2, /which command\? one of up, add/);
-  await refuses(2, /unknown command 'lst'; did you mean list\? see: fantail --help$/m, 'lst');
-  await refuses(
-    2,
+  await misused(/unknown command 'lst'; did you mean list\? see: fantail --help$/m, 'lst');
+  await misused(
     /^fantail up: unknown option '--quues'; did you mean --queues\?/,
     'up',
     '--quues',
     '0',
   );
-  await refuses(
-    2,
+  await misused(
     /unknown option '--stat'; did you mean --state/,
     'up',
     'lo',
@@ -145,23 +174,22 @@ test('misuse exits 2 with one line and a suggestion', async () => {
     '--stat',
     'f',
   );
-  await refuses(2, /^fantail add: missing required argument 'dest_port'/, 'add', '10.0.0.34');
-  await refuses(2, /too many arguments/, 'add', '10.0.0.34', '9001', 'x');
-  await refuses(2, /argument missing/, 'list', '--control');
-  await refuses(2, /there is no such command/, 'help', 'nothing');
+  await misused(/^fantail add: missing required argument 'dest_port'/, 'add', '10.0.0.34');
+  await misused(/too many arguments/, 'add', '10.0.0.34', '9001', 'x');
+  await misused(/argument missing/, 'list', '--control');
+  await misused(/there is no such command/, 'help', 'nothing');
 });
 
 test('a wrong value exits 2, quotes it and says what is right', async () => {
   for (const command of ['add', 'remove']) {
-    await refuses(
-      2,
+    await misused(
       /dest_ip must be an IPv4 address such as .*'10\.0\.0\.300'/,
       command,
       '10.0.0.300',
       '9001',
     );
     for (const port of ['0', '65536', '1.5', '09001', 'x']) {
-      await refuses(2, /dest_port must be a port from 1 to 65535/, command, '10.0.0.34', port);
+      await misused(/dest_port must be a port from 1 to 65535/, command, '10.0.0.34', port);
     }
   }
   for (const bad of [
@@ -172,18 +200,17 @@ test('a wrong value exits 2, quotes it and says what is right', async () => {
     'ws://h/x',
     'ws://u@h',
   ]) {
-    await refuses(2, /--control .*such as ws:\/\/127\.0\.0\.1:12345/, 'list', '--control', bad);
+    await misused(/--control .*such as ws:\/\/127\.0\.0\.1:12345/, 'list', '--control', bad);
   }
   for (const bad of ['x', '10.0.0.300', '10.0.0.5:', '10.0.0.5:0', '10.0.0.5:1:2', '::1', '']) {
-    await refuses(2, /--legacy-control/, 'up', 'lo', '127.0.0.1', '9000', '--legacy-control', bad);
+    await misused(/--legacy-control/, 'up', 'lo', '127.0.0.1', '9000', '--legacy-control', bad);
   }
-  await refuses(2, /--watch must be a number from 0\.1 to 3600, not '0'/, 'stats', '--watch', '0');
-  await refuses(2, /exclude each other/, 'stats', '--watch', '--check');
-  await refuses(2, /count must be a whole number from 1/, 'send', '127.0.0.1', '9000', '0');
-  await refuses(2, /target_port/, 'send', '127.0.0.1', '0');
-  await refuses(2, /--rate must be/, 'send', '127.0.0.1', '9000', '--rate', '-5');
-  await refuses(
-    2,
+  await misused(/--watch must be a number from 0\.1 to 3600, not '0'/, 'stats', '--watch', '0');
+  await misused(/exclude each other/, 'stats', '--watch', '--check');
+  await misused(/count must be a whole number from 1/, 'send', '127.0.0.1', '9000', '0');
+  await misused(/target_port/, 'send', '127.0.0.1', '0');
+  await misused(/--rate must be/, 'send', '127.0.0.1', '9000', '--rate', '-5');
+  await misused(
     /exclude each other/,
     'send',
     '127.0.0.1',
@@ -193,7 +220,7 @@ test('a wrong value exits 2, quotes it and says what is right', async () => {
     '--interval-ms',
     '5',
   );
-  await refuses(2, /at most 65507/, 'send', '127.0.0.1', '9000', '1', 'x'.repeat(65_505));
+  await misused(/at most 65507/, 'send', '127.0.0.1', '9000', '1', 'x'.repeat(65_505));
 });
 
 // ---- who answers --------------------------------------------------------------------------------
