@@ -73,7 +73,7 @@ async function answered(...words: string[]): Promise<Outcome> {
   return outcome;
 }
 
-/** Exactly one line on stderr that matches, nothing on stdout, from the program as it is started. */
+/** From the program, started: exactly one line on stderr that matches, nothing on stdout. */
 async function refuses(status: number, pattern: RegExp, ...words: string[]): Promise<void> {
   assertRefused(status, pattern, words, await fantail(...words));
 }
