@@ -5,6 +5,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
 import { Failure, messageOf, UsageError } from '../domain/errors.js';
 import { ROOT } from '../domain/installation.js';
 
@@ -72,6 +73,9 @@ export async function buildProject(given: string): Promise<Built> {
   if (!existsSync(join(folder, CONFIG))) {
     throw new Failure(`${folder} has no ${CONFIG}; make a filter with: fantail filter new <name>`);
   }
+  // It runs once, and V8's optimising compiler takes more time than it gains there; what asc makes is
+  // tried in a process of its own.
+  setFlagsFromString('--liftoff-only');
   // 10 MB: not before something is compiled
   const { default: asc } = await import('assemblyscript/asc');
   let built: Built | null = null;

@@ -127,7 +127,7 @@ const quick: Plan = {
 
 const tiny: Plan = {
   name: 'tiny',
-  points: [point(1, 200, [2000]), point(3, 200, [2000], ofFantail, false)],
+  points: [point(1, 200, [2000]), point(3, 200, [2000], ['fantail inline'], false)],
   sizes: {
     rounds: 1,
     windowMs: 50,
