@@ -73,8 +73,8 @@ export async function buildProject(given: string): Promise<Built> {
   if (!existsSync(join(folder, CONFIG))) {
     throw new Failure(`${folder} has no ${CONFIG}; make a filter with: fantail filter new <name>`);
   }
-  // It runs once, and V8's optimising compiler takes more time than it gains there; what asc makes is
-  // tried in a process of its own.
+  // It runs once, and V8's optimising compiler takes more time than it gains there; what asc makes
+  // is tried in a process of its own.
   setFlagsFromString('--liftoff-only');
   // 10 MB: not before something is compiled
   const { default: asc } = await import('assemblyscript/asc');
