@@ -50,8 +50,8 @@ function say(line) {
 }
 
 /**
- * Runs one program of a step to its end, its output passed on; with `quiet` the output is shown only
- * if it fails.
+ * Runs one program of a step to its end, its output passed on; with `quiet` the output is shown
+ * only if it fails.
  */
 function run(program, args, quiet = false) {
   const { status, signal, error, stdout, stderr } = spawnSync(program, args, {

@@ -18,7 +18,7 @@ import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_thread
 import { messageOf } from '../domain/errors.js';
 import { programFile } from '../domain/installation.js';
 import { lowerOtherThreads } from '../filters/background.js';
-import { Samples } from '../filters/check/samples.js';
+import { memoryOfOneJob } from '../filters/check/samples.js';
 import { type Burst, COMPILER_FLAGS, instantiate } from '../filters/module.js';
 import { addon } from '../memory/addon.js';
 import { Arena } from '../memory/arena.js';
@@ -96,9 +96,9 @@ function takeFirst(): ReadyOrder[] {
   }
 }
 
-/** Runs the filter on sample packets in a memory of its own. */
+/** Runs the filter on a sample packet in a memory of its own. */
 function warmUp(module: WebAssembly.Module): void {
-  const { burst } = instantiate(module, new Samples().memory);
+  const { burst } = instantiate(module, memoryOfOneJob());
   for (let i = 0; i < WARM_UP_BURSTS; i++) burst(JOBS, 0, 1);
 }
 

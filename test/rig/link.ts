@@ -39,6 +39,8 @@ export interface LinkOptions {
   readonly mtu?: number;
   /** Of net0, where frames come from that rep0 should not send on; absent: the same. */
   readonly netMtu?: number;
+  /** Devices of this machine that are one wire, to be rep0 and net0 instead of a veth pair. */
+  readonly devices?: readonly [string, string];
 }
 
 let links = 0;
@@ -105,12 +107,12 @@ export class Link {
   drops(): string[] {
     return (['replicator', 'net'] as const).flatMap((side) => {
       const rows: unknown = JSON.parse(
-        this.ip(side, '-j', '-s', '-s', 'link', 'show', 'type', 'veth'),
+        this.ip(side, '-j', '-s', '-s', 'link', 'show', 'dev', this.deviceOf(side)),
       );
       const stats = (
         rows as { stats64: Record<'rx' | 'tx', { dropped: number; errors: number }> }[]
       )[0]?.stats64; // ip's format
-      if (stats === undefined) throw new Error(`no veth in ${this[side]}`);
+      if (stats === undefined) throw new Error(`no ${this.deviceOf(side)} in ${this[side]}`);
       return (['rx', 'tx'] as const)
         .filter((way) => stats[way].dropped + stats[way].errors > 0)
         .map((way) => `${side} ${way}: ${stats[way].dropped} dropped, ${stats[way].errors} errors`);
@@ -118,16 +120,12 @@ export class Link {
   }
 
   private build(): void {
-    const { queues, mtu = 1500, netMtu = mtu } = this.options;
     for (const namespace of [this.replicator, this.net]) {
       run('ip', ['netns', 'add', namespace]);
       // Its neighbour discovery would be noise in the counters.
       run('ip', ['netns', 'exec', namespace, 'sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1']);
     }
-    const counts = `numrxqueues ${queues} numtxqueues ${queues}`;
-    const near = `name rep0 netns ${this.replicator} mtu ${mtu} ${counts}`;
-    const far = `name net0 netns ${this.net} mtu ${netMtu} ${counts}`;
-    run('ip', ['-batch', '-'], `link add ${near} type veth peer ${far}\n`);
+    this.buildWire();
     const neighbours = NEIGHBOURS.map(
       ({ ip, mac }) => `neigh add ${ip} lladdr ${mac} dev rep0 nud permanent`,
     );
@@ -136,6 +134,27 @@ export class Link {
     const replicatorSide = [`addr add ${REPLICATOR_IP}/24 dev rep0`, ...up('rep0'), ...neighbours];
     run('ip', ['-n', this.replicator, '-batch', '-'], `${replicatorSide.join('\n')}\n`);
     run('ip', ['-n', this.net, '-batch', '-'], `${[...addresses, ...up('net0')].join('\n')}\n`);
+  }
+
+  private buildWire(): void {
+    const { queues, mtu = 1500, netMtu = mtu, devices } = this.options;
+    const near = `name rep0 netns ${this.replicator} mtu ${mtu}`;
+    const far = `name net0 netns ${this.net} mtu ${netMtu}`;
+    const counts = `numrxqueues ${queues} numtxqueues ${queues}`;
+    const commands =
+      devices === undefined
+        ? [`link add ${near} ${counts} type veth peer ${far} ${counts}`]
+        : [
+            ...devices.map((device) => `link set ${device} down`),
+            `link set ${devices[0]} ${near}`,
+            // copies for neighbours that are on no interface come through a card's filter so
+            `link set ${devices[1]} ${far} promisc on`,
+          ];
+    run('ip', ['-batch', '-'], `${commands.join('\n')}\n`);
+  }
+
+  private deviceOf(side: 'replicator' | 'net'): string {
+    return side === 'replicator' ? this.interface : 'net0';
   }
 
   private macOf(namespace: string, device: string): string {

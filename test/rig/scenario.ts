@@ -26,10 +26,10 @@ import {
 
 export const LAYOUTS = ['inline', 'split'] as const;
 
-const flagsOf =
+/** Flags of `up`. */
+export const flagsOf =
   (mode: string) =>
   (layout: string, ...more: string[]) => ['--mode', mode, '--layout', layout, ...more];
-/** Flags of `up`. */
 export const copyMode = flagsOf('copy');
 export const socketMode = flagsOf('socket');
 

@@ -5,24 +5,25 @@
  */
 import { integer, number, oneOf } from '../../src/cli/arguments.js';
 import { command, runProgram } from '../../src/cli/program.js';
-import { Failure } from '../../src/domain/errors.js';
+import { Failure, UsageError } from '../../src/domain/errors.js';
 import { Link } from '../rig/link.js';
 import { lackForNetwork } from '../rig/program.js';
 import { random } from '../rig/random.js';
 import { LAYOUTS } from '../rig/scenario.js';
 import { assertWell, type SoakOptions, soak } from './soak.js';
 
-type Flags = Pick<SoakOptions, 'layout' | 'rate' | 'subscribers' | 'kills'> & {
+type Flags = Pick<SoakOptions, 'layout' | 'mode' | 'rate' | 'subscribers' | 'kills'> & {
   minutes: number;
+  devices?: readonly [string, string];
   seed?: number;
   events?: boolean;
 };
 
-async function run({ minutes, seed, events = false, ...rest }: Flags): Promise<void> {
+async function run({ minutes, seed, devices, events = false, ...rest }: Flags): Promise<void> {
   const lack = lackForNetwork();
   if (lack !== null) throw new Failure(lack);
   if (seed !== undefined) process.env.FANTAIL_SEED = String(seed);
-  const link = new Link({ queues: 1 });
+  const link = new Link({ queues: 1, ...(devices === undefined ? {} : { devices }) });
   const soaked = await soak({
     ...rest,
     link,
@@ -41,12 +42,23 @@ async function run({ minutes, seed, events = false, ...rest }: Flags): Promise<v
   }
 }
 
+const MODES = ['copy', 'skb', 'zerocopy'] as const;
+
+function pair(text: string): readonly [string, string] {
+  const [near = '', far = '', ...more] = text.split(',');
+  if (near === '' || far === '' || more.length > 0)
+    throw new UsageError(`--devices must be two names such as eth0,eth1, not '${text}'`);
+  return [near, far];
+}
+
 const of = (name: string, max: number) => integer(name, { min: 1, max });
 const soakCommand = command('soak', 'Kill and disturb a data path under traffic; print a ledger.')
   .option('--minutes <n>', 'how long', number('--minutes', { min: 0.1, max: 100_000 }), 10)
   .option('--kills <n>', 'end after so many', of('--kills', 1e9), 1e9)
   .option('--seed <n>', 'of an earlier run, to have it again', of('--seed', 2 ** 32 - 1))
   .option('--layout <layout>', 'inline or split', oneOf('--layout', LAYOUTS), 'inline')
+  .option('--mode <mode>', 'of AF_XDP', oneOf('--mode', MODES), 'copy')
+  .option('--devices <a,b>', 'two that are one wire, instead of a virtual link', pair)
   .option('--rate <n>', 'packets a second', of('--rate', 1_000_000), 10_000)
   .option('--subscribers <n>', 'of the feed', of('--subscribers', 16), 8)
   .option('--events', 'not kills alone: filters, subscribers, the link, neighbours, addresses')

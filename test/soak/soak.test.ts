@@ -15,9 +15,15 @@ const test = suite('soak');
 const RATE = 1000;
 const SUBSCRIBERS = 3;
 
-async function soakFor(options: Omit<SoakOptions, 'rate' | 'subscribers' | 'random'>) {
+async function soakFor(options: Omit<SoakOptions, 'mode' | 'rate' | 'subscribers' | 'random'>) {
   const seed = random(`soak ${options.layout}${options.events ? ' with events' : ''}`);
-  const soaked = await soak({ ...options, rate: RATE, subscribers: SUBSCRIBERS, random: seed });
+  const soaked = await soak({
+    ...options,
+    mode: 'copy',
+    rate: RATE,
+    subscribers: SUBSCRIBERS,
+    random: seed,
+  });
   try {
     await assertWell(soaked);
     return soaked.ledger;

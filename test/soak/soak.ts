@@ -18,13 +18,14 @@ import { HOSTS, type Link } from '../rig/link.js';
 import { eventually, ROOT, run, sleep } from '../rig/program.js';
 import type { Random } from '../rig/random.js';
 import { Replicator, replicatorProcesses, residueOf, startUp } from '../rig/replicator.js';
-import { assertReceived, copyMode, subscribersOf, type Transferred } from '../rig/scenario.js';
+import { assertReceived, flagsOf, subscribersOf, type Transferred } from '../rig/scenario.js';
 import { replicatedRoute, startFeed, startSink } from '../rig/wire.js';
 import { Ledger, type Victim } from './ledger.js';
 
 export interface SoakOptions {
   readonly link: Link;
   readonly layout: 'inline' | 'split';
+  readonly mode: 'copy' | 'skb' | 'zerocopy';
   /** Until so many kills are made, or so many seconds are over. */
   readonly kills: number;
   readonly seconds: number;
@@ -131,7 +132,10 @@ export async function assertWell(soaked: Soaked): Promise<void> {
     assert.equal(residueOf(replicator.link, program, marker), []);
 }
 
-const startOptions = ({ link, layout }: SoakOptions) => ({ link, flags: copyMode(layout) });
+const startOptions = ({ link, layout, mode }: SoakOptions) => ({
+  link,
+  flags: flagsOf(mode)(layout),
+});
 
 /** What is killed and changed. */
 class World {

@@ -1,8 +1,9 @@
 /**
  * Goal: a table is what it would be if it were written whole, though only the records that have
- * changed are written. Method: random changes and publications, some of them held up by a worker
- * that does not follow; after each publication every listed record is compared with that of a table
- * that was never written before.
+ * changed are written; and who dies while it writes one leaves readers the one they had. Method:
+ * random changes and publications, some of them held up by a worker that does not follow, some of
+ * them ended between two stores, after which another supervisor goes on; after each publication
+ * every listed record is compared with that of a table that was never written before.
  *
  * needs: a core
  */
@@ -21,6 +22,8 @@ const test = suite('subscriber table');
 const STEPS = 6000;
 /** Few, so that rows are given up and taken again. */
 const ENDPOINTS = 60;
+/** Up to so many stores into shared memory before it dies; a record takes 16. */
+const STORES = 100;
 
 /** In the buffer of that generation: what worker 0 serves, each with its row and its record. */
 function listed(arena: Arena, generation: bigint): string[] {
@@ -70,7 +73,57 @@ const sourceOf = (next: Random): Source => ({
   mac: bytes(next, 6),
 });
 
-test('records that did not change need not be written again, whatever came between', async () => {
+/** Thrown in place of a store: as after kill -9, nothing that follows is done. */
+class Died extends Error {}
+
+/** Does the first `most` stores of `work` into that arena and no more; false: it has no more. */
+function diesAfter(most: number, arena: Arena, work: () => void): boolean {
+  let stores = 0;
+  const restores: (() => void)[] = [];
+  const count = (prototype: object, ...names: string[]) => {
+    for (const name of names) {
+      const own = Object.getOwnPropertyDescriptor(prototype, name);
+      const store = Reflect.get(prototype, name) as (...values: unknown[]) => unknown;
+      const counting = function (this: { buffer: unknown }, ...values: unknown[]): unknown {
+        if (this.buffer === arena.buffer && stores++ === most) throw new Died();
+        return Reflect.apply(store, this, values);
+      };
+      Object.defineProperty(prototype, name, { value: counting, configurable: true });
+      restores.push(() => {
+        if (own === undefined) Reflect.deleteProperty(prototype, name);
+        else Object.defineProperty(prototype, name, own);
+      });
+    }
+  };
+  count(DataView.prototype, 'setUint16', 'setUint32', 'setBigUint64');
+  count(Uint8Array.prototype, 'set', 'fill');
+  count(Arena.prototype, 'publish');
+  try {
+    work();
+    return false;
+  } catch (error) {
+    if (!(error instanceof Died)) throw error;
+    return true;
+  } finally {
+    for (const restore of restores) restore();
+  }
+}
+
+/** Publishes, or now and then dies of it: then readers have the table that they had. */
+function publish(next: Random, arena: Arena, table: SubscriberTable) {
+  const generation = arena.u64(arena.control('generation'));
+  const had = listed(arena, generation);
+  let isPublished = false;
+  const isDead = diesAfter(next.below(4) === 0 ? next.below(STORES) : Infinity, arena, () => {
+    isPublished = table.publish();
+  });
+  if (!isDead) return isPublished ? 'published' : 'held';
+  assert.is(arena.u64(arena.control('generation')), generation, `seed ${next.seed}`);
+  assert.equal(listed(arena, generation), had, `seed ${next.seed}`);
+  return 'died';
+}
+
+test('records that did not change need not be written again, whatever came between, and who died', async () => {
   const next = random('subscriber table');
   const [arena, other] = [await openBareArena(), await openBareArena()].map(
     (opened) => new Arena(opened.arena),
@@ -84,7 +137,7 @@ test('records that did not change need not be written again, whatever came betwe
     arena.publish(arena.receiver(0, 'generation_done'), generation);
   };
   const any = () => [...subscribers.all()][next.below(Math.max(subscribers.size, 1))];
-  const tally = { published: 0, held: 0, adopted: 0 };
+  const tally = { published: 0, held: 0, adopted: 0, died: 0 };
 
   /** Another supervisor goes on from what the arena says. */
   const adopt = () => {
@@ -141,16 +194,15 @@ test('records that did not change need not be written again, whatever came betwe
   for (let step = 0; step < STEPS; step++) {
     changes[next.below(changes.length)]?.();
     if (next.below(3) > 0) continue;
-    if (!table.publish()) {
-      tally.held++;
-      continue;
-    }
-    tally.published++;
+    const ending = publish(next, arena, table);
+    tally[ending]++;
+    if (ending === 'died') adopt();
+    if (ending !== 'published') continue;
     const now = listed(arena, arena.u64(arena.control('generation')));
     assert.equal(now, writtenWhole(other, subscribers, source), `step ${step}, seed ${next.seed}`);
     table.reclaim(table.followed());
   }
-  assert.ok(tally.published > 100 && tally.held > 100 && tally.adopted > 3, JSON.stringify(tally));
+  assert.ok(tally.published > 100 && tally.held > 100 && tally.died > 50, JSON.stringify(tally));
 });
 
 test.run();

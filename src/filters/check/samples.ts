@@ -10,11 +10,12 @@ import { Window, wordSum } from './window.js';
 
 const { HEADER_SIZE, PARAM_SIZE } = limits;
 
+const USUAL_SIZE = 200;
 /**
  * UDP payloads: none, odd, padded on Ethernet, usual, all that an MTU of 1500 takes, and of 3498,
  * the largest.
  */
-const PAYLOAD_SIZES = [0, 1, 17, 200, 1472 - 14, 1472, 3470];
+const PAYLOAD_SIZES = [0, 1, 17, USUAL_SIZE, 1472 - 14, 1472, 3470];
 const PARAMS = [
   new Uint8Array(),
   Buffer.from('n=1 offset=0'),
@@ -79,6 +80,16 @@ export class Samples {
   #describe(index: number): string {
     return `sample job ${index} (a packet of ${this.window.lengthOf(index)} bytes)`;
   }
+}
+
+/** A memory with one lawful job in it, for a filter that is only to be run in. */
+export function memoryOfOneJob(): WebAssembly.Memory {
+  const window = new Window({ frames: 1, isStateful: true, isPoisoned: false });
+  const [row, packet] = [0, samplePacket(USUAL_SIZE)];
+  window.putSubscriber({ row, param: new Uint8Array() });
+  window.putPacket(0, packet);
+  window.putJob(0, { frame: 0, packet, row, receiveNs: RECEIVE_NS, checksum: 'zero' });
+  return window.memory;
 }
 
 /**

@@ -45,6 +45,13 @@ const ANSWER_END = REPLACED + 4;
 const SEND = membersOf('filter_verdict').indexOf('send');
 const VERDICTS = membersOf('filter_verdict').length;
 
+export interface WindowOptions {
+  readonly frames: number;
+  readonly isStateful: boolean;
+  /** False: nobody will ask what was written where, and a megabyte need not be filled for it. */
+  readonly isPoisoned?: boolean;
+}
+
 /** A subscriber that is no more than its place: addresses and MAC follow from the row. */
 export interface Row {
   readonly row: number;
@@ -78,15 +85,18 @@ export class Window {
   /** What everything from WINDOW_JOBS on held before the filter ran. */
   readonly #before: Uint8Array;
 
-  constructor({ frames, isStateful }: { frames: number; isStateful: boolean }) {
+  constructor({ frames, isStateful, isPoisoned = true }: WindowOptions) {
     const pages = Math.ceil((WINDOW_FRAMES + frames * FRAME_SIZE) / PAGE_SIZE);
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
     this.#isStateful = isStateful;
     this.#bytes = new Uint8Array(this.memory.buffer);
     this.#view = new DataView(this.memory.buffer);
+    // not a copy: pages that nobody writes to are never made
+    this.#before = new Uint8Array(this.#bytes.length - WINDOW_JOBS);
+    if (!isPoisoned) return;
     this.#bytes.fill(POISON, WINDOW_JOBS, WINDOW_SUBSCRIBERS);
     if (isStateful) this.#bytes.fill(0, WINDOW_STATE, STATE_END);
-    this.#before = this.#bytes.slice(WINDOW_JOBS);
+    this.#before.set(this.#bytes.subarray(WINDOW_JOBS, WINDOW_SUBSCRIBERS));
   }
 
   /**
@@ -94,9 +104,8 @@ export class Window {
    * too.
    */
   restore(): void {
-    const state = this.#bytes.slice(WINDOW_STATE, STATE_END);
-    this.#bytes.set(this.#before, WINDOW_JOBS);
-    if (this.#isStateful) this.#bytes.set(state, WINDOW_STATE);
+    for (const [start, end] of this.#compared())
+      if (this.#difference(start, end) !== null) this.#takeBack(start, end);
   }
 
   putPacket(frame: number, packet: Uint8Array): void {
@@ -185,11 +194,21 @@ export class Window {
       const slot = WINDOW_SLOTS + index * SLOT_SIZE;
       this.#takeBack(slot, slot + SLOT_SIZE);
     }
-    // of the part that is not compared
+    for (const [start, end] of this.#compared()) {
+      const difference = this.#difference(start, end);
+      if (difference !== null) return difference;
+    }
+    return null;
+  }
+
+  /** All that a filter may not change for good: the state is its own, if it has one. */
+  #compared(): readonly (readonly [start: number, end: number])[] {
     const stateEnd = this.#isStateful ? STATE_END : WINDOW_STATE;
-    return (
-      this.#difference(WINDOW_JOBS, WINDOW_STATE) ?? this.#difference(stateEnd, this.#bytes.length)
-    );
+    return [
+      [WINDOW_JOBS, WINDOW_STATE],
+      [stateEnd, WINDOW_SUBSCRIBERS],
+      [WINDOW_SUBSCRIBERS, this.#bytes.length],
+    ];
   }
 
   #difference(start: number, end: number): string | null {
@@ -222,7 +241,10 @@ export class Window {
  */
 export function wordSum(bytes: Uint8Array): number {
   let sum = 0;
-  for (const [index, byte] of bytes.entries()) sum += index % 2 === 0 ? byte << 8 : byte;
+  for (let index = 0; index < bytes.length; index++) {
+    const byte = bytes[index] as number; // index is inside
+    sum += index % 2 === 0 ? byte << 8 : byte;
+  }
   while (sum > 0xffff) sum = (sum & 0xffff) + Math.floor(sum / 0x10000);
   return sum;
 }

@@ -203,6 +203,11 @@ class Findings {
         unit: ' ns',
         values: quiet('20k', 'inside_p999_ns'),
       },
+      {
+        name: '1 subscriber, 20k, a flood of orders: p99 / beside as much CPU time',
+        most: 1.2,
+        values: this.special('control flood', 'p99_ratio'),
+      },
       { name: 'idle, inline: share of a core', most: 1, unit: ' %', values: percent('inline') },
       { name: 'idle, split: share of a core', most: 1, unit: ' %', values: percent('split') },
       {

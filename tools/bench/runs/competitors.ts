@@ -38,6 +38,8 @@ export interface Setup {
 export interface Contender {
   readonly command: string;
   readonly mode: string;
+  /** Where fantail takes orders; null for the others. */
+  readonly control: string | null;
   /** All its processes. */
   pids(): number[];
   /** fantail's counters; null for the others. */
@@ -133,6 +135,7 @@ async function startFantail(setup: Setup, options: FantailOptions): Promise<Cont
       ? `NODE_OPTIONS=--import=dist/tools/bench/specials/native-filter.js ${running.command}`
       : running.command,
     mode,
+    control: `ws://${control}`,
     pids: () => markedProcesses(marker),
     stats,
     stop: async () => {
@@ -220,6 +223,7 @@ function peer(running: Running, mode: string): Contender {
   return {
     command: running.command,
     mode,
+    control: null,
     pids: () => [running.pid],
     stats: () => Promise.resolve(null),
     stop: () => running.stop(),

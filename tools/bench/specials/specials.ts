@@ -2,16 +2,12 @@
  * What is measured of fantail alone, once or a few times, beside the rounds that it runs against
  * others: the filter by itself, idling, memory, overload, two workers. Each gives named numbers.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { sumOf } from '../../../src/domain/counts.js';
 import type { Stats } from '../../../src/domain/statistics.js';
-import {
-  type CompetitorName,
-  type Contender,
-  competitorOf,
-  type Setup,
-} from '../runs/competitors.js';
+import { COMPILER_FLAGS } from '../../../src/filters/module.js';
+import type { CompetitorName, Setup } from '../runs/competitors.js';
 import { Engine } from '../runs/engine.js';
 import { measureWindow } from '../runs/measure.js';
 import type { Sizes } from '../runs/plan.js';
@@ -19,6 +15,8 @@ import { ROOT, run, sleep } from '../runs/process.js';
 import { searchLossless } from '../runs/search.js';
 import { SIZE, type Special } from '../runs/special.js';
 import { built, makeWorld, type World } from '../runs/world.js';
+import { controlFlood } from './control-flood.js';
+import { commandOf, cpuNs, SETTLE_MS, withFantail } from './fantail.js';
 import { undisturbedSpecials } from './undisturbed.js';
 
 const SUBSCRIBERS = 16;
@@ -28,21 +26,6 @@ const STRETCH_MS = 60_000;
 const RECOVERY_RATE = 20_000;
 /** /proc counts in USER_HZ, 100 a second everywhere. */
 const NS_A_TICK = 1e7;
-/** From `ready` on everything that comes once has come. */
-const SETTLE_MS = 300;
-
-async function withFantail<T>(
-  name: CompetitorName,
-  setup: Setup,
-  work: (fantail: Contender) => Promise<T>,
-): Promise<T & { command: string; mode: string }> {
-  const fantail = await competitorOf(name).start(setup);
-  try {
-    return { ...(await work(fantail)), command: fantail.command, mode: fantail.mode };
-  } finally {
-    await fantail.stop();
-  }
-}
 
 // ---- The machine by itself ----
 
@@ -80,9 +63,12 @@ const filter: Special = {
   title: 'each filter alone, bursts of 128 jobs',
   rounds: 5,
   async run(_field, { rounds, microMs }) {
-    // The flags that a worker sets for itself.
-    const flags = ['--no-liftoff', '--no-wasm-tier-up', '--no-wasm-lazy-compilation'];
-    const words = [...flags, 'dist/tools/bench/specials/micro.js', String(rounds), String(microMs)];
+    const words = [
+      ...COMPILER_FLAGS,
+      'dist/tools/bench/specials/micro.js',
+      String(rounds),
+      String(microMs),
+    ];
     // our own program
     const result = JSON.parse(run(process.execPath, words)) as Record<string, number[]>;
     const values = Object.fromEntries(
@@ -98,16 +84,6 @@ function medianOf(values: readonly number[]): number {
 }
 
 // ---- Idling ----
-
-/** CPU time of all threads of those processes, ns. */
-function cpuNs(pids: readonly number[]): number {
-  let sum = 0;
-  for (const pid of pids) {
-    for (const task of readdirSync(`/proc/${pid}/task`))
-      sum += Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]);
-  }
-  return sum;
-}
 
 const idle = (name: CompetitorName): Special => ({
   id: `idle ${name}`,
@@ -164,8 +140,6 @@ function residentOf(pid: number): Resident {
   }
   return { arena, rest };
 }
-
-const commandOf = (pid: number) => readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
 
 /** Bytes beside the arena: of the RX process, and of all. */
 function footprint(pids: readonly number[]): { rx: number; all: number } {
@@ -386,6 +360,7 @@ export const specials: readonly Special[] = [
   overload('fantail split'),
   workers,
   filters,
+  controlFlood,
 ];
 
 /** Builds what the programs of tools/bench need; nothing happens where they are fresh. */
