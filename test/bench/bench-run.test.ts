@@ -3,6 +3,7 @@
  * run that was cut short goes on.
  *
  * needs: a link
+ * takes long
  */
 // time limit: 1800 s
 

@@ -6,6 +6,7 @@
  * binaryen.
  *
  * needs: a core
+ * takes long
  */
 import binaryen from 'binaryen';
 import { suite } from 'uvu';

@@ -1,7 +1,8 @@
 /** The versions of Node that users have beside the one that runs the tests. */
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT, run } from '../rig/program.js';
+import { CACHE } from '../rig/cache.js';
+import { run } from '../rig/program.js';
 import { CERTIFICATES } from '../runner/process.js';
 
 /** By major version: the one that was tried. */
@@ -9,7 +10,7 @@ export const NODES = { 22: '22.23.3', 24: '24.21.0', 26: '26.10.0' } as const;
 export type Major = keyof typeof NODES;
 export const MAJORS = Object.keys(NODES).map(Number) as Major[]; // the keys above
 
-const FOLDER = join(ROOT, 'build', 'nodes');
+const FOLDER = join(CACHE, 'nodes');
 const PACKAGE = `node-linux-${process.arch}`;
 
 const programOf = (version: string) => join(FOLDER, version, 'package', 'bin', 'node');

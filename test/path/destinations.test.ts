@@ -4,6 +4,7 @@
  * by wscat or the CLI. At rates that leave a busy machine time; path.test.ts has the others.
  *
  * needs: a link
+ * takes long
  */
 
 import { suite } from 'uvu';

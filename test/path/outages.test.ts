@@ -3,6 +3,7 @@
  * comes back, and whatever ends leaves nothing behind.
  *
  * needs: a link
+ * takes long
  */
 
 import { suite } from 'uvu';

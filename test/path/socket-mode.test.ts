@@ -4,6 +4,7 @@
  * socket-path.test.ts has the others.
  *
  * needs: a link
+ * takes long
  */
 
 import { join } from 'node:path';

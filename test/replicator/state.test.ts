@@ -3,6 +3,7 @@
  * what is kept is the supervisor's alone.
  *
  * needs: a link
+ * takes long
  */
 import { execFileSync } from 'node:child_process';
 import {

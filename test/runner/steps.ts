@@ -8,6 +8,7 @@
  *   needs: a link          it has namespaces, processes and ports of its own, and keeps no rate:
  *                          one that is late loses nothing; beside those that compute
  *   needs: the machine     it keeps a rate, spins, or measures: nothing may run beside it
+ *   takes long             begun before others, so that it is not what all wait for in the end
  *   time limit: 1800 s     when it counts as hanging, if FILE_SECONDS_MAX is too little
  *
  * One that does not say what it needs gets the machine: that is slow, never wrong. One that claims
@@ -41,6 +42,7 @@ export function allSteps(): Step[] {
     return { name, needs: 'core', program, args, secondsMax, count: countWhole };
   };
   const make = ['--no-print-directory', '-C', 'native', '-j2'];
+  const tests = files.sort().map(stepOf);
   return [
     // Niced: it takes what the tests beside it leave of the cores.
     tool('native compile', 'nice', ['-n', '19', 'make', ...make, 'test-binaries']),
@@ -56,16 +58,18 @@ export function allSteps(): Step[] {
       secondsMax: NATIVE_SECONDS_MAX,
       count: countNative,
     },
-    ...files.sort().map(stepOf),
+    ...tests.filter(({ isLong }) => isLong),
+    ...tests.filter(({ isLong }) => !isLong),
   ];
 }
 
-function stepOf(file: string): Step {
+function stepOf(file: string): Step & { readonly isLong: boolean } {
   const text = readFileSync(join(ROOT, 'test', file), 'utf8');
   const asked = Number(/^(?:\/\/| \*) time limit: (\d+) s$/m.exec(text)?.[1] ?? 0);
   return {
     name: `test/${file}`,
     needs: needOf(file, text),
+    isLong: /^(?:\/\/| \*) takes long$/m.test(text),
     program: process.execPath,
     args: [join('dist', 'test', file.replace(/\.ts$/, '.js'))],
     secondsMax: Math.max(asked, FILE_SECONDS_MAX),

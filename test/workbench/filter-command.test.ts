@@ -4,6 +4,7 @@
  * tried the same way.
  *
  * needs: a core
+ * takes long
  */
 import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
