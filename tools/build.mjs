@@ -109,17 +109,18 @@ function digest(files) {
   return hash.digest('hex');
 }
 
-/** Runs `work` unless it has succeeded on exactly these inputs and its outputs are still there. */
-async function unlessFresh({ name, why, inputs, outputs, work }) {
+/** Whether a step has succeeded on the inputs of that digest, and its outputs are still there. */
+function isFresh({ name, wanted, outputs }) {
   const stamp = join(STAMPS, name);
-  const wanted = digest(inputs);
-  const isThere = outputs.every((output) => existsSync(join(ROOT, output)));
-  if (isThere && existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
-  say(why);
+  if (!outputs.every((output) => existsSync(join(ROOT, output)))) return false;
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return true;
   rmSync(stamp, { force: true });
-  await work();
+  return false;
+}
+
+function succeeded({ name, wanted }) {
   mkdirSync(STAMPS, { recursive: true });
-  writeFileSync(stamp, wanted);
+  writeFileSync(join(STAMPS, name), wanted);
 }
 
 /**
@@ -216,52 +217,57 @@ function generate() {
   run(process.execPath, ['dist/tools/gen-layout.js', ...(isCi ? ['--check'] : [])]);
 }
 
-/** Compiles one filter in this process: to load the compiler takes as long as to use it. */
-async function compileFilter(source, target, output) {
-  const { default: asc } = await import('assemblyscript/asc');
-  const outputs = ['--outFile', `${output}.wasm`, '--textFile', `${output}.wat`];
-  const options = ['--baseDir', ROOT, '--config', 'asconfig.json', '--target', target];
-  const { error, stderr } = await asc.main([source, ...options, ...outputs]);
-  if (error === null) return;
-  process.stderr.write(stderr.toString());
-  throw failureOf('asc', [source, ...options, ...outputs], error.message);
-}
-
 /** The stock filters, each a file; of the default one a debug build too. */
 async function compileFilters() {
   const shared = ['sdk', 'rewrite', 'settings', 'layout'].map((name) => `assembly/${name}.ts`);
-  for (const source of filesOf('assembly/filters', ['.ts'])) {
+  const common = [...shared, 'asconfig.json', 'package-lock.json', 'tools/compile-filters.mjs'];
+  const filters = filesOf('assembly/filters', ['.ts']).map((source) => {
     const name = basename(source, '.ts');
     const output = `build/filters/${name}`;
-    await unlessFresh({
-      name: `filter-${name}`,
-      why: `compiling the filter ${name} to WebAssembly`,
-      inputs: [source, ...shared, 'asconfig.json', 'package-lock.json'],
-      outputs: [`${output}.wasm`, ...(name === DEFAULT_FILTER ? [`${output}.debug.wasm`] : [])],
-      work: async () => {
-        await compileFilter(source, 'release', output);
-        if (name === DEFAULT_FILTER) await compileFilter(source, 'debug', `${output}.debug`);
-      },
-    });
-  }
+    const jobs = [[source, 'release', output]];
+    if (name === DEFAULT_FILTER) jobs.push([source, 'debug', `${output}.debug`]);
+    return { name, jobs, step: stepOf(`filter-${name}`, [source, ...common], jobs) };
+  });
+  const stale = filters.filter(({ step }) => !isFresh(step));
+  if (stale.length === 0) return;
+  say(`compiling filters to WebAssembly: ${stale.map(({ name }) => name).join(', ')}`);
+  const words = stale.flatMap(({ jobs }) => jobs.flat());
+  await runBeside(process.execPath, ['tools/compile-filters.mjs', ...words]);
+  for (const { step } of stale) succeeded(step);
 }
+
+const stepOf = (name, inputs, jobs) => ({
+  name,
+  wanted: digest(inputs),
+  outputs: jobs.map(([, , output]) => `${output}.wasm`),
+});
 
 const NATIVE = ['.cpp', '.hpp', '.c', '.h', 'Makefile'];
 
-function compileNative() {
-  return unlessFresh({
+async function compileNative() {
+  const step = {
     name: 'native',
-    why: 'compiling the XDP program, fantail-rx and the addon (a minute the first time)',
-    inputs: [
+    wanted: digest([
       ...filesOf('native', NATIVE),
       ...filesOf('bpf', NATIVE),
       ...filesOf('test/wire', NATIVE),
       'package-lock.json',
-    ],
+    ]),
     outputs: ['native/build/fantail-rx', 'native/build/fantail.node'],
-    work: () =>
-      runBeside('make', ['--no-print-directory', '-C', 'native', `-j${availableParallelism()}`]),
-  });
+  };
+  if (isFresh(step)) return;
+  say('compiling the XDP program, fantail-rx and the addon (a minute the first time)');
+  await runBeside('make', [
+    ...['--no-print-directory', '-C', 'native'],
+    `-j${availableParallelism()}`,
+  ]);
+  succeeded(step);
+}
+
+async function bundleThenCompileFilters() {
+  bundlePrograms();
+  linkCommands();
+  await compileFilters();
 }
 
 /** Builds what is missing or stale; throws BuildFailure with the step that failed. */
@@ -270,16 +276,10 @@ export async function build() {
   installModules();
   compileTypeScript();
   generate();
-  const native = compileNative();
-  // A failure waits to be told until what runs beside it has ended.
-  native.catch(() => {});
-  try {
-    bundlePrograms();
-    linkCommands();
-    await compileFilters();
-  } finally {
-    await native;
-  }
+  const ended = await Promise.allSettled([compileNative(), bundleThenCompileFilters()]);
+  const [failure, other] = ended.filter(({ status }) => status === 'rejected');
+  if (other !== undefined) say(other.reason.message);
+  if (failure !== undefined) throw failure.reason;
   identify();
 }
 

@@ -78,7 +78,7 @@ export async function runProgram(program: Command, words: readonly string[]): Pr
   if (status !== 0) process.exitCode = status;
 }
 
-/** Runs it, says what went wrong, and gives the status. */
+/** Runs it, once for each program, says what went wrong, and gives the status. */
 export async function statusOf(program: Command, words: readonly string[]): Promise<number> {
   addVersion(program);
   const path = commandPath(program, words);

@@ -7,7 +7,7 @@
 
 import { Failure } from '../domain/errors.js';
 import { addon } from './addon.js';
-import { limits, membersOf, offsetOf, structOf } from './layout.js';
+import { layoutVersion, limits, membersOf, offsetOf, structOf } from './layout.js';
 
 const HEADER = 'arena_header';
 
@@ -54,11 +54,9 @@ export class Arena {
     this.words = new BigUint64Array(this.buffer, 0, Math.floor(this.buffer.byteLength / 8));
     const magic = this.view.getBigUint64(offsetOf(HEADER, 'magic'), true);
     const version = this.header('layout_version');
-    // of layout.ts, from which the addon was built
-    const ours = addon.layoutVersion();
-    if (magic !== limits.MAGIC || version !== ours)
+    if (magic !== limits.MAGIC || version !== layoutVersion())
       throw new Failure(
-        `the arena has layout ${version}, this program ${ours}: stop all of fantail, run npm run build`,
+        `the arena has layout ${version}, this program ${layoutVersion()}: stop all of fantail, run npm run build`,
       );
   }
 

@@ -10,7 +10,7 @@ import { buildIdentity } from '../domain/installation.js';
 import type { Stats } from '../domain/statistics.js';
 import type { FilterRecords, Filters } from '../filters/registry.js';
 import { addon, type Interface } from '../memory/addon.js';
-import { limits } from '../memory/layout.js';
+import { layoutVersion, limits } from '../memory/layout.js';
 import { contentOf } from '../memory/memory-file.js';
 import type { DataPlane } from '../processes/data-plane.js';
 import { Descriptors } from '../processes/descriptors.js';
@@ -79,7 +79,7 @@ export const rememberBuild = (): void => void buildOf();
 
 /** Two of the same build understand one another's arena, orders and messages. */
 function buildOf(): string {
-  build ??= `${addon.layoutVersion()}-${buildIdentity()}`;
+  build ??= `${layoutVersion()}-${buildIdentity()}`;
   return build;
 }
 

@@ -86,7 +86,11 @@ export class Trial {
   #tried = 0;
 
   constructor(module: WebAssembly.Module, { param, checksum }: TrialOptions) {
-    this.#window = new Window({ frames: FRAMES, isStateful: isStateful(module) });
+    this.#window = new Window({
+      frames: FRAMES,
+      isStateful: isStateful(module),
+      isPoisoned: true,
+    });
     this.#window.putSubscriber({ row: 1, param });
     this.#checksum = checksum;
     this.#filter = limited(

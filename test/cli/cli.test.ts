@@ -1,7 +1,7 @@
 /**
  * Goal: every command of the CLI that needs no data plane does what its help says, and every misuse
  * is one line and status 2. Method: the program as users start it, against a control port over a
- * table in memory.
+ * table in memory; help and wrong words in this process.
  *
  * needs: a core
  */

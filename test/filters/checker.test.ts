@@ -6,7 +6,7 @@
  * binaryen.
  *
  * needs: a core
- * takes long
+ * takes: 40 s
  */
 import binaryen from 'binaryen';
 import { suite } from 'uvu';

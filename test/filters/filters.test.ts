@@ -6,7 +6,7 @@
  * Copies tell by their TOS byte which filter made them. swap.test.ts has the fast feed.
  *
  * needs: a link
- * takes long
+ * takes: 70 s
  */
 
 import { suite } from 'uvu';

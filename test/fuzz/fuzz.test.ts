@@ -3,7 +3,7 @@
  * time. `SEED=n` repeats it; long.ts goes on for as long as it is told to.
  *
  * needs: a core
- * takes long
+ * takes: 50 s
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';

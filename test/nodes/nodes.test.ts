@@ -4,7 +4,7 @@
  * link whose filter is swapped and whose worker is killed. `npm run nodes` has more.
  *
  * needs: a link
- * takes long
+ * takes: 90 s
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,7 +1,7 @@
 /** The versions of Node that users have beside the one that runs the tests. */
-import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { CACHE } from '../rig/cache.js';
+import { cached } from '../rig/cache.js';
 import { run } from '../rig/program.js';
 import { CERTIFICATES } from '../runner/process.js';
 
@@ -10,32 +10,21 @@ export const NODES = { 22: '22.23.3', 24: '24.21.0', 26: '26.10.0' } as const;
 export type Major = keyof typeof NODES;
 export const MAJORS = Object.keys(NODES).map(Number) as Major[]; // the keys above
 
-const FOLDER = join(CACHE, 'nodes');
 const PACKAGE = `node-linux-${process.arch}`;
 
-const programOf = (version: string) => join(FOLDER, version, 'package', 'bin', 'node');
-
-/** Path of that Node's program; where it is not there yet, all that are missing are fetched. */
+/** Path of that Node's program, which is fetched where it is not there yet. */
 export function nodeOf(major: Major): string {
-  const missing = Object.values(NODES).filter((version) => !existsSync(programOf(version)));
-  if (missing.length > 0) fetchNodes(missing);
-  return programOf(NODES[major]);
+  const version = NODES[major];
+  const folder = cached(`nodes/${version}`, (fresh) => fetchNode(version, fresh));
+  return join(folder, 'package', 'bin', 'node');
 }
 
-/** Of each package the program alone: the whole of them are 600 MB to unpack. */
-function fetchNodes(versions: readonly string[]): void {
-  mkdirSync(FOLDER, { recursive: true });
+/** Of its package the program alone: the whole of three are 600 MB to unpack. */
+function fetchNode(version: string, into: string): void {
   const certificates = process.env[CERTIFICATES] ?? process.env.NODE_EXTRA_CA_CERTS ?? '';
-  const npm = ['npm', 'pack', '--loglevel=error', '--pack-destination', FOLDER];
-  for (const version of versions) {
-    run('env', [`NODE_EXTRA_CA_CERTS=${certificates}`, ...npm, `${PACKAGE}@${version}`]);
-    const archive = join(FOLDER, `${PACKAGE}-${version}.tgz`);
-    // whole or not there
-    const fresh = join(FOLDER, `${version}.new`);
-    mkdirSync(fresh, { recursive: true });
-    run('tar', ['-xzf', archive, '-C', fresh, 'package/bin/node']);
-    rmSync(join(FOLDER, version), { recursive: true, force: true });
-    renameSync(fresh, join(FOLDER, version));
-    rmSync(archive);
-  }
+  const npm = ['npm', 'pack', '--loglevel=error', '--pack-destination', into];
+  run('env', [`NODE_EXTRA_CA_CERTS=${certificates}`, ...npm, `${PACKAGE}@${version}`]);
+  const archive = join(into, `${PACKAGE}-${version}.tgz`);
+  run('tar', ['-xzf', archive, '-C', into, 'package/bin/node']);
+  rmSync(archive);
 }

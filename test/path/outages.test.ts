@@ -3,7 +3,7 @@
  * comes back, and whatever ends leaves nothing behind.
  *
  * needs: a link
- * takes long
+ * takes: 50 s
  */
 
 import { suite } from 'uvu';

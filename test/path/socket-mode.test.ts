@@ -4,7 +4,7 @@
  * socket-path.test.ts has the others.
  *
  * needs: a link
- * takes long
+ * takes: 60 s
  */
 
 import { join } from 'node:path';

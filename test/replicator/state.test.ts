@@ -3,7 +3,7 @@
  * what is kept is the supervisor's alone.
  *
  * needs: a link
- * takes long
+ * takes: 60 s
  */
 import { execFileSync } from 'node:child_process';
 import {

@@ -43,6 +43,16 @@ export interface LinkOptions {
   readonly devices?: readonly [string, string];
 }
 
+const SIDES = ['replicator', 'net'] as const;
+type Side = (typeof SIDES)[number];
+/** Frames that a device lost, as ip tells. */
+type Losses = Record<'rx' | 'tx', { readonly dropped: number; readonly errors: number }>;
+
+/** A card takes seconds to find its link. */
+const UNTIL_CARRIER = `for try in $(seq 300); do
+  ip netns exec "$1" grep -q 1 /sys/class/net/rep0/carrier && exit; sleep 0.1
+done; exit 1`;
+
 let links = 0;
 
 export class Link {
@@ -53,12 +63,15 @@ export class Link {
   readonly replicatorMac: string;
   readonly netMac: string;
   readonly close: () => void;
+  /** A card of the machine has lost some in its life. */
+  private readonly before: Record<Side, Losses>;
 
   constructor(readonly options: LinkOptions) {
     const name = `ft${process.pid}x${links++}`;
     this.replicator = `${name}r`;
     this.net = `${name}n`;
     this.close = atEnd(() => {
+      this.giveBack();
       for (const namespace of [this.replicator, this.net]) {
         try {
           run('ip', ['netns', 'del', namespace]);
@@ -70,20 +83,16 @@ export class Link {
     this.build();
     this.replicatorMac = this.macOf(this.replicator, 'rep0');
     this.netMac = this.macOf(this.net, 'net0');
+    this.before = { replicator: this.lossesOf('replicator'), net: this.lossesOf('net') };
   }
 
   /** Starts a program on one side. */
-  start(
-    side: 'replicator' | 'net',
-    command: string,
-    args: readonly string[],
-    options: Options = {},
-  ): Program {
+  start(side: Side, command: string, args: readonly string[], options: Options = {}): Program {
     return new Program(command, args, { ...options, namespace: this[side] });
   }
 
   /** Runs `ip …` on one side. */
-  ip(side: 'replicator' | 'net', ...args: string[]): string {
+  ip(side: Side, ...args: string[]): string {
     return run('ip', ['-n', this[side], ...args]);
   }
 
@@ -105,18 +114,24 @@ export class Link {
    * Frames that the link itself lost: not the replicator's fault, and no test may pass with any.
    */
   drops(): string[] {
-    return (['replicator', 'net'] as const).flatMap((side) => {
-      const rows: unknown = JSON.parse(
-        this.ip(side, '-j', '-s', '-s', 'link', 'show', 'dev', this.deviceOf(side)),
-      );
-      const stats = (
-        rows as { stats64: Record<'rx' | 'tx', { dropped: number; errors: number }> }[]
-      )[0]?.stats64; // ip's format
-      if (stats === undefined) throw new Error(`no ${this.deviceOf(side)} in ${this[side]}`);
-      return (['rx', 'tx'] as const)
-        .filter((way) => stats[way].dropped + stats[way].errors > 0)
-        .map((way) => `${side} ${way}: ${stats[way].dropped} dropped, ${stats[way].errors} errors`);
+    return SIDES.flatMap((side) => {
+      const now = this.lossesOf(side);
+      const before = this.before[side];
+      return (['rx', 'tx'] as const).flatMap((way) => {
+        const dropped = now[way].dropped - before[way].dropped;
+        const errors = now[way].errors - before[way].errors;
+        return dropped + errors > 0 ? [`${side} ${way}: ${dropped} dropped, ${errors} errors`] : [];
+      });
     });
+  }
+
+  private lossesOf(side: Side): Losses {
+    const rows: unknown = JSON.parse(
+      this.ip(side, '-j', '-s', '-s', 'link', 'show', 'dev', this.deviceOf(side)),
+    );
+    const stats = (rows as { stats64: Losses }[])[0]?.stats64; // ip's format
+    if (stats === undefined) throw new Error(`no ${this.deviceOf(side)} in ${this[side]}`);
+    return stats;
   }
 
   private build(): void {
@@ -134,6 +149,7 @@ export class Link {
     const replicatorSide = [`addr add ${REPLICATOR_IP}/24 dev rep0`, ...up('rep0'), ...neighbours];
     run('ip', ['-n', this.replicator, '-batch', '-'], `${replicatorSide.join('\n')}\n`);
     run('ip', ['-n', this.net, '-batch', '-'], `${[...addresses, ...up('net0')].join('\n')}\n`);
+    if (this.options.devices !== undefined) run('sh', ['-c', UNTIL_CARRIER, 'sh', this.replicator]);
   }
 
   private buildWire(): void {
@@ -147,13 +163,29 @@ export class Link {
         : [
             ...devices.map((device) => `link set ${device} down`),
             `link set ${devices[0]} ${near}`,
-            // copies for neighbours that are on no interface come through a card's filter so
+            // else a card drops what is for the neighbours that are on no interface
             `link set ${devices[1]} ${far} promisc on`,
           ];
     run('ip', ['-batch', '-'], `${commands.join('\n')}\n`);
   }
 
-  private deviceOf(side: 'replicator' | 'net'): string {
+  /** Devices of the machine get their names again, and their namespace: that of process 1. */
+  private giveBack(): void {
+    const { devices } = this.options;
+    if (devices === undefined) return;
+    for (const [side, name] of [
+      [SIDES[0], devices[0]],
+      [SIDES[1], devices[1]],
+    ] as const) {
+      try {
+        this.ip(side, 'link', 'set', this.deviceOf(side), 'down', 'netns', '1', 'name', name);
+      } catch {
+        // It was never taken.
+      }
+    }
+  }
+
+  private deviceOf(side: Side): string {
     return side === 'replicator' ? this.interface : 'net0';
   }
 

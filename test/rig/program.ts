@@ -212,12 +212,17 @@ export class Program {
 }
 
 /** Runs a short program to its end and gives its stdout; a failure carries what it said. */
-export function run(command: string, args: readonly string[], input = ''): string {
+export function run(
+  command: string,
+  args: readonly string[],
+  input = '',
+  waitMs = WAIT_MS,
+): string {
   const result = spawnSync(command, args, {
     cwd: ROOT,
     encoding: 'utf8',
     input,
-    timeout: WAIT_MS,
+    timeout: waitMs,
   });
   if (result.status === 0) return result.stdout;
   const why = result.error?.message ?? `status ${result.status}`;

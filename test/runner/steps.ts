@@ -2,13 +2,14 @@
  * The steps there are, and what each needs of the machine: the generated files are fresh, the
  * linter agrees, the native tests, then each *.test.ts below test/ in a process of its own.
  *
- * A test file says two things about itself in its head comment:
+ * A test file says up to three things about itself in its head comment:
  *
  *   needs: a core          it only computes: other steps may run beside it
  *   needs: a link          it has namespaces, processes and ports of its own, and keeps no rate:
  *                          one that is late loses nothing; beside those that compute
  *   needs: the machine     it keeps a rate, spins, or measures: nothing may run beside it
- *   takes long             begun before others, so that it is not what all wait for in the end
+ *   takes: 60 s            about so long beside others: the longest begin first, or all would wait
+ *                          for one in the end
  *   time limit: 1800 s     when it counts as hanging, if FILE_SECONDS_MAX is too little
  *
  * One that does not say what it needs gets the machine: that is slow, never wrong. One that claims
@@ -58,18 +59,17 @@ export function allSteps(): Step[] {
       secondsMax: NATIVE_SECONDS_MAX,
       count: countNative,
     },
-    ...tests.filter(({ isLong }) => isLong),
-    ...tests.filter(({ isLong }) => !isLong),
+    ...tests.sort((a, b) => b.takes_s - a.takes_s),
   ];
 }
 
-function stepOf(file: string): Step & { readonly isLong: boolean } {
+function stepOf(file: string): Step & { readonly takes_s: number } {
   const text = readFileSync(join(ROOT, 'test', file), 'utf8');
   const asked = Number(/^(?:\/\/| \*) time limit: (\d+) s$/m.exec(text)?.[1] ?? 0);
   return {
     name: `test/${file}`,
     needs: needOf(file, text),
-    isLong: /^(?:\/\/| \*) takes long$/m.test(text),
+    takes_s: Number(/^(?:\/\/| \*) takes: (\d+) s$/m.exec(text)?.[1] ?? 0),
     program: process.execPath,
     args: [join('dist', 'test', file.replace(/\.ts$/, '.js'))],
     secondsMax: Math.max(asked, FILE_SECONDS_MAX),

@@ -10,7 +10,7 @@ import { Link } from '../rig/link.js';
 import { lackForNetwork } from '../rig/program.js';
 import { random } from '../rig/random.js';
 import { LAYOUTS } from '../rig/scenario.js';
-import { assertWell, type SoakOptions, soak } from './soak.js';
+import { assertWell, MODES, type SoakOptions, soak } from './soak.js';
 
 type Flags = Pick<SoakOptions, 'layout' | 'mode' | 'rate' | 'subscribers' | 'kills'> & {
   minutes: number;
@@ -42,11 +42,9 @@ async function run({ minutes, seed, devices, events = false, ...rest }: Flags): 
   }
 }
 
-const MODES = ['copy', 'skb', 'zerocopy'] as const;
-
 function pair(text: string): readonly [string, string] {
   const [near = '', far = '', ...more] = text.split(',');
-  if (near === '' || far === '' || more.length > 0)
+  if (near === '' || far === '' || near === far || more.length > 0)
     throw new UsageError(`--devices must be two names such as eth0,eth1, not '${text}'`);
   return [near, far];
 }

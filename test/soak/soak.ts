@@ -22,10 +22,13 @@ import { assertReceived, flagsOf, subscribersOf, type Transferred } from '../rig
 import { replicatedRoute, startFeed, startSink } from '../rig/wire.js';
 import { Ledger, type Victim } from './ledger.js';
 
+/** Of AF_XDP. */
+export const MODES = ['copy', 'skb', 'zerocopy'] as const;
+
 export interface SoakOptions {
   readonly link: Link;
   readonly layout: 'inline' | 'split';
-  readonly mode: 'copy' | 'skb' | 'zerocopy';
+  readonly mode: (typeof MODES)[number];
   /** Until so many kills are made, or so many seconds are over. */
   readonly kills: number;
   readonly seconds: number;

@@ -19,7 +19,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { atEnd, ROOT, run } from '../rig/program.js';
 import { type Kernel, kernelFolder, qemuFolder } from './packages.js';
 
@@ -34,8 +34,9 @@ export interface GuestOptions {
 }
 
 export interface GuestEnd {
-  /** The command's own; null: the guest ended without one. */
+  /** The command's own; null: the guest ended without one, or had no more time. */
   readonly status: number | null;
+  readonly isLate: boolean;
   /** What the command wrote. */
   readonly output: string;
   /** Lines of the kernel's log that tell of a fault of the kernel. */
@@ -76,7 +77,11 @@ export async function inGuest(options: GuestOptions, words: readonly string[]): 
     const library = (root: string) => join(qemu, root, 'lib', 'x86_64-linux-gnu');
     const child = spawn(
       join(qemu, 'usr', 'bin', 'qemu-system-x86_64'),
-      qemuWords(options.card, { qemu, image: imageIn(kernel), initrd }),
+      qemuWords(options.card, {
+        qemu,
+        image: fileIn(kernel, /(?:^|\/)vmlinuz(?:-[^/]*)?$/),
+        initrd,
+      }),
       {
         stdio: ['ignore', 'pipe', 'pipe'],
         env: { ...process.env, LD_LIBRARY_PATH: `${library('usr')}:${library('')}` },
@@ -88,17 +93,27 @@ export async function inGuest(options: GuestOptions, words: readonly string[]): 
       stream.on('data', (chunk: Buffer) => {
         said += chunk.toString();
       });
-    const timer = setTimeout(() => child.kill('SIGKILL'), options.secondsMax * 1000);
-    await new Promise((resolve) => child.once('close', resolve));
-    clearTimeout(timer);
-    kill();
-    return endOf(said.replaceAll('\r', ''));
+    let isLate = false;
+    const timer = setTimeout(() => {
+      isLate = child.kill('SIGKILL');
+    }, options.secondsMax * 1000);
+    try {
+      await new Promise((resolve, reject) => {
+        child.once('error', reject);
+        child.once('close', resolve);
+      });
+    } finally {
+      clearTimeout(timer);
+      kill();
+    }
+    return { ...endOf(said.replaceAll('\r', '')), isLate };
   } finally {
     clean();
   }
 }
 
-function endOf(said: string): GuestEnd {
+/** What a guest's console says of the command. */
+export function endOf(said: string): Omit<GuestEnd, 'isLate'> {
   const begin = said.indexOf(`\n${BEGIN}\n`);
   const end = new RegExp(`^${END} (\\d+)$`, 'm').exec(said);
   const output = begin < 0 ? said : said.slice(begin + BEGIN.length + 2, end?.index);
@@ -116,11 +131,11 @@ function endOf(said: string): GuestEnd {
   };
 }
 
-function imageIn(kernel: string): string {
-  const found = readdirSync(kernel, { recursive: true, encoding: 'utf8' });
-  const image = found.find((name) => /^vmlinuz(-|$)/.test(basename(name)));
-  if (image === undefined) throw new Error(`${kernel} holds no kernel`);
-  return join(kernel, image);
+function fileIn(folder: string, name: RegExp): string {
+  const found = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+  const file = found.find((path) => name.test(path));
+  if (file === undefined) throw new Error(`${folder} holds nothing like ${name}; remove it`);
+  return join(folder, file);
 }
 
 function qemuWords(
@@ -153,8 +168,7 @@ function makeInitrd(
   for (const name of ['bin', 'proc', 'sys', 'dev', 'modules', 'files'])
     mkdirSync(join(root, name), { recursive: true });
   const busybox = join(root, 'bin', 'busybox');
-  const inQemu = readdirSync(qemu, { recursive: true, encoding: 'utf8' });
-  copyFileSync(join(qemu, inQemu.find((name) => /bin\/busybox$/.test(name)) ?? ''), busybox);
+  copyFileSync(fileIn(qemu, /(?:^|\/)bin\/busybox$/), busybox);
   const loaded = copyModules(kernel, join(root, 'modules'));
   writeFileSync(join(root, 'init'), initScript(loaded, words), { mode: 0o755 });
   const initrd = join(folder, 'initrd');
@@ -207,6 +221,7 @@ mkdir -p /files/dev/pts /files/dev/shm /files/run/netns; mount -t tmpfs tmpfs /f
 echo; echo ${BEGIN}
 chroot /files /usr/bin/env -i ${environment.join(' ')} /bin/sh -c ${quoted(command)}
 status=$?
+echo
 dmesg | grep -E 'Oops|BUG:|WARNING:' | sed 's/^/${WARNING} /'
 echo "${END} $status"
 poweroff -f

@@ -9,27 +9,30 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
-  renameSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { CACHE } from '../rig/cache.js';
-import { run } from '../rig/program.js';
+import { cached } from '../rig/cache.js';
+import { ROOT, run } from '../rig/program.js';
 
 /** Kernels by the suite of Debian that has them. */
 export const KERNELS = ['trixie-backports', 'trixie', 'sid'] as const;
 export type Kernel = (typeof KERNELS)[number];
 
-/** The oldest one that has a QEMU with an emulated igb (from QEMU 8.0 on). */
-const QEMU_SUITES = ['bookworm', 'bookworm-backports'];
+/** It has a QEMU with an emulated igb (8.0 or newer), for the libraries of the suite below it. */
+const QEMU_SUITE = 'bookworm-backports';
+const QEMU_BASE = 'bookworm';
 const KEY = '/usr/share/keyrings/debian-archive-keyring.gpg';
-const FOLDER = join(CACHE, 'vm');
+/** Of one step of apt: 140 MB come over a slow line. */
+const APT_MS_MAX = 900_000;
 
 /** Why no guest can be made here, or null. */
 export function lackForGuests(): string | null {
   if (process.arch !== 'x64') return `guests are x86_64 machines, this one is ${process.arch}`;
   if (!existsSync(KEY)) return 'no Debian archive key: install debian-archive-keyring';
+  // a guest has memory of its own in these places
+  if (/^\/(?:tmp|run|var\/tmp)\//.test(ROOT)) return `a guest does not see ${ROOT}`;
   return mirror() === null ? 'apt of this machine knows no Debian mirror' : null;
 }
 
@@ -66,7 +69,6 @@ class Apt {
       'Dir::Cache': join(root, 'cache'),
       'Dir::Etc::SourceList': join(root, 'sources.list'),
       'Dir::Etc::SourceParts': '/dev/null',
-      'APT::Update::Post-Invoke-Success': '',
       'APT::Sandbox::User': 'root',
       'Acquire::Languages': 'none',
     }).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
@@ -74,15 +76,21 @@ class Apt {
   }
 
   get(...words: string[]): string {
-    return run('apt-get', ['-qq', ...this.options, ...words]);
+    return run('apt-get', ['-qq', ...this.options, ...words], '', APT_MS_MAX);
   }
 
-  /** The package and what it needs that this machine does not have. */
-  needed(suite: string, name: string): string[] {
+  /** The package, and what it needs that this machine does not have. */
+  needed(suite: string, name: string): Set<string> {
     const plan = this.get(
       ...['install', '--no-install-recommends', '--print-uris', '-y', '-t', suite, name],
     );
-    return [...plan.matchAll(/^'\S+' ([^_\s]+)_/gm)].map(([, found = '']) => found);
+    const found = [...plan.matchAll(/^'\S+' ([^_\s]+)_/gm)].map(([, each = '']) => each);
+    return new Set([name, ...found]);
+  }
+
+  has(name: string): boolean {
+    const all = run('apt-cache', ['-qq', ...this.options, 'pkgnames', name]);
+    return all.split('\n').includes(name);
   }
 
   dependsOf(name: string): string {
@@ -90,53 +98,59 @@ class Apt {
   }
 
   /** Fetches those and unpacks them all into one folder. */
-  unpack(suite: string, packages: readonly string[], into: string): void {
+  unpack(suite: string, packages: Iterable<string>, into: string): void {
     const archives = join(this.root, 'archives');
     rmSync(archives, { recursive: true, force: true });
     mkdirSync(archives);
     const words = ['download', '-t', suite, ...packages];
-    run('env', ['-C', archives, 'apt-get', '-qq', ...this.options, ...words]);
+    run('env', ['-C', archives, 'apt-get', '-qq', ...this.options, ...words], '', APT_MS_MAX);
     for (const name of readdirSync(archives)) run('dpkg-deb', ['-x', join(archives, name), into]);
     rmSync(archives, { recursive: true });
   }
 }
 
-/** Makes a folder of the cache once, whole or not at all. */
-function once(name: string, fill: (folder: string, apt: string) => void): string {
-  const folder = join(FOLDER, name);
-  if (existsSync(folder)) return folder;
-  const fresh = `${folder}.new`;
-  rmSync(fresh, { recursive: true, force: true });
-  mkdirSync(fresh, { recursive: true });
-  const apt = join(FOLDER, `${name}.apt`);
-  fill(fresh, apt);
-  rmSync(apt, { recursive: true, force: true });
-  renameSync(fresh, folder);
-  return folder;
+/** Makes a folder of the cache, by an apt of its own, and demands that these are in it then. */
+function filled(
+  name: string,
+  suites: readonly string[],
+  parts: readonly RegExp[],
+  fill: (apt: Apt, folder: string) => void,
+): string {
+  return cached(`vm/${name}`, (folder) => {
+    const root = `${folder}.apt`;
+    try {
+      fill(new Apt(root, suites), folder);
+    } finally {
+      rmSync(root, { recursive: true, force: true });
+    }
+    const found = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+    for (const part of parts)
+      if (!found.some((path) => part.test(path)))
+        throw new Error(`nothing like ${part} is in Debian's packages for ${name}`);
+  });
 }
 
 /** QEMU and a static busybox, as from the root of a file system. */
 export function qemuFolder(): string {
-  return once('qemu', (folder, root) => {
-    const [, suite = ''] = QEMU_SUITES;
-    const apt = new Apt(root, QEMU_SUITES);
-    apt.unpack(suite, [...apt.needed(suite, 'qemu-system-x86'), 'busybox-static'], folder);
+  const parts = [/bin\/qemu-system-x86_64$/, /bin\/busybox$/];
+  return filled('qemu', [QEMU_BASE, QEMU_SUITE], parts, (apt, folder) => {
+    apt.unpack(
+      QEMU_SUITE,
+      [...apt.needed(QEMU_SUITE, 'qemu-system-x86'), 'busybox-static'],
+      folder,
+    );
   });
 }
 
-/** The newest kernel of that suite with its modules, as from the root of a file system. */
+/** A kernel of that suite, the newest when it was fetched, with its modules. */
 export function kernelFolder(suite: Kernel): string {
-  return once(`kernel-${suite}`, (folder, root) => {
-    const apt = new Apt(root, [suite]);
+  const parts = [/vmlinuz(-[^/]*)?$/, /virtio_net\.ko/, /9p\.ko/];
+  return filled(`kernel-${suite}`, [suite], parts, (apt, folder) => {
     const image = /linux-image-[0-9]\S*/.exec(apt.dependsOf('linux-image-amd64'))?.[0];
     if (image === undefined) throw new Error(`${suite} has no kernel for amd64`);
     const version = image.slice('linux-image-'.length);
     // Newer suites have the kernel and its modules in packages of their own.
-    const parts = [`linux-binary-${version}`, `linux-modules-${version}`];
-    try {
-      apt.unpack(suite, parts, folder);
-    } catch {
-      apt.unpack(suite, [image], folder);
-    }
+    const own = [`linux-binary-${version}`, `linux-modules-${version}`];
+    apt.unpack(suite, own.every((name) => apt.has(name)) ? own : [image], folder);
   });
 }

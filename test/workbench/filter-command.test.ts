@@ -4,7 +4,7 @@
  * tried the same way.
  *
  * needs: a core
- * takes long
+ * takes: 120 s
  */
 import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

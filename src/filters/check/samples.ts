@@ -29,9 +29,8 @@ export class Samples {
   /** Jobs laid out, from WINDOW_JOBS on. */
   readonly count: number;
 
-  /** A module without state is to be told apart only where it is judged. */
-  constructor({ isStateful }: { isStateful: boolean } = { isStateful: true }) {
-    this.window = new Window({ frames: PAYLOAD_SIZES.length, isStateful });
+  constructor({ isStateful }: { isStateful: boolean }) {
+    this.window = new Window({ frames: PAYLOAD_SIZES.length, isStateful, isPoisoned: true });
     for (const [row, param] of PARAMS.entries()) this.window.putSubscriber({ row, param });
     let count = 0;
     for (const [frame, size] of PAYLOAD_SIZES.entries()) {
@@ -82,7 +81,7 @@ export class Samples {
   }
 }
 
-/** A memory with one lawful job in it, for a filter that is only to be run in. */
+/** A memory with one lawful job in it, to warm a filter up before its first packet. */
 export function memoryOfOneJob(): WebAssembly.Memory {
   const window = new Window({ frames: 1, isStateful: true, isPoisoned: false });
   const [row, packet] = [0, samplePacket(USUAL_SIZE)];

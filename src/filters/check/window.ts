@@ -49,7 +49,7 @@ export interface WindowOptions {
   readonly frames: number;
   readonly isStateful: boolean;
   /** False: nobody will ask what was written where, and a megabyte need not be filled for it. */
-  readonly isPoisoned?: boolean;
+  readonly isPoisoned: boolean;
 }
 
 /** A subscriber that is no more than its place: addresses and MAC follow from the row. */
@@ -85,7 +85,7 @@ export class Window {
   /** What everything from WINDOW_JOBS on held before the filter ran. */
   readonly #before: Uint8Array;
 
-  constructor({ frames, isStateful, isPoisoned = true }: WindowOptions) {
+  constructor({ frames, isStateful, isPoisoned }: WindowOptions) {
     const pages = Math.ceil((WINDOW_FRAMES + frames * FRAME_SIZE) / PAGE_SIZE);
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
     this.#isStateful = isStateful;
@@ -105,7 +105,7 @@ export class Window {
    */
   restore(): void {
     for (const [start, end] of this.#compared())
-      if (this.#difference(start, end) !== null) this.#takeBack(start, end);
+      if (this.#isChanged(start, end)) this.#takeBack(start, end);
   }
 
   putPacket(frame: number, packet: Uint8Array): void {
@@ -195,13 +195,15 @@ export class Window {
       this.#takeBack(slot, slot + SLOT_SIZE);
     }
     for (const [start, end] of this.#compared()) {
-      const difference = this.#difference(start, end);
-      if (difference !== null) return difference;
+      if (this.#isChanged(start, end)) return this.#difference(start, end);
     }
     return null;
   }
 
-  /** All that a filter may not change for good: the state is its own, if it has one. */
+  /**
+   * All that a filter may not change for good: the state is its own, if it has one. In parts, so
+   * that a restore leaves alone what nobody writes to.
+   */
   #compared(): readonly (readonly [start: number, end: number])[] {
     const stateEnd = this.#isStateful ? STATE_END : WINDOW_STATE;
     return [
@@ -211,10 +213,15 @@ export class Window {
     ];
   }
 
-  #difference(start: number, end: number): string | null {
+  #isChanged(start: number, end: number): boolean {
+    const before = this.#before.subarray(start - WINDOW_JOBS, end - WINDOW_JOBS);
+    return Buffer.compare(this.#bytes.subarray(start, end), before) !== 0;
+  }
+
+  /** Of a part that is changed. */
+  #difference(start: number, end: number): string {
     const now = this.#bytes.subarray(start, end);
     const before = this.#before.subarray(start - WINDOW_JOBS, end - WINDOW_JOBS);
-    if (Buffer.compare(now, before) === 0) return null;
     const address = start + now.findIndex((byte, offset) => byte !== before[offset]);
     const region = REGIONS.find((each) => address >= each.start);
     return `it writes at address 0x${address.toString(16)}, to ${region?.name}`;

@@ -38,8 +38,9 @@ export interface Setup {
 export interface Contender {
   readonly command: string;
   readonly mode: string;
-  /** Where fantail takes orders; null for the others. */
+  /** Where fantail takes orders, and the process that does; null for the others. */
   readonly control: string | null;
+  readonly supervisor: number | null;
   /** All its processes. */
   pids(): number[];
   /** fantail's counters; null for the others. */
@@ -90,7 +91,7 @@ function cpusOf({ world, workers = 1 }: Setup, layout: 'inline' | 'split'): stri
 }
 
 async function startFantail(setup: Setup, options: FantailOptions): Promise<Contender> {
-  const { world, subscribers, mayIdle = false, workers = 1 } = setup;
+  const { world, mayIdle = false, workers = 1 } = setup;
   const control = `127.0.0.1:${await freePort()}`;
   const queues = Array.from({ length: workers }, (_, queue) => queue).join();
   const flags = [
@@ -123,25 +124,47 @@ async function startFantail(setup: Setup, options: FantailOptions): Promise<Cont
   const endAll = atEnd(() => {
     for (const pid of markedProcesses(marker)) process.kill(pid, 'SIGKILL');
   });
-  await running.until('ready');
+  const end = async () => {
+    await running.stop();
+    endAll();
+  };
+  try {
+    await running.until('ready');
+    return await prepared(setup, { ...options, control, running, end, marker });
+  } catch (error) {
+    await end(); // or it would be in the way of all that come after it
+    throw error;
+  }
+}
+
+interface Started extends FantailOptions {
+  readonly control: string;
+  readonly running: Running;
+  readonly marker: string;
+  readonly end: () => Promise<void>;
+}
+
+/** With its subscribers and filters. */
+async function prepared(setup: Setup, started: Started): Promise<Contender> {
+  const { control, running, marker, end, nativeFilter } = started;
   const client = await connect({ control: `ws://${control}` });
-  await subscribe(client, subscribers);
-  if (setup.filters !== undefined) await dealFilters(client, subscribers, setup.filters);
+  await subscribe(client, setup.subscribers);
+  if (setup.filters !== undefined) await dealFilters(client, setup.subscribers, setup.filters);
   // the server's own type
   const stats = async () => (await ask(client, { op: 'stats' })) as unknown as Stats;
   const { mode } = await stats();
   return {
-    command: options.nativeFilter
+    command: nativeFilter
       ? `NODE_OPTIONS=--import=dist/tools/bench/specials/native-filter.js ${running.command}`
       : running.command,
     mode,
     control: `ws://${control}`,
+    supervisor: running.pid,
     pids: () => markedProcesses(marker),
     stats,
     stop: async () => {
       client.close();
-      await running.stop();
-      endAll();
+      await end();
     },
   };
 }
@@ -156,13 +179,19 @@ async function ask(
   return { ...body };
 }
 
+/** BUSY: a worker is slow to follow, and what was asked is done as soon as it does. */
+async function change(client: Client, request: Parameters<Client['ask']>[0]): Promise<void> {
+  const { text, body } = await client.ask(request);
+  if (!body.ok && body.error.code !== 'BUSY') throw new Error(text);
+}
+
 /** Adds them all, in order, and waits until each is sent to directly. */
 async function subscribe(client: Client, count: number): Promise<void> {
   const start = Date.now();
   const answers: Promise<unknown>[] = [];
   for (let i = 0; i < count; i++) {
     if (i % 100 === 99) await sleep(Math.max(0, (i / ADDS_A_SECOND) * 1000 - (Date.now() - start)));
-    answers.push(ask(client, { op: 'add', ip: subscriberIp(i), port: SUBSCRIBER_PORT }));
+    answers.push(change(client, { op: 'add', ip: subscriberIp(i), port: SUBSCRIBER_PORT }));
   }
   await Promise.all(answers);
   for (const deadline = Date.now() + LIVE_MS; ; await sleep(10)) {
@@ -181,7 +210,7 @@ async function dealFilters(client: Client, subscribers: number, filters: number)
     await ask(client, { op: 'filter.load', name: `copy-${i}`, module });
   for (let i = 0; i < subscribers; i++) {
     const to = { ip: subscriberIp(i), port: SUBSCRIBER_PORT };
-    await ask(client, { op: 'filter.use', name: `copy-${i % filters}`, ...to });
+    await change(client, { op: 'filter.use', name: `copy-${i % filters}`, ...to });
   }
 }
 
@@ -224,6 +253,7 @@ function peer(running: Running, mode: string): Contender {
     command: running.command,
     mode,
     control: null,
+    supervisor: null,
     pids: () => [running.pid],
     stats: () => Promise.resolve(null),
     stop: () => running.stop(),

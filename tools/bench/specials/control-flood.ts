@@ -7,10 +7,10 @@ import { join } from 'node:path';
 import { measureWindow } from '../runs/measure.js';
 import { ROOT, Running, sleep } from '../runs/process.js';
 import { SIZE, type Special } from '../runs/special.js';
-import { commandOf, cpuNs, SETTLE_MS, withFantail } from './fantail.js';
+import { cpuNs, SETTLE_MS, withFantail } from './fantail.js';
 
 const RATE = 20_000;
-/** Of latency_ns. */
+/** Index of p99 in latency_ns. */
 const P99 = 2;
 
 /** One of our own scripts, once it says that it is ready. */
@@ -19,6 +19,13 @@ async function startScript(name: string, ...words: string[]): Promise<Running> {
   const running = new Running(process.execPath, [script, ...words]);
   await running.until('ready');
   return running;
+}
+
+/** What `work` gives, and how many cores' time those processes had meanwhile. */
+async function used<T>(pids: readonly number[], work: () => Promise<T>) {
+  const [before, start] = [cpuNs(pids), performance.now()];
+  const value = await work();
+  return { value, cores: (cpuNs(pids) - before) / ((performance.now() - start) * 1e6) };
 }
 
 export const controlFlood: Special = {
@@ -41,30 +48,30 @@ export const controlFlood: Special = {
       const calm = await window(windowMs);
 
       const flooder = await startScript('flooder', fantail.control ?? '');
-      const supervisor = fantail.pids().filter((pid) => commandOf(pid) === 'node');
-      const busy = [...supervisor, flooder.pid];
-      const [before, start] = [cpuNs(busy), performance.now()];
-      const flooded = await window(windowMs);
-      const cores = (cpuNs(busy) - before) / ((performance.now() - start) * 1e6);
+      const supervisor = fantail.supervisor === null ? [] : [fantail.supervisor];
+      const flooded = await used([...supervisor, flooder.pid], () => window(windowMs));
       flooder.write('end');
       const answers = Number(await flooder.next());
       await flooder.stop();
+      if (flooded.value.unexpected > 0) throw new Error('the flood has subscribed somebody');
 
-      const burners = [1, 2].map(() => startScript('burner', String(cores / 2)));
-      const started = await Promise.all(burners);
-      const beside = await window(windowMs);
-      for (const burner of started) await burner.stop();
+      const share = String(flooded.cores / 2);
+      const burners = [await startScript('burner', share), await startScript('burner', share)];
+      const pids = burners.map(({ pid }) => pid);
+      const beside = await used(pids, () => window(windowMs));
+      for (const burner of burners) await burner.stop();
 
       const p99 = ({ latency_ns }: typeof calm) => latency_ns[P99] ?? Number.NaN;
       return {
         values: {
-          answers_a_second: answers / (windowMs / 1000),
-          cpu_percent: cores * 100,
+          answers_a_second: answers,
+          flood_cpu_percent: flooded.cores * 100,
+          beside_cpu_percent: beside.cores * 100,
           calm_p99_ns: p99(calm),
-          flooded_p99_ns: p99(flooded),
-          beside_p99_ns: p99(beside),
-          p99_ratio: p99(flooded) / p99(beside),
-          lost: flooded.lost,
+          flooded_p99_ns: p99(flooded.value),
+          beside_p99_ns: p99(beside.value),
+          p99_ratio: p99(flooded.value) / p99(beside.value),
+          lost: flooded.value.lost,
         },
       };
     }),
