@@ -1,18 +1,17 @@
-/** Takes a share of a core, `burner.js 0.5`, in slices as a program has that answers. */
+/** Takes a share of a core of CPU time, `burner.js 0.5`, and makes up for what it did not get. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const SLICE_MS = 2;
 const share = Number(process.argv[2] ?? '0');
 
 console.log('ready');
 const start = performance.now();
+const startUp = process.cpuUsage();
 /** What it has not had yet, ms. */
 function owed(): number {
-  const { user, system } = process.cpuUsage();
+  const { user, system } = process.cpuUsage(startUp);
   return (performance.now() - start) * share - (user + system) / 1000;
 }
 for (;;) {
-  const end = performance.now() + SLICE_MS;
-  while (owed() > 0 && performance.now() < end);
-  await sleep(owed() > 0 ? 0 : 1);
+  while (owed() > 0);
+  await sleep(1);
 }
