@@ -113,9 +113,12 @@ function digest(files) {
 function isFresh({ name, wanted, outputs }) {
   const stamp = join(STAMPS, name);
   if (!outputs.every((output) => existsSync(join(ROOT, output)))) return false;
-  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return true;
-  rmSync(stamp, { force: true });
-  return false;
+  return existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted;
+}
+
+/** From here on until it has succeeded, whatever outputs there are may be half of them. */
+function begun({ name }) {
+  rmSync(join(STAMPS, name), { force: true });
 }
 
 function succeeded({ name, wanted }) {
@@ -231,6 +234,7 @@ async function compileFilters() {
   const stale = filters.filter(({ step }) => !isFresh(step));
   if (stale.length === 0) return;
   say(`compiling filters to WebAssembly: ${stale.map(({ name }) => name).join(', ')}`);
+  for (const { step } of stale) begun(step);
   const words = stale.flatMap(({ jobs }) => jobs.flat());
   await runBeside(process.execPath, ['tools/compile-filters.mjs', ...words]);
   for (const { step } of stale) succeeded(step);
@@ -257,6 +261,7 @@ async function compileNative() {
   };
   if (isFresh(step)) return;
   say('compiling the XDP program, fantail-rx and the addon (a minute the first time)');
+  begun(step);
   await runBeside('make', [
     ...['--no-print-directory', '-C', 'native'],
     `-j${availableParallelism()}`,

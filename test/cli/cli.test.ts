@@ -26,6 +26,7 @@ import { ROOT } from '../rig/program.js';
 const test = suite('cli');
 const PROGRAM = join(ROOT, 'build', 'programs', 'main.js');
 const commands = ['up', 'add', 'remove', 'list', 'stats', 'send', 'bench', 'demo', 'filter'];
+const ANSWER_MS_MAX = 20_000;
 const clientCommands = [
   ['add', '10.0.0.34', '9001'],
   ['remove', '10.0.0.34', '9001'],
@@ -44,7 +45,7 @@ function fantail(...words: string[]): Promise<Outcome> {
     execFile(
       process.execPath,
       [PROGRAM, ...words],
-      { timeout: 20_000 },
+      { timeout: ANSWER_MS_MAX },
       (error, stdout, stderr) => {
         const code = error === null ? 0 : error.code;
         resolve({ status: typeof code === 'number' ? code : -1, stdout, stderr });
@@ -52,6 +53,11 @@ function fantail(...words: string[]): Promise<Outcome> {
     );
   });
 }
+
+const late = async (words: string[]): Promise<number> => {
+  await sleep(ANSWER_MS_MAX, undefined, { ref: false });
+  throw new Error(`fantail ${words.join(' ')} is not refused, it runs`);
+};
 
 /**
  * The same in this process, for words that lead to nothing but text: a start of Node for each would
@@ -66,7 +72,7 @@ async function answered(...words: string[]): Promise<Outcome> {
       return true;
     };
   try {
-    outcome.status = await statusOf(program(), words);
+    outcome.status = await Promise.race([statusOf(program(), words), late(words)]);
   } finally {
     for (const name of ['stdout', 'stderr'] as const) process[name].write = writers[name];
   }
