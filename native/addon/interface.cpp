@@ -43,6 +43,7 @@ Napi::Value describe_interface_js(const Arguments& arguments) {
   object.Set("rx_queues", found.rx_queues);
   object.Set("tx_queues", found.tx_queues);
   object.Set("driver", found.driver);
+  object.Set("driver_version", found.driver_version);
   object.Set("loopback", Napi::Boolean::New(env, found.link.loopback));
   return object;
 }

@@ -33,7 +33,7 @@ Link link_named(int fd, const std::string& name) {
 
 Interface describe_interface(const std::string& name) {
   const Fd netlink = open_netlink();
-  Interface result{link_named(netlink.get(), name), {}, {}, 1, 1, ""};
+  Interface result{link_named(netlink.get(), name), {}, {}, 1, 1, "", ""};
   for (const Address& address : list_addresses(netlink.get())) {
     const bool is_own = address.index == result.link.index;
     (is_own ? result.addresses : result.others).push_back(address);
@@ -48,6 +48,7 @@ Interface describe_interface(const std::string& name) {
   ethtool_drvinfo info{};
   if (ask_ethtool(any.get(), name, ETHTOOL_GDRVINFO, info)) {
     result.driver.assign(info.driver, strnlen(info.driver, sizeof(info.driver)));
+    result.driver_version.assign(info.version, strnlen(info.version, sizeof(info.version)));
   }
   return result;
 }

@@ -18,6 +18,7 @@ struct Interface {
   u32 rx_queues;               // active channels that receive; 1 where the driver does not say
   u32 tx_queues;               // active channels that transmit; likewise
   std::string driver;          // empty where ethtool does not say
+  std::string driver_version;  // its own, or the kernel's of one that comes with it; likewise
 };
 
 /// Of the calling thread's network namespace. Error ENODEV: there is no such interface.

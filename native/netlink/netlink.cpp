@@ -18,6 +18,7 @@
 namespace fantail {
 namespace {
 
+constexpr u32 iff_lower_up = 1 << 16;      // linux/if.h, which net/if.h shuts out
 constexpr std::size_t buffer_size = 65536; // the kernel fills at most 32 KiB of a dump at once
 constexpr int event_buffer_size = 4 << 20; // bytes of events that may wait, about 10,000
 constexpr int dump_tries_max = 8;          // a dump that changed while it was read is read again
@@ -61,6 +62,7 @@ std::optional<Link> link_of(const nlmsghdr* message) {
   link.mtu = attributes.read<u32>(IFLA_MTU).value_or(0);
   link.mac = attributes.mac(IFLA_ADDRESS);
   link.up = (fixed->ifi_flags & IFF_UP) != 0 && (fixed->ifi_flags & IFF_RUNNING) != 0;
+  link.carrier = (fixed->ifi_flags & iff_lower_up) != 0;
   link.loopback = (fixed->ifi_flags & IFF_LOOPBACK) != 0;
   read_xdp(attributes, link);
   return link;

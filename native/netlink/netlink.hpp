@@ -42,6 +42,7 @@ struct Link {
   u32 mtu;                   // bytes of IP packet
   std::optional<Mac> mac;    // none on a device without a link layer
   bool up;                   // switched on, and its carrier is there
+  bool carrier;              // as the driver says; `up` follows later, both ways
   bool loopback;
   u32 xdp_id; // 0: no XDP program
   XdpMode xdp_mode;

@@ -4,18 +4,20 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <net/if.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "link/soft_link.hpp"
+#include "netlink/interface.hpp"
+#include "rx/proof.hpp"
 #include "xdp/sockets.hpp"
 
 namespace fantail {
 namespace {
 
 constexpr timespec pause_time{0, 10'000'000}; // between two looks
-constexpr int carrier_looks_max = 500;
+constexpr int carrier_looks_max = 1000;
 constexpr int attach_tries_max = 100;
+constexpr u32 plain_mtu = 1500;          // that every driver takes
 constexpr int udp_buffer_size = 8 << 20; // bytes; sums of bursts, as the rings of the other modes
 
 int duplicate(int fd, const char* doing) { return check(fcntl(fd, F_DUPFD_CLOEXEC, 3), doing); }
@@ -23,19 +25,33 @@ int duplicate(int fd, const char* doing) { return check(fcntl(fd, F_DUPFD_CLOEXE
 // ---- the XDP program ----
 
 bool has_carrier(const std::string& interface) {
-  const Fd fd(check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "opening a socket"));
-  ifreq request{};
-  interface.copy(request.ifr_name, IFNAMSIZ - 1);
-  return ioctl(fd.get(), SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_RUNNING) != 0;
+  const auto link = read_link(open_netlink().get(), interface);
+  return link && link->carrier && link->up;
+}
+
+/// igb and others reset the link when XDP is attached, some when a socket is bound.
+void await_carrier(const std::string& interface) {
+  for (int i = 0; i < carrier_looks_max && !has_carrier(interface); ++i)
+    nanosleep(&pause_time, nullptr);
+}
+
+/// Drivers have limits of their own, and do not say that it is them.
+std::string mtu_hint(const std::string& interface) {
+  const auto link = read_link(open_netlink().get(), interface);
+  if (!link || link->mtu <= plain_mtu) return "";
+  return "; the XDP of this driver may not take an MTU of " + std::to_string(link->mtu) +
+         ": try `ip link set dev " + interface + " mtu " + std::to_string(plain_mtu) + "`";
 }
 
 /// A program whose last holder has just died is detached some 12 ms later, so EBUSY is believed
 /// only after a second.
-void attach(Xdp& program, int interface_index, Attach how) {
+void attach(Xdp& program, const std::string& interface, int interface_index, Attach how) {
   for (int tries = attach_tries_max;; --tries) {
     try {
       return program.attach(interface_index, how);
     } catch (const Error& error) {
+      if (error.number == EINVAL || error.number == EOPNOTSUPP)
+        throw Error(error.number, error.what() + mtu_hint(interface));
       if (error.number != EBUSY || tries == 0) throw;
     }
     nanosleep(&pause_time, nullptr);
@@ -45,11 +61,8 @@ void attach(Xdp& program, int interface_index, Attach how) {
 Program load_program(const std::string& interface, int interface_index, Attach how) {
   const bool carrier = has_carrier(interface);
   Program program{Xdp::load(), how};
-  attach(program.xdp, interface_index, how);
-  // igb and others reset the link when XDP is attached: wait for the carrier, if it was there
-  // before
-  for (int i = 0; carrier && i < carrier_looks_max && !has_carrier(interface); ++i)
-    nanosleep(&pause_time, nullptr);
+  attach(program.xdp, interface, interface_index, how);
+  if (carrier) await_carrier(interface);
   return program;
 }
 
@@ -79,7 +92,21 @@ void fill(const KernelRing& ring, u32 queue) {
   publish(*ring.producer, FANTAIL_RX_FRAMES);
 }
 
+/// Of each worker. A link that is down sends nothing, and tells nothing of its driver.
+void prove_zero_copy(const Opening& o, const DataPlane& plane,
+                     const std::vector<MappedRing>& completions) {
+  const Interface found = describe_interface(o.interface);
+  if (!found.link.up || !found.link.mac || found.addresses.empty()) return;
+  for (u32 w = 0; w < o.geometry.workers; ++w) {
+    const u32 frame = plane.arena.tx_frame_first(w);
+    write_announcement(plane.arena.frame(frame), *found.link.mac, found.addresses[0].ip);
+    prove_transmit(plane.tx[w].get(), completions[w].ring(), u64{frame} * FANTAIL_FRAME_SIZE,
+                   announcement_size);
+  }
+}
+
 void open_xdp_sockets(const Opening& o, DataPlane& plane, int interface_index, bool zero_copy) {
+  const bool carrier = has_carrier(o.interface);
   std::vector<MappedRing> completions; // mapped before bind, as older kernels want it
   for (u32 q = 0; q < o.queues.size(); ++q) {
     Fd rx = q == 0 ? open_rx_socket(plane.arena.umem(), plane.arena.header().umem_size)
@@ -100,6 +127,9 @@ void open_xdp_sockets(const Opening& o, DataPlane& plane, int interface_index, b
     // (net/xdp/xsk.c, xsk_no_wakeup)
     plane.tx.push_back(open_tx_socket(plane.rx[w].get(), interface_index, o.queues[w]));
   }
+  if (!zero_copy) return;
+  if (carrier) await_carrier(o.interface);
+  prove_zero_copy(o, plane, completions);
 }
 
 /// From now on the program redirects the feed.

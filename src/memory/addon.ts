@@ -43,6 +43,8 @@ export interface Interface {
   readonly tx_queues: number;
   /** The driver's name as ethtool gives it, or an empty string. */
   readonly driver: string;
+  /** Its own, or the kernel's of a driver that comes with it; likewise. */
+  readonly driver_version: string;
   readonly loopback: boolean;
 }
 

@@ -8,12 +8,17 @@ import type { Mode, Stats } from '../domain/statistics.js';
 import type { Interface } from '../memory/addon.js';
 import { limits } from '../memory/layout.js';
 import type { Config } from './config.js';
+import { faultOfZeroCopy } from './driver-facts.js';
 
 export interface Observed {
   /** Null for the interface `-`. */
   readonly link: Interface | null;
+  /** As `uname -r` has it. */
+  readonly kernel: string;
   /** Effective capabilities of this process. */
   readonly capabilities: readonly string[];
+  /** Whether a filter that stores where it may not is stopped there (filters/traps.ts). */
+  readonly hasTrapHandler: boolean;
   /** Numbers of the cores that this process may run on. */
   readonly cores: readonly number[];
 }
@@ -54,8 +59,14 @@ export function missingCapabilities(capabilities: readonly string[]): string[] {
   );
 }
 
+/** What is known against zero copy on that driver, or null. */
+function zeroCopyFault({ link, kernel }: Pick<Observed, 'link' | 'kernel'>): string | null {
+  if (link === null) return null;
+  return faultOfZeroCopy({ name: link.driver, version: link.driver_version, kernel });
+}
+
 /** Which modes to try, and which are out already. */
-function modesOf({ mode, interfaceName }: Config, { link, capabilities }: Observed) {
+function modesOf({ mode, interfaceName }: Config, { link, kernel, capabilities }: Observed) {
   const missing = missingCapabilities(capabilities);
   let reason: string | null = null;
   if (link === null) reason = "the interface '-' is no link";
@@ -63,7 +74,13 @@ function modesOf({ mode, interfaceName }: Config, { link, capabilities }: Observ
   else if (missing.length > 0)
     reason = `AF_XDP takes ${missing.join(', ')}: run with sudo, or grant them to the service`;
   if (mode === 'auto') {
-    if (reason === null) return { modes: [...XDP_MODES, 'socket' as const], fallbacks: [] };
+    if (reason === null) {
+      const modes: Mode[] = [...XDP_MODES, 'socket'];
+      const fault = zeroCopyFault({ link, kernel });
+      if (fault === null) return { modes, fallbacks: [] };
+      const passedOver = { mode: 'zerocopy' as const, reason: fault };
+      return { modes: modes.filter((each) => each !== 'zerocopy'), fallbacks: [passedOver] };
+    }
     const why = reason;
     return {
       modes: ['socket' as const],
@@ -111,18 +128,41 @@ function checkAddress(
   );
 }
 
+/** What the card hashes to a queue that is not served stays with the kernel. */
+function unservedWarning(
+  { interfaceName, listenIp, listenPort }: Config,
+  link: Interface,
+  queues: readonly number[],
+): string | null {
+  const all = Array.from({ length: link.rx_queues }, (_, queue) => queue);
+  const unserved = all.filter((queue) => !queues.includes(queue));
+  const [served] = queues;
+  if (unserved.length === 0) return null;
+  return (
+    `queue ${unserved.join(', ')} of ${interfaceName} is not served here: what the card hashes to it reaches ` +
+    `no subscriber of this launcher; --queues all serves it, or let the card choose: ethtool -N ` +
+    `${interfaceName} flow-type udp4 dst-ip ${listenIp} dst-port ${listenPort} action ${served}`
+  );
+}
+
 function warningsOf(
-  { interfaceName }: Config,
-  link: Interface | null,
-  share: string | null,
+  config: Config,
+  { link, kernel }: Observed,
+  { queues, modes, share }: { queues: number[]; modes: readonly Mode[]; share: string | null },
 ): string[] {
+  const { interfaceName, mode } = config;
   const major = Number.parseInt(process.versions.node, 10);
   const node = `fantail was never tried with Node ${major}; it was with ${NODES_TRIED.join(', ')}`;
+  const fault = zeroCopyFault({ link, kernel });
+  const isSocket = modes[0] === 'socket' || link === null;
+  const unserved = isSocket ? null : unservedWarning(config, link, queues);
   const down = `${interfaceName} is down or has no carrier; packets flow after: ip link set dev ${interfaceName} up`;
   return [
     ...(NODES_TRIED.includes(major) ? [] : [node]),
     ...(share === null ? [] : [share]),
     ...(link === null || link.up ? [] : [down]),
+    ...(mode === 'zerocopy' && fault !== null ? [fault] : []),
+    ...(unserved === null ? [] : [unserved]),
   ];
 }
 
@@ -140,6 +180,14 @@ function checkMtu(
   return Math.min(link.mtu, MTU_MAX);
 }
 
+function checkNode(hasTrapHandler: boolean): void {
+  if (hasTrapHandler) return;
+  throw new Failure(
+    `this Node (${process.version} on ${process.arch}) does not stop a filter that stores where it may not: ` +
+      'use Node 22 or newer, without --disable-wasm-trap-handler',
+  );
+}
+
 function checkCpus({ cpus }: Config, cores: readonly number[]): void {
   const beyond = cpus?.find((cpu) => !cores.includes(cpu));
   if (beyond !== undefined)
@@ -149,6 +197,7 @@ function checkCpus({ cpus }: Config, cores: readonly number[]): void {
 }
 
 export function deploymentOf(config: Config, observed: Observed): Deployment {
+  checkNode(observed.hasTrapHandler);
   const { modes, fallbacks } = modesOf(config, observed);
   const queues = queuesOf(config, observed.link, modes);
   const mtu = checkMtu(config, observed.link, modes);
@@ -181,6 +230,6 @@ export function deploymentOf(config: Config, observed: Observed): Deployment {
     mtu,
     rxCpu: layout === 'split' ? cpuOf(0) : null,
     workerCpus: Array.from({ length: workers }, (_, i) => cpuOf(first + i)),
-    warnings: warningsOf(config, observed.link, share),
+    warnings: warningsOf(config, observed, { queues, modes, share }),
   };
 }

@@ -1,7 +1,8 @@
 /** The interface of a replicator: what is observed of it, and what that means. */
 import { readFileSync } from 'node:fs';
-import { networkInterfaces } from 'node:os';
+import { networkInterfaces, release } from 'node:os';
 import { Failure, messageOf } from '../domain/errors.js';
+import { hasTrapHandler } from '../filters/traps.js';
 import { addon, type Interface } from '../memory/addon.js';
 import type { Source } from '../subscribers/table.js';
 import type { Config } from './config.js';
@@ -16,7 +17,9 @@ export function observe(config: Config): Observed {
     throw new Failure(`there is no interface ${interfaceName}; see: ip link`);
   return {
     link,
+    kernel: release(),
     capabilities: addon.capabilities(),
+    hasTrapHandler: hasTrapHandler(),
     cores: allowedCores(readFileSync('/proc/self/status', 'utf8')),
   };
 }

@@ -61,6 +61,13 @@ for (const major of MAJORS) {
     assert.equal(verdicts(nodeOf(major)), here);
   });
 
+  test(`Node ${major} without its trap handler, which contains filters, is refused`, () => {
+    const words = ['--disable-wasm-trap-handler', MAIN, 'up', 'lo', '127.0.0.1', '5990'];
+    const { status, stderr } = spawnSync(nodeOf(major), words, { encoding: 'utf8' });
+    assert.is(status, 1, stderr);
+    assert.match(stderr, /without --disable-wasm-trap-handler/);
+  });
+
   networkTest(
     test,
     `on Node ${major} it replicates, swaps a filter, and outlives its worker`,

@@ -3,13 +3,18 @@
  *
  * needs: a core
  */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { numberList } from '../../src/cli/arguments.js';
 import { Failure, UsageError } from '../../src/domain/errors.js';
+import { hasTrapHandler } from '../../src/filters/traps.js';
 import type { Interface } from '../../src/memory/addon.js';
 import { configOf, type UpFlags } from '../../src/replicator/config.js';
 import { deploymentOf, MTU_MAX } from '../../src/replicator/deployment.js';
+import { DRIVER_FACTS } from '../../src/replicator/driver-facts.js';
+import { ROOT } from '../rig/program.js';
 
 const test = suite('deployment');
 
@@ -26,6 +31,7 @@ function card(queues: number, more: Partial<Interface> = {}): Interface {
     rx_queues: queues,
     tx_queues: queues,
     driver: 'veth',
+    driver_version: '1.0',
     name: 'eth0',
     loopback: false,
     ...more,
@@ -46,15 +52,20 @@ interface Given {
   link?: Interface | null;
   capabilities?: readonly string[];
   cores?: number;
+  kernel?: string;
+  hasTrapHandler?: boolean;
 }
 
-function deploy({ flags = {}, link = card(1), capabilities = ALL, cores = 8 }: Given = {}) {
+function deploy(given: Given = {}) {
+  const { flags = {}, link = card(1), capabilities = ALL, cores = 8, kernel = '6.18.5' } = given;
   const interfaceName = link === null ? '-' : 'eth0';
   const listen = { interfaceName, listenIp: '10.0.0.1', listenPort: 5000 };
   const config = configOf(listen, { ...DEFAULTS, ...flags });
   return deploymentOf(config, {
     link,
+    kernel,
     capabilities,
+    hasTrapHandler: given.hasTrapHandler ?? true,
     cores: Array.from({ length: cores }, (_, i) => i),
   });
 }
@@ -166,6 +177,65 @@ test('AF_XDP on an interface without an address fails with the line that gives i
 test('an interface that is down is a warning with the line that mends it', () => {
   assert.match(deploy({ link: card(1, { up: false }) }).warnings.join(), /ip link set dev eth0 up/);
   assert.equal(deploy().warnings, []);
+});
+
+test('a Node that does not stop stores to pages that may only be read is refused, with the cure', () => {
+  fails(() => deploy({ hasTrapHandler: false }), /use Node 22 or newer/);
+  assert.is(hasTrapHandler(), true, 'this one does');
+});
+
+test('a queue that nobody serves here is a warning with the lines that mend it', () => {
+  const { warnings } = deploy({ flags: { queues: [1] }, link: card(3) });
+  assert.match(warnings.join(), /queue 0, 2 of eth0 is not served here.*--queues all/);
+  assert.match(
+    warnings.join(),
+    /ethtool -N eth0 flow-type udp4 dst-ip 10\.0\.0\.1 dst-port 5000 action 1/,
+  );
+  assert.equal(deploy({ link: card(3) }).warnings, []);
+  assert.equal(deploy({ flags: { queues: [1], mode: 'socket' }, link: card(3) }).warnings, []);
+});
+
+for (const [driver, driver_version, kernel, has] of [
+  ['ice', '7.3.4', '7.3.4', false],
+  ['ena', '6.18.5', '6.18.5', true],
+  ['ena', '2.13.1g', '6.8.0-1019-aws', false],
+  ['ena', '2.17.0g', '6.8.0-1019-aws', true],
+  ['mlx5_core', '6.0.19', '6.0.19', false],
+  ['mlx5_core', '6.1.0', '6.1.0', true],
+  ['i40e', '5.18.19', '5.18.19', false],
+  ['i40e', '5.19.1', '5.19.1', true],
+  ['virtio_net', '1.0.0', '6.18.5', true],
+  ['igb', '6.14.0', '6.14.0', true],
+] as const)
+  test(`auto ${has ? 'tries' : 'passes over'} zero copy on ${driver} ${driver_version}, Linux ${kernel}`, () => {
+    const link = card(1, { driver, driver_version });
+    const { modes, fallbacks, warnings } = deploy({ link, kernel });
+    assert.equal(modes, [...(has ? ['zerocopy'] : []), 'copy', 'skb', 'socket']);
+    assert.equal(warnings, []);
+    const named = deploy({ link, kernel, flags: { mode: 'zerocopy' } });
+    assert.equal(named.modes, ['zerocopy'], 'who names it has it');
+    if (has) return assert.equal([fallbacks, named.warnings], [[], []]);
+    assert.equal(
+      fallbacks.map(({ mode }) => mode),
+      ['zerocopy'],
+    );
+    assert.match(fallbacks[0]?.reason ?? '', new RegExp(`^${driver}: .*\\(.+\\)$`));
+    assert.equal(named.warnings, [fallbacks[0]?.reason]);
+  });
+
+test('the driver facts are those of docs/zero-copy.md, row by row', () => {
+  const page = readFileSync(join(ROOT, 'docs', 'zero-copy.md'), 'utf8');
+  const table = page.slice(page.indexOf('| driver |')).split('\n\n')[0] ?? '';
+  const rows = DRIVER_FACTS.map(({ driver, kernels, versions, what, handling, source }) => {
+    const text = (version: readonly number[]) => version.join('.');
+    const holds = [
+      ...(kernels?.from === undefined ? [] : [`from ${text(kernels.from)}`]),
+      ...(kernels?.below === undefined ? [] : [`before ${text(kernels.below)}`]),
+      ...(versions?.upTo === undefined ? [] : [`its own versions up to ${text(versions.upTo)}`]),
+    ];
+    return `| ${[driver, holds.join(', ') || 'any', what, handling, source].join(' | ')} |`;
+  });
+  assert.equal(table.trimEnd().split('\n').slice(2), rows);
 });
 
 test('lists of numbers take single ones and ranges, and refuse the rest', () => {

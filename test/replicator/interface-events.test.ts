@@ -39,6 +39,7 @@ function linkWith(...ips: string[]): Interface {
     rx_queues: 1,
     tx_queues: 1,
     driver: 'veth',
+    driver_version: '1.0',
     loopback: false,
   };
 }

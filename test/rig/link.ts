@@ -28,6 +28,10 @@ export const NEIGHBOURS: readonly Neighbour[] = Array.from({ length: 8 }, (_, in
   ip: `10.77.0.${111 + index}`,
   mac: `02:77:00:00:00:${(0x6f + index).toString(16)}`,
 }));
+/** Their entries, as `ip` makes them; they go when rep0 is switched off. */
+const NEIGHBOURHOOD = NEIGHBOURS.map(
+  ({ ip, mac }) => `neigh replace ${ip} lladdr ${mac} dev rep0 nud permanent`,
+);
 /** An address of the subnet that nobody answers for. */
 export const NOBODY_IP = '10.77.0.250';
 /** The largest MTU with which veth takes an XDP program that does not know of fragments. */
@@ -96,6 +100,13 @@ export class Link {
     return run('ip', ['-n', this[side], ...args]);
   }
 
+  /** Switches rep0 off and on again. */
+  flap(): void {
+    const commands = ['link set rep0 down', 'link set rep0 up', ...NEIGHBOURHOOD];
+    run('ip', ['-n', this.replicator, '-batch', '-'], `${commands.join('\n')}\n`);
+    this.awaitCarrier();
+  }
+
   /** The XDP program on rep0 as `ip` names it, or null. */
   xdpProgram(): string | null {
     return (
@@ -141,14 +152,19 @@ export class Link {
       run('ip', ['netns', 'exec', namespace, 'sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1']);
     }
     this.buildWire();
-    const neighbours = NEIGHBOURS.map(
-      ({ ip, mac }) => `neigh add ${ip} lladdr ${mac} dev rep0 nud permanent`,
-    );
     const addresses = [FEED_IP, ...HOSTS].map((ip) => `addr add ${ip}/24 dev net0`);
     const up = (device: string) => ['link set lo up', `link set ${device} up`];
-    const replicatorSide = [`addr add ${REPLICATOR_IP}/24 dev rep0`, ...up('rep0'), ...neighbours];
+    const replicatorSide = [
+      `addr add ${REPLICATOR_IP}/24 dev rep0`,
+      ...up('rep0'),
+      ...NEIGHBOURHOOD,
+    ];
     run('ip', ['-n', this.replicator, '-batch', '-'], `${replicatorSide.join('\n')}\n`);
     run('ip', ['-n', this.net, '-batch', '-'], `${[...addresses, ...up('net0')].join('\n')}\n`);
+    this.awaitCarrier();
+  }
+
+  private awaitCarrier(): void {
     if (this.options.devices !== undefined) run('sh', ['-c', UNTIL_CARRIER, 'sh', this.replicator]);
   }
 

@@ -20,7 +20,9 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { atEnd, ROOT, run } from '../rig/program.js';
+import { type Between, between } from './bridge.js';
 import { type Kernel, kernelFolder, qemuFolder } from './packages.js';
 
 export const CARDS = ['virtio_net', 'igb'] as const;
@@ -31,6 +33,8 @@ export interface GuestOptions {
   readonly kernel: Kernel;
   /** When it counts as hanging. */
   readonly secondsMax: number;
+  /** Of each line that it writes, as it comes. */
+  readonly onLine?: (line: string) => void;
 }
 
 export interface GuestEnd {
@@ -55,12 +59,20 @@ const MODULES = [
   ...['netfs', 'fscache', '9pnet', '9pnet_virtio', '9p', 'veth'],
 ];
 
+/** An igb has queues of its own making, and hashes to them itself. */
+const WIRE_QUEUES: Record<Card, number> = { virtio_net: 2, igb: 1 };
 /** Without both flags virtio_net refuses zero copy. */
 const VIRTIO_FLAGS = 'disable-legacy=on,iommu_platform=on';
 const MAC = '52:54:00:00:00:0';
-const DEVICES: Record<Card, string[]> = {
-  virtio_net: ['-device', `virtio-net-pci,netdev=h0,romfile=,mac=${MAC}1,${VIRTIO_FLAGS}`],
-  igb: [
+const DEVICES: Record<Card, (queues: number) => string[]> = {
+  virtio_net: (queues) => [
+    '-device',
+    `virtio-net-pci,netdev=h0,romfile=,mac=${MAC}1,${VIRTIO_FLAGS}${
+      // an interrupt for each way of each queue, one for control, one for configuration
+      queues > 1 ? `,mq=on,vectors=${2 * queues + 2}` : ''
+    }`,
+  ],
+  igb: () => [
     ...['-device', 'pcie-root-port,id=port1,chassis=1,slot=1'],
     ...['-device', `igb,bus=port1,netdev=h0,romfile=,mac=${MAC}1`],
   ],
@@ -72,27 +84,29 @@ export async function inGuest(options: GuestOptions, words: readonly string[]): 
   const kernel = kernelFolder(options.kernel);
   const folder = mkdtempSync(join(tmpdir(), 'fantail-guest-'));
   const clean = atEnd(() => rmSync(folder, { recursive: true, force: true }));
+  const wire = between(WIRE_QUEUES[options.card]);
   try {
     const initrd = makeInitrd(folder, { qemu, kernel }, words);
     const library = (root: string) => join(qemu, root, 'lib', 'x86_64-linux-gnu');
-    const child = spawn(
+    const [program = '', ...argv] = [
+      ...wire.prefix,
+      ...['env', `LD_LIBRARY_PATH=${library('usr')}:${library('')}`],
       join(qemu, 'usr', 'bin', 'qemu-system-x86_64'),
-      qemuWords(options.card, {
+      ...qemuWords(options.card, wire, {
         qemu,
         image: fileIn(kernel, /(?:^|\/)vmlinuz(?:-[^/]*)?$/),
         initrd,
       }),
-      {
-        stdio: ['ignore', 'pipe', 'pipe'],
-        env: { ...process.env, LD_LIBRARY_PATH: `${library('usr')}:${library('')}` },
-      },
-    );
+    ];
+    const child = spawn(program, argv, { stdio: ['ignore', 'pipe', 'pipe'] });
     const kill = atEnd(() => child.kill('SIGKILL'));
     let said = '';
-    for (const stream of [child.stdout, child.stderr])
+    for (const stream of [child.stdout, child.stderr]) {
       stream.on('data', (chunk: Buffer) => {
         said += chunk.toString();
       });
+      if (options.onLine) createInterface(stream).on('line', options.onLine);
+    }
     let isLate = false;
     const timer = setTimeout(() => {
       isLate = child.kill('SIGKILL');
@@ -108,6 +122,7 @@ export async function inGuest(options: GuestOptions, words: readonly string[]): 
     }
     return { ...endOf(said.replaceAll('\r', '')), isLate };
   } finally {
+    wire.close();
     clean();
   }
 }
@@ -140,6 +155,7 @@ function fileIn(folder: string, name: RegExp): string {
 
 function qemuWords(
   card: Card,
+  wire: Between,
   { qemu, image, initrd }: { qemu: string; image: string; initrd: string },
 ): string[] {
   const share = join(qemu, 'usr', 'share');
@@ -152,8 +168,8 @@ function qemuWords(
     ...['-append', 'console=ttyS0 panic=-1 quiet mitigations=off net.ifnames=0'],
     ...['-fsdev', 'local,id=root,path=/,security_model=none,readonly=on,multidevs=remap'],
     ...['-device', 'virtio-9p-pci,fsdev=root,mount_tag=files'],
-    ...['-netdev', 'hubport,id=h0,hubid=0', '-netdev', 'hubport,id=h1,hubid=0'],
-    ...DEVICES[card],
+    ...wire.words,
+    ...DEVICES[card](wire.queues),
     ...['-device', `virtio-net-pci,netdev=h1,romfile=,mac=${MAC}2`],
   ];
 }
@@ -199,6 +215,7 @@ const quoted = (word: string) => `'${word.replaceAll("'", "'\\''")}'`;
 function initScript(modules: readonly string[], words: readonly string[]): string {
   const environment = [
     'HOME=/tmp',
+    'NO_COLOR=1',
     'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
   ];
   const command = `cd ${quoted(ROOT)} && ${words.map(quoted).join(' ')}`;
@@ -209,6 +226,7 @@ mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs devtmpfs 
 for module in ${modules.join(' ')}; do insmod /modules/$module.ko; done
 tries=0; while [ ! -e /sys/class/net/eth1 ] && [ $tries -lt 50 ]; do sleep 0.1; tries=$((tries+1)); done
 # by MAC: the one that ends in 1 is the card under test
+ip link set lo up
 for name in eth0 eth1; do ip link set $name name was-$name; done
 for name in was-eth0 was-eth1; do
   case $(cat /sys/class/net/$name/address) in *1) ip link set $name name eth0;; *) ip link set $name name eth1;; esac

@@ -1,9 +1,10 @@
 /**
- * `npm run test:vm`: the tests of inside.ts in guests whose cards do real AF_XDP zero copy; a line
- * for each card and kernel, and at the end `P passed, F failed, S skipped`.
+ * `npm run test:vm`: the tests of inside.ts in guests whose cards do real AF_XDP zero copy, on the
+ * newest kernel in whole and on older ones in part; a line for each card and kernel, and at the end
+ * `P passed, F failed, S skipped`.
  *
- *   npm run test:vm -- --card igb --kernel sid    in one of them
- *   npm run test:vm -- --run 'ip -d link'         any command in such a guest, to look around
+ *   npm run test:vm -- --card igb --kernel 6.18    in one of them
+ *   npm run test:vm -- --run 'ip -d link'          any command in such a guest, to look around
  */
 import { number, oneOf } from '../../src/cli/arguments.js';
 import { command, runProgram } from '../../src/cli/program.js';
@@ -14,7 +15,7 @@ import { KERNELS, type Kernel, lackForGuests } from './packages.js';
 
 interface Flags {
   readonly card?: Card;
-  readonly kernel: Kernel;
+  readonly kernel?: Kernel;
   readonly run?: string;
   readonly minutes: number;
 }
@@ -25,18 +26,27 @@ function faultOf({ status, isLate }: GuestEnd): string | null {
   return status === 0 ? null : `the command ended with status ${status}`;
 }
 
-async function testOn(card: Card, { kernel, minutes }: Flags) {
+async function testOn(card: Card, kernel: Kernel, { minutes }: Flags) {
   const start = Date.now();
   const words = ['node', 'dist/test/vm/inside.js'];
-  const end = await inGuest({ card, kernel, secondsMax: minutes * 60 }, words);
+  // what scenario.ts says of each test that is done
+  const onLine = (line: string) => {
+    const [, done] = /\s(\d+\.\d s: .*)$/.exec(line) ?? [];
+    if (done !== undefined) console.log(`  ${card}, kernel ${kernel}: ${done.trimEnd()}`);
+  };
+  const end = await inGuest({ card, kernel, secondsMax: minutes * 60, onLine }, words);
   const { output, warnings } = end;
   const seconds = (Date.now() - start) / 1000;
   const counts = countUvu({ output, fault: faultOf(end), seconds });
   const failed = counts.failed + warnings.length;
   const parts = [`${counts.passed} passed`, `${failed} failed`, `${counts.skips.length} skipped`];
   const fault = faultOf(end);
+  const release = /^kernel (\S+)$/m.exec(output)?.[1];
+  const named = release === undefined ? '' : ` (${release})`;
   const why = fault === null ? '' : `; ${fault}`;
-  console.log(`${card}, kernel of ${kernel}: ${parts.join(', ')} (${seconds.toFixed(0)} s)${why}`);
+  console.log(
+    `${card}, kernel ${kernel}${named}: ${parts.join(', ')} (${seconds.toFixed(0)} s)${why}`,
+  );
   for (const skip of counts.skips) console.log(`  skip: ${skip}`);
   for (const warning of warnings) console.log(`  the guest's kernel: ${warning}`);
   if (failed > 0) console.log(output.replace(/^/gm, '  | '));
@@ -51,7 +61,8 @@ async function testAll(flags: Flags): Promise<void> {
   }
   const { card, kernel, run, minutes } = flags;
   if (run !== undefined) {
-    const options = { card: card ?? 'virtio_net', kernel, secondsMax: minutes * 60 };
+    const guest = { card: card ?? 'virtio_net', kernel: kernel ?? 'newest' } as const;
+    const options = { ...guest, secondsMax: minutes * 60 };
     const end = await inGuest(options, ['sh', '-c', run]);
     console.log(end.output);
     for (const warning of end.warnings) console.log(`the guest's kernel: ${warning}`);
@@ -60,8 +71,11 @@ async function testAll(flags: Flags): Promise<void> {
     return;
   }
   const total = { passed: 0, failed: 0, skipped: 0 };
-  for (const each of card === undefined ? CARDS : [card]) {
-    const counts = await testOn(each, flags);
+  const guests = (card === undefined ? CARDS : [card]).flatMap((each) =>
+    (kernel === undefined ? KERNELS : [kernel]).map((version) => [each, version] as const),
+  );
+  for (const [each, version] of guests) {
+    const counts = await testOn(each, version, flags);
     for (const name of ['passed', 'failed', 'skipped'] as const) total[name] += counts[name];
   }
   console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
@@ -70,7 +84,11 @@ async function testAll(flags: Flags): Promise<void> {
 
 const testVm = command('test:vm', 'Test zero copy in guests whose cards do it.')
   .option('--card <card>', `${CARDS.join(' or ')} (default: each)`, oneOf('--card', CARDS))
-  .option('--kernel <suite>', KERNELS.join(', '), oneOf('--kernel', KERNELS), 'trixie-backports')
+  .option(
+    '--kernel <version>',
+    `${KERNELS.join(', ')} (default: each; with --run: newest)`,
+    oneOf('--kernel', KERNELS),
+  )
   .option('--run <command>', 'this instead, in one guest')
   .option('--minutes <n>', 'of a guest', number('--minutes', { min: 1, max: 600 }), 30)
   .action(testAll);

@@ -16,13 +16,19 @@ import { join } from 'node:path';
 import { cached } from '../rig/cache.js';
 import { ROOT, run } from '../rig/program.js';
 
-/** Kernels by the suite of Debian that has them. */
-export const KERNELS = ['trixie-backports', 'trixie', 'sid'] as const;
+/** Versions of the kernel; the first grants zero copy to neither card. */
+export const KERNELS = ['6.12', '6.18', 'newest'] as const;
 export type Kernel = (typeof KERNELS)[number];
+/** Suites of Debian that have them. */
+const SUITES: Record<Kernel, string> = {
+  '6.12': 'trixie',
+  '6.18': 'trixie-backports',
+  newest: 'trixie-backports',
+};
 
 /** It has a QEMU with an emulated igb (8.0 or newer), for the libraries of the suite below it. */
 const QEMU_SUITE = 'bookworm-backports';
-const QEMU_BASE = 'bookworm';
+const BASE = 'bookworm';
 const KEY = '/usr/share/keyrings/debian-archive-keyring.gpg';
 /** Of one step of apt: 140 MB come over a slow line. */
 const APT_MS_MAX = 900_000;
@@ -57,6 +63,7 @@ class Apt {
   constructor(
     private readonly root: string,
     suites: readonly string[],
+    architectures: readonly string[],
   ) {
     mkdirSync(join(root, 'lists', 'partial'), { recursive: true });
     mkdirSync(join(root, 'cache', 'archives', 'partial'), { recursive: true });
@@ -70,6 +77,7 @@ class Apt {
       'Dir::Etc::SourceList': join(root, 'sources.list'),
       'Dir::Etc::SourceParts': '/dev/null',
       'APT::Sandbox::User': 'root',
+      'APT::Architectures': architectures.join(),
       'Acquire::Languages': 'none',
     }).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
     this.get('update');
@@ -79,18 +87,21 @@ class Apt {
     return run('apt-get', ['-qq', ...this.options, ...words], '', APT_MS_MAX);
   }
 
-  /** The package, and what it needs that this machine does not have. */
-  needed(suite: string, name: string): Set<string> {
+  /** The packages, and what they need that this machine does not have. */
+  needed(suite: string, packages: readonly string[]): Set<string> {
     const plan = this.get(
-      ...['install', '--no-install-recommends', '--print-uris', '-y', '-t', suite, name],
+      ...['install', '--no-install-recommends', '--print-uris', '-y', '-t', suite, ...packages],
     );
-    const found = [...plan.matchAll(/^'\S+' ([^_\s]+)_/gm)].map(([, each = '']) => each);
-    return new Set([name, ...found]);
+    const found = [...plan.matchAll(/^'\S+' ([^_\s]+)_[^_\s]+_(\w+)\.deb/gm)];
+    const named = found.map(([, name, machine]) =>
+      machine === 'all' ? name : `${name}:${machine}`,
+    );
+    return new Set([...packages, ...named.filter((name) => name !== undefined)]);
   }
 
-  has(name: string): boolean {
-    const all = run('apt-cache', ['-qq', ...this.options, 'pkgnames', name]);
-    return all.split('\n').includes(name);
+  /** Packages whose names begin so. */
+  named(prefix: string): string[] {
+    return run('apt-cache', ['-qq', ...this.options, 'pkgnames', prefix]).split('\n');
   }
 
   dependsOf(name: string): string {
@@ -109,17 +120,22 @@ class Apt {
   }
 }
 
+interface Fetched {
+  readonly name: string;
+  readonly suites: readonly string[];
+  readonly architectures?: readonly string[];
+  readonly parts: readonly RegExp[];
+}
+
 /** Makes a folder of the cache, by an apt of its own, and demands that these are in it then. */
 function filled(
-  name: string,
-  suites: readonly string[],
-  parts: readonly RegExp[],
+  { name, suites, architectures = ['amd64'], parts }: Fetched,
   fill: (apt: Apt, folder: string) => void,
 ): string {
   return cached(`vm/${name}`, (folder) => {
     const root = `${folder}.apt`;
     try {
-      fill(new Apt(root, suites), folder);
+      fill(new Apt(root, suites, architectures), folder);
     } finally {
       rmSync(root, { recursive: true, force: true });
     }
@@ -133,24 +149,48 @@ function filled(
 /** QEMU and a static busybox, as from the root of a file system. */
 export function qemuFolder(): string {
   const parts = [/bin\/qemu-system-x86_64$/, /bin\/busybox$/];
-  return filled('qemu', [QEMU_BASE, QEMU_SUITE], parts, (apt, folder) => {
-    apt.unpack(
-      QEMU_SUITE,
-      [...apt.needed(QEMU_SUITE, 'qemu-system-x86'), 'busybox-static'],
-      folder,
-    );
+  return filled({ name: 'qemu', suites: [BASE, QEMU_SUITE], parts }, (apt, folder) => {
+    const needed = apt.needed(QEMU_SUITE, ['qemu-system-x86', 'busybox-static']);
+    apt.unpack(QEMU_SUITE, needed, folder);
   });
 }
 
-/** A kernel of that suite, the newest when it was fetched, with its modules. */
-export function kernelFolder(suite: Kernel): string {
+/** Such a kernel, the newest when it was fetched, with its modules. */
+export function kernelFolder(kernel: Kernel): string {
+  const suite = SUITES[kernel];
   const parts = [/vmlinuz(-[^/]*)?$/, /virtio_net\.ko/, /9p\.ko/];
-  return filled(`kernel-${suite}`, [suite], parts, (apt, folder) => {
-    const image = /linux-image-[0-9]\S*/.exec(apt.dependsOf('linux-image-amd64'))?.[0];
-    if (image === undefined) throw new Error(`${suite} has no kernel for amd64`);
+  return filled({ name: `kernel-${kernel}`, suites: [suite], parts }, (apt, folder) => {
+    const image =
+      kernel === 'newest'
+        ? /linux-image-[0-9]\S*/.exec(apt.dependsOf('linux-image-amd64'))?.[0]
+        : newestOf(apt.named(`linux-image-${kernel}.`));
+    if (image === undefined) throw new Error(`${suite} has no kernel ${kernel} for amd64`);
     const version = image.slice('linux-image-'.length);
-    // Newer suites have the kernel and its modules in packages of their own.
+    // Newer kernels have their modules in a package of their own.
     const own = [`linux-binary-${version}`, `linux-modules-${version}`];
-    apt.unpack(suite, own.every((name) => apt.has(name)) ? own : [image], folder);
+    const all = own.flatMap((name) => apt.named(name));
+    apt.unpack(suite, own.every((name) => all.includes(name)) ? own : [image], folder);
+  });
+}
+
+/** Of linux-image-6.18.9+deb13-amd64 and others like it, the highest of the plain ones. */
+function newestOf(images: readonly string[]): string | undefined {
+  const patchOf = (image: string) =>
+    Number(/^linux-image-\d+\.\d+\.(\d+)\+deb\d+(?:\.\d+)?-amd64$/.exec(image)?.[1] ?? -1);
+  const plain = images.filter((image) => patchOf(image) >= 0);
+  return plain.sort((a, b) => patchOf(a) - patchOf(b)).at(-1);
+}
+
+/** Libraries of fantail's, for the other machine. */
+const ARM64_LIBRARIES = ['libbpf', 'libmnl', 'libcap-ng', 'libseccomp', 'libelf', 'zlib1g'];
+
+/** A compiler for arm64, an emulator of its programs, and the libraries, as from a root. */
+export function arm64Folder(): string {
+  const parts = [/bin\/aarch64-linux-gnu-g\+\+$/, /bin\/qemu-aarch64-static$/, /libbpf\.so$/];
+  const architectures = ['amd64', 'arm64'];
+  return filled({ name: 'arm64', suites: [BASE], architectures, parts }, (apt, folder) => {
+    const tools = ['g++-aarch64-linux-gnu', 'qemu-user-static', 'nlohmann-json3-dev'];
+    const libraries = ARM64_LIBRARIES.map((name) => `${name}-dev:arm64`);
+    apt.unpack(BASE, apt.needed(BASE, [...tools, ...libraries]), folder);
   });
 }
