@@ -152,6 +152,17 @@ int fantail(struct xdp_md *ctx)
 	return replicate(ctx, true);
 }
 
+#include "bulk.bpf.h"
+
+/* For who sends in bulk: what fantail does, and the frames of test runs. Takes CAP_PERFMON. */
+SEC("xdp.frags")
+int fantail_bulk(struct xdp_md *ctx)
+{
+	if (ctx->ingress_ifindex == LOOPBACK_INDEX)
+		return bulk_transmit(ctx);
+	return replicate(ctx, true);
+}
+
 /*
  * For kernels before 5.18, which know neither frames of several buffers nor the helper that sees
  * them. The loader takes it when the kernel refuses the other.

@@ -87,9 +87,9 @@ Napi::Value drop_privileges_js(const Arguments& arguments) {
   return arguments.env().Undefined();
 }
 
-/// forbidWaysOut(): of all threads of this process, for good.
+/// forbidWaysOut(user): of all threads of this process, for good.
 Napi::Value forbid_ways_out_js(const Arguments& arguments) {
-  forbid_ways_out();
+  forbid_ways_out(arguments.one_of(0, "user", {"checker", "worker"}) == 1);
   return arguments.env().Undefined();
 }
 

@@ -63,8 +63,8 @@ filter_calls* calls_in(Napi::Value value) {
                              "calls must be a Uint32Array of the size of struct filter_calls");
 }
 
-/// attachWorker({arena, worker, rx, tx, wake, workerWakes, kernelSockets}, calls) → bytes that a
-/// filter's memory must have.
+/// attachWorker({arena, worker, rx, tx, program, wake, workerWakes, kernelSockets}, calls) → bytes
+/// that a filter's memory must have. `program`: null where it sends by a TX ring.
 Napi::Value attach_worker(const Arguments& arguments) {
   const Napi::Env env = arguments.env();
   const Napi::Object options = arguments.object(0, "descriptors");
@@ -73,6 +73,7 @@ Napi::Value attach_worker(const Arguments& arguments) {
   const auto fd_list = [&](const char* name) { return fds_in(arguments, options.Get(name), name); };
   Inherited fds;
   fds.tx = fd("tx");
+  if (!options.Get("program").IsNull()) fds.program = fd("program");
   fds.wake = fd("wake");
   fds.rx = fd_list("rx");
   fds.worker_wakes = fd_list("workerWakes");

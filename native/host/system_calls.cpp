@@ -2,6 +2,7 @@
 #include "host/system_calls.hpp"
 
 #include <fcntl.h>
+#include <linux/bpf.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <unistd.h>
@@ -83,7 +84,7 @@ void forbid_io_uring() {
   filter.load();
 }
 
-void forbid_ways_out() {
+void forbid_ways_out(bool is_worker) {
   Filter filter(SCMP_ACT_ALLOW);
   filter.add(refused, {SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork), SCMP_SYS(vfork)});
   filter.add(refused, SCMP_SYS(clone), {SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0)});
@@ -94,10 +95,12 @@ void forbid_ways_out() {
   const auto own = static_cast<scmp_datum_t>(getpid());
   filter.add(refused, SCMP_SYS(kill), {SCMP_A0(SCMP_CMP_NE, own)});
   filter.add(refused, SCMP_SYS(tgkill), {SCMP_A0(SCMP_CMP_NE, own)});
-  filter.add(refused, {SCMP_SYS(socket), SCMP_SYS(socketpair), SCMP_SYS(bpf),
-                       SCMP_SYS(perf_event_open), SCMP_SYS(userfaultfd), SCMP_SYS(io_uring_setup),
-                       SCMP_SYS(io_uring_enter), SCMP_SYS(io_uring_register), SCMP_SYS(keyctl),
-                       SCMP_SYS(add_key), SCMP_SYS(request_key)});
+  if (is_worker) filter.add(refused, SCMP_SYS(bpf), {SCMP_A0(SCMP_CMP_NE, BPF_PROG_TEST_RUN)});
+  else filter.add(refused, {SCMP_SYS(bpf)});
+  filter.add(refused, {SCMP_SYS(socket), SCMP_SYS(socketpair), SCMP_SYS(perf_event_open),
+                       SCMP_SYS(userfaultfd), SCMP_SYS(io_uring_setup), SCMP_SYS(io_uring_enter),
+                       SCMP_SYS(io_uring_register), SCMP_SYS(keyctl), SCMP_SYS(add_key),
+                       SCMP_SYS(request_key)});
   constexpr std::pair<scmp_datum_t, scmp_datum_t> writing[] = {
       {O_ACCMODE, O_WRONLY}, {O_ACCMODE, O_RDWR}, {O_CREAT, O_CREAT}, {O_TRUNC, O_TRUNC}};
   for (const auto& [mask, flag] : writing) {

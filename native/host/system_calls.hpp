@@ -23,8 +23,9 @@ void allow_receiver_calls();
 
 /// Whoever runs V8, which needs too much for a list: all but what leads out of the process: other
 /// programs and processes, sockets, files to write to, namespaces and mounts, BPF, perf, io_uring,
-/// userfaultfd, and the memory, descriptors and signals of others.
-void forbid_ways_out();
+/// userfaultfd, and the memory, descriptors and signals of others. `is_worker`: it may run BPF
+/// programs whose descriptors it has been given (link/bulk_link), and nothing else of BPF.
+void forbid_ways_out(bool is_worker);
 
 /// Of this process and all that it starts: none gets a ring of io_uring any more, whose requests no
 /// filter sees. A ring that this process has already goes on; what it starts has none, and can then

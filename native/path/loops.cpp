@@ -45,7 +45,8 @@ std::vector<RxStage> open_stages(Arena& arena, u32 worker, const std::vector<RxL
 WorkerLoop::WorkerLoop(Arena& arena, u32 worker, const Inherited& fds, filter_calls* calls)
     : arena_(arena), self_(arena.worker(worker)), calls_(calls),
       rx_links_(open_links(arena, worker, arena.header().workers, fds.rx)),
-      tx_link_(arena, worker, fds.tx), rx_(open_stages(arena, worker, rx_links_, fds.worker_wakes)),
+      tx_link_(arena, worker, fds.tx, fds.program),
+      rx_(open_stages(arena, worker, rx_links_, fds.worker_wakes)),
       tx_(arena, worker, tx_link_.link(), fds.kernel_sockets),
       idle_(arena.header().busy_poll != 0, arena.header().yield != 0, fds.wake, fds.rx),
       looks_suffice_(arena.header().mode == MODE_COPY || arena.header().mode == MODE_SKB) {

@@ -18,12 +18,15 @@ namespace fantail {
 
 class TxFrames {
 public:
-  TxFrames(Arena& arena, u32 index)
+  /// `bulk`: where they are, if not in the UMEM; as in its map (link/bulk_link.hpp).
+  TxFrames(Arena& arena, u32 index, char* bulk)
       : self_(arena.worker(index)), cold_(arena.free_frames(index)),
         hot_(cold_ + FANTAIL_TX_FRAMES), rx_tag_(arena.rx_tag()), tx_tag_(arena.tx_tag(index)),
         rx_frames_(arena.header().rx_frames), first_(arena.tx_frame_first(index)),
         hot_head_(peek(self_.hot_head)), hot_tail_(peek(self_.hot_tail)),
-        cold_head_(peek(self_.free_head)), cold_tail_(peek(self_.free_tail)) {}
+        cold_head_(peek(self_.free_head)), cold_tail_(peek(self_.free_tail)),
+        memory_(bulk != nullptr ? bulk : arena.frame(first_)),
+        colour_size_(bulk != nullptr ? bulk_colour_size : ring_colour_size) {}
 
   /// A received frame, that goes back to its receiver; else one of this worker's own.
   bool is_received(u32 frame) const { return frame < rx_frames_; }
@@ -36,11 +39,12 @@ public:
 
   /// Where in the UMEM a copy starts. Cache colouring: frames are page aligned, so copies that all
   /// started at one offset would conflict in a few sets of each cache.
-  static u32 start_of(u32 frame, u32 length) {
-    constexpr u32 line = 64, colours = 8, step = 7 * line;
+  u32 start_of(u32 frame, u32 length) const {
     const u32 end = (FANTAIL_FRAME_SIZE - length) / line * line;
-    return frame * FANTAIL_FRAME_SIZE + std::min(frame % colours * step, end);
+    return frame * FANTAIL_FRAME_SIZE + std::min(frame % colours * colour_size_, end);
   }
+  /// The memory of an address in one of this worker's own.
+  char* at(u32 address) const { return memory_ + (address - first_ * FANTAIL_FRAME_SIZE); }
 
   /// Frames that take() can give. Those that were put since the last commit do not count: until
   /// then their tags say whose completions they were.
@@ -68,6 +72,10 @@ public:
   }
 
 private:
+  static constexpr u32 line = 64, colours = 8;
+  static constexpr u32 ring_colour_size = 7 * line, bulk_colour_size = line;
+  static_assert((colours - 1) * bulk_colour_size <= FANTAIL_BULK_OFFSET_MAX);
+
   worker& self_;
   u32* cold_;
   u32* hot_;
@@ -75,6 +83,8 @@ private:
   tag* tx_tag_;
   u32 rx_frames_, first_;                           // TX frames of this worker: first_ and up
   u64 hot_head_, hot_tail_, cold_head_, cold_tail_; // ahead of what is committed
+  char* memory_;
+  u32 colour_size_;
 };
 
 } // namespace fantail

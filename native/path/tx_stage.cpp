@@ -34,8 +34,9 @@ TxStage::TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_
                                  {link.tx.producer, link.completion.consumer}))),
       ahead_{peek(*link.tx.producer), peek(*link.completion.consumer), peek(self_.packets),
              peek(self_.in_place)},
-      frames_(arena, worker), accounts_(arena), kernel_copies_(self_, std::move(kernel_sockets)),
-      served_(arena), filters_(arena, worker) {
+      frames_(arena, worker, link.bulk == nullptr ? nullptr : link.bulk->frames()),
+      accounts_(arena), kernel_copies_(self_, std::move(kernel_sockets)), served_(arena),
+      filters_(arena, worker) {
   if (link_.soft != nullptr) link_.soft->recover();
   for (u32 r = 0; r < arena_.header().receivers; ++r)
     sources_.push_back({arena_.forward_consumer(r, index_), arena_.giveback_producer(r, index_),
@@ -283,7 +284,8 @@ void TxStage::keep_for_kernel(const Asked& asked, const job& answer) {
 bool TxStage::send_in_place(const Asked& asked, const job& answer) {
   Packet& packet = burst_[asked.packet];
   const u32 frame = packet.address / FANTAIL_FRAME_SIZE;
-  if (!packet.alone || packet.address % FANTAIL_FRAME_SIZE + answer.replaced < answer.header_length)
+  if (!packet.alone || link_.bulk != nullptr ||
+      packet.address % FANTAIL_FRAME_SIZE + answer.replaced < answer.header_length)
     return false;
   const u32 start = packet.address + answer.replaced - answer.header_length;
   if (answer.header_length != 0)
@@ -306,8 +308,8 @@ void TxStage::send_copy(const Asked& asked, const job& answer) {
   if (mine == nullptr) return accounts_.drop(asked.row, DROP_TX_FULL);
   const u32 rest = packet.length - answer.replaced;
   const u32 length = answer.header_length + rest;
-  const u32 start = TxFrames::start_of(frame, length);
-  char* target = arena_.umem() + start;
+  const u32 start = frames_.start_of(frame, length);
+  char* target = frames_.at(start);
   put_bytes(target, filters_.header_of(asked.job, answer), answer.header_length);
   put_bytes(target + answer.header_length, arena_.umem() + packet.address + answer.replaced, rest);
   submit(start, length, *mine, asked.row);

@@ -58,9 +58,11 @@ void attach(Xdp& program, const std::string& interface, int interface_index, Att
   }
 }
 
-Program load_program(const std::string& interface, int interface_index, Attach how) {
+Program load_program(const Opening& o, int interface_index, Attach how) {
+  const std::string& interface = o.interface;
   const bool carrier = has_carrier(interface);
-  Program program{Xdp::load(), how};
+  const bool bulk = o.geometry.transmit == TRANSMIT_BULK;
+  Program program{bulk ? Xdp::load_bulk(interface_index) : Xdp::load(), how};
   attach(program.xdp, interface, interface_index, how);
   if (carrier) await_carrier(interface);
   return program;
@@ -68,9 +70,15 @@ Program load_program(const std::string& interface, int interface_index, Attach h
 
 Program join_program(const SharedProgram& shared) {
   const auto take = [](int fd) { return Fd(duplicate(fd, "taking over the XDP program")); };
-  return {
-      Xdp::adopt(take(shared.link), take(shared.xsks), take(shared.feeds), take(shared.verdicts)),
-      shared.attach};
+  std::optional<Bulk> bulk;
+  if (!shared.bulk.empty()) {
+    const std::vector<int>& fds = shared.bulk;
+    bulk = Bulk{take(fds.at(0)), take(fds.at(1)), {}};
+    for (std::size_t i = 0; i < bulk->held.size(); ++i) bulk->held[i] = take(fds.at(2 + i));
+  }
+  return {Xdp::adopt(take(shared.link), take(shared.xsks), take(shared.feeds),
+                     take(shared.verdicts), std::move(bulk)),
+          shared.attach};
 }
 
 /// Leaves in `program` one that is attached in that way; a program that is, stays.
@@ -80,7 +88,10 @@ void open_program(const Opening& o, std::optional<Program>& program, int interfa
     throw Error(EBUSY, "another launcher attached XDP in the other way");
   if (program && program->attach == how) return;
   program.reset();
-  program = o.join ? join_program(*o.join) : load_program(o.interface, interface_index, how);
+  program = o.join ? join_program(*o.join) : load_program(o, interface_index, how);
+  if (o.geometry.transmit == TRANSMIT_BULK && !program->xdp.bulk())
+    throw Error(EBUSY, "the launcher that loaded the XDP program of this interface was started "
+                       "without --transmit bulk");
 }
 
 // ---- sockets ----
@@ -105,7 +116,9 @@ void prove_zero_copy(const Opening& o, const DataPlane& plane,
   }
 }
 
-void open_xdp_sockets(const Opening& o, DataPlane& plane, int interface_index, bool zero_copy) {
+/// `bulk`: what workers send by instead of sockets, or null.
+void open_xdp_sockets(const Opening& o, DataPlane& plane, int interface_index, bool zero_copy,
+                      const Bulk* bulk) {
   const bool carrier = has_carrier(o.interface);
   std::vector<MappedRing> completions; // mapped before bind, as older kernels want it
   for (u32 q = 0; q < o.queues.size(); ++q) {
@@ -122,6 +135,10 @@ void open_xdp_sockets(const Opening& o, DataPlane& plane, int interface_index, b
     plane.rx.push_back(std::move(rx));
   }
   for (u32 w = 0; w < o.geometry.workers; ++w) {
+    if (bulk != nullptr) {
+      plane.tx.push_back(add_bulk_pages(*bulk, o.queues[w], plane.arena.tx_frame_first(w)));
+      continue;
+    }
     // No preferred busy poll here: its sendto would poll for reception instead of waking the driver
     // to send, which drivers that send in a NAPI of its own (virtio_net) then never do.
     // (net/xdp/xsk.c, xsk_no_wakeup)
@@ -201,7 +218,9 @@ DataPlane open_in_mode(const Opening& o, std::optional<Program>& program, mode w
   if (interface_index == 0) throw Error(ENODEV, "there is no interface " + o.interface);
   open_program(o, program, interface_index, wanted == MODE_SKB ? Attach::generic : Attach::native);
   DataPlane plane{create_arena(o, wanted), {}, {}, {}, {}};
-  open_xdp_sockets(o, plane, interface_index, wanted == MODE_ZEROCOPY);
+  const bool sends_in_bulk = o.geometry.transmit == TRANSMIT_BULK;
+  open_xdp_sockets(o, plane, interface_index, wanted == MODE_ZEROCOPY,
+                   sends_in_bulk ? &*program->xdp.bulk() : nullptr);
   register_sockets(o, plane.rx, program->xdp);
   plane.program = std::move(program);
   return plane;

@@ -18,6 +18,7 @@ namespace fantail {
 struct SharedProgram {
   Attach attach;
   int link, xsks, feeds, verdicts;
+  std::vector<int> bulk; // as tell_opened() lists them; none: it does not send in bulk
 };
 
 /// What is to be opened.
@@ -53,7 +54,7 @@ struct Program {
 struct DataPlane {
   Arena arena;
   std::vector<Fd> rx;             // by queue
-  std::vector<Fd> tx;             // by worker; none if adopted
+  std::vector<Fd> tx;             // by worker; in bulk their maps; none if adopted
   std::optional<Program> program; // none in socket mode, or if adopted
   std::vector<Fallback> fallbacks;
 };

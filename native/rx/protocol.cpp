@@ -37,6 +37,7 @@ Geometry geometry_of(const Json& opening) {
   g.listen_ip = ip.s_addr;
   g.listen_port = htons(listen.at("port").get<u16>());
   g.mtu = opening.at("mtu");
+  g.transmit = member<transmit>(transmit_names, TRANSMIT_COUNT, opening.at("transmit"));
   g.order = member<order>(order_names, ORDER_COUNT, opening.at("order"));
   g.busy_poll = opening.at("busyPoll");
   g.yield = opening.at("yields");
@@ -45,7 +46,8 @@ Geometry geometry_of(const Json& opening) {
 }
 
 /// `fd`: the descriptor at a place.
-template<class Fds> Opening opening_of(const Json& json, const Fds& fd) {
+template<class Fds, class List>
+Opening opening_of(const Json& json, const Fds& fd, const List& list) {
   Opening opening{.interface = json.at("interface"),
                   .netns = {},
                   .modes = {},
@@ -57,8 +59,11 @@ template<class Fds> Opening opening_of(const Json& json, const Fds& fd) {
     opening.modes.push_back(member<mode>(mode_names, MODE_COUNT, name));
   if (const Json* join = some(json, "join"))
     opening.join = SharedProgram{join->at("attach") == "generic" ? Attach::generic : Attach::native,
-                                 fd(join->at("link")), fd(join->at("xsks")), fd(join->at("feeds")),
-                                 fd(join->at("verdicts"))};
+                                 fd(join->at("link")),
+                                 fd(join->at("xsks")),
+                                 fd(join->at("feeds")),
+                                 fd(join->at("verdicts")),
+                                 list(join->at("bulk"))};
   return opening;
 }
 
@@ -93,7 +98,7 @@ Start parse_start(Received task) {
               .cpu = cpu == nullptr ? -1 : cpu->get<int>(),
               .data_plane = {}};
   if (adopt != nullptr) start.data_plane = Adoption{fd(adopt->at("arena")), list(adopt->at("rx"))};
-  else start.data_plane = opening_of(json.at("open"), fd);
+  else start.data_plane = opening_of(json.at("open"), fd, list);
   return start;
 }
 
@@ -104,6 +109,10 @@ void tell_opened(int supervisor, const DataPlane& plane) {
   if (plane.program) {
     const Xdp& xdp = plane.program->xdp;
     fds.insert(fds.end(), {xdp.link_fd(), xdp.xsks_fd(), xdp.feeds_fd(), xdp.verdicts_fd()});
+    if (const std::optional<Bulk>& bulk = xdp.bulk()) {
+      fds.insert(fds.end(), {bulk->program.get(), bulk->bulks.get()});
+      for (const Fd& held : bulk->held) fds.push_back(held.get());
+    }
   }
   const bool is_generic = plane.program && plane.program->attach == Attach::generic;
   tell(supervisor,

@@ -15,7 +15,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0x78923a81u
+#define FANTAIL_LAYOUT_VERSION 0x56a71f8bu
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -48,6 +48,12 @@ typedef __u64 u64;
 #define FANTAIL_WINDOW_STATE 0x230000u
 #define FANTAIL_WINDOW_SUBSCRIBERS 0x240000u
 #define FANTAIL_WINDOW_FRAMES 0x400000u
+#define FANTAIL_BULK_REFUSED_MAX 64u
+#define FANTAIL_BULK_FRAME_PAGE 25u
+#define FANTAIL_BULK_PAGES 4121u
+#define FANTAIL_BULK_OFFSET_MAX 448u
+#define FANTAIL_BULK_LENGTH_MAX 3328u
+#define FANTAIL_BULK_GIVEN_UP 2147483648u
 #define FANTAIL_VERDICT_UNSET 0xffffffffu
 #define FANTAIL_LEASE_NEVER 0ull
 #define FANTAIL_LEASE_SESSION 18446744073709551615ull
@@ -141,6 +147,15 @@ enum mode {
 #ifdef __cplusplus
 inline constexpr const char *mode_names[] = {"zerocopy", "copy", "skb", "socket"};
 #endif
+/* How a worker sends: its TX socket, or the XDP program on frames of its own making. */
+enum transmit {
+	TRANSMIT_RING = 0,
+	TRANSMIT_BULK = 1,
+	TRANSMIT_COUNT = 2,
+};
+#ifdef __cplusplus
+inline constexpr const char *transmit_names[] = {"ring", "bulk"};
+#endif
 /* Which subscriber a packet starts with. */
 enum order {
 	ORDER_ROTATE = 0,
@@ -215,7 +230,8 @@ struct arena_header {
 	u64 filter_slot; /* (creator) struct filter_slot [workers][FILTERS_MAX] */
 	u64 filter_state; /* (creator) struct filter_state [workers][FILTERS_MAX] */
 	u64 lease; /* (creator) struct lease [SUBSCRIBERS_MAX] */
-	u8 pad_496[16];
+	u32 transmit; /* (creator) enum transmit */
+	u8 pad_500[12];
 };
 FANTAIL_ASSERT(sizeof(struct arena_header) == 512, "arena_header changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, magic) == 0, "arena_header.magic moved");
@@ -257,6 +273,7 @@ FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, queue_id) == 216, "arena_
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, filter_slot) == 472, "arena_header.filter_slot moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, filter_state) == 480, "arena_header.filter_state moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, lease) == 488, "arena_header.lease moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, transmit) == 496, "arena_header.transmit moved");
 /* Orders of the supervisor to every process of the data path. */
 struct control {
 	u32 state; /* (supervisor) enum run_state */
@@ -333,7 +350,14 @@ struct worker {
 	u64 hot_tail; /* (worker) TX frames ever put there */
 	u8 pad_800[32];
 	u32 asleep; /* (worker) 1 while it is about to block in poll; alone on its line, since receivers read it each turn */
-	u8 pad_836[124];
+	u8 pad_836[60];
+	u64 bulk_calls; /* (worker) calls of the program that sends in bulk */
+	u64 bulk_copies; /* (worker) copies that it took */
+	u64 bulk_refused; /* (worker) of these refused by the device, each time */
+	u64 bulk_resent; /* (worker) taken again after that */
+	u64 bulk_interrupted; /* (worker) calls that a signal ended early */
+	u64 bulk_slowest_ns; /* (worker) the longest call */
+	u8 pad_944[16];
 	u64 inside_ns[FANTAIL_HISTOGRAM_BUCKETS]; /* (worker) histogram: RX producer read to TX producer stored */
 	u64 kick_ns[FANTAIL_HISTOGRAM_BUCKETS]; /* (worker) histogram: the kick of each timed burst */
 };
@@ -362,6 +386,12 @@ FANTAIL_ASSERT(__builtin_offsetof(struct worker, stage_ns) == 720, "worker.stage
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, hot_head) == 784, "worker.hot_head moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, hot_tail) == 792, "worker.hot_tail moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, asleep) == 832, "worker.asleep moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_calls) == 896, "worker.bulk_calls moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_copies) == 904, "worker.bulk_copies moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_refused) == 912, "worker.bulk_refused moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_resent) == 920, "worker.bulk_resent moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_interrupted) == 928, "worker.bulk_interrupted moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_slowest_ns) == 936, "worker.bulk_slowest_ns moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, inside_ns) == 960, "worker.inside_ns moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, kick_ns) == 5056, "worker.kick_ns moved");
 /* Cursors of an SPSC ring; both run free, slots follow. */
@@ -597,6 +627,47 @@ FANTAIL_ASSERT(__builtin_offsetof(struct soft_link, rx) == 512, "soft_link.rx mo
 FANTAIL_ASSERT(__builtin_offsetof(struct soft_link, fill) == 131584, "soft_link.fill moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct soft_link, tx) == 197120, "soft_link.tx moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct soft_link, completion) == 262656, "soft_link.completion moved");
+/* Copies that a device refused: their indices on the TX ring. */
+struct bulk_list {
+	u32 count; /* (program) on the list; between rounds bulk_link clears both, as one u64 */
+	u32 cursor; /* (program) of these sent again */
+	u32 index[FANTAIL_BULK_REFUSED_MAX]; /* (program) */
+};
+FANTAIL_ASSERT(sizeof(struct bulk_list) == 264, "bulk_list changed size");
+FANTAIL_ASSERT(__builtin_offsetof(struct bulk_list, count) == 0, "bulk_list.count moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct bulk_list, cursor) == 4, "bulk_list.cursor moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct bulk_list, index) == 8, "bulk_list.index moved");
+/* Bulk transmit: the kernel side of one TX ring, as the XDP program plays it; in a BPF map of its worker, its TX frames behind it. */
+struct bulk_link {
+	u32 tx_producer; /* (worker) */
+	u32 completion_consumer; /* (worker) */
+	u8 pad_8[56];
+	u32 tx_consumer; /* (bulk_link) with completion_producer, as one u64 */
+	u32 completion_producer; /* (bulk_link) */
+	u32 round; /* (bulk_link) 0: the program takes from the ring; else from the list of the round before; BULK_GIVEN_UP */
+	u32 give_up_to; /* (bulk_link) what is not sent before this is not sent at all */
+	u8 pad_80[48];
+	u32 frame_first; /* (creator) in the UMEM, of the frames behind */
+	u8 pad_132[60];
+	u32 cursor; /* (program) taken from the ring */
+	u8 pad_196[60];
+	struct bulk_list lists[2]; /* (program) what was refused, by the parity of the round */
+	u8 pad_784[3312];
+	struct soft_descriptor tx[FANTAIL_TX_FRAMES]; /* (worker) */
+	u64 completion[FANTAIL_TX_FRAMES]; /* (bulk_link) addresses, outcome in the top byte */
+};
+FANTAIL_ASSERT(sizeof(struct bulk_link) == 102400, "bulk_link changed size");
+FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, tx_producer) == 0, "bulk_link.tx_producer moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, completion_consumer) == 4, "bulk_link.completion_consumer moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, tx_consumer) == 64, "bulk_link.tx_consumer moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, completion_producer) == 68, "bulk_link.completion_producer moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, round) == 72, "bulk_link.round moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, give_up_to) == 76, "bulk_link.give_up_to moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, frame_first) == 128, "bulk_link.frame_first moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, cursor) == 192, "bulk_link.cursor moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, lists) == 256, "bulk_link.lists moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, tx) == 4096, "bulk_link.tx moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, completion) == 69632, "bulk_link.completion moved");
 /* Key of the XDP feed map. Network order; pad is zero. */
 struct feed {
 	u32 queue; /* (supervisor) RX queue index, host order */

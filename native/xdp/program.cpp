@@ -10,6 +10,7 @@
 #include <bpf/libbpf.h>
 #include <linux/if_link.h>
 #include <net/if.h>
+#include <sys/mman.h>
 
 namespace fantail {
 namespace {
@@ -78,8 +79,9 @@ feed feed_key(u32 queue, u32 ip_be, u16 port_be) {
 
 } // namespace
 
-Xdp Xdp::adopt(Fd link, Fd xsks, Fd feeds, Fd verdicts) {
+Xdp Xdp::adopt(Fd link, Fd xsks, Fd feeds, Fd verdicts, std::optional<Bulk> bulk) {
   Xdp xdp;
+  xdp.bulk_ = std::move(bulk);
   xdp.link_ = std::move(link);
   xdp.xsks_ = std::move(xsks);
   xdp.feeds_ = std::move(feeds);
@@ -124,6 +126,23 @@ void delete_feed(int feeds_fd, u32 queue, u32 ip_be, u16 port_be) {
 void set_xsk(int xsks_fd, u32 queue, int xsk_fd) {
   const int result = bpf_map_update_elem(xsks_fd, &queue, &xsk_fd, BPF_ANY);
   check(result, "put a socket into the XDP program's map");
+}
+
+Fd add_bulk_pages(const Bulk& bulk, u32 queue, u32 frame_first) {
+  bpf_map_create_opts options{};
+  options.sz = sizeof options;
+  options.map_flags = BPF_F_MMAPABLE;
+  Fd pages(check(bpf_map_create(BPF_MAP_TYPE_ARRAY, "bulk_pages", sizeof(u32), FANTAIL_FRAME_SIZE,
+                                FANTAIL_BULK_PAGES, &options),
+                 "make a worker's map for bulk transmit"));
+  void* at = mmap(nullptr, sizeof(bulk_link), PROT_READ | PROT_WRITE, MAP_SHARED, pages.get(), 0);
+  if (at == MAP_FAILED) throw error_of(errno, "map a worker's map for bulk transmit");
+  static_cast<bulk_link*>(at)->frame_first = frame_first;
+  munmap(at, sizeof(bulk_link));
+  const int fd = pages.get();
+  check(bpf_map_update_elem(bulk.bulks.get(), &queue, &fd, BPF_ANY),
+        "let the program find a worker's map for bulk transmit");
+  return pages;
 }
 
 std::array<u64, VERDICT_COUNT> read_verdicts(int verdicts_fd, u32 queue) {

@@ -8,16 +8,27 @@
 
 #include <array>
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 
 #include "host/check.hpp"
 #include "shm/layout.h"
 
+struct bpf_object;
+
 namespace fantail {
 
 /// native: in the driver. generic: in the kernel's receive path, on any interface, slower.
 enum class Attach { native, generic };
+
+/// What sending in bulk takes (bpf/bulk.bpf.h), all of it loaded and attached.
+struct Bulk {
+  Fd program; // workers run it
+  Fd bulks;   // the map of each worker's map
+  // held, so that they are there: the map of the device, and programs on tracepoints
+  std::array<Fd, 3> held;
+};
 
 /// The compiled programs, as embedded in this executable. Defined in program_load.cpp.
 std::span<const std::byte> replicate_object();
@@ -28,9 +39,11 @@ public:
   /// ends in the verifier's last lines if it was the verifier that refused. Tests give objects of
   /// their own. Defined in program_load.cpp.
   static Xdp load(std::span<const std::byte> object = replicate_object());
+  /// The one that sends in bulk, too, to that interface; needs CAP_PERFMON as well. Linux 5.19.
+  static Xdp load_bulk(int ifindex);
 
   /// Takes over what another process has loaded and attached.
-  static Xdp adopt(Fd link, Fd xsks, Fd feeds, Fd verdicts);
+  static Xdp adopt(Fd link, Fd xsks, Fd feeds, Fd verdicts, std::optional<Bulk> bulk);
 
   /// Attaches to an interface of this network namespace, for as long as link_fd() or a copy is
   /// open. Error.number: EBUSY another program is there, EOPNOTSUPP the driver has no native XDP.
@@ -41,12 +54,19 @@ public:
   int xsks_fd() const { return xsks_.get(); }
   int feeds_fd() const { return feeds_.get(); }
   int verdicts_fd() const { return verdicts_.get(); }
+  const std::optional<Bulk>& bulk() const { return bulk_; }
 
 private:
   static Xdp load_program(std::span<const std::byte> object, const char* name);
+  static Xdp of(bpf_object* object, const char* program);
 
   Fd program_, xsks_, feeds_, verdicts_, link_;
+  std::optional<Bulk> bulk_;
 };
+
+/// Makes the map of a worker that sends for `queue`, whose first TX frame is `frame_first` of the
+/// UMEM, and lets the program find it.
+Fd add_bulk_pages(const Bulk& bulk, u32 queue, u32 frame_first);
 
 /// One feed of one queue of the interface; `ip_be` and `port_be` in network order. Setting one that
 /// is there does nothing, nor does deleting one that is not.

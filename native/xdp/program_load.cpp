@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT-0
 // Loading the XDP program with libbpf, from the compiled object embedded in this executable.
+#include <algorithm>
 #include <memory>
+#include <string_view>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -58,6 +60,40 @@ Fd keep_map(bpf_object* object, const char* name) {
   return keep(bpf_object__find_map_fd_by_name(object, name), "find a map of the XDP program");
 }
 
+constexpr auto as_view = [](const char* name) { return std::string_view(name); };
+
+// The object, with these of its programs loaded.
+Object load_object(std::span<const std::byte> bytes, std::span<const char* const> names) {
+  std::string log(VERIFIER_LOG_SIZE, '\0');
+  bpf_object_open_opts options{};
+  options.sz = sizeof options;
+  options.object_name = "fantail";
+  options.kernel_log_buf = log.data();
+  options.kernel_log_size = log.size();
+  Object object(bpf_object__open_mem(bytes.data(), bytes.size(), &options), &bpf_object__close);
+  if (object == nullptr) throw error_of(errno, "open the XDP object");
+  bpf_program* each = nullptr;
+  bpf_object__for_each_program(each, object.get()) {
+    const std::string_view found(bpf_program__name(each));
+    const bool wanted = std::ranges::find(names, found, as_view) != names.end();
+    check(bpf_program__set_autoload(each, wanted), "choose the XDP program");
+  }
+  for (const char* name : names)
+    if (bpf_object__find_program_by_name(object.get(), name) == nullptr)
+      throw error_of(ENOENT, "find the XDP program in its object");
+  bpf_map* map = nullptr;
+  // what only bulk transmit uses is not made for others
+  if (names.size() == 1)
+    for (const char* name : {"bulks", "device", "pendings"})
+      if ((map = bpf_object__find_map_by_name(object.get(), name)) != nullptr)
+        check(bpf_map__set_autocreate(map, false), "choose the maps of the XDP program");
+  if (bpf_object__load(object.get()) < 0) {
+    const Error plain = error_of(errno, "load the XDP program");
+    throw Error(plain.number, plain.what() + cure(plain.number) + tail(log));
+  }
+  return object;
+}
+
 } // namespace
 
 std::span<const std::byte> replicate_object() {
@@ -79,35 +115,40 @@ Xdp Xdp::load(std::span<const std::byte> object) {
   }
 }
 
-Xdp Xdp::load_program(std::span<const std::byte> bytes, const char* name) {
-  std::string log(VERIFIER_LOG_SIZE, '\0');
-  bpf_object_open_opts options{};
-  options.sz = sizeof options;
-  options.object_name = "fantail";
-  options.kernel_log_buf = log.data();
-  options.kernel_log_size = log.size();
-  const Object object(bpf_object__open_mem(bytes.data(), bytes.size(), &options),
-                      &bpf_object__close);
-  if (object == nullptr) throw error_of(errno, "open the XDP object");
-
-  bpf_program* program = nullptr;
-  bpf_program* each = nullptr;
-  bpf_object__for_each_program(each, object.get()) {
-    const bool wanted = std::string(bpf_program__name(each)) == name;
-    check(bpf_program__set_autoload(each, wanted), "choose the XDP program");
-    if (wanted) program = each;
-  }
-  if (program == nullptr) throw error_of(ENOENT, "find the XDP program in its object");
-  if (bpf_object__load(object.get()) < 0) {
-    const Error plain = error_of(errno, "load the XDP program");
-    throw Error(plain.number, plain.what() + cure(plain.number) + tail(log));
-  }
-
+Xdp Xdp::of(bpf_object* object, const char* program) {
   Xdp xdp;
-  xdp.program_ = keep(bpf_program__fd(program), "keep the XDP program");
-  xdp.xsks_ = keep_map(object.get(), "xsks");
-  xdp.feeds_ = keep_map(object.get(), "feeds");
-  xdp.verdicts_ = keep_map(object.get(), "verdicts");
+  bpf_program* const found = bpf_object__find_program_by_name(object, program);
+  xdp.program_ = keep(bpf_program__fd(found), "keep the XDP program");
+  xdp.xsks_ = keep_map(object, "xsks");
+  xdp.feeds_ = keep_map(object, "feeds");
+  xdp.verdicts_ = keep_map(object, "verdicts");
+  return xdp;
+}
+
+Xdp Xdp::load_program(std::span<const std::byte> bytes, const char* name) {
+  const char* const names[] = {name};
+  const Object object = load_object(bytes, names);
+  return of(object.get(), name);
+}
+
+Xdp Xdp::load_bulk(int ifindex) {
+  // each program on a tracepoint has its name
+  constexpr const char* names[] = {"fantail_bulk", "xdp_devmap_xmit", "xdp_redirect_err"};
+  libbpf_set_print(nullptr);
+  const Object object = load_object(replicate_object(), names);
+  Xdp xdp = of(object.get(), names[0]);
+  Bulk bulk{keep(xdp.program_fd(), "keep the XDP program"), keep_map(object.get(), "bulks"), {}};
+  Fd device = keep_map(object.get(), "device");
+  constexpr u32 only = 0;
+  check(bpf_map_update_elem(device.get(), &only, &ifindex, BPF_ANY),
+        "name the device that bulk transmit sends to");
+  bulk.held[0] = std::move(device);
+  for (std::size_t i = 1; i < std::size(names); ++i) {
+    const bpf_program* program = bpf_object__find_program_by_name(object.get(), names[i]);
+    bulk.held[i] = Fd(check(bpf_raw_tracepoint_open(names[i], bpf_program__fd(program)),
+                            "attach to a tracepoint (it takes CAP_PERFMON)"));
+  }
+  xdp.bulk_ = std::move(bulk);
   return xdp;
 }
 

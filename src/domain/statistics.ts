@@ -62,6 +62,24 @@ export interface WorkerRow {
   bursts: number;
   kicks: number;
   timed: Timed;
+  transmit: TransmitRow;
+}
+
+/** How copies leave. */
+export type Transmit = 'ring' | 'bulk';
+
+/** Of bulk: all zero where the path is the ring. */
+export interface TransmitRow {
+  path: Transmit;
+  /** Calls of the program, copies that it took, and the longest call. */
+  calls: number;
+  frames: number;
+  slowest_ns: number;
+  /** Copies that the device refused, each time, and those that were sent again for it. */
+  refused: number;
+  resent: number;
+  /** Calls that a signal ended early. */
+  interrupted: number;
 }
 
 /** The RX process of the split layout; inline, receiving is a stage of each worker. */

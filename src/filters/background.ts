@@ -7,14 +7,14 @@
  * and a filter is to be loaded within seconds.
  */
 import { readdirSync } from 'node:fs';
-import { setPriority } from 'node:os';
+import { getPriority, setPriority } from 'node:os';
 
 /** Nice value: a fifth of an ordinary thread's share (sched(7): a tenth less for each step). */
 const BACKGROUND_NICE = 7;
 
 /** The calling thread alone: on Linux the nice value is a thread's own (setpriority(2)). */
 export function lowerThisThread(): void {
-  setPriority(0, BACKGROUND_NICE);
+  if (getPriority() < BACKGROUND_NICE) setPriority(0, BACKGROUND_NICE); // raising it takes a right
 }
 
 /** Every thread of this process but its first: V8's, which compile, and Node's own. */

@@ -209,9 +209,9 @@ export interface Supervisor {
   dropPrivileges(user: 'worker' | 'checker'): void;
   /**
    * No system calls any more that lead out of this process (native/host/system_calls.hpp): for all
-   * its threads, for good.
+   * its threads, for good. A worker may still run a BPF program that it is given.
    */
-  forbidWaysOut(): void;
+  forbidWaysOut(user: 'worker' | 'checker'): void;
   /**
    * No io_uring for what is started from now on, nor a new one here; before whatever calls
    * forbidWaysOut is started, or its libuv would have one that it is refused. Calling it again is
@@ -268,8 +268,10 @@ export interface WorkerDescriptors {
   readonly worker: number;
   /** Inline: the receiving sockets of its queues; split: none. */
   readonly rx: readonly number[];
-  /** The transmitting socket of its queue. */
+  /** The transmitting socket of its queue; in bulk its map. */
   readonly tx: number;
+  /** The XDP program that sends in bulk; null: it does not. */
+  readonly program: number | null;
   /** Its own eventfd, and that of each worker. */
   readonly wake: number;
   readonly workerWakes: readonly number[];

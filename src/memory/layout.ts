@@ -110,6 +110,16 @@ export const limits = {
   WINDOW_STATE: 0x230000,
   WINDOW_SUBSCRIBERS: 0x240000,
   WINDOW_FRAMES: 0x400000,
+  /** Copies of one round of bulk transmit that the device may refuse; a batch has as many. */
+  BULK_REFUSED_MAX: 64,
+  /** Of a worker's map for bulk transmit: struct bulk_link, then its TX frames. */
+  BULK_FRAME_PAGE: 25,
+  BULK_PAGES: 25 + 4096,
+  /** Where a copy may start in its frame, and how long it may be: what the verifier takes. */
+  BULK_OFFSET_MAX: 448,
+  BULK_LENGTH_MAX: 3328,
+  /** Bit of bulk_link.round: what is not sent by now ends as tx_full. */
+  BULK_GIVEN_UP: 0x80000000,
   /** What a job's verdict holds before the filter has answered. */
   VERDICT_UNSET: 0xffffffff,
   /** A subscriber that stays until it is removed. */
@@ -171,6 +181,11 @@ export const enums = [
     name: 'mode',
     why: 'How frames reach and leave the wire.',
     members: ['zerocopy', 'copy', 'skb', 'socket'],
+  },
+  {
+    name: 'transmit',
+    why: 'How a worker sends: its TX socket, or the XDP program on frames of its own making.',
+    members: ['ring', 'bulk'],
   },
   { name: 'order', why: 'Which subscriber a packet starts with.', members: ['rotate', 'fixed'] },
   {
@@ -330,6 +345,7 @@ export const structs: readonly Struct[] = [
       [472, 'u64', 'filter_slot', 'creator', 'struct filter_slot [workers][FILTERS_MAX]'],
       [480, 'u64', 'filter_state', 'creator', 'struct filter_state [workers][FILTERS_MAX]'],
       [488, 'u64', 'lease', 'creator', 'struct lease [SUBSCRIBERS_MAX]'],
+      [496, 'u32', 'transmit', 'creator', 'enum transmit'],
     ],
   ),
   struct('control', 128, 'Orders of the supervisor to every process of the data path.', [
@@ -417,6 +433,12 @@ export const structs: readonly Struct[] = [
         'worker',
         '1 while it is about to block in poll; alone on its line, since receivers read it each turn',
       ],
+      [896, 'u64', 'bulk_calls', 'worker', 'calls of the program that sends in bulk'],
+      [904, 'u64', 'bulk_copies', 'worker', 'copies that it took'],
+      [912, 'u64', 'bulk_refused', 'worker', 'of these refused by the device, each time'],
+      [920, 'u64', 'bulk_resent', 'worker', 'taken again after that'],
+      [928, 'u64', 'bulk_interrupted', 'worker', 'calls that a signal ended early'],
+      [936, 'u64', 'bulk_slowest_ns', 'worker', 'the longest call'],
       [
         960,
         'u64[HISTOGRAM_BUCKETS]',
@@ -622,6 +644,35 @@ export const structs: readonly Struct[] = [
     [NEXT, 'soft_descriptor[TX_FRAMES]', 'tx', 'worker', ''],
     [NEXT, 'u64[TX_FRAMES]', 'completion', 'tx_link', 'addresses, outcome in the top byte'],
   ]),
+  struct('bulk_list', NEXT, 'Copies that a device refused: their indices on the TX ring.', [
+    [0, 'u32', 'count', 'program', 'on the list; between rounds bulk_link clears both, as one u64'],
+    [NEXT, 'u32', 'cursor', 'program', 'of these sent again'],
+    [NEXT, 'u32[BULK_REFUSED_MAX]', 'index', 'program', ''],
+  ]),
+  struct(
+    'bulk_link',
+    PAGES,
+    'Bulk transmit: the kernel side of one TX ring, as the XDP program plays it; in a BPF map of its worker, its TX frames behind it.',
+    [
+      [0, 'u32', 'tx_producer', 'worker', ''],
+      [NEXT, 'u32', 'completion_consumer', 'worker', ''],
+      [64, 'u32', 'tx_consumer', 'bulk_link', 'with completion_producer, as one u64'],
+      [NEXT, 'u32', 'completion_producer', 'bulk_link', ''],
+      [
+        NEXT,
+        'u32',
+        'round',
+        'bulk_link',
+        '0: the program takes from the ring; else from the list of the round before; BULK_GIVEN_UP',
+      ],
+      [NEXT, 'u32', 'give_up_to', 'bulk_link', 'what is not sent before this is not sent at all'],
+      [128, 'u32', 'frame_first', 'creator', 'in the UMEM, of the frames behind'],
+      [192, 'u32', 'cursor', 'program', 'taken from the ring'],
+      [256, 'bulk_list[2]', 'lists', 'program', 'what was refused, by the parity of the round'],
+      [4096, 'soft_descriptor[TX_FRAMES]', 'tx', 'worker', ''],
+      [NEXT, 'u64[TX_FRAMES]', 'completion', 'bulk_link', 'addresses, outcome in the top byte'],
+    ],
+  ),
   struct('feed', 12, 'Key of the XDP feed map. Network order; pad is zero.', [
     [0, 'u32', 'queue', 'supervisor', 'RX queue index, host order'],
     [4, 'u32', 'daddr', 'supervisor', 'IPv4 destination, network order'],

@@ -20,6 +20,8 @@ export interface SharedXdp {
   readonly xsks: number;
   readonly feeds: number;
   readonly verdicts: number;
+  /** Of a program that can send in bulk: the program, the map of maps, and what must stay open. */
+  readonly bulk: readonly number[];
 }
 
 /** A holder that is dying or starting is asked again this often, for this long. */
@@ -87,7 +89,7 @@ export class Launchers {
           await sleep(ASK_AGAIN_MS);
           continue;
         }
-        const [link, xsks, feeds, verdicts] = message.fds;
+        const [link, xsks, feeds, verdicts, ...bulk] = message.fds;
         // of this program, root's or our own user's
         const { attach } = JSON.parse(message.text) as { attach: SharedXdp['attach'] };
         if (
@@ -100,7 +102,7 @@ export class Launchers {
           for (const each of message.fds) closeSync(each);
           return null;
         }
-        return { attach, link, xsks, feeds, verdicts };
+        return { attach, link, xsks, feeds, verdicts, bulk };
       }
       return null;
     } finally {
@@ -144,9 +146,10 @@ export class Launchers {
     });
   }
 
-  private hand(fd: number, { attach, link, xsks, feeds, verdicts }: SharedXdp): void {
+  private hand(fd: number, shared: SharedXdp): void {
+    const { attach, link, xsks, feeds, verdicts, bulk } = shared;
     try {
-      addon.sendMessage(fd, JSON.stringify({ attach }), [link, xsks, feeds, verdicts]);
+      addon.sendMessage(fd, JSON.stringify({ attach }), [link, xsks, feeds, verdicts, ...bulk]);
     } catch {
       // it has gone; a later one asks for itself
     }

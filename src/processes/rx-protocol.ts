@@ -6,7 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Endpoint } from '../domain/endpoint.js';
 import { Failure } from '../domain/errors.js';
-import type { Mode, Stats } from '../domain/statistics.js';
+import type { Mode, Stats, Transmit } from '../domain/statistics.js';
 import { addon, type Message } from '../memory/addon.js';
 import type { SharedXdp } from './launchers.js';
 
@@ -27,6 +27,7 @@ export interface RxOpening {
   /** Processes share cores and hand them over with sched_yield. */
   readonly yields: boolean;
   readonly checksumFull: boolean;
+  readonly transmit: Transmit;
 }
 
 /** What it is to do; either `open` or `adopt` is null. */
@@ -55,7 +56,7 @@ export interface Opened {
   /** Modes that were tried before. */
   readonly fallbacks: Stats['fallbacks'];
   readonly arena: number;
-  /** By queue, and by worker. */
+  /** By queue, and by worker; in bulk the workers' maps. */
   readonly rx: readonly number[];
   readonly tx: readonly number[];
   /** Null in socket mode. */
@@ -81,7 +82,7 @@ export async function untilOpened(
   const { said, fds } = await messageOfEvent(socket, 'opened');
   const [arena, ...rest] = fds;
   if (arena === undefined) throw new Failure('fantail-rx opened nothing');
-  const [link, xsks, feeds, verdicts] = rest.slice(queues.length + workers);
+  const [link, xsks, feeds, verdicts, ...bulk] = rest.slice(queues.length + workers);
   const { mode, attach, fallbacks } = said;
   const hasXdp =
     link !== undefined && xsks !== undefined && feeds !== undefined && verdicts !== undefined;
@@ -92,7 +93,7 @@ export async function untilOpened(
     arena,
     rx: rest.slice(0, queues.length),
     tx: rest.slice(queues.length, queues.length + workers),
-    xdp: hasXdp ? { attach, link, xsks, feeds, verdicts } : null,
+    xdp: hasXdp ? { attach, link, xsks, feeds, verdicts, bulk } : null,
   };
 }
 

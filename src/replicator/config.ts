@@ -9,7 +9,7 @@ import type { Tokens } from '../control/gate/access.js';
 import { readToken } from '../control/gate/token.js';
 import type { Tls } from '../control/server.js';
 import { Failure, messageOf, UsageError } from '../domain/errors.js';
-import type { Mode } from '../domain/statistics.js';
+import type { Mode, Transmit } from '../domain/statistics.js';
 
 /** The feed: an interface, and where its packets are sent to. */
 export interface Listen {
@@ -28,6 +28,7 @@ export interface UpFlags {
   readonly busyPoll?: boolean;
   readonly order: Config['order'];
   readonly udpChecksum: 'zero' | 'full';
+  readonly transmit: Transmit;
   readonly control?: { readonly address: string; readonly port: number };
   readonly tokenFile?: string;
   readonly readTokenFile?: string;
@@ -49,6 +50,7 @@ export interface Config extends Listen {
   readonly busyPoll: boolean;
   readonly order: 'rotate' | 'fixed';
   readonly checksumFull: boolean;
+  readonly transmit: Transmit;
   /** Port 0 is not offered: the next free one is found from the default. */
   readonly control: { readonly address: string; readonly port: number; readonly explicit: boolean };
   readonly tokens: Tokens | null;
@@ -125,6 +127,7 @@ export function configOf(listen: Listen, flags: UpFlags): Config {
     busyPoll: flags.busyPoll === true,
     order: flags.order,
     checksumFull: flags.udpChecksum === 'full',
+    transmit: flags.transmit,
     control,
     tokens,
     tls: tlsOf(flags),

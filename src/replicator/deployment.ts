@@ -47,8 +47,11 @@ const NODES_TRIED = [20, 22, 24, 26];
 const NEEDED = ['CAP_NET_RAW', 'CAP_NET_ADMIN', 'CAP_BPF', 'CAP_IPC_LOCK'];
 const XDP_MODES: readonly Mode[] = ['zerocopy', 'copy', 'skb'];
 const WORKERS_DEFAULT_MAX = 8;
+const ETHERNET_SIZE = 14;
 /** A frame less the headroom that XDP leaves (XDP_PACKET_HEADROOM, 256) and the Ethernet header. */
-export const MTU_MAX = limits.FRAME_SIZE - 256 - 14;
+export const MTU_MAX = limits.FRAME_SIZE - 256 - ETHERNET_SIZE;
+/** What a frame holds that the kernel makes for bulk transmit. */
+const BULK_MTU_MAX = limits.BULK_LENGTH_MAX - ETHERNET_SIZE;
 /** The largest that every common NIC's XDP takes: ENA's limit. */
 const MTU_ADVICE = 3498;
 
@@ -166,8 +169,25 @@ function warningsOf(
   ];
 }
 
+/** Whether the driver and the kernel send so is found out by opening it. */
+function modesInBulk(
+  { mode, interfaceName }: Config,
+  { capabilities }: Observed,
+  possible: Pick<Deployment, 'modes' | 'fallbacks'>,
+): Mode[] {
+  if (mode !== 'auto' && mode !== 'copy')
+    throw new Failure(`--transmit bulk sends by native XDP: it goes with --mode copy, not ${mode}`);
+  const hasRights = ['CAP_PERFMON', 'CAP_SYS_ADMIN'].some((name) => capabilities.includes(name));
+  const reason = possible.modes.includes('copy')
+    ? 'it takes CAP_PERFMON beside what AF_XDP takes: run with sudo, or grant it to the service'
+    : possible.fallbacks[0]?.reason;
+  if (reason !== undefined && !(hasRights && possible.modes.includes('copy')))
+    throw new Failure(`--transmit bulk is not possible on ${interfaceName}: ${reason}`);
+  return ['copy'];
+}
+
 function checkMtu(
-  { interfaceName }: Config,
+  { interfaceName, transmit }: Config,
   link: Interface | null,
   modes: readonly Mode[],
 ): number {
@@ -177,7 +197,7 @@ function checkMtu(
       `the MTU ${link.mtu} of ${interfaceName} does not fit a ${limits.FRAME_SIZE}-byte frame; ` +
         `mend it with: ip link set dev ${interfaceName} mtu ${MTU_ADVICE}`,
     );
-  return Math.min(link.mtu, MTU_MAX);
+  return Math.min(link.mtu, transmit === 'bulk' ? BULK_MTU_MAX : MTU_MAX);
 }
 
 function checkNode(hasTrapHandler: boolean): void {
@@ -198,7 +218,10 @@ function checkCpus({ cpus }: Config, cores: readonly number[]): void {
 
 export function deploymentOf(config: Config, observed: Observed): Deployment {
   checkNode(observed.hasTrapHandler);
-  const { modes, fallbacks } = modesOf(config, observed);
+  const possible = modesOf(config, observed);
+  const { fallbacks } = possible;
+  const modes =
+    config.transmit === 'bulk' ? modesInBulk(config, observed, possible) : possible.modes;
   const queues = queuesOf(config, observed.link, modes);
   const mtu = checkMtu(config, observed.link, modes);
   checkAddress(config, observed.link, modes);

@@ -41,6 +41,8 @@ export interface Lasting {
 
 /** JSON. */
 interface HandoverRecord extends Omit<Lasting, 'feedPort'> {
+  /** How many descriptors of the XDP program there are for bulk. */
+  readonly bulkFds: number;
   readonly build: string;
   /** Renaming makes it no other. */
   readonly interface: { readonly name: string; readonly index: number };
@@ -85,7 +87,7 @@ function buildOf(): string {
 
 /** As the user would write it. */
 function shapeOf(config: Config, deployment: Deployment): Shape {
-  const { listenIp, listenPort, order, busyPoll, checksumFull } = config;
+  const { listenIp, listenPort, order, busyPoll, checksumFull, transmit } = config;
   const { queues, workers, layout, mtu } = deployment;
   return {
     'listen address': `${listenIp}:${listenPort}`,
@@ -95,6 +97,7 @@ function shapeOf(config: Config, deployment: Deployment): Shape {
     '--order': order,
     '--busy-poll': busyPoll ? 'on' : 'off',
     '--udp-checksum': checksumFull ? 'full' : 'zero',
+    '--transmit': transmit,
     MTU: String(mtu),
   };
 }
@@ -123,6 +126,7 @@ export function inheritanceOf(handover: Handover): Inheritance {
     shape: shapeOf(handover.config, deployment),
     mode,
     attach: xdp?.attach ?? null,
+    bulkFds: xdp?.bulk.length ?? 0,
     fallbacks: handover.fallbacks,
     startedAt_ms: handover.startedAt_ms,
     verdictsBefore: handover.verdictsBefore,
@@ -162,6 +166,7 @@ export function takenOver(
   const [arena = -1] = take(1);
   const [rx, tx] = [take(queues.length), take(workers)];
   const [link = -1, xsks = -1, feeds = -1, verdicts = -1] = attach === null ? [] : take(4);
+  const bulk = take(record.bulkFds);
   const opened: Opened = {
     fds: fds.slice(0, at),
     mode,
@@ -169,7 +174,7 @@ export function takenOver(
     arena,
     rx,
     tx,
-    xdp: attach === null ? null : { attach, link, xsks, feeds, verdicts },
+    xdp: attach === null ? null : { attach, link, xsks, feeds, verdicts, bulk },
   };
   const descriptors = Descriptors.of(take(Descriptors.count(workers)), workers);
   const poolSize = mode === 'socket' ? 0 : limits.KERNEL_SOCKETS_MAX;

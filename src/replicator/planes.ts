@@ -180,7 +180,7 @@ async function openXdpPlane(
   const launchers = closers.keep(new Launchers(netns, link.index));
   const shared = await launchers.join();
   if (shared !== null)
-    for (const fd of [shared.link, shared.xsks, shared.feeds, shared.verdicts])
+    for (const fd of [shared.link, shared.xsks, shared.feeds, shared.verdicts, ...shared.bulk])
       closers.add(() => closeSync(fd));
   const opened = await openPlane(opening, deployment, { ...fresh, shared, sockets, feedPort });
   const program = shared ?? opened.plane.opened.xdp;
@@ -238,6 +238,7 @@ function planeOptions(
       busyPoll: config.busyPoll,
       yields,
       checksumFull: config.checksumFull,
+      transmit: config.transmit,
     },
     shared,
     rxCpu,

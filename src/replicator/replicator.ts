@@ -154,7 +154,7 @@ export class LiveReplicator implements Replicator {
       startedAt_ms,
       verdicts: xdp === null ? null : { fd: xdp.verdicts, before: this.parts.verdictsBefore },
       rxSockets: hasXsk ? rx : [],
-      txSockets: hasXsk ? tx : [],
+      txSockets: hasXsk && this.parts.config.transmit === 'ring' ? tx : [],
       workers: plane.workers,
     });
   }

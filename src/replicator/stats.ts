@@ -9,6 +9,7 @@ import type {
   Latency,
   ReceiverRow,
   Stats,
+  Transmit,
   WorkerRow,
 } from '../domain/statistics.js';
 import { addon } from '../memory/addon.js';
@@ -153,6 +154,15 @@ function workersOf(arena: Arena, { workers }: StatsContext): WorkerRow[] {
       kick_ns: latencyOf(arena.histogram(worker, 'kick_ns')),
       bursts: read('bursts'),
       kicks: read('kicks'),
+      transmit: {
+        path: membersOf('transmit')[arena.header('transmit')] as Transmit,
+        calls: read('bulk_calls'),
+        frames: read('bulk_copies'),
+        slowest_ns: read('bulk_slowest_ns'),
+        refused: read('bulk_refused'),
+        resent: read('bulk_resent'),
+        interrupted: read('bulk_interrupted'),
+      },
       timed: {
         bursts: read('timed_bursts'),
         copies: read('timed_copies'),

@@ -41,6 +41,7 @@ function taskOf({ text, fds }: Message): WorkerTask {
       worker: descriptors.worker,
       rx: descriptors.rx.map(at),
       tx: at(descriptors.tx),
+      program: descriptors.program === null ? null : at(descriptors.program),
       wake: at(descriptors.wake),
       workerWakes: descriptors.workerWakes.map(at),
       kernelSockets: descriptors.kernelSockets.map(at),

@@ -170,7 +170,7 @@ async function main(): Promise<void> {
   await startLoader(); // before this thread is pinned: the loader compiles wherever there is room
   addon.dropPrivileges('worker');
   tellLoader('drop privileges');
-  addon.forbidWaysOut();
+  addon.forbidWaysOut('worker');
   const task = await awaitTask();
   if (task === null) process.exit(0);
   process.title = title;

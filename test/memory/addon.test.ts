@@ -705,7 +705,7 @@ test('ways out of a process are shut by forbidWaysOut, and what it needs is not'
     import { Worker } from 'node:worker_threads';
     import { addon } from '${new URL('../../src/memory/addon.js', import.meta.url).href}';
     addon.noNewPrivileges();
-    addon.forbidWaysOut();
+    addon.forbidWaysOut('checker');
     const ends = {};
     const attempt = (what, work) => {
       try { work(); ends[what] = 'worked'; } catch (error) { ends[what] = error.code; }

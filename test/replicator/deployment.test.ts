@@ -45,6 +45,7 @@ const DEFAULTS: UpFlags = {
   queues: 'all',
   order: 'rotate',
   udpChecksum: 'zero',
+  transmit: 'ring',
 };
 
 interface Given {

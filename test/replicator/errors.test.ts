@@ -118,6 +118,13 @@ const FAILURES: Readonly<Record<string, Case>> = {
   },
   'zero copy, which veth has not, by name': (link) =>
     assertFails({ link, flags: ['--mode', 'zerocopy'] }, /zero.?copy/i),
+  'bulk transmit by sockets': (link) =>
+    assertFails({ link, flags: ['--mode', 'socket', '--transmit', 'bulk'] }, /--mode copy/),
+  'bulk transmit without the right to see what the device refuses': (link) => {
+    const capabilities = ['net_admin', 'net_raw', 'bpf', 'ipc_lock'];
+    const flags = copyMode('--transmit', 'bulk');
+    return assertFails({ link, unprivileged: true, capabilities, flags }, /CAP_PERFMON/);
+  },
   'no privileges': (link) =>
     assertFails({ link, unprivileged: true, flags: copyMode() }, /CAP_|root|privilege/),
 };

@@ -33,6 +33,7 @@ export async function openBareArena(): Promise<BareArena> {
     busyPoll: false,
     yields: false,
     checksumFull: false,
+    transmit: 'ring',
     join: null,
   } as const;
   const listener = addon.openAbstract(null); // nobody adopts it

@@ -43,6 +43,8 @@ export interface LinkOptions {
   readonly mtu?: number;
   /** Of net0, where frames come from that rep0 should not send on; absent: the same. */
   readonly netMtu?: number;
+  /** net0 takes what ndo_xdp_xmit sends: a veth without an XDP program does if it has GRO. */
+  readonly netGro?: boolean;
   /** Devices of this machine that are one wire, to be rep0 and net0 instead of a veth pair. */
   readonly devices?: readonly [string, string];
 }
@@ -166,6 +168,8 @@ export class Link {
 
   private awaitCarrier(): void {
     if (this.options.devices !== undefined) run('sh', ['-c', UNTIL_CARRIER, 'sh', this.replicator]);
+    if (this.options.netGro === true)
+      run('ip', ['netns', 'exec', this.net, 'ethtool', '-K', 'net0', 'gro', 'on']);
   }
 
   private buildWire(): void {

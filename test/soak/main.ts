@@ -12,7 +12,10 @@ import { random } from '../rig/random.js';
 import { LAYOUTS } from '../rig/scenario.js';
 import { assertWell, MODES, type SoakOptions, soak } from './soak.js';
 
-type Flags = Pick<SoakOptions, 'layout' | 'mode' | 'rate' | 'subscribers' | 'kills'> & {
+type Flags = Pick<
+  SoakOptions,
+  'layout' | 'mode' | 'transmit' | 'rate' | 'subscribers' | 'kills'
+> & {
   minutes: number;
   devices?: readonly [string, string];
   seed?: number;
@@ -23,7 +26,8 @@ async function run({ minutes, seed, devices, events = false, ...rest }: Flags): 
   const lack = lackForNetwork();
   if (lack !== null) throw new Failure(lack);
   if (seed !== undefined) process.env.FANTAIL_SEED = String(seed);
-  const link = new Link({ queues: 1, ...(devices === undefined ? {} : { devices }) });
+  const netGro = rest.transmit === 'bulk';
+  const link = new Link({ queues: 1, netGro, ...(devices === undefined ? {} : { devices }) });
   const soaked = await soak({
     ...rest,
     link,
@@ -56,6 +60,7 @@ const soakCommand = command('soak', 'Kill and disturb a data path under traffic;
   .option('--seed <n>', 'of an earlier run, to have it again', of('--seed', 2 ** 32 - 1))
   .option('--layout <layout>', 'inline or split', oneOf('--layout', LAYOUTS), 'inline')
   .option('--mode <mode>', 'of AF_XDP', oneOf('--mode', MODES), 'copy')
+  .option('--transmit <how>', 'ring or bulk', oneOf('--transmit', ['ring', 'bulk']), 'ring')
   .option('--devices <a,b>', 'two that are one wire, instead of a virtual link', pair)
   .option('--rate <n>', 'packets a second', of('--rate', 1_000_000), 10_000)
   .option('--subscribers <n>', 'of the feed', of('--subscribers', 16), 8)

@@ -48,6 +48,20 @@ for (const layout of LAYOUTS)
 
 networkTest(
   test,
+  'kills alone lose nothing and send nothing twice: in bulk',
+  { queues: 1, netGro: true },
+  async (link) => {
+    const layout = 'inline';
+    const kills = 7;
+    const options = { link, layout, kills, seconds: 600, events: false, transmit: 'bulk' } as const;
+    const ledger = await soakFor(options);
+    assert.is(ledger.kills.length, kills);
+    assert.ok(ledger.inside > 0, 'some were inside a commit');
+  },
+);
+
+networkTest(
+  test,
   'whatever happens, every copy ends under one name',
   { queues: 1 },
   async (link) => {

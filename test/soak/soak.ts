@@ -29,6 +29,7 @@ export interface SoakOptions {
   readonly link: Link;
   readonly layout: 'inline' | 'split';
   readonly mode: (typeof MODES)[number];
+  readonly transmit?: 'ring' | 'bulk';
   /** Until so many kills are made, or so many seconds are over. */
   readonly kills: number;
   readonly seconds: number;
@@ -135,9 +136,9 @@ export async function assertWell(soaked: Soaked): Promise<void> {
     assert.equal(residueOf(replicator.link, program, marker), []);
 }
 
-const startOptions = ({ link, layout, mode }: SoakOptions) => ({
+const startOptions = ({ link, layout, mode, transmit = 'ring' }: SoakOptions) => ({
   link,
-  flags: flagsOf(mode)(layout),
+  flags: flagsOf(mode)(layout, '--transmit', transmit),
 });
 
 /** What is killed and changed. */

@@ -138,6 +138,12 @@ function addDeployment(made: Command): Command {
       'zero, or full: over the payload',
       oneOf('--udp-checksum', ['zero', 'full']),
       'zero',
+    )
+    .option(
+      '--transmit <how>',
+      'ring (AF_XDP), or bulk: native XDP without zero copy, for many subscribers',
+      oneOf('--transmit', ['ring', 'bulk']),
+      'ring',
     );
 }
 

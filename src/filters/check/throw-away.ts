@@ -79,6 +79,6 @@ export function moduleAndGiveUp(): Uint8Array {
   lowerOtherThreads();
   addon.limitResources(CPU_S_MAX, MEMORY_MAX);
   addon.dropPrivileges('checker');
-  addon.forbidWaysOut();
+  addon.forbidWaysOut('checker');
   return bytes;
 }

@@ -131,6 +131,8 @@ int main(int argc, char** argv) {
     });
   });
   suite.run("whoever runs a module is refused every way out, and goes on",
-            [] { in_child(ways_out(), fantail::forbid_ways_out); });
+            [] { in_child(ways_out(), [] { fantail::forbid_ways_out(false); }); });
+  suite.run("a worker, too, which may run a program that it was given",
+            [] { in_child(ways_out(), [] { fantail::forbid_ways_out(true); }); });
   return suite.end();
 }

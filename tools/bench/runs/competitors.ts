@@ -78,6 +78,7 @@ interface FantailOptions {
   readonly mode: 'copy' | 'socket';
   /** The rewrite in C++ in place of the WebAssembly filter: see native-filter.ts. */
   readonly nativeFilter?: boolean;
+  readonly bulk?: boolean;
 }
 
 let fantails = 0;
@@ -107,6 +108,7 @@ async function startFantail(setup: Setup, options: FantailOptions): Promise<Cont
     ],
     ...['--cpus', cpusOf(setup, options.layout), '--workers', String(workers), '--queues', queues],
     ...(mayIdle ? [] : ['--busy-poll']),
+    ...(options.bulk ? ['--transmit', 'bulk'] : []),
   ];
   const marker = `FANTAIL_BENCH_RUN=${process.pid}x${fantails++}`;
   const [variable = '', value = ''] = marker.split('=');
@@ -363,6 +365,7 @@ export const competitors = [
   fantail('fantail split', { layout: 'split', mode: 'copy' }),
   fantail('fantail socket inline', { layout: 'inline', mode: 'socket' }),
   fantail('fantail socket split', { layout: 'split', mode: 'socket' }),
+  fantail('fantail inline bulk', { layout: 'inline', mode: 'copy', bulk: true }),
   fantail('fantail C++ filter', { layout: 'inline', mode: 'copy', nativeFilter: true }),
   {
     name: 'raw AF_XDP bounce',

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT-0
+#include "link/bulk_link.hpp"
+
+#include <bpf/bpf.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "host/clock.hpp"
+#include "link/soft_link.hpp"
+
+namespace fantail {
+
+namespace {
+
+// Frames of a batch: the device is given them all at once (DEV_MAP_BULK_SIZE), so that what it
+// refuses is the end of them, and nothing overtakes it.
+constexpr u32 batch_max = 16;
+constexpr u32 meta_size = 4; // before the frame: the queue, for the program
+
+void clear(bulk_list& list) { publish(*reinterpret_cast<u64*>(&list.count), u64{0}); }
+
+bool is_before(u32 a, u32 b) { return static_cast<std::int32_t>(a - b) < 0; }
+
+} // namespace
+
+BulkPages::BulkPages(int fd) {
+  constexpr std::size_t size = u64{FANTAIL_BULK_PAGES} * FANTAIL_FRAME_SIZE;
+  void* at = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+  if (at == MAP_FAILED) throw error_of(errno, "mapping the frames that are sent in bulk");
+  at_ = static_cast<char*>(at);
+}
+
+BulkPages::~BulkPages() {
+  if (at_ != nullptr) munmap(at_, u64{FANTAIL_BULK_PAGES} * FANTAIL_FRAME_SIZE);
+}
+
+KernelRing BulkLink::tx_ring() const {
+  return {&link_.tx_producer, &link_.tx_consumer, nullptr, link_.tx, FANTAIL_TX_FRAMES};
+}
+KernelRing BulkLink::completion_ring() const {
+  return {&link_.completion_producer, &link_.completion_consumer, nullptr, link_.completion,
+          FANTAIL_TX_FRAMES};
+}
+
+u32 BulkLink::round() const { return peek(link_.round) & ~FANTAIL_BULK_GIVEN_UP; }
+bool BulkLink::has_given_up() const { return (peek(link_.round) & FANTAIL_BULK_GIVEN_UP) != 0; }
+
+/// `of`: 0 what this round was refused, 1 what it sends again.
+bulk_list& BulkLink::list(u32 of) const { return link_.lists[(round() + of) % 2]; }
+
+void BulkLink::transmit(u64 retry_ns) {
+  u64 deadline_ns = 0; // from the first copy that was refused, or call that moved nothing
+  while (!is_done()) {
+    if (has_given_up()) {
+      complete(peek(link_.give_up_to));
+      finish();
+      continue;
+    }
+    const bool moved = peek(list(0).count) == 0 && call();
+    const bool refused = peek(list(0).count) != 0;
+    if (!refused && moved) continue;
+    const u64 now = clock_ns();
+    if (deadline_ns == 0) deadline_ns = now + retry_ns;
+    // a call that takes nothing from the ring will not do so later either
+    const bool is_stuck = !refused && round() == 0;
+    if (now >= deadline_ns) give_up(is_stuck ? acquire(link_.tx_producer) : peek(link_.cursor));
+    else if (refused) begin_round();
+  }
+}
+
+/// Ends a round that has sent all that it had to. True: there is nothing to send.
+bool BulkLink::is_done() {
+  if (has_given_up() || peek(list(0).count) != 0) return false;
+  if (round() != 0) {
+    if (peek(list(1).cursor) != peek(list(1).count)) return false;
+    complete(peek(link_.cursor));
+    finish();
+  }
+  const u32 cursor = peek(link_.cursor);
+  if (cursor != acquire(link_.tx_producer)) return false;
+  complete(cursor);
+  return true;
+}
+
+/// One call of the program. False: it took nothing.
+bool BulkLink::call() {
+  const bulk_list& again = list(1);
+  const bool is_first = round() == 0;
+  const u32& cursor = is_first ? link_.cursor : again.cursor;
+  const u32 before = peek(cursor);
+  const u32 end = is_first ? acquire(link_.tx_producer) : peek(again.count);
+  const u32 next = is_first ? before : peek(again.index[before % FANTAIL_BULK_REFUSED_MAX]);
+  const u32 length = peek(link_.tx[next % FANTAIL_TX_FRAMES].len);
+  const u64 began_ns = clock_ns();
+  const int error = run_(*this, end - before, length);
+  const u64 took_ns = clock_ns() - began_ns;
+  add(counters_.bulk_calls, 1);
+  if (error == EINTR) add(counters_.bulk_interrupted, 1);
+  else if (error != 0) add(counters_.kick_errors, 1);
+  if (took_ns > peek(counters_.bulk_slowest_ns)) put(counters_.bulk_slowest_ns, took_ns);
+  const u32 taken = acquire(cursor) - before;
+  add(is_first ? counters_.bulk_copies : counters_.bulk_resent, taken);
+  return taken != 0;
+}
+
+/// What was refused, and after it what this round had not come to, is sent again, in that order.
+void BulkLink::begin_round() {
+  bulk_list &refused = list(0), &again = list(1);
+  const u32 count = peek(refused.count);
+  add(counters_.bulk_refused, count);
+  const u32 left = round() == 0 ? 0 : peek(again.count) - peek(again.cursor);
+  // a predecessor may have put them there: the last one that is left cannot have been refused
+  if (left != 0 && left <= FANTAIL_BULK_REFUSED_MAX - count &&
+      peek(refused.index[count - 1]) != peek(again.index[peek(again.count) - 1])) {
+    for (u32 i = 0; i < left; ++i)
+      put(refused.index[count + i], peek(again.index[peek(again.cursor) + i]));
+    publish(refused.count, count + left);
+  }
+  clear(again); // for what the next round is refused
+  publish(link_.round, round() + 1);
+}
+
+/// From here on it is certain: what is not sent, of all before `to`, is tx_full.
+void BulkLink::give_up(u32 to) {
+  add(counters_.bulk_refused, peek(list(0).count));
+  put(link_.give_up_to, to);
+  publish(link_.round, round() | FANTAIL_BULK_GIVEN_UP);
+}
+
+/// Round 0 again, with nothing refused.
+void BulkLink::finish() {
+  if (has_given_up()) publish(link_.cursor, peek(link_.give_up_to));
+  for (bulk_list& each : link_.lists) clear(each);
+  publish(link_.round, 0u);
+}
+
+/// Completes all before `to`: as sent, if the round was not given up.
+void BulkLink::complete(u32 to) {
+  const KernelRing tx = tx_ring(), completions = completion_ring();
+  const bool check = has_given_up();
+  while (peek(link_.tx_consumer) != to) {
+    const u32 consumer = peek(link_.tx_consumer), producer = peek(link_.completion_producer);
+    const u32 count = std::min(to - consumer, batch_max);
+    for (u32 i = 0; i < count; ++i) {
+      const u64 outcome = check ? outcome_of(consumer + i) : 0;
+      const u64 address = peek(tx.descriptor(consumer + i).addr);
+      put(completions.address(producer + i), address | outcome << outcome_shift);
+    }
+    publish(*reinterpret_cast<u64*>(&link_.tx_consumer),
+            u64{producer + count} << 32 | (consumer + count));
+  }
+}
+
+u16 BulkLink::outcome_of(u32 index) const {
+  const auto has = [index](const bulk_list& list, u32 first) {
+    for (u32 i = first; i < std::min(peek(list.count), FANTAIL_BULK_REFUSED_MAX); ++i)
+      if (peek(list.index[i]) == index) return true;
+    return false;
+  };
+  const bool is_lost = !is_before(index, peek(link_.cursor)) || has(list(0), 0) ||
+                       (round() != 0 && has(list(1), peek(list(1).cursor)));
+  return is_lost ? u16{1 + DROP_TX_FULL} : u16{0};
+}
+
+int BulkLink::run_program(const BulkLink& link, u32 copies, u32 first_length) {
+  alignas(8) static thread_local char frame[meta_size + FANTAIL_FRAME_SIZE];
+  const u32 length = std::clamp(first_length, FANTAIL_HEADER_SIZE, FANTAIL_BULK_LENGTH_MAX);
+  std::memcpy(frame, &link.queue_, meta_size);
+  xdp_md context{};
+  context.data = meta_size;
+  context.data_end = meta_size + length;
+  bpf_test_run_opts options{};
+  options.sz = sizeof options;
+  options.data_in = frame;
+  options.data_size_in = meta_size + length;
+  options.ctx_in = &context;
+  options.ctx_size_in = sizeof context;
+  options.flags = BPF_F_TEST_XDP_LIVE_FRAMES;
+  options.repeat = static_cast<int>(copies);
+  options.batch_size = std::min(copies, batch_max);
+  return bpf_prog_test_run_opts(link.program_, &options) < 0 ? errno : 0;
+}
+
+static_assert(__builtin_offsetof(bulk_link, tx_consumer) % 8 == 0);
+static_assert(__builtin_offsetof(bulk_link, lists) % 8 == 0 && sizeof(bulk_list) % 8 == 0 &&
+              __builtin_offsetof(bulk_list, cursor) == __builtin_offsetof(bulk_list, count) + 4);
+static_assert(__builtin_offsetof(bulk_link, completion_producer) ==
+              __builtin_offsetof(bulk_link, tx_consumer) + 4);
+static_assert(sizeof(bulk_link) == FANTAIL_BULK_FRAME_PAGE * FANTAIL_FRAME_SIZE);
+static_assert(FANTAIL_BULK_PAGES == FANTAIL_BULK_FRAME_PAGE + FANTAIL_TX_FRAMES);
+
+} // namespace fantail

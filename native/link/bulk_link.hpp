@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT-0
+//
+// Bulk transmit: plays the kernel's side of one worker's TX and completion ring by running the XDP
+// program on frames that the kernel makes for it (bpf/bulk.bpf.h), so that the stage runs
+// unchanged. The rings, and the TX frames that a copy is written into, are in a BPF map of that
+// worker (struct bulk_link).
+//
+//   transmit()   round 0:      TX ring → program → device; what it refuses is listed
+//                round 1, …:   what the round before listed, again, for at most a millisecond
+//                then:         completion ring; what is still refused as tx_full
+//
+// Each step is one store, and what is to be done next follows from the words alone: a successor
+// goes on where its predecessor was killed, also in the middle of a call, which the kernel finishes
+// first.
+#pragma once
+
+#include <utility>
+
+#include "shm/arena.hpp"
+#include "xdp/kernel_ring.hpp"
+
+namespace fantail {
+
+/// A worker's map, mapped; unmapped with it.
+class BulkPages {
+public:
+  BulkPages() = default;
+  explicit BulkPages(int fd);
+  BulkPages(BulkPages&& other) noexcept : at_(std::exchange(other.at_, nullptr)) {}
+  BulkPages& operator=(BulkPages&& other) noexcept {
+    std::swap(at_, other.at_);
+    return *this;
+  }
+  ~BulkPages();
+  char* at() const { return at_; }
+
+private:
+  char* at_ = nullptr;
+};
+
+class BulkLink {
+public:
+  /// What makes the program take copies: at most so many; the errno of it, or 0.
+  using Run = int (*)(const BulkLink& link, u32 copies, u32 first_length);
+
+  /// `pages`: the worker's map, mapped; `program`: its descriptor; `queue`: the interface's number
+  /// of the worker's queue. `run`: tests play the kernel.
+  BulkLink(worker& counters, char* pages, int program, u32 queue, Run run = run_program)
+      : counters_(counters), link_(*reinterpret_cast<bulk_link*>(pages)), pages_(pages),
+        program_(program), queue_(queue), run_(run) {}
+
+  KernelRing tx_ring() const;
+  KernelRing completion_ring() const;
+  /// The worker's TX frames, one after the other.
+  char* frames() const { return pages_ + FANTAIL_BULK_FRAME_PAGE * u64{FANTAIL_FRAME_SIZE}; }
+
+  /// Sends all that is on the TX ring.
+  void transmit(u64 retry_ns);
+
+  bulk_link& words() const { return link_; }
+  int program() const { return program_; }
+  u32 queue() const { return queue_; }
+
+private:
+  static int run_program(const BulkLink& link, u32 copies, u32 first_length);
+
+  bool call();
+  bool is_done();
+  void begin_round();
+  void give_up(u32 to);
+  void finish();
+  void complete(u32 to);
+  u16 outcome_of(u32 index) const;
+  u32 round() const;
+  bulk_list& list(u32 of) const;
+  bool has_given_up() const;
+
+  worker& counters_;
+  bulk_link& link_;
+  char* pages_;
+  int program_;
+  u32 queue_;
+  Run run_;
+};
+
+} // namespace fantail

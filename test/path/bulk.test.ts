@@ -1,0 +1,121 @@
+/**
+ * Bulk transmit over a real link: what leaves is what leaves by the ring, beside another launcher
+ * and for a worker without rights; what the far end refuses is counted, and nothing else is lost.
+ * Kills are in test/soak.
+ *
+ * needs: a link
+ * takes: 30 s
+ */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { run } from '../rig/program.js';
+import type { Replicator } from '../rig/replicator.js';
+import {
+  assertLossless,
+  assertReceived,
+  copyMode,
+  LAYOUTS,
+  networkTest,
+  subscribersOf,
+  transfer,
+  withReplicator,
+} from '../rig/scenario.js';
+
+const test = suite('bulk transmit');
+const RATE = 2000;
+const LINK = { queues: 1, netGro: true } as const;
+const inBulk = (layout: string) => copyMode(layout, '--transmit', 'bulk');
+
+async function transmitOf(replicator: Replicator) {
+  const [worker] = (await replicator.stats()).workers;
+  assert.ok(worker !== undefined);
+  return worker.transmit;
+}
+
+for (const layout of LAYOUTS)
+  networkTest(
+    test,
+    `each packet of every size leaves once for each subscriber, byte for byte: ${layout}`,
+    LINK,
+    async (link) => {
+      await withReplicator({ link, flags: inBulk(layout) }, async (replicator) => {
+        const subscribers = subscribersOf(16);
+        await replicator.subscribe(subscribers);
+        const count = 1473;
+        const sunk = await transfer(replicator, {
+          subscribers,
+          rate: RATE,
+          count,
+          sizes: '0-1472',
+          otherTraffic: true,
+        });
+        await assertLossless(replicator, sunk);
+        const told = await transmitOf(replicator);
+        const { path, calls, frames, refused, resent } = told;
+        assert.equal([path, frames, refused], ['bulk', count * 16, resent]);
+        assert.ok(calls > 0 && calls <= count + refused, JSON.stringify(told));
+      });
+    },
+  );
+
+networkTest(
+  test,
+  'a user who is not root but may see what the kernel does with frames sends in bulk',
+  LINK,
+  async (link) => {
+    const capabilities = ['net_admin', 'net_raw', 'bpf', 'perfmon', 'ipc_lock'];
+    const options = { link, unprivileged: true, capabilities, flags: inBulk('split') };
+    await withReplicator(options, async (replicator) => {
+      const subscribers = subscribersOf(3);
+      await replicator.subscribe(subscribers);
+      const sunk = await transfer(replicator, { subscribers, rate: RATE, count: 500 });
+      await assertLossless(replicator, sunk);
+      assert.is((await transmitOf(replicator)).path, 'bulk');
+    });
+  },
+);
+
+networkTest(
+  test,
+  'two workers on two queues send in bulk side by side',
+  { ...LINK, queues: 2 },
+  async (link) => {
+    const flags = [...inBulk('inline'), '--workers', '2'];
+    await withReplicator({ link, flags }, async (replicator) => {
+      const subscribers = subscribersOf(8);
+      await replicator.subscribe(subscribers);
+      const options = { subscribers, rate: RATE, count: RATE, flows: 2 };
+      await assertLossless(replicator, await transfer(replicator, options));
+      for (const { transmit } of (await replicator.stats()).workers)
+        assert.ok(transmit.frames > 0, JSON.stringify(transmit));
+    });
+  },
+);
+
+networkTest(
+  test,
+  'a far end that takes nothing is counted, and once it takes them again nothing is lost',
+  LINK,
+  async (link) => {
+    const gro = (word: string) =>
+      run('ip', ['netns', 'exec', link.net, 'ethtool', '-K', 'net0', 'gro', word]);
+    await withReplicator({ link, flags: inBulk('inline') }, async (replicator) => {
+      const subscribers = subscribersOf(3);
+      await replicator.subscribe(subscribers);
+      gro('off');
+      const count = 100;
+      await transfer(replicator, { subscribers: [], watched: subscribers, rate: RATE, count });
+      await replicator.check();
+      const rows = (await replicator.stats()).subscribers;
+      for (const { received, sent, drops } of rows)
+        assert.equal([received, sent, drops.tx_full], [count, 0, count]);
+      gro('on');
+      await assertReceived(
+        replicator,
+        await transfer(replicator, { subscribers, rate: RATE, count, first: count }),
+      );
+    });
+  },
+);
+
+test.run();
