@@ -68,16 +68,6 @@ export interface Tally {
   readonly faults: Fault[];
 }
 
-/** What runs a child: this Node, or another machine's. */
-export interface Machine {
-  readonly execPath: string;
-  readonly execArgv: readonly string[];
-  /** child.js, where it finds the addon for that machine. */
-  readonly script: string;
-}
-
-const HERE: Machine = { execPath: process.execPath, execArgv: process.execArgv, script: CHILD };
-
 /** One child, started again when it is gone. */
 export class Child {
   #process: ChildProcess | null = null;
@@ -85,7 +75,6 @@ export class Child {
   constructor(
     private readonly role: 'check' | 'run',
     private readonly descriptors: readonly number[],
-    private readonly machine: Machine = HERE,
   ) {}
 
   /** What it says of a module; a sentence where it says nothing. */
@@ -97,10 +86,7 @@ export class Child {
   }
 
   async start(): Promise<ChildProcess> {
-    const { script, execPath, execArgv } = this.machine;
-    const child = fork(script, [this.role], {
-      execPath,
-      execArgv: [...execArgv],
+    const child = fork(CHILD, [this.role], {
       serialization: 'advanced',
       stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...this.descriptors],
     });
@@ -228,11 +214,7 @@ export class Campaign {
   readonly #generator: Generator;
   #checker = new Child('check', []);
 
-  /** `machine`: what filters run on; they are checked here. */
-  constructor(
-    seed: number,
-    private readonly machine: Machine = HERE,
-  ) {
+  constructor(seed: number) {
     const counts = Object.fromEntries(KINDS.map((kind) => [kind, {}])) as Record<
       Kind,
       Record<string, number>
@@ -245,7 +227,7 @@ export class Campaign {
   async run({ from, count, ms }: { from: number; count: number; ms: number }): Promise<Tally> {
     const arena = await openArena();
     for (const [start, end] of arena.patterned) arena.bytes.fill(PATTERN, start, end);
-    const runner = new Child('run', arena.descriptors, this.machine);
+    const runner = new Child('run', arena.descriptors);
     const readOnly = new ReadOnly(arena);
     const end = Date.now() + ms;
     try {

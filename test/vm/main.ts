@@ -1,14 +1,17 @@
 /**
  * `npm run test:vm`: the tests of inside.ts in guests whose cards do real AF_XDP zero copy, on the
- * newest kernel in whole and on older ones in part; a line for each card and kernel, and at the end
- * `P passed, F failed, S skipped`.
+ * newest kernel in whole and on older ones in part; then those of arm64.ts. A line for each card and
+ * kernel, and at the end `P passed, F failed, S skipped`.
  *
  *   npm run test:vm -- --card igb --kernel 6.18    in one of them
  *   npm run test:vm -- --run 'ip -d link'          any command in such a guest, to look around
  */
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import { number, oneOf } from '../../src/cli/arguments.js';
 import { command, runProgram } from '../../src/cli/program.js';
 import { Failure } from '../../src/domain/errors.js';
+import { ROOT } from '../rig/program.js';
 import { countUvu } from '../runner/counts.js';
 import { CARDS, type Card, type GuestEnd, inGuest } from './guest.js';
 import { KERNELS, type Kernel, lackForGuests } from './packages.js';
@@ -18,6 +21,8 @@ interface Flags {
   readonly kernel?: Kernel;
   readonly run?: string;
   readonly minutes: number;
+  readonly arm64?: boolean;
+  readonly only?: string;
 }
 
 function faultOf({ status, isLate }: GuestEnd): string | null {
@@ -26,9 +31,9 @@ function faultOf({ status, isLate }: GuestEnd): string | null {
   return status === 0 ? null : `the command ended with status ${status}`;
 }
 
-async function testOn(card: Card, kernel: Kernel, { minutes }: Flags) {
+async function testOn(card: Card, kernel: Kernel, { minutes, only = '' }: Flags) {
   const start = Date.now();
-  const words = ['node', 'dist/test/vm/inside.js'];
+  const words = ['node', 'dist/test/vm/inside.js', only];
   // what scenario.ts says of each test that is done
   const onLine = (line: string) => {
     const [, done] = /\s(\d+\.\d s: .*)$/.exec(line) ?? [];
@@ -53,13 +58,30 @@ async function testOn(card: Card, kernel: Kernel, { minutes }: Flags) {
   return { passed: counts.passed, failed, skipped: counts.skips.length };
 }
 
+/** On this machine, which runs arm64's programs in QEMU's user mode. */
+function testArm64(): Record<'passed' | 'failed' | 'skipped', number> {
+  const start = Date.now();
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [join(ROOT, 'dist', 'test', 'vm', 'arm64.js')],
+    { encoding: 'utf8', env: { ...process.env, NO_COLOR: '1' } },
+  );
+  const output = stdout + stderr;
+  const seconds = (Date.now() - start) / 1000;
+  const fault = status === 0 ? null : `it ended with status ${status}`;
+  const { passed, failed, skips } = countUvu({ output, fault, seconds });
+  console.log(`arm64: ${passed} passed, ${failed} failed (${seconds.toFixed(0)} s)`);
+  if (failed > 0) console.log(output.replace(/^/gm, '  | '));
+  return { passed, failed, skipped: skips.length };
+}
+
 async function testAll(flags: Flags): Promise<void> {
   const lack = lackForGuests();
   if (lack !== null) {
     console.log(`skip: ${lack}\n0 passed, 0 failed, 1 skipped`);
     return;
   }
-  const { card, kernel, run, minutes } = flags;
+  const { card, kernel, run, minutes, arm64 = false } = flags;
   if (run !== undefined) {
     const guest = { card: card ?? 'virtio_net', kernel: kernel ?? 'newest' } as const;
     const options = { ...guest, secondsMax: minutes * 60 };
@@ -71,13 +93,16 @@ async function testAll(flags: Flags): Promise<void> {
     return;
   }
   const total = { passed: 0, failed: 0, skipped: 0 };
+  const count = (counts: typeof total) => {
+    for (const name of ['passed', 'failed', 'skipped'] as const) total[name] += counts[name];
+  };
+  const isChosen = card !== undefined || kernel !== undefined;
   const guests = (card === undefined ? CARDS : [card]).flatMap((each) =>
     (kernel === undefined ? KERNELS : [kernel]).map((version) => [each, version] as const),
   );
-  for (const [each, version] of guests) {
-    const counts = await testOn(each, version, flags);
-    for (const name of ['passed', 'failed', 'skipped'] as const) total[name] += counts[name];
-  }
+  if (isChosen || !arm64)
+    for (const [each, version] of guests) count(await testOn(each, version, flags));
+  if (arm64 || !isChosen) count(testArm64());
   console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
   if (total.failed > 0) process.exitCode = 1;
 }
@@ -89,6 +114,8 @@ const testVm = command('test:vm', 'Test zero copy in guests whose cards do it.')
     `${KERNELS.join(', ')} (default: each; with --run: newest)`,
     oneOf('--kernel', KERNELS),
   )
+  .option('--arm64', 'arm64 alone, or beside the card and kernel that are named')
+  .option('--only <regex>', 'of the tests in guests')
   .option('--run <command>', 'this instead, in one guest')
   .option('--minutes <n>', 'of a guest', number('--minutes', { min: 1, max: 600 }), 30)
   .action(testAll);
