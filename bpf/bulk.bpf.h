@@ -131,7 +131,7 @@ static __always_inline bool fill(struct xdp_md* ctx, void* pages, __u32 frame_fi
   const struct bulk_page* from = bpf_map_lookup_elem(pages, &page);
   const __u32 size = bpf_xdp_get_buff_len(ctx);
 
-  if (!from || offset > FANTAIL_BULK_OFFSET_MAX || length < FANTAIL_HEADER_SIZE ||
+  if (!from || offset > FANTAIL_BULK_OFFSET_MAX || length < ETH_HLEN ||
       length > FANTAIL_BULK_LENGTH_MAX)
     return false;
   if (size != length && bpf_xdp_adjust_tail(ctx, (int)length - (int)size)) return false;
@@ -159,13 +159,15 @@ static __always_inline int bulk_transmit(struct xdp_md* ctx) {
   index = take(link);
   if (index < 0) return XDP_DROP;
   descriptor = descriptor_of(pages, (__u32)index);
-  if (!descriptor || !fill(ctx, pages, link->frame_first, descriptor)) {
+  /* the device leaves its map when it is deleted, or moved to another namespace */
+  if (!descriptor || !fill(ctx, pages, link->frame_first, descriptor) ||
+      bpf_redirect_map(&device, 0, 0) != XDP_REDIRECT) {
     refuse(link, (__u32)index);
     return XDP_DROP;
   }
   pending->queue = queue;
   pending->index[pending->end++ % PENDING_MAX] = (__u32)index;
-  return bpf_redirect_map(&device, 0, 0);
+  return XDP_REDIRECT;
 }
 
 static __always_inline struct bulk_link* link_pending(const struct pending* pending) {
@@ -188,9 +190,9 @@ int xdp_devmap_xmit(struct bpf_raw_tracepoint_args* ctx) {
 
   if (!pending || pending->first == pending->end) return 0;
   link = link_pending(pending);
-  if (!link) return 0;
   for (i = 0; i < PENDING_MAX; i++)
-    if (i >= sent && i < given) refuse(link, pending->index[(pending->first + i) % PENDING_MAX]);
+    if (link && i >= sent && i < given)
+      refuse(link, pending->index[(pending->first + i) % PENDING_MAX]);
   pending->first += given < pending->end - pending->first ? given : pending->end - pending->first;
   return 0;
 }

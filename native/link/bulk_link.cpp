@@ -17,7 +17,10 @@ namespace {
 // Frames of a batch: the device is given them all at once (DEV_MAP_BULK_SIZE), so that what it
 // refuses is the end of them, and nothing overtakes it.
 constexpr u32 batch_max = 16;
-constexpr u32 meta_size = 4; // before the frame: the queue, for the program
+// After a refusal the frames that are left of a call are made for nothing.
+constexpr u32 call_max = 1024;
+constexpr u32 frame_min = 14; // Ethernet's header: less the kernel does not run a program on
+constexpr u32 meta_size = 4;  // before the frame: the queue, for the program
 
 void clear(bulk_list& list) { publish(*reinterpret_cast<u64*>(&list.count), u64{0}); }
 
@@ -58,15 +61,18 @@ void BulkLink::transmit(u64 retry_ns) {
       finish();
       continue;
     }
-    const bool moved = peek(list(0).count) == 0 && call();
-    const bool refused = peek(list(0).count) != 0;
-    if (!refused && moved) continue;
+    const u32 taken = peek(list(0).count) == 0 ? call() : 0;
+    const u32 refused = peek(list(0).count);
+    if (refused == 0 && taken != 0) {
+      deadline_ns = 0;
+      continue;
+    }
     const u64 now = clock_ns();
     if (deadline_ns == 0) deadline_ns = now + retry_ns;
-    // a call that takes nothing from the ring will not do so later either
-    const bool is_stuck = !refused && round() == 0;
-    if (now >= deadline_ns) give_up(is_stuck ? acquire(link_.tx_producer) : peek(link_.cursor));
-    else if (refused) begin_round();
+    // a device that took nothing of the last call, or a program that does not, takes no more either
+    const bool is_dead = taken == refused && (refused != 0 || round() == 0);
+    if (now >= deadline_ns) give_up(is_dead ? acquire(link_.tx_producer) : peek(link_.cursor));
+    else if (refused != 0) begin_round();
   }
 }
 
@@ -84,8 +90,8 @@ bool BulkLink::is_done() {
   return true;
 }
 
-/// One call of the program. False: it took nothing.
-bool BulkLink::call() {
+/// One call of the program. Returns the copies that it took.
+u32 BulkLink::call() {
   const bulk_list& again = list(1);
   const bool is_first = round() == 0;
   const u32& cursor = is_first ? link_.cursor : again.cursor;
@@ -94,7 +100,7 @@ bool BulkLink::call() {
   const u32 next = is_first ? before : peek(again.index[before % FANTAIL_BULK_REFUSED_MAX]);
   const u32 length = peek(link_.tx[next % FANTAIL_TX_FRAMES].len);
   const u64 began_ns = clock_ns();
-  const int error = run_(*this, end - before, length);
+  const int error = run_(*this, std::min(end - before, call_max), length);
   const u64 took_ns = clock_ns() - began_ns;
   add(counters_.bulk_calls, 1);
   if (error == EINTR) add(counters_.bulk_interrupted, 1);
@@ -102,7 +108,7 @@ bool BulkLink::call() {
   if (took_ns > peek(counters_.bulk_slowest_ns)) put(counters_.bulk_slowest_ns, took_ns);
   const u32 taken = acquire(cursor) - before;
   add(is_first ? counters_.bulk_copies : counters_.bulk_resent, taken);
-  return taken != 0;
+  return taken;
 }
 
 /// What was refused, and after it what this round had not come to, is sent again, in that order.
@@ -166,7 +172,7 @@ u16 BulkLink::outcome_of(u32 index) const {
 
 int BulkLink::run_program(const BulkLink& link, u32 copies, u32 first_length) {
   alignas(8) static thread_local char frame[meta_size + FANTAIL_FRAME_SIZE];
-  const u32 length = std::clamp(first_length, FANTAIL_HEADER_SIZE, FANTAIL_BULK_LENGTH_MAX);
+  const u32 length = std::clamp(first_length, frame_min, FANTAIL_BULK_LENGTH_MAX);
   std::memcpy(frame, &link.queue_, meta_size);
   xdp_md context{};
   context.data = meta_size;

@@ -64,7 +64,7 @@ public:
 private:
   static int run_program(const BulkLink& link, u32 copies, u32 first_length);
 
-  bool call();
+  u32 call();
   bool is_done();
   void begin_round();
   void give_up(u32 to);

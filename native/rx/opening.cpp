@@ -6,6 +6,7 @@
 #include <net/if.h>
 #include <sys/socket.h>
 
+#include "link/bulk_link.hpp"
 #include "link/soft_link.hpp"
 #include "netlink/interface.hpp"
 #include "rx/proof.hpp"
@@ -17,6 +18,7 @@ namespace {
 constexpr timespec pause_time{0, 10'000'000}; // between two looks
 constexpr int carrier_looks_max = 1000;
 constexpr int attach_tries_max = 100;
+constexpr u64 bulk_proof_ns = 100'000'000;
 constexpr u32 plain_mtu = 1500;          // that every driver takes
 constexpr int udp_buffer_size = 8 << 20; // bytes; sums of bursts, as the rings of the other modes
 
@@ -116,6 +118,24 @@ void prove_zero_copy(const Opening& o, const DataPlane& plane,
   }
 }
 
+/// Of a worker: a device may take no frames of a program's, and only its tracepoint says so.
+void prove_bulk(const Opening& o, const Bulk& bulk, int pages_fd, u32 queue, u32 frame_first) {
+  const Interface found = describe_interface(o.interface);
+  if (!found.link.up || !found.link.mac || found.addresses.empty()) return;
+  const BulkPages pages(pages_fd);
+  worker counters{}; // not the worker's own: this copy is owed to nobody
+  BulkLink link(counters, pages.at(), bulk.program.get(), queue);
+  bulk_link& words = link.words();
+  write_announcement(link.frames(), *found.link.mac, found.addresses[0].ip);
+  words.tx[0] = {u64{frame_first} * FANTAIL_FRAME_SIZE, announcement_size, 0};
+  publish(words.tx_producer, 1u);
+  link.transmit(bulk_proof_ns);
+  publish(words.completion_consumer, 1u);
+  if (words.completion[0] >> outcome_shift != 0)
+    throw Error(EOPNOTSUPP, "the device took no frame in bulk (of a veth the peer needs an XDP "
+                            "program, or GRO: `ethtool -K`; Linux 5.19 or newer)");
+}
+
 /// `bulk`: what workers send by instead of sockets, or null.
 void open_xdp_sockets(const Opening& o, DataPlane& plane, int interface_index, bool zero_copy,
                       const Bulk* bulk) {
@@ -136,7 +156,9 @@ void open_xdp_sockets(const Opening& o, DataPlane& plane, int interface_index, b
   }
   for (u32 w = 0; w < o.geometry.workers; ++w) {
     if (bulk != nullptr) {
-      plane.tx.push_back(add_bulk_pages(*bulk, o.queues[w], plane.arena.tx_frame_first(w)));
+      const u32 frame_first = plane.arena.tx_frame_first(w);
+      plane.tx.push_back(add_bulk_pages(*bulk, o.queues[w], frame_first));
+      prove_bulk(o, *bulk, plane.tx[w].get(), o.queues[w], frame_first);
       continue;
     }
     // No preferred busy poll here: its sendto would poll for reception instead of waking the driver

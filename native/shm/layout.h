@@ -15,7 +15,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0x56a71f8bu
+#define FANTAIL_LAYOUT_VERSION 0xa88d9eafu
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -629,7 +629,7 @@ FANTAIL_ASSERT(__builtin_offsetof(struct soft_link, tx) == 197120, "soft_link.tx
 FANTAIL_ASSERT(__builtin_offsetof(struct soft_link, completion) == 262656, "soft_link.completion moved");
 /* Copies that a device refused: their indices on the TX ring. */
 struct bulk_list {
-	u32 count; /* (program) on the list; between rounds bulk_link clears both, as one u64 */
+	u32 count; /* (program) on the list; bulk_link adds what is left of the last, and clears both, as one u64 */
 	u32 cursor; /* (program) of these sent again */
 	u32 index[FANTAIL_BULK_REFUSED_MAX]; /* (program) */
 };
@@ -649,7 +649,7 @@ struct bulk_link {
 	u8 pad_80[48];
 	u32 frame_first; /* (creator) in the UMEM, of the frames behind */
 	u8 pad_132[60];
-	u32 cursor; /* (program) taken from the ring */
+	u32 cursor; /* (program) taken from the ring; bulk_link passes what it gives up */
 	u8 pad_196[60];
 	struct bulk_list lists[2]; /* (program) what was refused, by the parity of the round */
 	u8 pad_784[3312];

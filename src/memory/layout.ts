@@ -110,7 +110,7 @@ export const limits = {
   WINDOW_STATE: 0x230000,
   WINDOW_SUBSCRIBERS: 0x240000,
   WINDOW_FRAMES: 0x400000,
-  /** Copies of one round of bulk transmit that the device may refuse; a batch has as many. */
+  /** Refused copies of one round of bulk transmit: a batch, which ends it, has fewer. */
   BULK_REFUSED_MAX: 64,
   /** Of a worker's map for bulk transmit: struct bulk_link, then its TX frames. */
   BULK_FRAME_PAGE: 25,
@@ -645,7 +645,13 @@ export const structs: readonly Struct[] = [
     [NEXT, 'u64[TX_FRAMES]', 'completion', 'tx_link', 'addresses, outcome in the top byte'],
   ]),
   struct('bulk_list', NEXT, 'Copies that a device refused: their indices on the TX ring.', [
-    [0, 'u32', 'count', 'program', 'on the list; between rounds bulk_link clears both, as one u64'],
+    [
+      0,
+      'u32',
+      'count',
+      'program',
+      'on the list; bulk_link adds what is left of the last, and clears both, as one u64',
+    ],
     [NEXT, 'u32', 'cursor', 'program', 'of these sent again'],
     [NEXT, 'u32[BULK_REFUSED_MAX]', 'index', 'program', ''],
   ]),
@@ -667,7 +673,7 @@ export const structs: readonly Struct[] = [
       ],
       [NEXT, 'u32', 'give_up_to', 'bulk_link', 'what is not sent before this is not sent at all'],
       [128, 'u32', 'frame_first', 'creator', 'in the UMEM, of the frames behind'],
-      [192, 'u32', 'cursor', 'program', 'taken from the ring'],
+      [192, 'u32', 'cursor', 'program', 'taken from the ring; bulk_link passes what it gives up'],
       [256, 'bulk_list[2]', 'lists', 'program', 'what was refused, by the parity of the round'],
       [4096, 'soft_descriptor[TX_FRAMES]', 'tx', 'worker', ''],
       [NEXT, 'u64[TX_FRAMES]', 'completion', 'bulk_link', 'addresses, outcome in the top byte'],

@@ -24,6 +24,8 @@ export interface SharedXdp {
   readonly bulk: readonly number[];
 }
 
+/** Descriptors of a program that sends in bulk (native/xdp/program.hpp, struct Bulk). */
+const BULK_FDS = 5;
 /** A holder that is dying or starting is asked again this often, for this long. */
 const ASK_AGAIN_MS = 20;
 const JOIN_MS_MAX = 10_000;
@@ -97,6 +99,7 @@ export class Launchers {
           xsks === undefined ||
           feeds === undefined ||
           verdicts === undefined ||
+          (bulk.length !== 0 && bulk.length !== BULK_FDS) ||
           !['native', 'generic'].includes(attach)
         ) {
           for (const each of message.fds) closeSync(each);

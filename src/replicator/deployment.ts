@@ -166,10 +166,13 @@ function warningsOf(
     ...(link === null || link.up ? [] : [down]),
     ...(mode === 'zerocopy' && fault !== null ? [fault] : []),
     ...(unserved === null ? [] : [unserved]),
+    ...(config.transmit === 'bulk' && link !== null && link.mtu > BULK_MTU_MAX
+      ? [`--transmit bulk takes packets of up to ${BULK_MTU_MAX} bytes; longer ones end as too_big`]
+      : []),
   ];
 }
 
-/** Whether the driver and the kernel send so is found out by opening it. */
+/** Whether the driver and the kernel send so is found out by sending: native/rx/opening.cpp. */
 function modesInBulk(
   { mode, interfaceName }: Config,
   { capabilities }: Observed,
@@ -219,7 +222,7 @@ function checkCpus({ cpus }: Config, cores: readonly number[]): void {
 export function deploymentOf(config: Config, observed: Observed): Deployment {
   checkNode(observed.hasTrapHandler);
   const possible = modesOf(config, observed);
-  const { fallbacks } = possible;
+  const fallbacks = config.transmit === 'bulk' ? [] : possible.fallbacks;
   const modes =
     config.transmit === 'bulk' ? modesInBulk(config, observed, possible) : possible.modes;
   const queues = queuesOf(config, observed.link, modes);

@@ -1,7 +1,7 @@
 /**
- * Bulk transmit over a real link: what leaves is what leaves by the ring, beside another launcher
- * and for a worker without rights; what the far end refuses is counted, and nothing else is lost.
- * Kills are in test/soak.
+ * Bulk transmit over a real link: what leaves is what leaves by the ring, from one worker or two,
+ * of root or of a user with few rights; what the far end refuses is counted, and nothing else is
+ * lost. Kills are in test/soak.
  *
  * needs: a link
  * takes: 30 s
@@ -9,7 +9,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { run } from '../rig/program.js';
-import type { Replicator } from '../rig/replicator.js';
+import { type Replicator, startUp } from '../rig/replicator.js';
 import {
   assertLossless,
   assertReceived,
@@ -89,6 +89,17 @@ networkTest(
       for (const { transmit } of (await replicator.stats()).workers)
         assert.ok(transmit.frames > 0, JSON.stringify(transmit));
     });
+  },
+);
+
+networkTest(
+  test,
+  'a far end that takes no frames of a program ends the start with what it takes',
+  { queues: 1 },
+  async (link) => {
+    const { program } = await startUp({ link, flags: inBulk('inline') });
+    assert.is((await program.wait()).status, 1);
+    assert.match(program.stderr, /the device took no frame in bulk .*GRO/);
   },
 );
 

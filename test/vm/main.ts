@@ -1,7 +1,7 @@
 /**
  * `npm run test:vm`: the tests of inside.ts in guests whose cards do real AF_XDP zero copy, on the
- * newest kernel in whole and on older ones in part; then those of arm64.ts. A line for each card and
- * kernel, and at the end `P passed, F failed, S skipped`.
+ * newest kernel in whole and on older ones in part; then those of arm64.ts. A line for each card
+ * and kernel, and at the end `P passed, F failed, S skipped`.
  *
  *   npm run test:vm -- --card igb --kernel 6.18    in one of them
  *   npm run test:vm -- --run 'ip -d link'          any command in such a guest, to look around
@@ -10,11 +10,18 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { number, oneOf } from '../../src/cli/arguments.js';
 import { command, runProgram } from '../../src/cli/program.js';
-import { Failure } from '../../src/domain/errors.js';
+import { Failure, messageOf } from '../../src/domain/errors.js';
 import { ROOT } from '../rig/program.js';
 import { countUvu } from '../runner/counts.js';
 import { CARDS, type Card, type GuestEnd, inGuest } from './guest.js';
-import { KERNELS, type Kernel, lackForGuests } from './packages.js';
+import {
+  arm64Folder,
+  KERNELS,
+  type Kernel,
+  kernelFolder,
+  lackForGuests,
+  qemuFolder,
+} from './packages.js';
 
 interface Flags {
   readonly card?: Card;
@@ -31,7 +38,26 @@ function faultOf({ status, isLate }: GuestEnd): string | null {
   return status === 0 ? null : `the command ended with status ${status}`;
 }
 
-async function testOn(card: Card, kernel: Kernel, { minutes, only = '' }: Flags) {
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+/** Null, or why it cannot be tested: what is fetched may not be had, from a mirror that is away. */
+function lackOf(what: string, ...folders: (() => string)[]): Counts | null {
+  try {
+    for (const folder of folders) folder();
+    return null;
+  } catch (error) {
+    console.log(`${what}: skip: it cannot be fetched: ${messageOf(error)}`);
+    return { passed: 0, failed: 0, skipped: 1 };
+  }
+}
+
+async function testOn(card: Card, kernel: Kernel, { minutes, only = '' }: Flags): Promise<Counts> {
+  const lack = lackOf(`${card}, kernel ${kernel}`, qemuFolder, () => kernelFolder(kernel));
+  if (lack !== null) return lack;
   const start = Date.now();
   const words = ['node', 'dist/test/vm/inside.js', only];
   // what scenario.ts says of each test that is done
@@ -59,7 +85,9 @@ async function testOn(card: Card, kernel: Kernel, { minutes, only = '' }: Flags)
 }
 
 /** On this machine, which runs arm64's programs in QEMU's user mode. */
-function testArm64(): Record<'passed' | 'failed' | 'skipped', number> {
+function testArm64(): Counts {
+  const lack = lackOf('arm64', arm64Folder);
+  if (lack !== null) return lack;
   const start = Date.now();
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
@@ -92,8 +120,8 @@ async function testAll(flags: Flags): Promise<void> {
     if (fault !== null) throw new Failure(`in the guest: ${fault}`);
     return;
   }
-  const total = { passed: 0, failed: 0, skipped: 0 };
-  const count = (counts: typeof total) => {
+  const total: Counts = { passed: 0, failed: 0, skipped: 0 };
+  const count = (counts: Counts) => {
     for (const name of ['passed', 'failed', 'skipped'] as const) total[name] += counts[name];
   };
   const isChosen = card !== undefined || kernel !== undefined;
