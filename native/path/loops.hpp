@@ -73,10 +73,10 @@ namespace fantail {
 struct Inherited {
   std::vector<int> rx;             // per queue that this process receives on, in order of queue
   int tx = -1;                     // workers: the socket of their own queue; in bulk their map
-  int program = -1;                // workers: what sends in bulk
   int wake = -1;                   // own eventfd
   std::vector<int> worker_wakes;   // eventfd of each worker
   std::vector<int> kernel_sockets; // workers: pool for subscribers in kernel state
+  int program = -1;                // workers: what sends in bulk
 };
 
 class WorkerLoop {

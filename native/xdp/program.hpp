@@ -43,7 +43,8 @@ public:
   static Xdp load_bulk(int ifindex);
 
   /// Takes over what another process has loaded and attached.
-  static Xdp adopt(Fd link, Fd xsks, Fd feeds, Fd verdicts, std::optional<Bulk> bulk);
+  static Xdp adopt(Fd link, Fd xsks, Fd feeds, Fd verdicts,
+                   std::optional<Bulk> bulk = std::nullopt);
 
   /// Attaches to an interface of this network namespace, for as long as link_fd() or a copy is
   /// open. Error.number: EBUSY another program is there, EOPNOTSUPP the driver has no native XDP.
