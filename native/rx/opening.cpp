@@ -105,28 +105,14 @@ void fill(const KernelRing& ring, u32 queue) {
   publish(*ring.producer, FANTAIL_RX_FRAMES);
 }
 
-/// Of each worker. A link that is down sends nothing, and tells nothing of its driver.
-void prove_zero_copy(const Opening& o, const DataPlane& plane,
-                     const std::vector<MappedRing>& completions) {
-  const Interface found = describe_interface(o.interface);
-  if (!found.link.up || !found.link.mac || found.addresses.empty()) return;
-  for (u32 w = 0; w < o.geometry.workers; ++w) {
-    const u32 frame = plane.arena.tx_frame_first(w);
-    write_announcement(plane.arena.frame(frame), *found.link.mac, found.addresses[0].ip);
-    prove_transmit(plane.tx[w].get(), completions[w].ring(), u64{frame} * FANTAIL_FRAME_SIZE,
-                   announcement_size);
-  }
-}
-
-/// Of a worker: a device may take no frames of a program's, and only its tracepoint says so.
-void prove_bulk(const Opening& o, const Bulk& bulk, int pages_fd, u32 queue, u32 frame_first) {
-  const Interface found = describe_interface(o.interface);
-  if (!found.link.up || !found.link.mac || found.addresses.empty()) return;
+/// A device may take no frames of a program's, and only its tracepoint says so.
+void prove_bulk(const Bulk& bulk, int pages_fd, u32 queue, u32 frame_first, const Mac& mac,
+                u32 ip) {
   const BulkPages pages(pages_fd);
   worker counters{}; // not the worker's own: this copy is owed to nobody
   BulkLink link(counters, pages.at(), bulk.program.get(), queue);
   bulk_link& words = link.words();
-  write_announcement(link.frames(), *found.link.mac, found.addresses[0].ip);
+  write_announcement(link.frames(), mac, ip);
   words.tx[0] = {u64{frame_first} * FANTAIL_FRAME_SIZE, announcement_size, 0};
   publish(words.tx_producer, 1u);
   link.transmit(bulk_proof_ns);
@@ -134,6 +120,26 @@ void prove_bulk(const Opening& o, const Bulk& bulk, int pages_fd, u32 queue, u32
   if (words.completion[0] >> outcome_shift != 0)
     throw Error(EOPNOTSUPP, "the device took no frame in bulk (of a veth the peer needs an XDP "
                             "program, or GRO: `ethtool -K`; Linux 5.19 or newer)");
+}
+
+/// That each worker's way to send does. A link that is down sends nothing, and tells nothing of its
+/// driver.
+void prove_sending(const Opening& o, const DataPlane& plane,
+                   const std::vector<MappedRing>& completions, const Bulk* bulk) {
+  const Interface found = describe_interface(o.interface);
+  if (!found.link.up || !found.link.mac || found.addresses.empty()) return;
+  const Mac& mac = *found.link.mac;
+  const u32 ip = found.addresses[0].ip;
+  for (u32 w = 0; w < o.geometry.workers; ++w) {
+    const u32 frame = plane.arena.tx_frame_first(w);
+    const int fd = plane.tx[w].get();
+    if (bulk != nullptr) {
+      prove_bulk(*bulk, fd, o.queues[w], frame, mac, ip);
+      continue;
+    }
+    write_announcement(plane.arena.frame(frame), mac, ip);
+    prove_transmit(fd, completions[w].ring(), u64{frame} * FANTAIL_FRAME_SIZE, announcement_size);
+  }
 }
 
 /// `bulk`: what workers send by instead of sockets, or null.
@@ -156,9 +162,7 @@ void open_xdp_sockets(const Opening& o, DataPlane& plane, int interface_index, b
   }
   for (u32 w = 0; w < o.geometry.workers; ++w) {
     if (bulk != nullptr) {
-      const u32 frame_first = plane.arena.tx_frame_first(w);
-      plane.tx.push_back(add_bulk_pages(*bulk, o.queues[w], frame_first));
-      prove_bulk(o, *bulk, plane.tx[w].get(), o.queues[w], frame_first);
+      plane.tx.push_back(add_bulk_pages(*bulk, o.queues[w], plane.arena.tx_frame_first(w)));
       continue;
     }
     // No preferred busy poll here: its sendto would poll for reception instead of waking the driver
@@ -166,9 +170,9 @@ void open_xdp_sockets(const Opening& o, DataPlane& plane, int interface_index, b
     // (net/xdp/xsk.c, xsk_no_wakeup)
     plane.tx.push_back(open_tx_socket(plane.rx[w].get(), interface_index, o.queues[w]));
   }
-  if (!zero_copy) return;
+  if (!zero_copy && bulk == nullptr) return;
   if (carrier) await_carrier(o.interface);
-  prove_zero_copy(o, plane, completions);
+  prove_sending(o, plane, completions, bulk);
 }
 
 /// From now on the program redirects the feed.

@@ -180,12 +180,12 @@ function modesInBulk(
 ): Mode[] {
   if (mode !== 'auto' && mode !== 'copy')
     throw new Failure(`--transmit bulk sends by native XDP: it goes with --mode copy, not ${mode}`);
-  const hasRights = ['CAP_PERFMON', 'CAP_SYS_ADMIN'].some((name) => capabilities.includes(name));
-  const reason = possible.modes.includes('copy')
-    ? 'it takes CAP_PERFMON beside what AF_XDP takes: run with sudo, or grant it to the service'
-    : possible.fallbacks[0]?.reason;
-  if (reason !== undefined && !(hasRights && possible.modes.includes('copy')))
+  const refuse = (reason = 'it has no native XDP') => {
     throw new Failure(`--transmit bulk is not possible on ${interfaceName}: ${reason}`);
+  };
+  if (!possible.modes.includes('copy')) refuse(possible.fallbacks[0]?.reason);
+  if (!capabilities.includes('CAP_PERFMON') && !capabilities.includes('CAP_SYS_ADMIN'))
+    refuse('it takes CAP_PERFMON, too: run with sudo, or grant it to the service');
   return ['copy'];
 }
 

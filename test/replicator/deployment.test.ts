@@ -185,6 +185,19 @@ test('a Node that does not stop stores to pages that may only be read is refused
   assert.is(hasTrapHandler(), true, 'this one does');
 });
 
+test('bulk is copy mode and nothing else, needs CAP_PERFMON, and warns of an MTU that is too large', () => {
+  const capabilities = [...ALL, 'CAP_PERFMON'];
+  const flags = { transmit: 'bulk' } as const;
+  const ice = card(1, { driver: 'ice', mtu: 3498 }); // what is said of its zero copy is no matter
+  const { modes, fallbacks, mtu, warnings } = deploy({ flags, capabilities, link: ice });
+  assert.equal([modes, fallbacks, mtu], [['copy'], [], 3314]);
+  assert.match(warnings.join(), /up to 3314 bytes/);
+  assert.equal(deploy({ flags, capabilities }).warnings, []);
+  fails(() => deploy({ flags }), /CAP_PERFMON/);
+  fails(() => deploy({ flags, capabilities: [] }), /not possible on eth0: AF_XDP takes/);
+  fails(() => deploy({ flags: { ...flags, mode: 'zerocopy' }, capabilities }), /--mode copy/);
+});
+
 test('a queue that nobody serves here is a warning with the lines that mend it', () => {
   const { warnings } = deploy({ flags: { queues: [1] }, link: card(3) });
   assert.match(warnings.join(), /queue 0, 2 of eth0 is not served here.*--queues all/);

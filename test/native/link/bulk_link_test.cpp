@@ -146,19 +146,25 @@ u32 check(World& world, u32 count) {
   return lost;
 }
 
+/// Ten bursts of any size, each sent before the next. Returns how many copies that were.
+u32 send_bursts(World& world, Random& random, u64 retry_ns) {
+  u32 count = 0;
+  for (int burst = 0; burst < 10; ++burst) {
+    const u32 more = random.below(300);
+    world.submit(more);
+    count += more;
+    world.link->transmit(retry_ns);
+  }
+  return count;
+}
+
 void all_is_sent_once_whatever_is_refused(u64 seed) {
   Random random(seed);
   for (int i = 0; i < 200; ++i) {
     World world(random.next(), static_cast<u32>(random.next()));
     world.kernel_.refuses_in = random.below(4);
     world.kernel_.interrupts_in = random.below(2) * 5;
-    u32 count = 0;
-    for (int turn = 0; turn < 10; ++turn) {
-      const u32 more = random.below(300);
-      world.submit(more);
-      count += more;
-      world.link->transmit(patience_ns);
-    }
+    const u32 count = send_bursts(world, random, patience_ns);
     expect_equal(check(world, count), 0u, "copies lost");
   }
 }
@@ -169,13 +175,7 @@ void what_is_refused_for_too_long_is_tx_full(u64 seed) {
   for (int i = 0; i < 200; ++i) {
     World world(random.next(), static_cast<u32>(random.next()));
     world.kernel_.refuses_in = 1 + random.below(4);
-    u32 count = 0;
-    for (int turn = 0; turn < 10; ++turn) {
-      const u32 more = random.below(300);
-      world.submit(more);
-      count += more;
-      world.link->transmit(no_patience);
-    }
+    const u32 count = send_bursts(world, random, no_patience);
     lost += check(world, count);
   }
   expect(lost != 0, "some were lost");
