@@ -63,8 +63,9 @@ filter_calls* calls_in(Napi::Value value) {
                              "calls must be a Uint32Array of the size of struct filter_calls");
 }
 
-/// attachWorker({arena, worker, rx, tx, program, wake, workerWakes, kernelSockets}, calls) → bytes
-/// that a filter's memory must have. `program`: null where it sends by a TX ring.
+/// attachWorker({arena, worker, rx, tx, pages, program, wake, workerWakes, kernelSockets}, calls) →
+/// bytes that a filter's memory must have. `tx`: null where it sends in bulk alone; `pages` and
+/// `program`: null where it does not.
 Napi::Value attach_worker(const Arguments& arguments) {
   const Napi::Env env = arguments.env();
   const Napi::Object options = arguments.object(0, "descriptors");
@@ -72,8 +73,12 @@ Napi::Value attach_worker(const Arguments& arguments) {
   const auto fd = [&](const char* name) { return arguments.fd_in(options.Get(name), name); };
   const auto fd_list = [&](const char* name) { return fds_in(arguments, options.Get(name), name); };
   Inherited fds;
-  fds.tx = fd("tx");
-  if (!options.Get("program").IsNull()) fds.program = fd("program");
+  const auto fd_or_none = [&](const char* name) {
+    return options.Get(name).IsNull() ? -1 : fd(name);
+  };
+  fds.tx = {fd_or_none("tx"), fd_or_none("pages"), fd_or_none("program")};
+  if ((fds.tx.pages < 0) != (fds.tx.program < 0) || (fds.tx.socket < 0 && fds.tx.pages < 0))
+    arguments.refuse("tx, pages and program", "a socket, or a map and its program, or all three");
   fds.wake = fd("wake");
   fds.rx = fd_list("rx");
   fds.worker_wakes = fd_list("workerWakes");

@@ -19,6 +19,8 @@ namespace {
 constexpr u32 batch_max = 16;
 // After a refusal the frames that are left of a call are made for nothing.
 constexpr u32 call_max = 1024;
+// A program that is attached nowhere waits for RCU at each call, some 25 ms.
+constexpr u64 slow_ns = 5'000'000;
 constexpr u32 frame_min = 14; // Ethernet's header: less the kernel does not run a program on
 constexpr u32 meta_size = 4;  // before the frame: the queue, for the program
 
@@ -65,14 +67,19 @@ void BulkLink::transmit(u64 retry_ns) {
     const u32 refused = peek(list(0).count);
     if (refused == 0 && taken != 0) {
       deadline_ns = 0;
+      is_refused_ = false;
       continue;
     }
     const u64 now = clock_ns();
     if (deadline_ns == 0) deadline_ns = now + retry_ns;
     // a device that took nothing of the last call, or a program that does not, takes no more either
     const bool is_dead = taken == refused && (refused != 0 || round() == 0);
-    if (now >= deadline_ns) give_up(is_dead ? acquire(link_.tx_producer) : peek(link_.cursor));
-    else if (refused != 0) begin_round();
+    if (now >= deadline_ns) {
+      is_refused_ = is_dead;
+      give_up(is_dead ? acquire(link_.tx_producer) : peek(link_.cursor));
+    } else if (refused != 0) {
+      begin_round();
+    }
   }
 }
 
@@ -106,6 +113,7 @@ u32 BulkLink::call() {
   if (error == EINTR) add(counters_.bulk_interrupted, 1);
   else if (error != 0) add(counters_.kick_errors, 1);
   if (took_ns > peek(counters_.bulk_slowest_ns)) put(counters_.bulk_slowest_ns, took_ns);
+  if (took_ns > slow_ns) add(counters_.bulk_slow, 1);
   const u32 taken = acquire(cursor) - before;
   add(is_first ? counters_.bulk_copies : counters_.bulk_resent, taken);
   return taken;

@@ -56,6 +56,8 @@ public:
 
   /// Sends all that is on the TX ring.
   void transmit(u64 retry_ns);
+  /// The last of it was given up, and the device had taken none.
+  bool is_refused() const { return is_refused_; }
 
   bulk_link& words() const { return link_; }
   int program() const { return program_; }
@@ -81,6 +83,7 @@ private:
   int program_;
   u32 queue_;
   Run run_;
+  bool is_refused_ = false;
 };
 
 } // namespace fantail

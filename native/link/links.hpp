@@ -72,34 +72,51 @@ private:
   RxLink link_;
 };
 
+/// What a worker has to send by, as descriptors; -1: it has not. Not closed here.
+struct TxDescriptors {
+  int socket = -1;  // AF_XDP, of its queue; in socket mode UDP
+  int pages = -1;   // its map, for bulk
+  int program = -1; // what it runs, with that
+};
+
+/// One path of a worker, or both.
 class TxLinkOwner {
 public:
-  /// `fd`: the queue's transmitting AF_XDP socket, in socket mode its UDP socket, in bulk the
-  /// worker's map; `program`: what sends in bulk, else -1. Not closed here.
-  TxLinkOwner(Arena& arena, u32 queue, int fd, int program) {
+  TxLinkOwner(Arena& arena, u32 queue, const TxDescriptors& fds) {
     if (arena.header().mode == MODE_SOCKET) {
-      soft_ = std::make_unique<SoftLink>(arena, queue, fd);
-      link_ = {soft_->tx_ring(), soft_->completion_ring(), soft_.get(), -1, Kicks()};
-    } else if (arena.header().transmit == TRANSMIT_BULK) {
-      pages_ = BulkPages(fd);
-      bulk_ = std::make_unique<BulkLink>(arena.worker(queue), pages_.at(), program,
-                                         arena.header().queue_id[queue]);
-      link_ = {bulk_->tx_ring(), bulk_->completion_ring(), nullptr, -1, Kicks(), bulk_.get()};
-    } else {
-      tx_ = map_ring(fd, XDP_PGOFF_TX_RING, FANTAIL_TX_FRAMES);
-      completion_ = map_ring(fd, XDP_UMEM_PGOFF_COMPLETION_RING, FANTAIL_TX_FRAMES);
+      soft_ = std::make_unique<SoftLink>(arena, queue, fds.socket);
+      ring_ = {soft_->tx_ring(), soft_->completion_ring(), soft_.get(), -1, Kicks()};
+    } else if (fds.socket >= 0) {
+      tx_ = map_ring(fds.socket, XDP_PGOFF_TX_RING, FANTAIL_TX_FRAMES);
+      completion_ = map_ring(fds.socket, XDP_UMEM_PGOFF_COMPLETION_RING, FANTAIL_TX_FRAMES);
       // 6.17 brought both the budget and the consumer that is published (kicks.hpp)
-      link_ = {tx_.ring(), completion_.ring(), nullptr, fd, Kicks(set_tx_budget(fd))};
+      ring_ = {tx_.ring(), completion_.ring(), nullptr, fds.socket,
+               Kicks(set_tx_budget(fds.socket))};
     }
+    if (fds.pages < 0) return;
+    pages_ = BulkPages(fds.pages);
+    bulk_ = std::make_unique<BulkLink>(arena.worker(queue), pages_.at(), fds.program,
+                                       arena.header().queue_id[queue]);
+    has_choice_ = fds.socket >= 0;
   }
-  const TxLink& link() const { return link_; }
+  bool has_choice() const { return has_choice_; }
+  /// `wanted` where there is a choice, else the one that there is.
+  transmit path(u32 wanted) const {
+    if (!has_choice_) return bulk_ != nullptr ? TRANSMIT_BULK : TRANSMIT_RING;
+    return wanted == TRANSMIT_BULK ? TRANSMIT_BULK : TRANSMIT_RING;
+  }
+  TxLink link(transmit path) const {
+    if (path == TRANSMIT_RING) return ring_;
+    return {bulk_->tx_ring(), bulk_->completion_ring(), nullptr, -1, Kicks(), bulk_.get()};
+  }
 
 private:
   std::unique_ptr<SoftLink> soft_;
   std::unique_ptr<BulkLink> bulk_;
   BulkPages pages_;
   MappedRing tx_, completion_;
-  TxLink link_;
+  TxLink ring_;
+  bool has_choice_ = false;
 };
 
 } // namespace fantail

@@ -9,9 +9,10 @@ namespace fantail {
 
 namespace {
 
-constexpr int sleep_ms = 1000;        // a sleeper's heartbeat
-constexpr int brief_sleep_ms = 10;    // while frames are under way whose return wakes nobody
-constexpr u64 drain_ns = 100'000'000; // how long a halted worker waits for its last completions
+constexpr int sleep_ms = 1000;            // a sleeper's heartbeat
+constexpr int brief_sleep_ms = 10;        // while frames are under way whose return wakes nobody
+constexpr u64 path_pause_ns = 10'000'000; // without copies, before another path is taken up
+constexpr u64 drain_ns = 100'000'000;     // how long a halted worker waits for its last completions
 
 bool halted(const Arena& arena) { return acquire(arena.control().state) == RUN_STATE_HALT; }
 
@@ -43,18 +44,20 @@ std::vector<RxStage> open_stages(Arena& arena, u32 worker, const std::vector<RxL
 } // namespace
 
 WorkerLoop::WorkerLoop(Arena& arena, u32 worker, const Inherited& fds, filter_calls* calls)
-    : arena_(arena), self_(arena.worker(worker)), calls_(calls),
+    : arena_(arena), index_(worker), self_(arena.worker(worker)), calls_(calls),
       rx_links_(open_links(arena, worker, arena.header().workers, fds.rx)),
-      tx_link_(arena, worker, fds.tx, fds.program),
+      tx_link_(arena, worker, fds.tx), path_(tx_link_.path(peek(self_.path))),
       rx_(open_stages(arena, worker, rx_links_, fds.worker_wakes)),
-      tx_(arena, worker, tx_link_.link(), fds.kernel_sockets),
+      tx_(arena, worker, tx_link_.link(path_), fds.kernel_sockets),
       idle_(arena.header().busy_poll != 0, arena.header().yield != 0, fds.wake, fds.rx),
       looks_suffice_(arena.header().mode == MODE_COPY || arena.header().mode == MODE_SKB) {
   tx_.filters().set_calls(calls);
+  put(self_.path, u32{path_});
 }
 
 int WorkerLoop::wait() {
   for (;;) {
+    if (may_change_path()) change_path();
     tx_.begin_turn();
     u32 moved = 0;
     for (RxStage& stage : rx_) moved += stage.turn();
@@ -97,7 +100,7 @@ void WorkerLoop::rest() {
 }
 
 bool WorkerLoop::is_idle() const {
-  if (!tx_.was_idle() || halted(arena_) || has_orders()) return false;
+  if (!tx_.was_idle() || halted(arena_) || has_orders() || may_change_path()) return false;
   return std::all_of(rx_.begin(), rx_.end(), [](const RxStage& stage) { return stage.was_idle(); });
 }
 
@@ -110,6 +113,23 @@ void WorkerLoop::sleep() {
   if (is_idle()) idle_.sleep(brief ? brief_sleep_ms : sleep_ms);
   publish(self_.asleep, 0u);
   put(self_.heartbeat_ns, clock_ns());
+}
+
+transmit WorkerLoop::wanted_path() const {
+  return tx_link_.path(u32(peek(arena_.control().bulk_wanted) >> index_ & 1));
+}
+
+bool WorkerLoop::may_change_path() const { return wanted_path() != path_ && tx_.in_flight() == 0; }
+
+/// After a pause without copies alone: two of one subscriber that leave by two paths may overtake
+/// one another further on. Or where the path sends none anyway.
+void WorkerLoop::change_path() {
+  const bool has_paused = peek(self_.heartbeat_ns) >= tx_.submitted_ns() + path_pause_ns;
+  if (!has_paused && !tx_.is_refused()) return;
+  path_ = wanted_path();
+  tx_.use(tx_link_.link(path_));
+  put(self_.path, u32{path_});
+  add(self_.path_changes, 1);
 }
 
 /// What is on the TX ring goes out before the process does.

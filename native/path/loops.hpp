@@ -72,11 +72,10 @@ namespace fantail {
 /// File descriptors that a loop inherits; it closes none of them.
 struct Inherited {
   std::vector<int> rx;             // per queue that this process receives on, in order of queue
-  int tx = -1;                     // workers: the socket of their own queue; in bulk their map
+  TxDescriptors tx;                // workers: of their own queue
   int wake = -1;                   // own eventfd
   std::vector<int> worker_wakes;   // eventfd of each worker
   std::vector<int> kernel_sockets; // workers: pool for subscribers in kernel state
-  int program = -1;                // workers: what sends in bulk
 };
 
 class WorkerLoop {
@@ -103,14 +102,19 @@ private:
   void drain();
   bool is_idle() const;
   bool has_orders() const;
+  transmit wanted_path() const;
+  bool may_change_path() const;
+  void change_path();
 
   // More members than our rule of thumb with the functions counted: the links must outlive the
   // stages.
   Arena& arena_;
+  u32 index_;
   worker& self_;
   filter_calls* calls_;
   std::vector<RxLinkOwner> rx_links_;
   TxLinkOwner tx_link_;
+  transmit path_;
   std::vector<RxStage> rx_;
   TxStage tx_;
   Idle idle_;

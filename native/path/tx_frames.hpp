@@ -18,15 +18,21 @@ namespace fantail {
 
 class TxFrames {
 public:
-  /// `bulk`: where they are, if not in the UMEM; as in its map (link/bulk_link.hpp).
+  /// `bulk`: as in place().
   TxFrames(Arena& arena, u32 index, char* bulk)
       : self_(arena.worker(index)), cold_(arena.free_frames(index)),
         hot_(cold_ + FANTAIL_TX_FRAMES), rx_tag_(arena.rx_tag()), tx_tag_(arena.tx_tag(index)),
         rx_frames_(arena.header().rx_frames), first_(arena.tx_frame_first(index)),
         hot_head_(peek(self_.hot_head)), hot_tail_(peek(self_.hot_tail)),
-        cold_head_(peek(self_.free_head)), cold_tail_(peek(self_.free_tail)),
-        memory_(bulk != nullptr ? bulk : arena.frame(first_)),
-        colour_size_(bulk != nullptr ? bulk_colour_size : ring_colour_size) {}
+        cold_head_(peek(self_.free_head)), cold_tail_(peek(self_.free_tail)) {
+    place(arena, bulk);
+  }
+  /// Where their memory is. `bulk`: if not in the UMEM; as in the worker's map
+  /// (link/bulk_link.hpp). No copy is on its way.
+  void place(Arena& arena, char* bulk) {
+    memory_ = bulk != nullptr ? bulk : arena.frame(first_);
+    colour_size_ = bulk != nullptr ? bulk_colour_size : ring_colour_size;
+  }
 
   /// A received frame, that goes back to its receiver; else one of this worker's own.
   bool is_received(u32 frame) const { return frame < rx_frames_; }

@@ -20,6 +20,9 @@ static_assert(3 * FANTAIL_SUBSCRIBERS_MAX + 3 * FANTAIL_JOBS_MAX + FANTAIL_BURST
 
 constexpr u32 word_submitted = 0, word_completed = 1; // of the kernel's rings, in the journal
 
+/// Null: in the UMEM.
+char* frames_in(const TxLink& link) { return link.bulk == nullptr ? nullptr : link.bulk->frames(); }
+
 Journal recovered(Journal journal) {
   journal.recover();
   return journal;
@@ -34,9 +37,8 @@ TxStage::TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_
                                  {link.tx.producer, link.completion.consumer}))),
       ahead_{peek(*link.tx.producer), peek(*link.completion.consumer), peek(self_.packets),
              peek(self_.in_place)},
-      frames_(arena, worker, link.bulk == nullptr ? nullptr : link.bulk->frames()),
-      accounts_(arena), kernel_copies_(self_, std::move(kernel_sockets)), served_(arena),
-      filters_(arena, worker) {
+      frames_(arena, worker, frames_in(link)), accounts_(arena),
+      kernel_copies_(self_, std::move(kernel_sockets)), served_(arena), filters_(arena, worker) {
   if (link_.soft != nullptr) link_.soft->recover();
   for (u32 r = 0; r < arena_.header().receivers; ++r)
     sources_.push_back({arena_.forward_consumer(r, index_), arena_.giveback_producer(r, index_),
@@ -71,10 +73,20 @@ void TxStage::finish() {
   commit();
   laps_.lap(STAGE_COMMIT);
   const u64 committed_ns = submitted ? clock_ns() : 0;
+  if (submitted) submitted_ns_ = committed_ns;
   kick();
   send_kernel_copies();
   laps_.lap(STAGE_KICK);
   if (!burst_.empty()) note(committed_ns);
+}
+
+void TxStage::use(TxLink link) {
+  commit();
+  link_ = link;
+  journal_.use({link.tx.producer, link.completion.consumer});
+  ahead_.submitted = peek(*link.tx.producer);
+  ahead_.completed = peek(*link.completion.consumer);
+  frames_.place(arena_, frames_in(link));
 }
 
 void TxStage::drain() {

@@ -44,6 +44,9 @@ public:
   /// The second half: answer, write, commit, kick. Every turn takes both.
   void finish();
 
+  /// From now on it sends by that link. No copy may be on its way.
+  void use(TxLink link);
+
   /// A worker that is to halt has no more turns, only completions: kick, reap, commit.
   void drain();
 
@@ -51,6 +54,11 @@ public:
   bool was_idle() const;
   /// Copies on the TX ring or on their way to completion.
   u32 in_flight() const { return ahead_.submitted - ahead_.completed; }
+  /// CLOCK_MONOTONIC of the last turn that put copies on the TX ring; of a predecessor that may be
+  /// the start of this process.
+  u64 submitted_ns() const { return submitted_ns_; }
+  /// The device took nothing of what was sent last.
+  bool is_refused() const { return link_.bulk != nullptr && link_.bulk->is_refused(); }
   /// The kernel has taken every descriptor from the TX ring.
   bool has_sent_all() const { return acquire(*link_.tx.consumer) == ahead_.submitted; }
   /// Packets taken by the last gather(), with or without jobs.
@@ -123,6 +131,7 @@ private:
   u32 next_source_ = 0;
   Ahead ahead_;
   u64 full_since_ns_ = 0; // since when packets wait for room; 0: none do
+  u64 submitted_ns_ = clock_ns();
   TxFrames frames_;
   Accounts accounts_;
   KernelCopies kernel_copies_;

@@ -60,17 +60,27 @@ void attach(Xdp& program, const std::string& interface, int interface_index, Att
   }
 }
 
+Program load_for(const Paths& paths, int interface_index, Attach how) {
+  if (!paths.bulk) return {Xdp::load(), how, ""};
+  if (how == Attach::generic) return {Xdp::load(), how, "it takes native XDP"};
+  try {
+    return {Xdp::load_bulk(interface_index), how, ""};
+  } catch (const Error& error) {
+    if (!paths.ring) throw;
+    return {Xdp::load(), how, error.what()};
+  }
+}
+
 Program load_program(const Opening& o, int interface_index, Attach how) {
   const std::string& interface = o.interface;
   const bool carrier = has_carrier(interface);
-  const bool bulk = o.geometry.transmit == TRANSMIT_BULK;
-  Program program{bulk ? Xdp::load_bulk(interface_index) : Xdp::load(), how};
+  Program program = load_for(o.paths, interface_index, how);
   attach(program.xdp, interface, interface_index, how);
   if (carrier) await_carrier(interface);
   return program;
 }
 
-Program join_program(const SharedProgram& shared) {
+Program join_program(const SharedProgram& shared, const Paths& paths) {
   const auto take = [](int fd) { return Fd(duplicate(fd, "taking over the XDP program")); };
   std::optional<Bulk> bulk;
   if (!shared.bulk.empty()) {
@@ -78,9 +88,13 @@ Program join_program(const SharedProgram& shared) {
     bulk = Bulk{take(fds.at(0)), take(fds.at(1)), {}};
     for (std::size_t i = 0; i < bulk->held.size(); ++i) bulk->held[i] = take(fds.at(2 + i));
   }
+  const char* ring_because = "";
+  if (paths.bulk && !bulk)
+    ring_because = "the launcher that loaded the XDP program of this interface sends by the ring";
+  if (!paths.ring && !bulk) throw Error(EBUSY, ring_because);
   return {Xdp::adopt(take(shared.link), take(shared.xsks), take(shared.feeds),
                      take(shared.verdicts), std::move(bulk)),
-          shared.attach};
+          shared.attach, ring_because};
 }
 
 /// Leaves in `program` one that is attached in that way; a program that is, stays.
@@ -90,10 +104,7 @@ void open_program(const Opening& o, std::optional<Program>& program, int interfa
     throw Error(EBUSY, "another launcher attached XDP in the other way");
   if (program && program->attach == how) return;
   program.reset();
-  program = o.join ? join_program(*o.join) : load_program(o, interface_index, how);
-  if (o.geometry.transmit == TRANSMIT_BULK && !program->xdp.bulk())
-    throw Error(EBUSY, "the launcher that loaded the XDP program of this interface was started "
-                       "without --transmit bulk");
+  program = o.join ? join_program(*o.join, o.paths) : load_program(o, interface_index, how);
 }
 
 // ---- sockets ----
@@ -122,8 +133,8 @@ void prove_bulk(const Bulk& bulk, int pages_fd, u32 queue, u32 frame_first, cons
                             "program, or GRO: `ethtool -K`; Linux 5.19 or newer)");
 }
 
-/// That each worker's way to send does. A link that is down sends nothing, and tells nothing of its
-/// driver.
+/// That each worker's way to send does: its map, if there is one, else its socket. A link that is
+/// down sends nothing, and tells nothing of its driver.
 void prove_sending(const Opening& o, const DataPlane& plane,
                    const std::vector<MappedRing>& completions, const Bulk* bulk) {
   const Interface found = describe_interface(o.interface);
@@ -132,19 +143,31 @@ void prove_sending(const Opening& o, const DataPlane& plane,
   const u32 ip = found.addresses[0].ip;
   for (u32 w = 0; w < o.geometry.workers; ++w) {
     const u32 frame = plane.arena.tx_frame_first(w);
-    const int fd = plane.tx[w].get();
     if (bulk != nullptr) {
-      prove_bulk(*bulk, fd, o.queues[w], frame, mac, ip);
+      prove_bulk(*bulk, plane.pages[w].get(), o.queues[w], frame, mac, ip);
       continue;
     }
     write_announcement(plane.arena.frame(frame), mac, ip);
-    prove_transmit(fd, completions[w].ring(), u64{frame} * FANTAIL_FRAME_SIZE, announcement_size);
+    prove_transmit(plane.tx[w].get(), completions[w].ring(), u64{frame} * FANTAIL_FRAME_SIZE,
+                   announcement_size);
   }
 }
 
-/// `bulk`: what workers send by instead of sockets, or null.
-void open_xdp_sockets(const Opening& o, DataPlane& plane, int interface_index, bool zero_copy,
-                      const Bulk* bulk) {
+/// The workers' maps, once the device has taken a frame from each.
+void open_bulk(const Opening& o, DataPlane& plane, Program& program) {
+  const Bulk& bulk = *program.xdp.bulk();
+  try {
+    for (u32 w = 0; w < o.geometry.workers; ++w)
+      plane.pages.push_back(add_bulk_pages(bulk, o.queues[w], plane.arena.tx_frame_first(w)));
+    prove_sending(o, plane, {}, &bulk);
+  } catch (const Error& error) {
+    if (!o.paths.ring) throw;
+    program.ring_because = error.what();
+    plane.pages.clear();
+  }
+}
+
+void open_xdp_sockets(const Opening& o, DataPlane& plane, int interface_index, bool zero_copy) {
   const bool carrier = has_carrier(o.interface);
   std::vector<MappedRing> completions; // mapped before bind, as older kernels want it
   for (u32 q = 0; q < o.queues.size(); ++q) {
@@ -160,19 +183,15 @@ void open_xdp_sockets(const Opening& o, DataPlane& plane, int interface_index, b
     if (o.geometry.busy_poll) prefer_busy_poll(rx.get());
     plane.rx.push_back(std::move(rx));
   }
-  for (u32 w = 0; w < o.geometry.workers; ++w) {
-    if (bulk != nullptr) {
-      plane.tx.push_back(add_bulk_pages(*bulk, o.queues[w], plane.arena.tx_frame_first(w)));
-      continue;
-    }
+  for (u32 w = 0; o.paths.ring && w < o.geometry.workers; ++w) {
     // No preferred busy poll here: its sendto would poll for reception instead of waking the driver
     // to send, which drivers that send in a NAPI of its own (virtio_net) then never do.
     // (net/xdp/xsk.c, xsk_no_wakeup)
     plane.tx.push_back(open_tx_socket(plane.rx[w].get(), interface_index, o.queues[w]));
   }
-  if (!zero_copy && bulk == nullptr) return;
+  if (!zero_copy) return;
   if (carrier) await_carrier(o.interface);
-  prove_sending(o, plane, completions, bulk);
+  prove_sending(o, plane, completions, nullptr);
 }
 
 /// From now on the program redirects the feed.
@@ -236,17 +255,17 @@ Arena create_arena(const Opening& o, mode granted) {
 DataPlane open_in_mode(const Opening& o, std::optional<Program>& program, mode wanted) {
   if (wanted == MODE_SOCKET) {
     program.reset();
-    DataPlane plane{create_arena(o, wanted), {}, {}, {}, {}};
+    DataPlane plane{.arena = create_arena(o, wanted)};
     open_udp_sockets(o, plane);
     return plane;
   }
   const int interface_index = static_cast<int>(if_nametoindex(o.interface.c_str()));
   if (interface_index == 0) throw Error(ENODEV, "there is no interface " + o.interface);
   open_program(o, program, interface_index, wanted == MODE_SKB ? Attach::generic : Attach::native);
-  DataPlane plane{create_arena(o, wanted), {}, {}, {}, {}};
-  const bool sends_in_bulk = o.geometry.transmit == TRANSMIT_BULK;
-  open_xdp_sockets(o, plane, interface_index, wanted == MODE_ZEROCOPY,
-                   sends_in_bulk ? &*program->xdp.bulk() : nullptr);
+  DataPlane plane{.arena = create_arena(o, wanted)};
+  open_xdp_sockets(o, plane, interface_index, wanted == MODE_ZEROCOPY);
+  if (wanted == MODE_COPY && program->xdp.bulk()) open_bulk(o, plane, *program);
+  if (plane.pages.empty()) program->xdp.forget_bulk();
   register_sockets(o, plane.rx, program->xdp);
   plane.program = std::move(program);
   return plane;
@@ -276,7 +295,7 @@ DataPlane open_data_plane(const Opening& o) {
 }
 
 DataPlane adopt_data_plane(const Adoption& adoption) {
-  DataPlane plane{Arena::attach(adoption.arena), {}, {}, {}, {}};
+  DataPlane plane{.arena = Arena::attach(adoption.arena)};
   for (const int fd : adoption.rx) plane.rx.emplace_back(fd);
   return plane;
 }

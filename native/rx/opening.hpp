@@ -21,13 +21,20 @@ struct SharedProgram {
   std::vector<int> bulk; // as tell_opened() lists them; none: it does not send in bulk
 };
 
+/// How workers are to send. Both: by the one or the other in turn, and by the ring alone where bulk
+/// is not possible.
+struct Paths {
+  bool ring = true, bulk = false;
+};
+
 /// What is to be opened.
 struct Opening {
   std::string interface; // "-": none
   std::optional<std::string> netns;
-  std::vector<mode> modes;           // in order of preference
-  std::vector<u32> queues;           // the interface's numbers
-  Geometry geometry;                 // but for its mode and queues
+  std::vector<mode> modes; // in order of preference
+  std::vector<u32> queues; // the interface's numbers
+  Geometry geometry;       // but for its mode and queues
+  Paths paths;
   std::optional<SharedProgram> join; // none: the program is to be loaded
 };
 
@@ -47,16 +54,18 @@ struct Fallback {
 struct Program {
   Xdp xdp;
   Attach attach;
+  std::string ring_because; // both paths are wanted, and this is in the way of bulk
 };
 
 /// All of it, open. Closing a socket ends its rings; the kernel detaches the program with the last
 /// descriptor of its link.
 struct DataPlane {
   Arena arena;
-  std::vector<Fd> rx;             // by queue
-  std::vector<Fd> tx;             // by worker; in bulk their maps; none if adopted
-  std::optional<Program> program; // none in socket mode, or if adopted
-  std::vector<Fallback> fallbacks;
+  std::vector<Fd> rx{};             // by queue
+  std::vector<Fd> tx{};             // by worker; none if adopted, or if they send in bulk alone
+  std::vector<Fd> pages{};          // by worker: their maps; none if adopted, or without bulk
+  std::optional<Program> program{}; // none in socket mode, or if adopted
+  std::vector<Fallback> fallbacks{};
 };
 
 /// None of several modes was possible; the supervisor may know another way.

@@ -37,7 +37,6 @@ Geometry geometry_of(const Json& opening) {
   g.listen_ip = ip.s_addr;
   g.listen_port = htons(listen.at("port").get<u16>());
   g.mtu = opening.at("mtu");
-  g.transmit = member<transmit>(transmit_names, TRANSMIT_COUNT, opening.at("transmit"));
   g.order = member<order>(order_names, ORDER_COUNT, opening.at("order"));
   g.busy_poll = opening.at("busyPoll");
   g.yield = opening.at("yields");
@@ -53,6 +52,7 @@ Opening opening_of(const Json& json, const Fds& fd, const List& list) {
                   .modes = {},
                   .queues = json.at("queues"),
                   .geometry = geometry_of(json),
+                  .paths = {json.at("paths").at("ring"), json.at("paths").at("bulk")},
                   .join = {}};
   if (const Json* netns = some(json, "netns")) opening.netns = netns->get<std::string>();
   for (const Json& name : json.at("modes"))
@@ -106,6 +106,7 @@ void tell_opened(int supervisor, const DataPlane& plane) {
   std::vector<int> fds{plane.arena.fd()};
   for (const Fd& fd : plane.rx) fds.push_back(fd.get());
   for (const Fd& fd : plane.tx) fds.push_back(fd.get());
+  for (const Fd& fd : plane.pages) fds.push_back(fd.get());
   if (plane.program) {
     const Xdp& xdp = plane.program->xdp;
     fds.insert(fds.end(), {xdp.link_fd(), xdp.xsks_fd(), xdp.feeds_fd(), xdp.verdicts_fd()});
@@ -119,7 +120,10 @@ void tell_opened(int supervisor, const DataPlane& plane) {
        {{"event", "opened"},
         {"mode", mode_names[plane.arena.header().mode]},
         {"attach", is_generic ? "generic" : "native"},
-        {"fallbacks", json_of(plane.fallbacks)}},
+        {"fallbacks", json_of(plane.fallbacks)},
+        {"ringBecause", plane.program ? plane.program->ring_because : ""},
+        {"tx", plane.tx.size()},
+        {"pages", plane.pages.size()}},
        fds);
 }
 

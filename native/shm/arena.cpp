@@ -49,7 +49,6 @@ arena_header lay_out(const Geometry& g) {
   h.layout_version = FANTAIL_LAYOUT_VERSION;
   h.layout = g.layout;
   h.mode = g.mode;
-  h.transmit = g.transmit;
   h.queues = queues;
   h.receivers = g.layout == LAYOUT_SPLIT ? 1 : queues;
   h.workers = g.workers;
@@ -99,7 +98,6 @@ Geometry geometry_of(const arena_header& h) {
   Geometry g;
   g.layout = fantail::layout(h.layout);
   g.mode = fantail::mode(h.mode);
-  g.transmit = fantail::transmit(h.transmit);
   g.queue_ids = {h.queue_id, std::min(h.queues, FANTAIL_QUEUES_MAX)};
   g.workers = h.workers;
   g.listen_ip = h.listen_ip;
@@ -124,9 +122,7 @@ void check_geometry(const Geometry& g) {
 
 /// Whether a header is exactly what its own geometry gives.
 bool is_planned(const arena_header& h) {
-  if (h.layout >= LAYOUT_COUNT || h.mode >= MODE_COUNT || h.order >= ORDER_COUNT ||
-      h.transmit >= TRANSMIT_COUNT)
-    return false;
+  if (h.layout >= LAYOUT_COUNT || h.mode >= MODE_COUNT || h.order >= ORDER_COUNT) return false;
   const Geometry geometry = geometry_of(h);
   check_geometry(geometry);
   arena_header planned = lay_out(geometry);

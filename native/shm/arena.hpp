@@ -18,7 +18,6 @@ namespace fantail {
 struct Geometry {
   fantail::layout layout = LAYOUT_INLINE;
   fantail::mode mode = MODE_SOCKET; // what the kernel granted
-  fantail::transmit transmit = TRANSMIT_RING;
   std::span<const u32> queue_ids;
   u32 workers = 1;
   u32 listen_ip = 0;   // network order

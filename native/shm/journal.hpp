@@ -37,6 +37,9 @@ public:
       : base_(base), size_(size), state_(state), entries_(entries),
         kernel_words_(std::move(kernel_words)) {}
 
+  /// From now on the kernel's words are these. Nothing is noted, and nothing was committed halfway.
+  void use(std::vector<u32*> kernel_words) { kernel_words_ = std::move(kernel_words); }
+
   void set(u64& word, u64 value) { note(offset(&word), word64, value); }
   void set(u32& word, u32 value) { note(offset(&word), word32, value); }
   void set_kernel(u32 index, u32 value) { note(index, kernel_word, value); }

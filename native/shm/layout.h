@@ -15,7 +15,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0xa88d9eafu
+#define FANTAIL_LAYOUT_VERSION 0x7bbf658u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -230,8 +230,7 @@ struct arena_header {
 	u64 filter_slot; /* (creator) struct filter_slot [workers][FILTERS_MAX] */
 	u64 filter_state; /* (creator) struct filter_state [workers][FILTERS_MAX] */
 	u64 lease; /* (creator) struct lease [SUBSCRIBERS_MAX] */
-	u32 transmit; /* (creator) enum transmit */
-	u8 pad_500[12];
+	u8 pad_496[16];
 };
 FANTAIL_ASSERT(sizeof(struct arena_header) == 512, "arena_header changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, magic) == 0, "arena_header.magic moved");
@@ -273,7 +272,6 @@ FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, queue_id) == 216, "arena_
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, filter_slot) == 472, "arena_header.filter_slot moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, filter_state) == 480, "arena_header.filter_state moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, lease) == 488, "arena_header.lease moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, transmit) == 496, "arena_header.transmit moved");
 /* Orders of the supervisor to every process of the data path. */
 struct control {
 	u32 state; /* (supervisor) enum run_state */
@@ -281,13 +279,15 @@ struct control {
 	u64 generation; /* (supervisor) newest published table; its buffer is generation & 1 */
 	u64 heartbeat_ns; /* (supervisor) CLOCK_MONOTONIC of its last turn */
 	u64 filter_orders; /* (supervisor) orders to load or drop a module, ever given to the workers */
-	u8 pad_32[96];
+	u64 bulk_wanted; /* (supervisor) a bit for each worker: it is to send in bulk, if it has both ways */
+	u8 pad_40[88];
 };
 FANTAIL_ASSERT(sizeof(struct control) == 128, "control changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct control, state) == 0, "control.state moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct control, generation) == 8, "control.generation moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct control, heartbeat_ns) == 16, "control.heartbeat_ns moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct control, filter_orders) == 24, "control.filter_orders moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct control, bulk_wanted) == 32, "control.bulk_wanted moved");
 /* One caller of rx_stage: its state, its counters, its journal. */
 struct receiver {
 	u32 asleep; /* (receiver) 1 while it is about to block in poll */
@@ -328,7 +328,8 @@ struct worker {
 	u64 starts; /* (worker) how often a process has attached as this worker */
 	u64 filter_orders_done; /* (worker) the last of those orders that it has carried out */
 	u32 calling; /* (worker) 1 + the filter slot that it is calling; 0: none */
-	u8 pad_52[12];
+	u32 path; /* (worker) enum transmit: how it sends; another only while no copy is on its way */
+	u64 path_changes; /* (worker) how often it has taken up another path */
 	u64 free_head; /* (worker) TX frames ever taken from the free ring */
 	u64 free_tail; /* (worker) TX frames ever put there */
 	u64 kernel_pending; /* (worker) kernel-socket copies committed whose outcome is not */
@@ -357,7 +358,8 @@ struct worker {
 	u64 bulk_resent; /* (worker) taken again after that */
 	u64 bulk_interrupted; /* (worker) calls that a signal ended early */
 	u64 bulk_slowest_ns; /* (worker) the longest call */
-	u8 pad_944[16];
+	u64 bulk_slow; /* (worker) calls that took more than 5 ms */
+	u8 pad_952[8];
 	u64 inside_ns[FANTAIL_HISTOGRAM_BUCKETS]; /* (worker) histogram: RX producer read to TX producer stored */
 	u64 kick_ns[FANTAIL_HISTOGRAM_BUCKETS]; /* (worker) histogram: the kick of each timed burst */
 };
@@ -369,6 +371,8 @@ FANTAIL_ASSERT(__builtin_offsetof(struct worker, journal) == 24, "worker.journal
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, starts) == 32, "worker.starts moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, filter_orders_done) == 40, "worker.filter_orders_done moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, calling) == 48, "worker.calling moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, path) == 52, "worker.path moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, path_changes) == 56, "worker.path_changes moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, free_head) == 64, "worker.free_head moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, free_tail) == 72, "worker.free_tail moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, kernel_pending) == 80, "worker.kernel_pending moved");
@@ -392,6 +396,7 @@ FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_refused) == 912, "worker.b
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_resent) == 920, "worker.bulk_resent moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_interrupted) == 928, "worker.bulk_interrupted moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_slowest_ns) == 936, "worker.bulk_slowest_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_slow) == 944, "worker.bulk_slow moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, inside_ns) == 960, "worker.inside_ns moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, kick_ns) == 5056, "worker.kick_ns moved");
 /* Cursors of an SPSC ring; both run free, slots follow. */

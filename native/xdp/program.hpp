@@ -56,6 +56,8 @@ public:
   int feeds_fd() const { return feeds_.get(); }
   int verdicts_fd() const { return verdicts_.get(); }
   const std::optional<Bulk>& bulk() const { return bulk_; }
+  /// Its programs on tracepoints go, if we are the last to have them.
+  void forget_bulk() { bulk_.reset(); }
 
 private:
   static Xdp load_program(std::span<const std::byte> object, const char* name);

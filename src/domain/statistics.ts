@@ -68,9 +68,13 @@ export interface WorkerRow {
 /** How copies leave. */
 export type Transmit = 'ring' | 'bulk';
 
-/** Of bulk: all zero where the path is the ring. */
+/** Counts are of bulk: zero as long as the path was always the ring. */
 export interface TransmitRow {
   path: Transmit;
+  /** Why that one. */
+  reason: string;
+  /** How often the worker has taken up another. */
+  changes: number;
   /** Calls of the program, copies that it took, and the longest call. */
   calls: number;
   frames: number;

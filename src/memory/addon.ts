@@ -268,9 +268,10 @@ export interface WorkerDescriptors {
   readonly worker: number;
   /** Inline: the receiving sockets of its queues; split: none. */
   readonly rx: readonly number[];
-  /** The transmitting socket of its queue; in bulk its map. */
-  readonly tx: number;
-  /** The XDP program that sends in bulk; null: it does not. */
+  /** The transmitting socket of its queue; null: it sends in bulk alone. */
+  readonly tx: number | null;
+  /** Its map, and the XDP program that sends from it in bulk; null: it does not. */
+  readonly pages: number | null;
   readonly program: number | null;
   /** Its own eventfd, and that of each worker. */
   readonly wake: number;

@@ -6,10 +6,12 @@
  */
 
 import { Failure } from '../domain/errors.js';
+import type { Transmit } from '../domain/statistics.js';
 import { addon } from './addon.js';
 import { layoutVersion, limits, membersOf, offsetOf, structOf } from './layout.js';
 
 const HEADER = 'arena_header';
+const BULK = membersOf('transmit').indexOf('bulk');
 
 /** Words of a row as the addon's readConsistent copies it: those of an account. */
 const ROW_WORDS = structOf('counters').size / 8;
@@ -147,6 +149,22 @@ export class Arena {
 
   setState(state: 'run' | 'halt'): void {
     this.publish(this.control('state'), BigInt(membersOf('run_state').indexOf(state)));
+  }
+
+  /** How a worker sends. */
+  path(worker: number): Transmit {
+    return this.u32(this.worker(worker, 'path')) === BULK ? 'bulk' : 'ring';
+  }
+
+  /** How it is to, if it has both ways. */
+  wantedPath(worker: number): Transmit {
+    return (this.u64(this.control('bulk_wanted')) >> BigInt(worker)) & 1n ? 'bulk' : 'ring';
+  }
+
+  wantPath(worker: number, path: Transmit): void {
+    const [word, bit] = [this.control('bulk_wanted'), 1n << BigInt(worker)];
+    const others = this.u64(word) & ~bit;
+    this.publish(word, path === 'bulk' ? others | bit : others);
   }
 
   beat(): void {

@@ -345,7 +345,6 @@ export const structs: readonly Struct[] = [
       [472, 'u64', 'filter_slot', 'creator', 'struct filter_slot [workers][FILTERS_MAX]'],
       [480, 'u64', 'filter_state', 'creator', 'struct filter_state [workers][FILTERS_MAX]'],
       [488, 'u64', 'lease', 'creator', 'struct lease [SUBSCRIBERS_MAX]'],
-      [496, 'u32', 'transmit', 'creator', 'enum transmit'],
     ],
   ),
   struct('control', 128, 'Orders of the supervisor to every process of the data path.', [
@@ -358,6 +357,13 @@ export const structs: readonly Struct[] = [
       'filter_orders',
       'supervisor',
       'orders to load or drop a module, ever given to the workers',
+    ],
+    [
+      32,
+      'u64',
+      'bulk_wanted',
+      'supervisor',
+      'a bit for each worker: it is to send in bulk, if it has both ways',
     ],
   ]),
   struct('receiver', 320, 'One caller of rx_stage: its state, its counters, its journal.', [
@@ -398,6 +404,14 @@ export const structs: readonly Struct[] = [
         'the last of those orders that it has carried out',
       ],
       [48, 'u32', 'calling', 'worker', '1 + the filter slot that it is calling; 0: none'],
+      [
+        52,
+        'u32',
+        'path',
+        'worker',
+        'enum transmit: how it sends; another only while no copy is on its way',
+      ],
+      [56, 'u64', 'path_changes', 'worker', 'how often it has taken up another path'],
       [64, 'u64', 'free_head', 'worker', 'TX frames ever taken from the free ring'],
       [72, 'u64', 'free_tail', 'worker', 'TX frames ever put there'],
       [
@@ -439,6 +453,7 @@ export const structs: readonly Struct[] = [
       [920, 'u64', 'bulk_resent', 'worker', 'taken again after that'],
       [928, 'u64', 'bulk_interrupted', 'worker', 'calls that a signal ended early'],
       [936, 'u64', 'bulk_slowest_ns', 'worker', 'the longest call'],
+      [944, 'u64', 'bulk_slow', 'worker', 'calls that took more than 5 ms'],
       [
         960,
         'u64[HISTOGRAM_BUCKETS]',

@@ -257,7 +257,7 @@ export class DataPlane {
 
   private beginWorker(worker: number): Running {
     const { opening, kernelSockets, workerCpus, descriptors } = this.options;
-    const { arena, rx, tx, xdp } = this.opened;
+    const { arena, rx, tx, pages, xdp } = this.opened;
     const isInline = opening.layout === 'inline';
     descriptors.drainOrders(worker); // its predecessor's
     this.filters.tellFirst(worker);
@@ -268,8 +268,9 @@ export class DataPlane {
         arena,
         worker,
         rx: isInline ? rx.filter((_, queue) => queue % opening.workers === worker) : [],
-        tx: tx[worker] ?? -1,
-        program: opening.transmit === 'bulk' ? (xdp?.bulk[0] ?? null) : null,
+        tx: tx[worker] ?? null,
+        pages: pages[worker] ?? null,
+        program: (pages.length > 0 && xdp?.bulk[0]) || null,
         wake: descriptors.workerWakes[worker] ?? -1,
         workerWakes: descriptors.workerWakes,
         kernelSockets: kernelSockets.fdsOf(worker),

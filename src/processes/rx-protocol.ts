@@ -6,7 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Endpoint } from '../domain/endpoint.js';
 import { Failure } from '../domain/errors.js';
-import type { Mode, Stats, Transmit } from '../domain/statistics.js';
+import type { Mode, Stats } from '../domain/statistics.js';
 import { addon, type Message } from '../memory/addon.js';
 import type { SharedXdp } from './launchers.js';
 
@@ -27,7 +27,8 @@ export interface RxOpening {
   /** Processes share cores and hand them over with sched_yield. */
   readonly yields: boolean;
   readonly checksumFull: boolean;
-  readonly transmit: Transmit;
+  /** How workers are to send; both: bulk where it is possible. */
+  readonly paths: { readonly ring: boolean; readonly bulk: boolean };
 }
 
 /** What it is to do; either `open` or `adopt` is null. */
@@ -45,7 +46,16 @@ export interface RxTask {
 }
 
 type RxMessage =
-  | { event: 'opened'; mode: Mode; attach: SharedXdp['attach']; fallbacks: Stats['fallbacks'] }
+  | {
+      event: 'opened';
+      mode: Mode;
+      attach: SharedXdp['attach'];
+      fallbacks: Stats['fallbacks'];
+      ringBecause: string;
+      /** Descriptors of each kind: one a worker, or none. */
+      tx: number;
+      pages: number;
+    }
   | { event: 'running' }
   | { event: 'failed'; message: string; tried?: Stats['fallbacks'] };
 
@@ -56,9 +66,13 @@ export interface Opened {
   /** Modes that were tried before. */
   readonly fallbacks: Stats['fallbacks'];
   readonly arena: number;
-  /** By queue, and by worker; in bulk the workers' maps. */
+  /** By queue. */
   readonly rx: readonly number[];
+  /** By worker: sockets, and the maps that are sent from in bulk; either may be none. */
   readonly tx: readonly number[];
+  readonly pages: readonly number[];
+  /** Both ways were wanted, and this is in the way of bulk; empty: nothing is. */
+  readonly ringBecause: string;
   /** Null in socket mode. */
   readonly xdp: SharedXdp | null;
 }
@@ -77,13 +91,15 @@ const POLL_MS = 2;
 /** Throws what it could not open, and why. */
 export async function untilOpened(
   socket: number,
-  { queues, workers }: Pick<RxOpening, 'queues' | 'workers'>,
+  { queues }: Pick<RxOpening, 'queues'>,
 ): Promise<Opened> {
   const { said, fds } = await messageOfEvent(socket, 'opened');
   const [arena, ...rest] = fds;
   if (arena === undefined) throw new Failure('fantail-rx opened nothing');
-  const [link, xsks, feeds, verdicts, ...bulk] = rest.slice(queues.length + workers);
-  const { mode, attach, fallbacks } = said;
+  const { mode, attach, fallbacks, ringBecause } = said;
+  const [txFrom, pagesFrom] = [queues.length, queues.length + said.tx];
+  const programFrom = pagesFrom + said.pages;
+  const [link, xsks, feeds, verdicts, ...bulk] = rest.slice(programFrom);
   const hasXdp =
     link !== undefined && xsks !== undefined && feeds !== undefined && verdicts !== undefined;
   return {
@@ -91,8 +107,10 @@ export async function untilOpened(
     mode,
     fallbacks,
     arena,
-    rx: rest.slice(0, queues.length),
-    tx: rest.slice(queues.length, queues.length + workers),
+    rx: rest.slice(0, txFrom),
+    tx: rest.slice(txFrom, pagesFrom),
+    pages: rest.slice(pagesFrom, programFrom),
+    ringBecause,
     xdp: hasXdp ? { attach, link, xsks, feeds, verdicts, bulk } : null,
   };
 }

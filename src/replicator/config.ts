@@ -28,7 +28,7 @@ export interface UpFlags {
   readonly busyPoll?: boolean;
   readonly order: Config['order'];
   readonly udpChecksum: 'zero' | 'full';
-  readonly transmit: Transmit;
+  readonly transmit: 'auto' | Transmit;
   readonly control?: { readonly address: string; readonly port: number };
   readonly tokenFile?: string;
   readonly readTokenFile?: string;
@@ -50,7 +50,7 @@ export interface Config extends Listen {
   readonly busyPoll: boolean;
   readonly order: 'rotate' | 'fixed';
   readonly checksumFull: boolean;
-  readonly transmit: Transmit;
+  readonly transmit: 'auto' | Transmit;
   /** Port 0 is not offered: the next free one is found from the default. */
   readonly control: { readonly address: string; readonly port: number; readonly explicit: boolean };
   readonly tokens: Tokens | null;

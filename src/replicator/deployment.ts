@@ -8,7 +8,7 @@ import type { Mode, Stats } from '../domain/statistics.js';
 import type { Interface } from '../memory/addon.js';
 import { limits } from '../memory/layout.js';
 import type { Config } from './config.js';
-import { faultOfZeroCopy } from './driver-facts.js';
+import { faultOfBulk, faultOfZeroCopy } from './driver-facts.js';
 
 export interface Observed {
   /** Null for the interface `-`. */
@@ -33,6 +33,10 @@ export interface Deployment {
   readonly layout: 'inline' | 'split';
   /** Processes share cores and hand them over with sched_yield. */
   readonly yields: boolean;
+  /** How workers are to send; both: bulk where it is possible. */
+  readonly paths: { readonly ring: boolean; readonly bulk: boolean };
+  /** With the ring alone: why. */
+  readonly ringBecause: string;
   /** Bytes of IP packet. */
   readonly mtu: number;
   /** Core of the RX process and of each worker; null: wherever the kernel puts them. */
@@ -172,21 +176,48 @@ function warningsOf(
   ];
 }
 
-/** Whether the driver and the kernel send so is found out by sending: native/rx/opening.cpp. */
-function modesInBulk(
-  { mode, interfaceName }: Config,
+/**
+ * What is in the way of bulk transmit as far as it shows before anything is opened, or null.
+ * Whether driver and kernel send so is found out by sending: native/rx/opening.cpp.
+ */
+function bulkFault(
+  { mode }: Config,
   { capabilities }: Observed,
   possible: Pick<Deployment, 'modes' | 'fallbacks'>,
-): Mode[] {
+): string | null {
   if (mode !== 'auto' && mode !== 'copy')
-    throw new Failure(`--transmit bulk sends by native XDP: it goes with --mode copy, not ${mode}`);
-  const refuse = (reason = 'it has no native XDP') => {
-    throw new Failure(`--transmit bulk is not possible on ${interfaceName}: ${reason}`);
-  };
-  if (!possible.modes.includes('copy')) refuse(possible.fallbacks[0]?.reason);
+    return `it is native XDP without zero copy: it goes with --mode copy, not ${mode}`;
+  if (!possible.modes.includes('copy'))
+    return possible.fallbacks[0]?.reason ?? 'there is no native XDP';
   if (!capabilities.includes('CAP_PERFMON') && !capabilities.includes('CAP_SYS_ADMIN'))
-    refuse('it takes CAP_PERFMON, too: run with sudo, or grant it to the service');
-  return ['copy'];
+    return 'it takes CAP_PERFMON, too: run with sudo, or grant it to the service';
+  return null;
+}
+
+/** Modes and ways to send: bulk leaves no mode but copy, `auto` takes it where nothing says no. */
+function sendingOf(
+  config: Config,
+  observed: Observed,
+): Pick<Deployment, 'modes' | 'fallbacks' | 'paths' | 'ringBecause'> {
+  const possible = modesOf(config, observed);
+  const byRing = (ringBecause: string) => {
+    return { ...possible, paths: { ring: true, bulk: false }, ringBecause };
+  };
+  const { transmit, interfaceName } = config;
+  if (transmit === 'ring') return byRing('--transmit ring');
+  const fault = bulkFault(config, observed, possible);
+  if (transmit === 'bulk') {
+    if (fault !== null)
+      throw new Failure(`--transmit bulk is not possible on ${interfaceName}: ${fault}`);
+    return { modes: ['copy'], fallbacks: [], paths: { ring: false, bulk: true }, ringBecause: '' };
+  }
+  const { link } = observed;
+  if (fault !== null || link === null) return byRing(fault ?? 'there is no link');
+  const unknown = faultOfBulk(link.driver);
+  if (unknown !== null) return byRing(unknown);
+  if (link.mtu > BULK_MTU_MAX)
+    return byRing(`packets of up to ${BULK_MTU_MAX} bytes go in bulk, and the MTU is ${link.mtu}`);
+  return { ...possible, paths: { ring: true, bulk: true }, ringBecause: '' };
 }
 
 function checkMtu(
@@ -221,10 +252,7 @@ function checkCpus({ cpus }: Config, cores: readonly number[]): void {
 
 export function deploymentOf(config: Config, observed: Observed): Deployment {
   checkNode(observed.hasTrapHandler);
-  const possible = modesOf(config, observed);
-  const fallbacks = config.transmit === 'bulk' ? [] : possible.fallbacks;
-  const modes =
-    config.transmit === 'bulk' ? modesInBulk(config, observed, possible) : possible.modes;
+  const { modes, fallbacks, paths, ringBecause } = sendingOf(config, observed);
   const queues = queuesOf(config, observed.link, modes);
   const mtu = checkMtu(config, observed.link, modes);
   checkAddress(config, observed.link, modes);
@@ -253,6 +281,8 @@ export function deploymentOf(config: Config, observed: Observed): Deployment {
     workers,
     layout,
     yields,
+    paths,
+    ringBecause,
     mtu,
     rxCpu: layout === 'split' ? cpuOf(0) : null,
     workerCpus: Array.from({ length: workers }, (_, i) => cpuOf(first + i)),

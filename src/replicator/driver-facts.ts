@@ -103,6 +103,18 @@ export const DRIVER_FACTS: readonly DriverFact[] = [
   },
 ];
 
+/**
+ * Drivers that are done with a frame sent in bulk when the call returns, as measured
+ * (docs/bulk.md). Others keep the call's page pool alive, for up to a second.
+ */
+const DONE_AT_ONCE: readonly string[] = ['veth'];
+
+/** Why `auto` does without bulk transmit on that driver, or null. */
+export function faultOfBulk(driver: string): string | null {
+  if (DONE_AT_ONCE.includes(driver)) return null;
+  return `whether ${driver} is done with a frame by the end of a call was not measured; --transmit bulk tries it`;
+}
+
 /** The numbers that it begins with: [6, 18, 44] of 6.18.44-amd64. */
 export function versionOf(text: string): Version {
   return (/^\d+(?:\.\d+)*/.exec(text)?.[0] ?? '').split('.').filter(Boolean).map(Number);

@@ -41,8 +41,11 @@ export interface Lasting {
 
 /** JSON. */
 interface HandoverRecord extends Omit<Lasting, 'feedPort'> {
-  /** How many descriptors of the XDP program there are for bulk. */
+  /** How many descriptors of a kind there are: of the XDP program for bulk, and by worker. */
   readonly bulkFds: number;
+  readonly txFds: number;
+  readonly pagesFds: number;
+  readonly ringBecause: string;
   readonly build: string;
   /** Renaming makes it no other. */
   readonly interface: { readonly name: string; readonly index: number };
@@ -119,7 +122,7 @@ export function nameOf(
 
 export function inheritanceOf(handover: Handover): Inheritance {
   const { plane, sockets, filters, feedPort, deployment, subscribers } = handover;
-  const { mode, xdp } = plane.opened;
+  const { mode, xdp, tx, pages, ringBecause } = plane.opened;
   const record: HandoverRecord = {
     build: buildOf(),
     interface: { name: handover.config.interfaceName, index: handover.link?.index ?? 0 },
@@ -127,6 +130,9 @@ export function inheritanceOf(handover: Handover): Inheritance {
     mode,
     attach: xdp?.attach ?? null,
     bulkFds: xdp?.bulk.length ?? 0,
+    txFds: tx.length,
+    pagesFds: pages.length,
+    ringBecause,
     fallbacks: handover.fallbacks,
     startedAt_ms: handover.startedAt_ms,
     verdictsBefore: handover.verdictsBefore,
@@ -164,7 +170,8 @@ export function takenOver(
     return fds.slice(at - count, at);
   };
   const [arena = -1] = take(1);
-  const [rx, tx] = [take(queues.length), take(workers)];
+  const rx = take(queues.length);
+  const [tx, pages] = [take(record.txFds), take(record.pagesFds)];
   const [link = -1, xsks = -1, feeds = -1, verdicts = -1] = attach === null ? [] : take(4);
   const bulk = take(record.bulkFds);
   const opened: Opened = {
@@ -174,6 +181,8 @@ export function takenOver(
     arena,
     rx,
     tx,
+    pages,
+    ringBecause: record.ringBecause,
     xdp: attach === null ? null : { attach, link, xsks, feeds, verdicts, bulk },
   };
   const descriptors = Descriptors.of(take(Descriptors.count(workers)), workers);

@@ -223,7 +223,7 @@ function planeOptions(
   deployment: Deployment,
   { filters, descriptors, sockets, shared }: PlaneParts,
 ): DataPlaneOptions {
-  const { modes, queues, layout, workers, mtu, yields, rxCpu, workerCpus } = deployment;
+  const { modes, queues, layout, workers, mtu, yields, paths, rxCpu, workerCpus } = deployment;
   return {
     opening: {
       interface: config.interfaceName,
@@ -238,7 +238,7 @@ function planeOptions(
       busyPoll: config.busyPoll,
       yields,
       checksumFull: config.checksumFull,
-      transmit: config.transmit,
+      paths,
     },
     shared,
     rxCpu,

@@ -18,6 +18,7 @@ import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
 import type { Deployment } from './deployment.js';
 import type { Destinations } from './destinations.js';
+import type { Paths } from './paths.js';
 import { statsOf, whenSettled } from './stats.js';
 
 /** Who decides how a subscriber is reached. */
@@ -45,6 +46,7 @@ export interface ReplicatorParts {
   readonly filters: Filters;
   readonly desk: FilterDesk;
   readonly pulse: Pulse;
+  readonly paths: Paths;
 }
 
 export class LiveReplicator implements Replicator {
@@ -140,7 +142,8 @@ export class LiveReplicator implements Replicator {
   }
 
   private readStats(): Stats {
-    const { config, deployment, startedAt_ms, plane, fallbacks, subscribers, desk } = this.parts;
+    const { config, deployment, startedAt_ms, plane, fallbacks, subscribers, desk, paths } =
+      this.parts;
     const { mode, xdp, rx, tx } = plane.opened;
     const hasXsk = mode !== 'socket';
     return statsOf(plane.arena, subscribers.all(), {
@@ -154,8 +157,9 @@ export class LiveReplicator implements Replicator {
       startedAt_ms,
       verdicts: xdp === null ? null : { fd: xdp.verdicts, before: this.parts.verdictsBefore },
       rxSockets: hasXsk ? rx : [],
-      txSockets: hasXsk && this.parts.config.transmit === 'ring' ? tx : [],
+      txSockets: hasXsk ? tx : [],
       workers: plane.workers,
+      pathReason: (worker) => paths.reasonOf(worker),
     });
   }
 

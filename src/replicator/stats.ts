@@ -9,7 +9,6 @@ import type {
   Latency,
   ReceiverRow,
   Stats,
-  Transmit,
   WorkerRow,
 } from '../domain/statistics.js';
 import { addon } from '../memory/addon.js';
@@ -32,6 +31,8 @@ export interface StatsContext {
   readonly rxSockets: readonly number[];
   readonly txSockets: readonly number[];
   readonly workers: readonly { readonly pid: number; readonly restarts: number }[];
+  /** Why a worker sends as it does. */
+  readonly pathReason: (worker: number) => string;
   readonly filters: Stats['filters'];
 }
 
@@ -140,7 +141,7 @@ function latencyOf(counts: readonly number[]): Latency {
  */
 const statistic = (arena: Arena, offset: number) => numberOf(arena.u64(offset));
 
-function workersOf(arena: Arena, { workers }: StatsContext): WorkerRow[] {
+function workersOf(arena: Arena, { workers, pathReason }: StatsContext): WorkerRow[] {
   return workers.map(({ pid, restarts }, worker) => {
     const read = (field: string) => statistic(arena, arena.worker(worker, field));
     const stages = membersOf('stage').map((name, i) => {
@@ -155,7 +156,9 @@ function workersOf(arena: Arena, { workers }: StatsContext): WorkerRow[] {
       bursts: read('bursts'),
       kicks: read('kicks'),
       transmit: {
-        path: membersOf('transmit')[arena.header('transmit')] as Transmit,
+        path: arena.path(worker),
+        reason: pathReason(worker),
+        changes: read('path_changes'),
         calls: read('bulk_calls'),
         frames: read('bulk_copies'),
         slowest_ns: read('bulk_slowest_ns'),

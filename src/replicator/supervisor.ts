@@ -18,7 +18,8 @@ import { deploymentOf } from './deployment.js';
 import { inheritanceOf, rememberBuild, resume } from './handover.js';
 import { destinationsOf, observe, sourceOf } from './interface.js';
 import { type ActionTargets, take } from './interface-events.js';
-import { type Opening, openPlaneFor } from './planes.js';
+import { onlyPath, Paths } from './paths.js';
+import { type OpenedPlane, type Opening, openPlaneFor } from './planes.js';
 import { LiveReplicator, type Router, SOCKET_ROUTER } from './replicator.js';
 
 /** A replicator that is open. */
@@ -111,7 +112,8 @@ async function open(
   if (opened.adopted !== null) leases.takeOver();
   const pulse = new Pulse({ filters, plane, desk });
   closers.add(() => pulse.stop());
-  const parts = { ...opened, config, subscribers, leases, publisher, router, desk, pulse };
+  const paths = openPaths(opening, opened);
+  const parts = { ...opened, config, subscribers, leases, publisher, router, desk, pulse, paths };
   const replicator = closers.keep(new LiveReplicator(parts, destinationsOf(config, link)));
   const state = await states.openState(opening, opened.adopted !== null, {
     filters,
@@ -147,6 +149,13 @@ function logFallbacks(mode: Stats['mode'], fallbacks: Stats['fallbacks']): void 
     return `${modes.join(', ')}: ${reason}`;
   });
   log.warn(`running in ${mode} mode, since it cannot be ${reasons.join('; ')}`);
+}
+
+/** Follows what each worker sends at once. */
+function openPaths({ subscribers, closers }: Opening, { deployment, plane }: OpenedPlane): Paths {
+  const { arena, opened } = plane;
+  const only = onlyPath(deployment, opened);
+  return closers.keep(new Paths({ arena, subscribers, only, wake: () => plane.wake() }));
 }
 
 /** Follows the interface, by its index, whatever it is called. */

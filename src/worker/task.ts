@@ -33,6 +33,7 @@ export async function awaitTask(): Promise<WorkerTask | null> {
 function taskOf({ text, fds }: Message): WorkerTask {
   const { descriptors, orders, cpu } = JSON.parse(text) as WorkerTask; // of the same build
   const at = (place: number) => fds[place] ?? -1;
+  const atOrNull = (place: number | null) => (place === null ? null : at(place));
   return {
     cpu,
     orders: at(orders),
@@ -40,8 +41,9 @@ function taskOf({ text, fds }: Message): WorkerTask {
       arena: at(descriptors.arena),
       worker: descriptors.worker,
       rx: descriptors.rx.map(at),
-      tx: at(descriptors.tx),
-      program: descriptors.program === null ? null : at(descriptors.program),
+      tx: atOrNull(descriptors.tx),
+      pages: atOrNull(descriptors.pages),
+      program: atOrNull(descriptors.program),
       wake: at(descriptors.wake),
       workerWakes: descriptors.workerWakes.map(at),
       kernelSockets: descriptors.kernelSockets.map(at),

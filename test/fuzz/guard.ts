@@ -76,6 +76,7 @@ export function attachGuarded(): Guarded {
     worker: 0,
     rx: [],
     tx: TX_FD,
+    pages: null,
     program: null,
     wake: WAKE_FD,
     workerWakes: [WAKE_FD],

@@ -1,14 +1,14 @@
 /**
  * Bulk transmit over a real link: what leaves is what leaves by the ring, from one worker or two,
  * of root or of a user with few rights; what the far end refuses is counted, and nothing else is
- * lost. Kills are in test/soak.
+ * lost. And changing between the two ways. Kills are in test/soak.
  *
  * needs: a link
- * takes: 30 s
+ * takes: 45 s
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { run } from '../rig/program.js';
+import { eventually, run } from '../rig/program.js';
 import { type Replicator, startUp } from '../rig/replicator.js';
 import {
   assertLossless,
@@ -16,6 +16,7 @@ import {
   copyMode,
   LAYOUTS,
   networkTest,
+  replaceWorker,
   subscribersOf,
   transfer,
   withReplicator,
@@ -125,6 +126,131 @@ networkTest(
         replicator,
         await transfer(replicator, { subscribers, rate: RATE, count, first: count }),
       );
+    });
+  },
+);
+
+/** Until a worker sends so, without a packet. */
+const untilPath = (replicator: Replicator, path: string) =>
+  eventually(
+    `the worker sends by ${path}`,
+    async () => (await transmitOf(replicator)).path === path,
+  );
+
+for (const layout of LAYOUTS)
+  networkTest(
+    test,
+    `auto sends to few by the ring and to many in bulk, and nothing is lost by the change: ${layout}`,
+    LINK,
+    async (link) => {
+      const flags = copyMode(layout, '--transmit', 'auto');
+      await withReplicator({ link, flags }, async (replicator) => {
+        const all = subscribersOf(16);
+        const few = all.slice(0, 4);
+        let first = 0;
+        const send = async (subscribers: typeof all) => {
+          const count = 500;
+          const sunk = await transfer(replicator, { subscribers, rate: RATE, count, first });
+          first += count;
+          await assertReceived(replicator, sunk);
+        };
+        await replicator.subscribe(few);
+        await send(few);
+        assert.equal((await transmitOf(replicator)).frames, 0);
+        await replicator.subscribe(all.slice(4));
+        await untilPath(replicator, 'bulk');
+        await send(all);
+        await replaceWorker(replicator);
+        await send(all);
+        const { path, frames, changes, reason } = await transmitOf(replicator);
+        assert.equal([path, frames, changes], ['bulk', 1000 * 16, 1], reason);
+        assert.match(reason, /copies at once: \d+/);
+        for (const { ip, port } of all.slice(4)) await replicator.remove({ ip, port });
+        await untilPath(replicator, 'ring');
+        await send(few);
+        await replaceWorker(replicator);
+        await send(few);
+        assert.equal((await transmitOf(replicator)).frames, 1000 * 16);
+      });
+    },
+  );
+
+networkTest(
+  test,
+  'auto changes no path while packets flow, so that no subscriber sees another order',
+  LINK,
+  async (link) => {
+    const flags = copyMode('inline', '--transmit', 'auto', '--busy-poll');
+    await withReplicator({ link, flags }, async (replicator) => {
+      const subscribers = subscribersOf(16);
+      await replicator.subscribe(subscribers.slice(0, 1));
+      const count = 3 * RATE;
+      const running = transfer(replicator, {
+        subscribers: subscribers.slice(0, 1),
+        watched: subscribers.slice(1),
+        rate: RATE,
+        count,
+        meanwhile: async () => {
+          await replicator.subscribe(subscribers.slice(1));
+          // a machine that stops for 10 ms makes a pause
+          await eventually('bulk is wanted', async () => {
+            const { path, reason } = await transmitOf(replicator);
+            return path === 'bulk' || / bulk after the next 10 ms/.test(reason);
+          });
+        },
+      });
+      const sunk = await running;
+      await assertReceived(replicator, sunk, sunk.subscribers.slice(0, 1));
+      for (const { reordered, duplicated } of sunk.subscribers)
+        assert.equal([reordered, duplicated], [0, 0]);
+      await untilPath(replicator, 'bulk');
+      assert.is((await transmitOf(replicator)).changes, 1);
+    });
+  },
+);
+
+networkTest(
+  test,
+  'auto leaves bulk for good when the device refuses what it sends',
+  LINK,
+  async (link) => {
+    const gro = (word: string) =>
+      run('ip', ['netns', 'exec', link.net, 'ethtool', '-K', 'net0', 'gro', word]);
+    const flags = copyMode('inline', '--transmit', 'auto');
+    await withReplicator({ link, flags }, async (replicator) => {
+      const subscribers = subscribersOf(16);
+      await replicator.subscribe(subscribers);
+      await untilPath(replicator, 'bulk');
+      gro('off');
+      const count = RATE;
+      await transfer(replicator, { subscribers: [], watched: subscribers, rate: RATE, count });
+      await untilPath(replicator, 'ring');
+      await replicator.check();
+      gro('on');
+      const sunk = await transfer(replicator, { subscribers, rate: RATE, count, first: count });
+      await assertReceived(replicator, sunk);
+      const { path, reason } = await transmitOf(replicator);
+      assert.is(path, 'ring');
+      assert.match(reason, /the device refused \d+ copies of \d+/);
+      assert.match(replicator.told(), /sends by its ring from now on/);
+    });
+  },
+);
+
+networkTest(
+  test,
+  'auto sends by the ring where the far end takes no frames of a program, and says so',
+  { queues: 1 },
+  async (link) => {
+    const flags = copyMode('inline', '--transmit', 'auto');
+    await withReplicator({ link, flags }, async (replicator) => {
+      const subscribers = subscribersOf(16);
+      await replicator.subscribe(subscribers);
+      const sunk = await transfer(replicator, { subscribers, rate: RATE, count: 500 });
+      await assertLossless(replicator, sunk);
+      const { path, reason } = await transmitOf(replicator);
+      assert.is(path, 'ring');
+      assert.match(reason, /took no frame in bulk .*GRO/);
     });
   },
 );

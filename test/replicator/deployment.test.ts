@@ -198,6 +198,29 @@ test('bulk is copy mode and nothing else, needs CAP_PERFMON, and warns of an MTU
   fails(() => deploy({ flags: { ...flags, mode: 'zerocopy' }, capabilities }), /--mode copy/);
 });
 
+test('--transmit auto has both ways where bulk is known to be safe, else the ring with its reason', () => {
+  const capabilities = [...ALL, 'CAP_PERFMON'];
+  const flags = { transmit: 'auto' } as const;
+  const both = deploy({ flags, capabilities });
+  assert.equal([both.paths, both.ringBecause], [{ ring: true, bulk: true }, '']);
+  assert.equal(both.modes, deploy().modes, 'and tries the same modes');
+  const ring = { ring: true, bulk: false };
+  for (const [given, reason] of [
+    [{ capabilities: ALL }, /CAP_PERFMON/],
+    [{ capabilities: [] }, /AF_XDP takes/],
+    [{ capabilities, link: card(1, { driver: 'ice' }) }, /ice .* was not measured/],
+    [{ capabilities, link: card(1, { mtu: 3498 }) }, /up to 3314 bytes .* the MTU is 3498/],
+    [{ capabilities, link: null }, /no link/],
+  ] as const) {
+    const { paths, ringBecause } = deploy({ flags, ...given });
+    assert.equal(paths, ring);
+    assert.match(ringBecause, reason);
+  }
+  const { paths, ringBecause } = deploy({ flags: { ...flags, mode: 'skb' }, capabilities });
+  assert.equal(paths, ring);
+  assert.match(ringBecause, /--mode copy, not skb/);
+});
+
 test('a queue that nobody serves here is a warning with the lines that mend it', () => {
   const { warnings } = deploy({ flags: { queues: [1] }, link: card(3) });
   assert.match(warnings.join(), /queue 0, 2 of eth0 is not served here.*--queues all/);

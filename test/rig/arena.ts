@@ -33,7 +33,7 @@ export async function openBareArena(): Promise<BareArena> {
     busyPoll: false,
     yields: false,
     checksumFull: false,
-    transmit: 'ring',
+    paths: { ring: true, bulk: false },
     join: null,
   } as const;
   const listener = addon.openAbstract(null); // nobody adopts it

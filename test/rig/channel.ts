@@ -15,7 +15,7 @@ const SETTLE_MS_MAX = 10_000;
 /** Between two looks; frames wait no longer than that in a queue of the kernel. */
 const LOOK_MS = 50;
 /** Of 100 ms each. */
-const ADD_TRIES_MAX = 100;
+const CHANGE_TRIES_MAX = 100;
 
 /** Asks over the control channel, from where it can be reached. */
 export interface Asker {
@@ -51,22 +51,26 @@ export class Channel {
   }
 
   /**
-   * On a machine that is busy a worker may take longer than 100 ms to follow (BUSY): adding again
+   * On a machine that is busy a worker may take longer than 100 ms to follow (BUSY): asking again
    * changes nothing, and is answered when it does.
    */
-  async add({ ip, port }: Destination): Promise<void> {
+  async change(question: Question): Promise<void> {
     for (let tries = 1; ; tries++) {
       try {
-        await this.ask({ op: 'add', ip, port });
+        await this.ask(question);
         return;
       } catch (error) {
-        if (!/\(BUSY\)$/.test(String(error)) || tries === ADD_TRIES_MAX) throw error;
+        if (!/\(BUSY\)$/.test(String(error)) || tries === CHANGE_TRIES_MAX) throw error;
       }
     }
   }
 
-  async remove({ ip, port }: Destination): Promise<void> {
-    await this.ask({ op: 'remove', ip, port });
+  add({ ip, port }: Destination): Promise<void> {
+    return this.change({ op: 'add', ip, port });
+  }
+
+  remove({ ip, port }: Destination): Promise<void> {
+    return this.change({ op: 'remove', ip, port });
   }
 
   async stats(): Promise<Stats> {

@@ -166,6 +166,8 @@ export function emptyStats(): Stats {
         timed: { bursts: 10, copies: 20, stages_ns: { filter: 100, kick: 20_000 } },
         transmit: {
           path: 'ring',
+          reason: '--transmit ring',
+          changes: 0,
           calls: 0,
           frames: 0,
           slowest_ns: 0,

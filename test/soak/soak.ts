@@ -273,7 +273,7 @@ class World {
     const events: Record<string, () => Promise<unknown> | unknown> = {
       'filter changed': () => {
         this.marked = !this.marked;
-        return this.replicator.ask({ op: 'filter.use', name: this.marked ? 'marked' : 'rewrite' });
+        return this.replicator.change({ op: 'filter.use', name: this.marked ? 'marked' : 'rewrite' });
       },
       'subscriber came or went': () => this.comeOrGo(random.below(this.comers.length)),
       'link down and up': async () => {

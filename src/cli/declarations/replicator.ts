@@ -141,8 +141,8 @@ function addDeployment(made: Command): Command {
     )
     .option(
       '--transmit <how>',
-      'ring (AF_XDP), or bulk: native XDP without zero copy, for many subscribers',
-      oneOf('--transmit', ['ring', 'bulk']),
+      'ring (AF_XDP), bulk (native XDP, for many subscribers), or auto: by the load',
+      oneOf('--transmit', ['auto', 'ring', 'bulk']),
       'ring',
     );
 }

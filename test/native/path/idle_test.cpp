@@ -135,7 +135,7 @@ void push_before_sleep_is_found() {
   SoftLink soft(world.arena, 0, world.link.fd());
   RxStage receiver = receiver_of(world, soft, wake.get());
   filter_calls calls{};
-  WorkerLoop loop(world.arena, 0, {{}, world.link.fd(), wake.get(), {wake.get()}, {}}, &calls);
+  WorkerLoop loop(world.arena, 0, {{}, {world.link.fd()}, wake.get(), {wake.get()}, {}}, &calls);
   const auto push = [&] {
     world.feed.send_to(world.link.port(), payload_of(0, 0));
     while (receiver.turn() == 0) continue;
@@ -168,13 +168,13 @@ void loops_lose_no_wake_up(u64 seed) {
   const Fd receiver_wake(check(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
   const Fd worker_wake(check(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
   std::thread receiver([&] {
-    ReceiverLoop(world.arena, {{world.link.fd()}, -1, receiver_wake.get(), {worker_wake.get()}, {}})
+    ReceiverLoop(world.arena, {{world.link.fd()}, {}, receiver_wake.get(), {worker_wake.get()}, {}})
         .run();
   });
   std::thread worker([&] {
     filter_calls calls{};
     WorkerLoop loop(world.arena, 0,
-                    {{}, world.link.fd(), worker_wake.get(), {worker_wake.get()}, {}}, &calls);
+                    {{}, {world.link.fd()}, worker_wake.get(), {worker_wake.get()}, {}}, &calls);
     for (; loop.wait() >= 0; loop.finish())
       answer_all(world.arena, static_cast<int>(loop.tx().jobs()));
   });

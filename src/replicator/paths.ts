@@ -1,0 +1,163 @@
+/**
+ * Which way each worker sends, where it has both: by its TX ring, which costs so much a copy, or in
+ * bulk, which costs so much a call and little a copy. So it is a question of how many copies leave
+ * at once. What is wanted is said in the arena; the worker follows after a pause without copies
+ * (native/path/loops.cpp), so that no subscriber sees another order.
+ *
+ *     ring ── COPIES_IN_BULK at once ──▶ bulk ── fewer than COPIES_BY_RING ──▶ ring
+ *                                         └───── calls fail ─────────────────▶ ring, for good
+ */
+import type { Transmit } from '../domain/statistics.js';
+import type { Arena } from '../memory/arena.js';
+import type { Subscribers } from '../subscribers/subscribers.js';
+import { log } from '../terminal/log.js';
+import type { Deployment } from './deployment.js';
+
+/**
+ * Copies of a burst from which on bulk was better in what it can send and not worse in latency, and
+ * below which the ring is (docs/bulk.md). Between them a worker stays as it is.
+ */
+export const COPIES_IN_BULK = 16;
+export const COPIES_BY_RING = 8;
+const LOOK_MS = 200;
+/** Bursts that say how many packets come at once; fewer say nothing. */
+const BURSTS_MIN = 20;
+/** Calls of which more than half were slow, or copies that were refused, say that it is no way. */
+const FAILURES_MIN = 2;
+
+/** What a worker has counted. */
+export interface Counted {
+  readonly packets: number;
+  readonly bursts: number;
+  readonly bulk_calls: number;
+  readonly bulk_slow: number;
+  readonly bulk_copies: number;
+  readonly bulk_refused: number;
+}
+
+const COUNTERS = [
+  'packets',
+  'bursts',
+  'bulk_calls',
+  'bulk_slow',
+  'bulk_copies',
+  'bulk_refused',
+] as const satisfies readonly (keyof Counted)[];
+
+/** The path of a worker whose bursts are of so many copies. */
+export function pathFor(copies: number, now: Transmit): Transmit {
+  if (copies >= COPIES_IN_BULK) return 'bulk';
+  return copies < COPIES_BY_RING ? 'ring' : now;
+}
+
+/** What speaks against sending in bulk, of what was counted since the last look; or null. */
+export function failureOf(counted: Counted): string | null {
+  const { bulk_calls, bulk_slow, bulk_copies, bulk_refused } = counted;
+  if (bulk_slow >= FAILURES_MIN && 2 * bulk_slow > bulk_calls)
+    return `${bulk_slow} of ${bulk_calls} calls took more than 5 ms`;
+  if (bulk_refused >= FAILURES_MIN && 2 * bulk_refused > bulk_copies)
+    return `the device refused ${bulk_refused} copies of ${bulk_copies}`;
+  return null;
+}
+
+/** One worker, as it was seen. */
+interface Seen {
+  counted: Counted;
+  packetsABurst: number;
+  copies: number;
+  /** It has failed in bulk. */
+  failure: string | null;
+}
+
+export class Paths {
+  private readonly timer: NodeJS.Timeout | null;
+  private readonly seen: Seen[];
+
+  constructor(
+    private readonly parts: {
+      readonly arena: Arena;
+      readonly subscribers: Subscribers;
+      /** A worker has only one: why. Null: each has both. */
+      readonly only: string | null;
+      readonly wake: () => void;
+    },
+  ) {
+    const { arena, only } = parts;
+    this.seen = Array.from({ length: arena.workers }, (_, worker) => {
+      return { counted: this.counted(worker), packetsABurst: 1, copies: 0, failure: null };
+    });
+    this.timer = only === null ? setInterval(() => this.look(), LOOK_MS) : null;
+  }
+
+  close(): void {
+    if (this.timer !== null) clearInterval(this.timer);
+  }
+
+  /** Why a worker sends as it does. */
+  reasonOf(worker: number): string {
+    const { only, arena } = this.parts;
+    if (only !== null) return only;
+    const { copies, failure } = this.seen[worker] ?? { copies: 0, failure: null };
+    const [path, wanted] = [arena.path(worker), arena.wantedPath(worker)];
+    const why = failure ?? `copies at once: ${Math.round(copies)}`;
+    return path === wanted ? why : `${why}; ${wanted} after the next 10 ms without a copy`;
+  }
+
+  private look(): void {
+    const reached = this.seen.map(() => 0);
+    for (const { worker, route } of this.parts.subscribers.all())
+      if (route.state === 'live') reached[worker] = (reached[worker] ?? 0) + 1;
+    const changed = this.seen.filter((seen, worker) => this.judge(worker, seen, reached[worker]));
+    if (changed.length > 0) this.parts.wake();
+  }
+
+  /** True: that worker is to send another way. */
+  private judge(worker: number, seen: Seen, reached = 0): boolean {
+    const { arena } = this.parts;
+    const now = this.counted(worker);
+    const since = differenceOf(now, seen.counted);
+    seen.counted = now;
+    if (since.bursts >= BURSTS_MIN) seen.packetsABurst = since.packets / since.bursts;
+    seen.copies = reached * seen.packetsABurst;
+    const wanted = arena.wantedPath(worker);
+    if (seen.failure === null && wanted === 'bulk') {
+      seen.failure = failureOf(since);
+      if (seen.failure !== null)
+        log.warn(`worker ${worker} sends by its ring from now on: ${seen.failure}`);
+    }
+    const better = seen.failure === null ? pathFor(seen.copies, wanted) : 'ring';
+    if (better === wanted) return false;
+    arena.wantPath(worker, better);
+    return true;
+  }
+
+  private counted(worker: number): Counted {
+    const { arena } = this.parts;
+    return countsOf((name) => Number(arena.u64(arena.worker(worker, name))));
+  }
+}
+
+function countsOf(read: (name: keyof Counted) => number): Counted {
+  return Object.fromEntries(COUNTERS.map((name) => [name, read(name)])) as Record<
+    keyof Counted,
+    number
+  >;
+}
+
+const differenceOf = (now: Counted, before: Counted): Counted =>
+  countsOf((name) => now[name] - before[name]);
+
+/** Why there is one path alone, or null. */
+export function onlyPath(
+  { paths, ringBecause }: Pick<Deployment, 'paths' | 'ringBecause'>,
+  opened: {
+    readonly mode: string;
+    readonly pages: readonly number[];
+    readonly ringBecause: string;
+  },
+): string | null {
+  if (!paths.ring) return '--transmit bulk';
+  if (!paths.bulk) return ringBecause;
+  if (opened.pages.length > 0) return null;
+  return opened.ringBecause || `${opened.mode} mode sends by its ring`;
+}
