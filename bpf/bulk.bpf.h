@@ -105,12 +105,24 @@ static __always_inline __s64 take(struct bulk_link* link) {
     at = link->cursor;
     if (at == *(volatile __u32*)&link->tx_producer) return -1;
     link->cursor = at + 1;
+    link->taken++;
     return at;
   }
   at = again->cursor;
   if (at >= again->count || at >= FANTAIL_BULK_REFUSED_MAX) return -1;
   again->cursor = at + 1;
+  link->taken++;
   return again->index[at];
+}
+
+/*
+ * The device has been given all that was taken, and what it refused is on the list: whoever sees
+ * this word sees that.
+ */
+static __always_inline void settle(struct bulk_link* link) {
+  const __u64 now = (__u64)link->taken << 32 | link->cursor;
+
+  if (link->settled != now) __sync_lock_test_and_set(&link->settled, now);
 }
 
 static __always_inline struct soft_descriptor* descriptor_of(void* pages, __u32 index) {
@@ -156,6 +168,7 @@ static __always_inline int bulk_transmit(struct xdp_md* ctx) {
   if (!link) return XDP_DROP;
   if (pending->end - pending->first >= PENDING_MAX)
     return XDP_DROP; /* the kernel gives them away sooner */
+  if (pending->end == pending->first) settle(link);
   index = take(link);
   if (index < 0) return XDP_DROP;
   descriptor = descriptor_of(pages, (__u32)index);

@@ -63,9 +63,10 @@ filter_calls* calls_in(Napi::Value value) {
                              "calls must be a Uint32Array of the size of struct filter_calls");
 }
 
-/// attachWorker({arena, worker, rx, tx, pages, program, wake, workerWakes, kernelSockets}, calls) →
-/// bytes that a filter's memory must have. `tx`: null where it sends in bulk alone; `pages` and
-/// `program`: null where it does not.
+/// attachWorker({arena, worker, rx, tx, pages, program, pump, wake, workerWakes, kernelSockets},
+/// calls) → bytes that a filter's memory must have. `tx`: null where it sends in bulk alone;
+/// `pages` and `program`: null where it does not; `pump`: null, or the core of its pump, -1 for
+/// any.
 Napi::Value attach_worker(const Arguments& arguments) {
   const Napi::Env env = arguments.env();
   const Napi::Object options = arguments.object(0, "descriptors");
@@ -76,9 +77,17 @@ Napi::Value attach_worker(const Arguments& arguments) {
   const auto fd_or_none = [&](const char* name) {
     return options.Get(name).IsNull() ? -1 : fd(name);
   };
-  fds.tx = {fd_or_none("tx"), fd_or_none("pages"), fd_or_none("program")};
+  fds.tx.socket = fd_or_none("tx");
+  fds.tx.pages = fd_or_none("pages");
+  fds.tx.program = fd_or_none("program");
+  fds.tx.has_pump = !options.Get("pump").IsNull();
+  if (fds.tx.has_pump)
+    fds.tx.pump_cpu =
+        static_cast<int>(arguments.integer_in(options.Get("pump"), "pump", -1, CPU_SETSIZE - 1));
   if ((fds.tx.pages < 0) != (fds.tx.program < 0) || (fds.tx.socket < 0 && fds.tx.pages < 0))
     arguments.refuse("tx, pages and program", "a socket, or a map and its program, or all three");
+  if (fds.tx.has_pump && fds.tx.pages < 0)
+    arguments.refuse("pump", "null where nothing is in bulk");
   fds.wake = fd("wake");
   fds.rx = fd_list("rx");
   fds.worker_wakes = fd_list("workerWakes");

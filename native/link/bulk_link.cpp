@@ -83,6 +83,63 @@ void BulkLink::transmit(u64 retry_ns) {
   }
 }
 
+bool BulkLink::follow(u64 retry_ns) {
+  if (has_given_up()) {
+    complete(peek(link_.give_up_to));
+    finish();
+  }
+  // in this order: what was refused of all that is settled is on the list by then
+  const u64 settled = acquire(link_.settled);
+  const u32 refused = acquire(list(0).count), taken = acquire(link_.taken);
+  note(settled);
+  if (round() == 0 && refused == 0) {
+    const u32 cursor = static_cast<u32>(settled);
+    if (is_before(peek(link_.tx_consumer), cursor)) complete(cursor);
+    return peek(link_.tx_consumer) != peek(link_.tx_producer);
+  }
+  if (settled >> 32 != taken) return true;
+  if (refused != 0) {
+    send_again(refused, taken, retry_ns);
+  } else if (peek(list(1).cursor) == peek(list(1).count)) {
+    // this round has sent all that it had to
+    complete(peek(link_.cursor));
+    finish();
+    is_refused_ = false;
+    deadline_ns_ = 0;
+  }
+  return true;
+}
+
+/// All that was taken is settled, and so many were refused.
+void BulkLink::send_again(u32 refused, u32 taken, u64 retry_ns) {
+  // since the round began; at the first nobody knows
+  const bool is_dead = deadline_ns_ != 0 && refused == taken - round_taken_;
+  const u64 now = clock_ns();
+  if (deadline_ns_ == 0) deadline_ns_ = now + retry_ns;
+  round_taken_ = taken;
+  if (now < deadline_ns_) return begin_round();
+  is_refused_ = is_dead;
+  give_up(is_dead ? peek(link_.tx_producer) : peek(link_.cursor));
+  deadline_ns_ = 0;
+}
+
+/// Counts what was taken since it was looked at last, by whomever.
+void BulkLink::note(u64 settled) {
+  const u64 noted = peek(link_.noted);
+  const u32 all = static_cast<u32>(settled >> 32) - static_cast<u32>(noted >> 32);
+  if (all == 0 || all >> 31 != 0) return; // a pump's program has not said it yet
+  const u32 first = static_cast<u32>(settled) - static_cast<u32>(noted);
+  add(counters_.bulk_copies, first);
+  if (all != first) add(counters_.bulk_resent, all - first);
+  put(link_.noted, settled);
+}
+
+bool BulkLink::is_empty() const {
+  if (peek(list(0).count) != 0) return true;
+  if (round() == 0) return peek(link_.cursor) == acquire(link_.tx_producer);
+  return peek(list(1).cursor) == peek(list(1).count);
+}
+
 /// Ends a round that has sent all that it had to. True: there is nothing to send.
 bool BulkLink::is_done() {
   if (has_given_up() || peek(list(0).count) != 0) return false;
@@ -97,6 +154,14 @@ bool BulkLink::is_done() {
   return true;
 }
 
+/// Of the copy that the program takes first.
+u32 BulkLink::next_length() const {
+  const bulk_list& again = list(1);
+  const u32 next = round() == 0 ? peek(link_.cursor)
+                                : peek(again.index[peek(again.cursor) % FANTAIL_BULK_REFUSED_MAX]);
+  return peek(link_.tx[next % FANTAIL_TX_FRAMES].len);
+}
+
 /// One call of the program. Returns the copies that it took.
 u32 BulkLink::call() {
   const bulk_list& again = list(1);
@@ -104,10 +169,8 @@ u32 BulkLink::call() {
   const u32& cursor = is_first ? link_.cursor : again.cursor;
   const u32 before = peek(cursor);
   const u32 end = is_first ? acquire(link_.tx_producer) : peek(again.count);
-  const u32 next = is_first ? before : peek(again.index[before % FANTAIL_BULK_REFUSED_MAX]);
-  const u32 length = peek(link_.tx[next % FANTAIL_TX_FRAMES].len);
   const u64 began_ns = clock_ns();
-  const int error = run_(*this, std::min(end - before, call_max), length);
+  const int error = run(std::min(end - before, call_max));
   const u64 took_ns = clock_ns() - began_ns;
   add(counters_.bulk_calls, 1);
   if (error == EINTR) add(counters_.bulk_interrupted, 1);
@@ -115,7 +178,7 @@ u32 BulkLink::call() {
   if (took_ns > peek(counters_.bulk_slowest_ns)) put(counters_.bulk_slowest_ns, took_ns);
   if (took_ns > slow_ns) add(counters_.bulk_slow, 1);
   const u32 taken = acquire(cursor) - before;
-  add(is_first ? counters_.bulk_copies : counters_.bulk_resent, taken);
+  note(u64{peek(link_.taken)} << 32 | peek(link_.cursor));
   return taken;
 }
 
@@ -145,8 +208,14 @@ void BulkLink::give_up(u32 to) {
 
 /// Round 0 again, with nothing refused.
 void BulkLink::finish() {
-  if (has_given_up()) publish(link_.cursor, peek(link_.give_up_to));
-  for (bulk_list& each : link_.lists) clear(each);
+  if (has_given_up()) {
+    const u32 to = peek(link_.give_up_to);
+    publish(link_.cursor, to);
+    put(link_.noted, peek(link_.noted) >> 32 << 32 | to); // those were not taken
+  }
+  // in this order: a pump's program takes nothing from the one as long as the other is not empty
+  clear(list(1));
+  clear(list(0));
   publish(link_.round, 0u);
 }
 

@@ -8,6 +8,8 @@
 //   transmit()   round 0:      TX ring → program → device; what it refuses is listed
 //                round 1, …:   what the round before listed, again, for at most a millisecond
 //                then:         completion ring; what is still refused as tx_full
+//   follow()     the same where a pump makes the calls (link/pump.hpp): what there is to be done
+//                now, without waiting
 //
 // Each step is one store, and what is to be done next follows from the words alone: a successor
 // goes on where its predecessor was killed, also in the middle of a call, which the kernel finishes
@@ -56,6 +58,9 @@ public:
 
   /// Sends all that is on the TX ring.
   void transmit(u64 retry_ns);
+  /// Completes what a pump has sent, and has it send again what was refused. True: it has something
+  /// to do.
+  bool follow(u64 retry_ns);
   /// The last of it was given up, and the device had taken none.
   bool is_refused() const { return is_refused_; }
 
@@ -63,10 +68,22 @@ public:
   int program() const { return program_; }
   u32 queue() const { return queue_; }
 
+  // for a pump, from its own thread
+
+  /// Lets the program take copies, as many as come meanwhile, with so many frames; 0 or an errno.
+  int run(u32 frames) const { return run_(*this, frames, next_length()); }
+  /// Copies ever taken.
+  u32 taken() const { return acquire(link_.taken); }
+  /// The program would find nothing.
+  bool is_empty() const;
+
 private:
   static int run_program(const BulkLink& link, u32 copies, u32 first_length);
 
   u32 call();
+  u32 next_length() const;
+  void send_again(u32 refused, u32 taken, u64 retry_ns);
+  void note(u64 settled);
   bool is_done();
   void begin_round();
   void give_up(u32 to);
@@ -84,6 +101,10 @@ private:
   u32 queue_;
   Run run_;
   bool is_refused_ = false;
+  // of follow(): until when what is refused is sent again (0: nothing is), and what the program had
+  // taken when the round began
+  u64 deadline_ns_ = 0;
+  u32 round_taken_ = 0;
 };
 
 } // namespace fantail

@@ -11,6 +11,7 @@
 
 #include "link/bulk_link.hpp"
 #include "link/kicks.hpp"
+#include "link/pump.hpp"
 #include "link/soft_link.hpp"
 #include "xdp/sockets.hpp"
 
@@ -35,12 +36,20 @@ struct TxLink {
 
   Kicks kicks{};
   BulkLink* bulk = nullptr;
+  Pump* pump = nullptr; // it makes the calls of `bulk`
+
+  /// Where the worker's TX frames are; null: in the UMEM.
+  char* frames() const { return bulk == nullptr ? nullptr : bulk->frames(); }
 
   /// Makes the kernel transmit what is on the TX ring. `lost(address, why)`: that copy ends as a
   /// drop. `retry_ns`: how long socket mode tries a full socket buffer, and bulk a device that
   /// refuses.
   template<class Lost> void kick(worker& counters, u32 mode, u64 retry_ns, Lost&& lost) {
     if (soft != nullptr) return soft->transmit(retry_ns);
+    if (pump != nullptr && !pump->has_failed()) {
+      if (bulk->follow(retry_ns)) pump->wake();
+      return;
+    }
     if (bulk != nullptr) return bulk->transmit(retry_ns);
     if (xsk_fd < 0) return;
     const auto send = [this] {
@@ -77,6 +86,8 @@ struct TxDescriptors {
   int socket = -1;  // AF_XDP, of its queue; in socket mode UDP
   int pages = -1;   // its map, for bulk
   int program = -1; // what it runs, with that
+  bool has_pump = false;
+  int pump_cpu = -1; // any
 };
 
 /// One path of a worker, or both.
@@ -98,6 +109,10 @@ public:
     bulk_ = std::make_unique<BulkLink>(arena.worker(queue), pages_.at(), fds.program,
                                        arena.header().queue_id[queue]);
     has_choice_ = fds.socket >= 0;
+    worker& self = arena.worker(queue);
+    put(self.bulk_pumped, u64{fds.has_pump});
+    if (fds.has_pump)
+      pump_ = std::make_unique<Pump>(*bulk_, self, fds.pump_cpu, arena.header().busy_poll != 0);
   }
   bool has_choice() const { return has_choice_; }
   /// `wanted` where there is a choice, else the one that there is.
@@ -107,13 +122,15 @@ public:
   }
   TxLink link(transmit path) const {
     if (path == TRANSMIT_RING) return ring_;
-    return {bulk_->tx_ring(), bulk_->completion_ring(), nullptr, -1, Kicks(), bulk_.get()};
+    return {bulk_->tx_ring(), bulk_->completion_ring(), nullptr, -1, Kicks(), bulk_.get(),
+            pump_.get()};
   }
 
 private:
   std::unique_ptr<SoftLink> soft_;
-  std::unique_ptr<BulkLink> bulk_;
   BulkPages pages_;
+  std::unique_ptr<BulkLink> bulk_;
+  std::unique_ptr<Pump> pump_; // ends before the link that it reads
   MappedRing tx_, completion_;
   TxLink ring_;
   bool has_choice_ = false;

@@ -20,9 +20,6 @@ static_assert(3 * FANTAIL_SUBSCRIBERS_MAX + 3 * FANTAIL_JOBS_MAX + FANTAIL_BURST
 
 constexpr u32 word_submitted = 0, word_completed = 1; // of the kernel's rings, in the journal
 
-/// Null: in the UMEM.
-char* frames_in(const TxLink& link) { return link.bulk == nullptr ? nullptr : link.bulk->frames(); }
-
 Journal recovered(Journal journal) {
   journal.recover();
   return journal;
@@ -37,7 +34,7 @@ TxStage::TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_
                                  {link.tx.producer, link.completion.consumer}))),
       ahead_{peek(*link.tx.producer), peek(*link.completion.consumer), peek(self_.packets),
              peek(self_.in_place)},
-      frames_(arena, worker, frames_in(link)), accounts_(arena),
+      frames_(arena, worker, link.frames()), accounts_(arena),
       kernel_copies_(self_, std::move(kernel_sockets)), served_(arena), filters_(arena, worker) {
   if (link_.soft != nullptr) link_.soft->recover();
   for (u32 r = 0; r < arena_.header().receivers; ++r)
@@ -78,15 +75,6 @@ void TxStage::finish() {
   send_kernel_copies();
   laps_.lap(STAGE_KICK);
   if (!burst_.empty()) note(committed_ns);
-}
-
-void TxStage::use(TxLink link) {
-  commit();
-  link_ = link;
-  journal_.use({link.tx.producer, link.completion.consumer});
-  ahead_.submitted = peek(*link.tx.producer);
-  ahead_.completed = peek(*link.completion.consumer);
-  frames_.place(arena_, frames_in(link));
 }
 
 void TxStage::drain() {

@@ -45,7 +45,14 @@ public:
   void finish();
 
   /// From now on it sends by that link. No copy may be on its way.
-  void use(TxLink link);
+  void use(const TxLink& link) {
+    commit();
+    link_ = link;
+    journal_.use({link.tx.producer, link.completion.consumer});
+    ahead_.submitted = peek(*link.tx.producer);
+    ahead_.completed = peek(*link.completion.consumer);
+    frames_.place(arena_, link.frames());
+  }
 
   /// A worker that is to halt has no more turns, only completions: kick, reap, commit.
   void drain();

@@ -15,7 +15,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0x7bbf658u
+#define FANTAIL_LAYOUT_VERSION 0xc5cdaf88u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -358,8 +358,8 @@ struct worker {
 	u64 bulk_resent; /* (worker) taken again after that */
 	u64 bulk_interrupted; /* (worker) calls that a signal ended early */
 	u64 bulk_slowest_ns; /* (worker) the longest call */
-	u64 bulk_slow; /* (worker) calls that took more than 5 ms */
-	u8 pad_952[8];
+	u64 bulk_slow; /* (worker) calls that took more than 5 ms, without a pump */
+	u64 bulk_pumped; /* (worker) 1: a pump makes the calls; the pump clears it if the kernel refuses them */
 	u64 inside_ns[FANTAIL_HISTOGRAM_BUCKETS]; /* (worker) histogram: RX producer read to TX producer stored */
 	u64 kick_ns[FANTAIL_HISTOGRAM_BUCKETS]; /* (worker) histogram: the kick of each timed burst */
 };
@@ -397,6 +397,7 @@ FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_resent) == 920, "worker.bu
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_interrupted) == 928, "worker.bulk_interrupted moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_slowest_ns) == 936, "worker.bulk_slowest_ns moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_slow) == 944, "worker.bulk_slow moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_pumped) == 952, "worker.bulk_pumped moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, inside_ns) == 960, "worker.inside_ns moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, kick_ns) == 5056, "worker.kick_ns moved");
 /* Cursors of an SPSC ring; both run free, slots follow. */
@@ -651,11 +652,14 @@ struct bulk_link {
 	u32 completion_producer; /* (bulk_link) */
 	u32 round; /* (bulk_link) 0: the program takes from the ring; else from the list of the round before; BULK_GIVEN_UP */
 	u32 give_up_to; /* (bulk_link) what is not sent before this is not sent at all */
-	u8 pad_80[48];
+	u64 noted; /* (bulk_link) of settled: what is in the counters of the worker */
+	u8 pad_88[40];
 	u32 frame_first; /* (creator) in the UMEM, of the frames behind */
 	u8 pad_132[60];
 	u32 cursor; /* (program) taken from the ring; bulk_link passes what it gives up */
-	u8 pad_196[60];
+	u32 taken; /* (program) copies ever taken, from the ring or from a list */
+	u64 settled; /* (program) taken << 32 | cursor, when it last saw that the device had been given all of that */
+	u8 pad_208[48];
 	struct bulk_list lists[2]; /* (program) what was refused, by the parity of the round */
 	u8 pad_784[3312];
 	struct soft_descriptor tx[FANTAIL_TX_FRAMES]; /* (worker) */
@@ -668,8 +672,11 @@ FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, tx_consumer) == 64, "bulk_li
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, completion_producer) == 68, "bulk_link.completion_producer moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, round) == 72, "bulk_link.round moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, give_up_to) == 76, "bulk_link.give_up_to moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, noted) == 80, "bulk_link.noted moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, frame_first) == 128, "bulk_link.frame_first moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, cursor) == 192, "bulk_link.cursor moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, taken) == 196, "bulk_link.taken moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, settled) == 200, "bulk_link.settled moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, lists) == 256, "bulk_link.lists moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, tx) == 4096, "bulk_link.tx moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, completion) == 69632, "bulk_link.completion moved");

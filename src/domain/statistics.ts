@@ -73,6 +73,8 @@ export interface TransmitRow {
   path: Transmit;
   /** Why that one. */
   reason: string;
+  /** In bulk, a thread of its own makes the calls. */
+  pumped: boolean;
   /** How often the worker has taken up another. */
   changes: number;
   /** Calls of the program, copies that it took, and the longest call. */

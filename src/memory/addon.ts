@@ -273,6 +273,8 @@ export interface WorkerDescriptors {
   /** Its map, and the XDP program that sends from it in bulk; null: it does not. */
   readonly pages: number | null;
   readonly program: number | null;
+  /** Core of the thread that runs it, -1: any; null: the worker runs it itself. */
+  readonly pump: number | null;
   /** Its own eventfd, and that of each worker. */
   readonly wake: number;
   readonly workerWakes: readonly number[];

@@ -35,6 +35,8 @@ export interface DataPlaneOptions {
   /** Core of fantail-rx and of each worker; null: wherever the kernel puts them. */
   readonly rxCpu: number | null;
   readonly workerCpus: readonly (number | null)[];
+  /** Of each worker's pump; null: there are none. */
+  readonly pumpCpus: readonly (number | null)[] | null;
   /** Those that every worker has from its start, checked. */
   readonly filters: readonly FilterModule[];
   readonly kernelSockets: KernelSockets;
@@ -256,7 +258,7 @@ export class DataPlane {
   }
 
   private beginWorker(worker: number): Running {
-    const { opening, kernelSockets, workerCpus, descriptors } = this.options;
+    const { opening, kernelSockets, workerCpus, pumpCpus, descriptors } = this.options;
     const { arena, rx, tx, pages, xdp } = this.opened;
     const isInline = opening.layout === 'inline';
     descriptors.drainOrders(worker); // its predecessor's
@@ -271,6 +273,7 @@ export class DataPlane {
         tx: tx[worker] ?? null,
         pages: pages[worker] ?? null,
         program: (pages.length > 0 && xdp?.bulk[0]) || null,
+        pump: pages.length > 0 && pumpCpus !== null ? (pumpCpus[worker] ?? -1) : null,
         wake: descriptors.workerWakes[worker] ?? -1,
         workerWakes: descriptors.workerWakes,
         kernelSockets: kernelSockets.fdsOf(worker),

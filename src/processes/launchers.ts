@@ -10,7 +10,7 @@
 import { closeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../domain/errors.js';
-import { addon, type Watch } from '../memory/addon.js';
+import { addon, type Interface, type Watch } from '../memory/addon.js';
 import { log } from '../terminal/log.js';
 
 /** The program of an interface as descriptors; the caller closes them. */
@@ -29,8 +29,9 @@ const BULK_FDS = 5;
 /** A holder that is dying or starting is asked again this often, for this long. */
 const ASK_AGAIN_MS = 20;
 const JOIN_MS_MAX = 10_000;
-/** Survivors try to take the name over this often. */
+/** Survivors try to take the name over this often, and newcomers leave it to them for so long. */
 const TAKE_OVER_MS = 250;
+const UNCLAIMED_MS_MAX = 4 * TAKE_OVER_MS;
 
 /** Of the other end of a socket (SO_PEERCRED, socket(7)). */
 const isTrusted = (uid: number): boolean => uid === 0 || uid === process.geteuid?.();
@@ -45,23 +46,27 @@ export class Launchers {
 
   constructor(
     private readonly netns: string | null,
-    interfaceIndex: number,
+    private readonly link: Pick<Interface, 'index' | 'name'>,
   ) {
-    this.name = `fantail-xdp-${interfaceIndex}`;
+    this.name = `fantail-xdp-${link.index}`;
     this.socket = addon.openAbstract(netns);
   }
 
   /** The program of another launcher, or null: this one is elected and is to load it. */
   async join(): Promise<SharedXdp | null> {
-    const deadline = performance.now() + JOIN_MS_MAX;
+    const began_ms = performance.now();
+    const waited_ms = () => performance.now() - began_ms;
     for (;;) {
-      if (addon.bindAbstract(this.socket, this.name)) {
+      const shared = await this.ask();
+      if (shared !== null) return shared;
+      // with a program there, a survivor is about to take the name, or the last one to end
+      const isClaimed =
+        waited_ms() < UNCLAIMED_MS_MAX && addon.xdpProgramOn(this.netns, this.link.name) !== null;
+      if (!isClaimed && addon.bindAbstract(this.socket, this.name)) {
         this.elected = true;
         return null;
       }
-      const shared = await this.ask();
-      if (shared !== null) return shared;
-      if (performance.now() > deadline)
+      if (waited_ms() > JOIN_MS_MAX)
         throw new Failure(
           'another fantail on this interface neither shares its XDP program nor ends; ' +
             'see: fantail clean',

@@ -86,6 +86,7 @@ export function beginWorker(waiting: Waiting, { descriptors, orders, cpu }: Work
       tx: descriptors.tx && place(descriptors.tx),
       pages: descriptors.pages && place(descriptors.pages),
       program: descriptors.program && place(descriptors.program),
+      pump: descriptors.pump,
       wake: place(descriptors.wake),
       workerWakes: descriptors.workerWakes.map(place),
       kernelSockets: descriptors.kernelSockets.map(place),

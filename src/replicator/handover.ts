@@ -22,7 +22,7 @@ import type { Route } from '../routes/reach.js';
 import type { Subscribers } from '../subscribers/subscribers.js';
 import type { PublishedRow, SubscriberTable } from '../subscribers/table.js';
 import type { Config } from './config.js';
-import type { Deployment } from './deployment.js';
+import type { Deployment } from './plan/deployment.js';
 import { type Router, SOCKET_ROUTER } from './replicator.js';
 
 /** What an arena is made for: a supervisor that wants another one cannot adopt it. */

@@ -6,8 +6,8 @@ import { hasTrapHandler } from '../filters/traps.js';
 import { addon, type Interface } from '../memory/addon.js';
 import type { Source } from '../subscribers/table.js';
 import type { Config } from './config.js';
-import type { Observed } from './deployment.js';
 import { Destinations, defaultAllow, defaultAllowOf } from './destinations.js';
+import type { Observed } from './plan/deployment.js';
 
 /** What the deployment is decided from. */
 export function observe(config: Config): Observed {

@@ -18,9 +18,9 @@ import { KernelSockets, openUdpSource } from '../routes/kernel-sockets.js';
 import type { Subscribers } from '../subscribers/subscribers.js';
 import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
-import type { Deployment } from './deployment.js';
 import { type Lasting, nameOf, type TakenOver, takenOver } from './handover.js';
 import { sourceOf } from './interface.js';
+import type { Deployment } from './plan/deployment.js';
 import { verdictsOf } from './stats.js';
 
 /** What every step of opening needs. */
@@ -105,7 +105,7 @@ async function adoptPlane(
   const plane = await DataPlane.adopt(options, { opened, pid, socket });
   closers.add(() => plane.stop());
   if (opened.xdp !== null && link !== null) {
-    const launchers = closers.keep(new Launchers(config.netns, link.index));
+    const launchers = closers.keep(new Launchers(config.netns, link));
     launchers.adopt(opened.xdp);
   }
   log.info(`adopted the data plane of an earlier fantail up: fantail-rx, pid ${pid}`);
@@ -177,7 +177,7 @@ async function openXdpPlane(
     workers: deployment.workers,
   });
   closers.keep(sockets);
-  const launchers = closers.keep(new Launchers(netns, link.index));
+  const launchers = closers.keep(new Launchers(netns, link));
   const shared = await launchers.join();
   if (shared !== null)
     for (const fd of [shared.link, shared.xsks, shared.feeds, shared.verdicts, ...shared.bulk])
@@ -223,7 +223,8 @@ function planeOptions(
   deployment: Deployment,
   { filters, descriptors, sockets, shared }: PlaneParts,
 ): DataPlaneOptions {
-  const { modes, queues, layout, workers, mtu, yields, paths, rxCpu, workerCpus } = deployment;
+  const { modes, queues, layout, workers, mtu, yields, paths } = deployment;
+  const { rxCpu, workerCpus, pumpCpus } = deployment;
   return {
     opening: {
       interface: config.interfaceName,
@@ -243,6 +244,7 @@ function planeOptions(
     shared,
     rxCpu,
     workerCpus,
+    pumpCpus,
     filters: filters.loaded(),
     kernelSockets: sockets,
     descriptors,

@@ -16,9 +16,9 @@ import type { Publisher } from '../subscribers/publisher.js';
 import type { Subscriber, Subscribers } from '../subscribers/subscribers.js';
 import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
-import type { Deployment } from './deployment.js';
 import type { Destinations } from './destinations.js';
-import type { Paths } from './paths.js';
+import type { Deployment } from './plan/deployment.js';
+import type { Paths } from './plan/paths.js';
 import { statsOf, whenSettled } from './stats.js';
 
 /** Who decides how a subscriber is reached. */

@@ -158,6 +158,7 @@ function workersOf(arena: Arena, { workers, pathReason }: StatsContext): WorkerR
       transmit: {
         path: arena.path(worker),
         reason: pathReason(worker),
+        pumped: read('bulk_pumped') !== 0,
         changes: read('path_changes'),
         calls: read('bulk_calls'),
         frames: read('bulk_copies'),

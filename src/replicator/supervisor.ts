@@ -14,11 +14,11 @@ import { Subscribers } from '../subscribers/subscribers.js';
 import { SubscriberTable } from '../subscribers/table.js';
 import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
-import { deploymentOf } from './deployment.js';
 import { inheritanceOf, rememberBuild, resume } from './handover.js';
 import { destinationsOf, observe, sourceOf } from './interface.js';
 import { type ActionTargets, take } from './interface-events.js';
-import { onlyPath, Paths } from './paths.js';
+import { deploymentOf } from './plan/deployment.js';
+import { onlyPath, Paths } from './plan/paths.js';
 import { type OpenedPlane, type Opening, openPlaneFor } from './planes.js';
 import { LiveReplicator, type Router, SOCKET_ROUTER } from './replicator.js';
 

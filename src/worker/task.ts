@@ -44,6 +44,7 @@ function taskOf({ text, fds }: Message): WorkerTask {
       tx: atOrNull(descriptors.tx),
       pages: atOrNull(descriptors.pages),
       program: atOrNull(descriptors.program),
+      pump: descriptors.pump,
       wake: at(descriptors.wake),
       workerWakes: descriptors.workerWakes.map(at),
       kernelSockets: descriptors.kernelSockets.map(at),

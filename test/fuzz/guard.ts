@@ -78,6 +78,7 @@ export function attachGuarded(): Guarded {
     tx: TX_FD,
     pages: null,
     program: null,
+    pump: null,
     wake: WAKE_FD,
     workerWakes: [WAKE_FD],
     kernelSockets: [],

@@ -8,7 +8,7 @@
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { eventually, run } from '../rig/program.js';
+import { eventually } from '../rig/program.js';
 import { type Replicator, startUp } from '../rig/replicator.js';
 import {
   assertLossless,
@@ -109,19 +109,17 @@ networkTest(
   'a far end that takes nothing is counted, and once it takes them again nothing is lost',
   LINK,
   async (link) => {
-    const gro = (word: string) =>
-      run('ip', ['netns', 'exec', link.net, 'ethtool', '-K', 'net0', 'gro', word]);
     await withReplicator({ link, flags: inBulk('inline') }, async (replicator) => {
       const subscribers = subscribersOf(3);
       await replicator.subscribe(subscribers);
-      gro('off');
+      link.setGro('off');
       const count = 100;
       await transfer(replicator, { subscribers: [], watched: subscribers, rate: RATE, count });
       await replicator.check();
       const rows = (await replicator.stats()).subscribers;
       for (const { received, sent, drops } of rows)
         assert.equal([received, sent, drops.tx_full], [count, 0, count]);
-      gro('on');
+      link.setGro('on');
       await assertReceived(
         replicator,
         await transfer(replicator, { subscribers, rate: RATE, count, first: count }),
@@ -129,6 +127,33 @@ networkTest(
     });
   },
 );
+
+for (const how of ['asleep between packets', 'awake'])
+  networkTest(
+    test,
+    `a pump on a core of its own sends each packet once, whoever is killed: ${how}`,
+    LINK,
+    async (link) => {
+      const busy = how === 'awake' ? ['--busy-poll'] : [];
+      const flags = [...inBulk('inline'), '--cpus', '0,1', ...busy];
+      await withReplicator({ link, flags }, async (replicator) => {
+        const subscribers = subscribersOf(16);
+        await replicator.subscribe(subscribers);
+        const count = 1473;
+        for (const first of [0, count]) {
+          const sizes = first === 0 ? '0-1472' : '200'; // those that are short bear no sequence
+          const options = { subscribers, rate: RATE, count, first, sizes };
+          await assertReceived(replicator, await transfer(replicator, options));
+          const { path, pumped, frames, refused, resent } = await transmitOf(replicator);
+          assert.equal(
+            [path, pumped, frames, refused],
+            ['bulk', true, (first + count) * 16, resent],
+          );
+          if (first === 0) await replaceWorker(replicator);
+        }
+      });
+    },
+  );
 
 /** Until a worker sends so, without a packet. */
 const untilPath = (replicator: Replicator, path: string) =>
@@ -214,19 +239,17 @@ networkTest(
   'auto leaves bulk for good when the device refuses what it sends',
   LINK,
   async (link) => {
-    const gro = (word: string) =>
-      run('ip', ['netns', 'exec', link.net, 'ethtool', '-K', 'net0', 'gro', word]);
     const flags = copyMode('inline', '--transmit', 'auto');
     await withReplicator({ link, flags }, async (replicator) => {
       const subscribers = subscribersOf(16);
       await replicator.subscribe(subscribers);
       await untilPath(replicator, 'bulk');
-      gro('off');
+      link.setGro('off');
       const count = RATE;
       await transfer(replicator, { subscribers: [], watched: subscribers, rate: RATE, count });
       await untilPath(replicator, 'ring');
       await replicator.check();
-      gro('on');
+      link.setGro('on');
       const sunk = await transfer(replicator, { subscribers, rate: RATE, count, first: count });
       await assertReceived(replicator, sunk);
       const { path, reason } = await transmitOf(replicator);

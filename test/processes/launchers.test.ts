@@ -125,6 +125,31 @@ for (const layout of LAYOUTS) {
 
 networkTest(
   test,
+  'one launcher sends in bulk and the other by its ring, over one program',
+  { queues: 2, netGro: true },
+  async (link) => {
+    await withLaunchers(async (started) => {
+      for (const [queue, way] of ['bulk', 'ring'].entries()) {
+        const flags = [...flagsOf('inline', queue), '--transmit', way];
+        const one = await Replicator.start({ link, flags });
+        started.push(one);
+        await one.subscribe(subscribersOf(6).slice(queue * 3, queue * 3 + 3));
+      }
+      const [first, second] = started as [Replicator, Replicator];
+      await assertServed(link, 0, subscribersOf(6).slice(0, 3));
+      await assertServed(link, 1, subscribersOf(6).slice(3));
+      const framesOf = async (one: Replicator) => (await one.stats()).workers[0]?.transmit.frames;
+      assert.equal([await framesOf(first), await framesOf(second)], [3 * COUNT, 0]);
+      await assertGone(first);
+      await assertServed(link, 1, subscribersOf(6).slice(3));
+      await assertGone(second);
+      assert.equal(await second.residue(), []);
+    });
+  },
+);
+
+networkTest(
+  test,
   'two launchers of a user who is not root serve a queue each, over one program',
   { queues: 2 },
   async (link) => {

@@ -12,8 +12,8 @@ import { Failure, UsageError } from '../../src/domain/errors.js';
 import { hasTrapHandler } from '../../src/filters/traps.js';
 import type { Interface } from '../../src/memory/addon.js';
 import { configOf, type UpFlags } from '../../src/replicator/config.js';
-import { deploymentOf, MTU_MAX } from '../../src/replicator/deployment.js';
-import { DRIVER_FACTS } from '../../src/replicator/driver-facts.js';
+import { deploymentOf, MTU_MAX } from '../../src/replicator/plan/deployment.js';
+import { DRIVER_FACTS } from '../../src/replicator/plan/driver-facts.js';
 import { ROOT } from '../rig/program.js';
 
 const test = suite('deployment');
@@ -219,6 +219,21 @@ test('--transmit auto has both ways where bulk is known to be safe, else the rin
   const { paths, ringBecause } = deploy({ flags: { ...flags, mode: 'skb' }, capabilities });
   assert.equal(paths, ring);
   assert.match(ringBecause, /--mode copy, not skb/);
+});
+
+test('a worker that sends in bulk has a pump where a core is left for each, or was named for it', () => {
+  const capabilities = [...ALL, 'CAP_PERFMON'];
+  const flags = { transmit: 'bulk', layout: 'inline', workers: 1 } as const;
+  const pumpsOf = (more: Given) => deploy({ capabilities, ...more }).pumpCpus;
+  assert.is(pumpsOf({ flags, cores: 2 }), null, 'none would be left over');
+  assert.equal(pumpsOf({ flags, cores: 3 }), [null]);
+  assert.equal(pumpsOf({ flags: { ...flags, cpus: [0, 1] }, cores: 2 }), [1]);
+  assert.is(pumpsOf({ flags: { ...flags, cpus: [1] }, cores: 8 }), null);
+  const split = { ...flags, layout: 'split' } as const;
+  assert.is(pumpsOf({ flags: split, cores: 3 }), null);
+  assert.equal(pumpsOf({ flags: { ...split, cpus: [3, 2, 1] }, cores: 4 }), [1]);
+  assert.equal(pumpsOf({ flags: { ...flags, workers: 2 }, link: card(2) }), [null, null]);
+  assert.is(pumpsOf({ flags: { ...flags, transmit: 'ring' } }), null);
 });
 
 test('a queue that nobody serves here is a warning with the lines that mend it', () => {

@@ -7,7 +7,7 @@ import {
   failureOf,
   onlyPath,
   pathFor,
-} from '../../src/replicator/paths.js';
+} from '../../src/replicator/plan/paths.js';
 
 const test = suite('paths');
 const COUNTED = {

@@ -109,6 +109,11 @@ export class Link {
     this.awaitCarrier();
   }
 
+  /** Of net0: without it, it takes no frames that a program sends. */
+  setGro(word: 'on' | 'off'): void {
+    run('ip', ['netns', 'exec', this.net, 'ethtool', '-K', 'net0', 'gro', word]);
+  }
+
   /** The XDP program on rep0 as `ip` names it, or null. */
   xdpProgram(): string | null {
     return (
@@ -168,8 +173,7 @@ export class Link {
 
   private awaitCarrier(): void {
     if (this.options.devices !== undefined) run('sh', ['-c', UNTIL_CARRIER, 'sh', this.replicator]);
-    if (this.options.netGro === true)
-      run('ip', ['netns', 'exec', this.net, 'ethtool', '-K', 'net0', 'gro', 'on']);
+    if (this.options.netGro === true) this.setGro('on');
   }
 
   private buildWire(): void {

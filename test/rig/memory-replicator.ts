@@ -167,6 +167,7 @@ export function emptyStats(): Stats {
         transmit: {
           path: 'ring',
           reason: '--transmit ring',
+          pumped: false,
           changes: 0,
           calls: 0,
           frames: 0,

@@ -10,7 +10,7 @@ import { Link } from '../rig/link.js';
 import { lackForNetwork } from '../rig/program.js';
 import { random } from '../rig/random.js';
 import { LAYOUTS } from '../rig/scenario.js';
-import { assertWell, MODES, type SoakOptions, soak } from './soak.js';
+import { assertWell, MODES, type SoakOptions, soak, WAYS } from './soak.js';
 
 type Flags = Pick<
   SoakOptions,
@@ -26,7 +26,7 @@ async function run({ minutes, seed, devices, events = false, ...rest }: Flags): 
   const lack = lackForNetwork();
   if (lack !== null) throw new Failure(lack);
   if (seed !== undefined) process.env.FANTAIL_SEED = String(seed);
-  const netGro = rest.transmit === 'bulk';
+  const netGro = rest.transmit !== 'ring';
   const link = new Link({ queues: 1, netGro, ...(devices === undefined ? {} : { devices }) });
   const soaked = await soak({
     ...rest,
@@ -60,7 +60,7 @@ const soakCommand = command('soak', 'Kill and disturb a data path under traffic;
   .option('--seed <n>', 'of an earlier run, to have it again', of('--seed', 2 ** 32 - 1))
   .option('--layout <layout>', 'inline or split', oneOf('--layout', LAYOUTS), 'inline')
   .option('--mode <mode>', 'of AF_XDP', oneOf('--mode', MODES), 'copy')
-  .option('--transmit <how>', 'ring or bulk', oneOf('--transmit', ['ring', 'bulk']), 'ring')
+  .option('--transmit <how>', WAYS.join(', '), oneOf('--transmit', WAYS), 'ring')
   .option('--devices <a,b>', 'two that are one wire, instead of a virtual link', pair)
   .option('--rate <n>', 'packets a second', of('--rate', 1_000_000), 10_000)
   .option('--subscribers <n>', 'of the feed', of('--subscribers', 16), 8)

@@ -46,19 +46,19 @@ for (const layout of LAYOUTS)
     },
   );
 
-networkTest(
-  test,
-  'kills alone lose nothing and send nothing twice: in bulk',
-  { queues: 1, netGro: true },
-  async (link) => {
-    const layout = 'inline';
-    const kills = 7;
-    const options = { link, layout, kills, seconds: 600, events: false, transmit: 'bulk' } as const;
-    const ledger = await soakFor(options);
-    assert.is(ledger.kills.length, kills);
-    assert.ok(ledger.inside > 0, 'some were inside a commit');
-  },
-);
+for (const transmit of ['bulk', 'pump'] as const)
+  networkTest(
+    test,
+    `kills alone lose nothing and send nothing twice: ${transmit}`,
+    { queues: 1, netGro: true },
+    async (link) => {
+      const [layout, kills] = ['inline', 7] as const;
+      const options = { link, layout, kills, seconds: 600, events: false, transmit } as const;
+      const ledger = await soakFor(options);
+      assert.is(ledger.kills.length, kills);
+      assert.ok(ledger.inside > 0, 'some were inside a commit');
+    },
+  );
 
 networkTest(
   test,

@@ -24,12 +24,14 @@ import { Ledger, type Victim } from './ledger.js';
 
 /** Of AF_XDP. */
 export const MODES = ['copy', 'skb', 'zerocopy'] as const;
+/** How copies leave. */
+export const WAYS = ['ring', 'bulk', 'pump', 'auto'] as const;
 
 export interface SoakOptions {
   readonly link: Link;
   readonly layout: 'inline' | 'split';
   readonly mode: (typeof MODES)[number];
-  readonly transmit?: 'ring' | 'bulk';
+  readonly transmit?: (typeof WAYS)[number];
   /** Until so many kills are made, or so many seconds are over. */
   readonly kills: number;
   readonly seconds: number;
@@ -136,10 +138,12 @@ export async function assertWell(soaked: Soaked): Promise<void> {
     assert.equal(residueOf(replicator.link, program, marker), []);
 }
 
-const startOptions = ({ link, layout, mode, transmit = 'ring' }: SoakOptions) => ({
-  link,
-  flags: flagsOf(mode)(layout, '--transmit', transmit),
-});
+const startOptions = ({ link, layout, mode, transmit = 'ring' }: SoakOptions) => {
+  // so many cores that one is the pump's
+  const cpus = layout === 'inline' ? '0,1' : '0,0,1';
+  const words = transmit === 'pump' ? ['bulk', '--cpus', cpus] : [transmit];
+  return { link, flags: flagsOf(mode)(layout, '--transmit', ...words) };
+};
 
 /** What is killed and changed. */
 class World {
@@ -273,7 +277,10 @@ class World {
     const events: Record<string, () => Promise<unknown> | unknown> = {
       'filter changed': () => {
         this.marked = !this.marked;
-        return this.replicator.change({ op: 'filter.use', name: this.marked ? 'marked' : 'rewrite' });
+        return this.replicator.change({
+          op: 'filter.use',
+          name: this.marked ? 'marked' : 'rewrite',
+        });
       },
       'subscriber came or went': () => this.comeOrGo(random.below(this.comers.length)),
       'link down and up': async () => {
@@ -299,6 +306,9 @@ class World {
       'MAC changed and back': () => this.setInTurn('address', [OTHER_MAC, link.replicatorMac]),
       'control flooded': () =>
         Promise.all(Array.from({ length: 100 }, () => this.replicator.list())),
+      ...(this.options.transmit === 'bulk' || this.options.transmit === 'pump'
+        ? { 'bulk refused by the far end': () => this.refuse() }
+        : {}),
     };
     const names = Object.keys(events);
     const name = names[random.below(names.length)] ?? '';
@@ -310,6 +320,13 @@ class World {
   private async setInTurn(property: string, values: readonly string[]): Promise<void> {
     for (const value of values) {
       this.options.link.ip('replicator', 'link', 'set', 'rep0', property, value);
+      await sleep(this.options.random.below(PAUSE_MS_MAX));
+    }
+  }
+
+  private async refuse(): Promise<void> {
+    for (const word of ['off', 'on'] as const) {
+      this.options.link.setGro(word);
       await sleep(this.options.random.below(PAUSE_MS_MAX));
     }
   }

@@ -9,7 +9,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Stats } from '../../src/domain/statistics.js';
 import { addon } from '../../src/memory/addon.js';
-import { compare, versionOf } from '../../src/replicator/driver-facts.js';
+import { compare, versionOf } from '../../src/replicator/plan/driver-facts.js';
 import type { Link, LinkOptions } from '../rig/link.js';
 import { run } from '../rig/program.js';
 import { random } from '../rig/random.js';

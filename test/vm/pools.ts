@@ -46,7 +46,10 @@ function cpuOf(pid: number): number {
 
 const { driver } = addon.describeInterface(null, WIRE.devices[0]);
 const link = new Link(WIRE);
-const replicator = await Replicator.start({ link, flags: copyMode('inline', '--transmit', 'bulk') });
+const replicator = await Replicator.start({
+  link,
+  flags: copyMode('inline', '--transmit', 'bulk'),
+});
 try {
   await replicator.subscribe(subscribersOf(SUBSCRIBERS));
   const worker = async () => {

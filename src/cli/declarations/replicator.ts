@@ -123,7 +123,7 @@ function addDeployment(made: Command): Command {
     )
     .option(
       '--cpus <list>',
-      'cores, such as 1,2: split: RX, then workers; inline: one per worker',
+      'cores, such as 1,2: split: RX, then workers; inline: workers; then pumps (--transmit)',
       numberList('--cpus', CPU_MAX),
     )
     .option('--busy-poll', 'never sleep: lowest latency, a core each (default: off)')

@@ -22,6 +22,7 @@ constexpr u32 group = 16;                      // DEV_MAP_BULK_SIZE
 constexpr u32 frame_first = 7;                 // any
 constexpr u64 patience_ns = 1'000'000'000'000; // no test is given up for its time
 constexpr u64 no_patience = 0;
+constexpr u64 little_patience_ns = 3000; // for some rounds
 
 /// bpf/bulk.bpf.h and the kernel, slow and plain: batches of a group, of which the device takes the
 /// first ones.
@@ -29,6 +30,7 @@ class Kernel {
 public:
   Kernel(u64 seed, u32 start) : random_(seed) {
     words().tx_producer = words().tx_consumer = words().cursor = start;
+    words().settled = start; // nothing is taken
     words().completion_producer = words().completion_consumer = start;
     words().frame_first = frame_first;
   }
@@ -50,6 +52,21 @@ public:
     return 0;
   }
 
+  /// So many frames of a pump's call; a batch goes on with the next ones.
+  void pump(u32 frames) {
+    for (u32 i = 0; i < frames; ++i) {
+      if (batch_.empty()) words().settled = u64{words().taken} << 32 | words().cursor;
+      if (u32 index; take(index)) batch_.push_back(index);
+      if (++in_batch_ == group) end_batch();
+    }
+  }
+  /// As when the call ends, or who made it is killed.
+  void end_batch() {
+    give(batch_);
+    batch_.clear();
+    in_batch_ = 0;
+  }
+
   /// One group in so many is refused in part, or all of it; 0: none.
   u32 refuses_in = 0;
   /// Before one batch in so many the call ends.
@@ -68,10 +85,12 @@ private:
     if (w.round == 0) {
       if (w.cursor == w.tx_producer) return false;
       index = w.cursor++;
+      ++w.taken;
       return true;
     }
     if (again.cursor >= again.count) return false;
     index = again.index[again.cursor++];
+    ++w.taken;
     return true;
   }
 
@@ -87,6 +106,8 @@ private:
   }
 
   Random random_;
+  std::vector<u32> batch_; // of a pump: what it has taken and not given yet
+  u32 in_batch_ = 0;
   alignas(4096) std::array<char, sizeof(bulk_link)> memory_{};
 };
 
@@ -248,6 +269,88 @@ void kills_inside_a_call_lose_nothing(u64 seed) {
   expect(k > count / group, "there were batches to be killed between");
 }
 
+/// The worker follows and the pump's program goes on, in any order, until all is done. (Between two
+/// stores of the worker as well, where a test counts them.)
+void pump_until_done(World& world, Random& random, u64 retry_ns) {
+  bulk_link& words = world.kernel_.words();
+  const auto is_done = [&] { return words.tx_consumer == words.tx_producer && words.round == 0; };
+  for (int turns = 0; !is_done(); ++turns) {
+    expect(turns < 100'000, "it comes to an end");
+    if (random.below(2) == 0) world.link->follow(retry_ns);
+    else world.kernel_.pump(random.below(40));
+  }
+}
+
+u32 pump_bursts(World& world, Random& random, u64 retry_ns) {
+  u32 count = 0;
+  for (int burst = 0; burst < 30; ++burst) {
+    const u32 more = random.below(100);
+    world.submit(more);
+    count += more;
+    for (u32 turns = random.below(6); turns != 0; --turns)
+      if (random.below(2) == 0) world.link->follow(retry_ns);
+      else world.kernel_.pump(random.below(40));
+  }
+  pump_until_done(world, random, retry_ns);
+  return count;
+}
+
+void a_pump_sends_all_once(u64 seed, u64 retry_ns) {
+  Random random(seed);
+  u32 lost = 0;
+  for (int i = 0; i < 300; ++i) {
+    World world(random.next(), static_cast<u32>(random.next()));
+    world.kernel_.refuses_in = random.below(4);
+    Stores stores{0, never, [&] { world.kernel_.pump(random.below(20)); }};
+    const Counting counting(stores);
+    const u32 count = pump_bursts(world, random, retry_ns);
+    lost += check(world, count);
+  }
+  expect((lost != 0) == (retry_ns != patience_ns), "copies are lost for want of patience alone");
+}
+
+void a_pump_of_a_dead_device_loses_all_of_it(u64 seed) {
+  Random random(seed);
+  World world(seed, 0xffffffffu - 20);
+  world.kernel_.is_dead = true;
+  world.submit(100);
+  pump_until_done(world, random, no_patience);
+  expect_equal(check(world, 100), 100u, "copies lost");
+  world.kernel_.is_dead = false;
+  world.submit(50);
+  pump_until_done(world, random, no_patience);
+  expect_equal(check(world, 150), 100u, "and none after that");
+}
+
+/// The worker is killed before each store in turn; the kernel finishes the pump's batch, and a
+/// successor goes on, with a pump or without.
+void kills_of_a_pumping_worker_lose_nothing(u64 seed, u64 retry_ns) {
+  constexpr u32 count = 60;
+  bool killed = true;
+  u64 k = 0;
+  for (; killed; ++k) {
+    Random random(seed + k);
+    World world(seed + k % 16, 0xffffffffu - 20);
+    world.kernel_.refuses_in = 2;
+    world.submit(count);
+    Stores stores{0, k, [&] { world.kernel_.pump(random.below(20)); }};
+    killed = false;
+    try {
+      const Counting counting(stores);
+      pump_until_done(world, random, retry_ns);
+    } catch (const Kill&) {
+      killed = true;
+    }
+    world.kernel_.end_batch();
+    world.restart();
+    if (k % 2 == 0) pump_until_done(world, random, retry_ns);
+    else world.link->transmit(retry_ns);
+    const u32 lost = check(world, count);
+    if (retry_ns == patience_ns) expect_equal(lost, 0u, "copies lost");
+  }
+  expect(k > 20, "there were stores to kill at");
+}
+
 } // namespace
 } // namespace fantail::testing
 
@@ -269,5 +372,19 @@ int main(int argc, char** argv) {
             [&] { kills_lose_nothing(seed, no_patience); });
   suite.run("one killed inside a call goes on where the kernel has come to",
             [&] { kills_inside_a_call_lose_nothing(seed); });
+  suite.run("a pump sends all once and in order, whatever is refused meanwhile",
+            [&] { a_pump_sends_all_once(seed, patience_ns); });
+  suite.run("and what it cannot send in time is tx_full, and nothing else", [&] {
+    a_pump_sends_all_once(seed, no_patience);
+    a_pump_sends_all_once(seed, little_patience_ns);
+  });
+  suite.run("a pump of a device that takes nothing loses what was on the ring, and no more",
+            [&] { a_pump_of_a_dead_device_loses_all_of_it(seed); });
+  suite.run("a worker with a pump, killed before any store, loses nothing and sends nothing twice",
+            [&] { kills_of_a_pumping_worker_lose_nothing(seed, patience_ns); });
+  suite.run("and one that gives up meanwhile tells what was sent", [&] {
+    kills_of_a_pumping_worker_lose_nothing(seed, no_patience);
+    kills_of_a_pumping_worker_lose_nothing(seed, little_patience_ns);
+  });
   return suite.end();
 }

@@ -17,6 +17,7 @@ import { SIZE, type Special } from '../runs/special.js';
 import { built, makeWorld, type World } from '../runs/world.js';
 import { controlFlood } from './control-flood.js';
 import { commandOf, cpuNs, SETTLE_MS, withFantail } from './fantail.js';
+import { half } from './half.js';
 import { undisturbedSpecials } from './undisturbed.js';
 
 const SUBSCRIBERS = 16;
@@ -361,6 +362,7 @@ export const specials: readonly Special[] = [
   workers,
   filters,
   controlFlood,
+  half,
 ];
 
 /** Builds what the programs of tools/bench need; nothing happens where they are fresh. */

@@ -3,11 +3,11 @@
  * observed in, a Deployment or a Failure with the cure out.
  */
 
-import { Failure } from '../domain/errors.js';
-import type { Mode, Stats } from '../domain/statistics.js';
-import type { Interface } from '../memory/addon.js';
-import { limits } from '../memory/layout.js';
-import type { Config } from './config.js';
+import { Failure } from '../../domain/errors.js';
+import type { Mode, Stats } from '../../domain/statistics.js';
+import type { Interface } from '../../memory/addon.js';
+import { limits } from '../../memory/layout.js';
+import type { Config } from '../config.js';
 import { faultOfBulk, faultOfZeroCopy } from './driver-facts.js';
 
 export interface Observed {
@@ -42,6 +42,8 @@ export interface Deployment {
   /** Core of the RX process and of each worker; null: wherever the kernel puts them. */
   readonly rxCpu: number | null;
   readonly workerCpus: readonly (number | null)[];
+  /** Of each worker's pump (docs/bulk.md); null: it makes its calls in bulk itself. */
+  readonly pumpCpus: readonly (number | null)[] | null;
   readonly warnings: readonly string[];
 }
 
@@ -274,6 +276,9 @@ export function deploymentOf(config: Config, observed: Observed): Deployment {
     : null;
   const cpuOf = (turn: number) => config.cpus?.[turn % config.cpus.length] ?? null;
   const first = layout === 'split' ? 1 : 0;
+  // a core each, and one is left over, unless cores were named for them
+  const needed = processes + workers + (config.cpus === null ? 1 : 0);
+  const hasPumps = paths.bulk && cores >= needed;
   return {
     modes,
     fallbacks,
@@ -286,6 +291,7 @@ export function deploymentOf(config: Config, observed: Observed): Deployment {
     mtu,
     rxCpu: layout === 'split' ? cpuOf(0) : null,
     workerCpus: Array.from({ length: workers }, (_, i) => cpuOf(first + i)),
+    pumpCpus: hasPumps ? Array.from({ length: workers }, (_, i) => cpuOf(processes + i)) : null,
     warnings: warningsOf(config, observed, { queues, modes, share }),
   };
 }

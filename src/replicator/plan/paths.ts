@@ -7,10 +7,10 @@
  *     ring ── COPIES_IN_BULK at once ──▶ bulk ── fewer than COPIES_BY_RING ──▶ ring
  *                                         └───── calls fail ─────────────────▶ ring, for good
  */
-import type { Transmit } from '../domain/statistics.js';
-import type { Arena } from '../memory/arena.js';
-import type { Subscribers } from '../subscribers/subscribers.js';
-import { log } from '../terminal/log.js';
+import type { Transmit } from '../../domain/statistics.js';
+import type { Arena } from '../../memory/arena.js';
+import type { Subscribers } from '../../subscribers/subscribers.js';
+import { log } from '../../terminal/log.js';
 import type { Deployment } from './deployment.js';
 
 /**
@@ -125,10 +125,17 @@ export class Paths {
       if (seen.failure !== null)
         log.warn(`worker ${worker} sends by its ring from now on: ${seen.failure}`);
     }
-    const better = seen.failure === null ? pathFor(seen.copies, wanted) : 'ring';
+    const better = seen.failure === null ? this.pathOf(worker, seen.copies) : 'ring';
     if (better === wanted) return false;
     arena.wantPath(worker, better);
     return true;
+  }
+
+  /** A pump sends a single copy sooner than the ring does, too. */
+  private pathOf(worker: number, copies: number): Transmit {
+    const { arena } = this.parts;
+    const isPumped = arena.u64(arena.worker(worker, 'bulk_pumped')) !== 0n;
+    return isPumped ? 'bulk' : pathFor(copies, arena.wantedPath(worker));
   }
 
   private counted(worker: number): Counted {
