@@ -177,7 +177,7 @@ void TxStage::take() {
     u32 available = from.available();
     if (available == 0) continue;
     if (burst_.empty() && reached != 0) // here, so that an idle turn divides nothing
-      wanted = std::clamp(std::min(FANTAIL_JOBS_AIM, room()) / reached, 1u, FANTAIL_BURST_MAX);
+      wanted = std::clamp(std::min(link_.jobs_aim(), room()) / reached, 1u, FANTAIL_BURST_MAX);
     for (; available != 0 && burst_.size() < wanted; --available) {
       const forward_slot& slot = from.take();
       const u32 address = peek(slot.address), length = peek(slot.length);

@@ -20,7 +20,7 @@ import type { Deployment } from './deployment.js';
 export const COPIES_IN_BULK = 16;
 export const COPIES_BY_RING = 8;
 const LOOK_MS = 200;
-/** Bursts that say how many packets come at once; fewer say nothing. */
+/** Bursts that say how many packets come at once; until there are so many, nothing is judged. */
 const BURSTS_MIN = 20;
 /** Calls of which more than half were slow, or copies that were refused, say that it is no way. */
 const FAILURES_MIN = 2;
@@ -116,11 +116,14 @@ export class Paths {
     const { arena } = this.parts;
     const now = this.counted(worker);
     const since = differenceOf(now, seen.counted);
-    seen.counted = now;
-    if (since.bursts >= BURSTS_MIN) seen.packetsABurst = since.packets / since.bursts;
+    const isEnough = since.bursts >= BURSTS_MIN;
+    if (isEnough) {
+      seen.counted = now;
+      seen.packetsABurst = since.packets / since.bursts;
+    }
     seen.copies = reached * seen.packetsABurst;
     const wanted = arena.wantedPath(worker);
-    if (seen.failure === null && wanted === 'bulk') {
+    if (isEnough && seen.failure === null && wanted === 'bulk') {
       seen.failure = failureOf(since);
       if (seen.failure !== null)
         log.warn(`worker ${worker} sends by its ring from now on: ${seen.failure}`);

@@ -48,8 +48,9 @@ const latency =
   (turn) =>
     atRate(turn, rate)?.latency_ns[place];
 const output: Value = ({ limit }) => limit?.output;
+/** From the first copy of a packet to its last, p50. */
 const deliveryWindow: Value = (turn) => {
-  const window = atRate(turn, SLOW);
+  const window = atRate(turn, SLOW) ?? turn.windows[0];
   return window === undefined || window.windows === 0 ? undefined : window.window_ns[0];
 };
 
@@ -58,7 +59,13 @@ class Findings {
   constructor(private readonly run: Run) {}
 
   goals(): Goal[] {
-    return [...this.latency(), ...this.fanOut(), ...this.scale(), ...this.inside()];
+    return [
+      ...this.latency(),
+      ...this.fanOut(),
+      ...this.inBulk(),
+      ...this.scale(),
+      ...this.inside(),
+    ];
   }
 
   private latency(): Goal[] {
@@ -113,6 +120,56 @@ class Findings {
         name: '16 subscribers: lossless output with Wasm / with C++',
         least: 0.97,
         values: this.ratios('s16-b200', ['fantail inline', 'fantail C++ filter'], output),
+      },
+    ];
+  }
+
+  private inBulk(): Goal[] {
+    const ratio = (point: string, other: CompetitorName, value: Value) =>
+      this.ratios(`${point}-b200`, ['fantail inline bulk', other], value);
+    const outputs: readonly (readonly [string, CompetitorName, number])[] = [
+      ['16', 'raw AF_XDP transmit', 2.5],
+      ['16', 'tc clone', 1.8],
+      ['64', 'raw AF_XDP transmit', 4],
+      ['64', 'mmsg relay', 8],
+      ['256', 'raw AF_XDP transmit', 4],
+      ['1024', 'raw AF_XDP transmit', 4],
+    ];
+    const windows: readonly (readonly [string, CompetitorName, number])[] = [
+      ['16', 'tc clone', 1],
+      ['64', 'tc clone', 1],
+      ['1024', 'fantail inline', 0.2],
+    ];
+    const half = (copies: number) =>
+      this.special('transmitting half', `pump_${copies}_p50_us`).map(
+        (us, round) =>
+          us / (this.special('transmitting half', `ring_${copies}_p50_us`)[round] ?? Number.NaN),
+      );
+    return [
+      ...outputs.map(
+        ([subscribers, name, least]): Goal => ({
+          name: `bulk, ${subscribers} subscribers: lossless output / ${name}`,
+          least,
+          values: ratio(`s${subscribers}`, name, output),
+        }),
+      ),
+      {
+        name: 'bulk, 16 subscribers, 20k: p50 / tc clone',
+        most: 1.2,
+        values: ratio('s16', 'tc clone', latency(SLOW, 0)),
+      },
+      ...windows.map(
+        ([subscribers, name, most]): Goal => ({
+          name: `bulk, ${subscribers} subscribers: delivery window p50 / ${name}`,
+          most,
+          values: ratio(`s${subscribers}`, name, deliveryWindow),
+        }),
+      ),
+      { name: 'transmitting half, 1 copy: pump p50 / AF_XDP socket', most: 1, values: half(1) },
+      {
+        name: 'transmitting half, 16 copies: pump p50 / AF_XDP socket',
+        most: 0.4,
+        values: half(16),
       },
     ];
   }

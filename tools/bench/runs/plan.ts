@@ -47,6 +47,7 @@ const ofFantail: readonly CompetitorName[] = [
   'fantail inline',
   'fantail split',
   'fantail socket inline',
+  'fantail inline bulk',
 ];
 
 /** Those of `names` that can serve so many at all. */
