@@ -171,6 +171,7 @@ u32 RxStage::judge(const xdp_desc& descriptor, const RxLink& link, u32& length) 
     return INVALID_IP_LENGTH;
   if (load16(bytes + udp_length) != packet_length - ipv4_size) return INVALID_UDP_LENGTH;
   if (sum16(bytes + ip, ipv4_size) != 0xffff) return INVALID_CHECKSUM;
+  if (!is_udp_checksum_good(bytes)) return INVALID_UDP_CHECKSUM;
   length = packet_length + ethernet_size; // short frames are padded on the wire
   return INVALID_COUNT;
 }

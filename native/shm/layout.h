@@ -15,7 +15,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0xc5cdaf88u
+#define FANTAIL_LAYOUT_VERSION 0x9d7d78cfu
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -82,10 +82,11 @@ enum invalid {
 	INVALID_UDP_LENGTH = 2,
 	INVALID_CHECKSUM = 3,
 	INVALID_FEED = 4,
-	INVALID_COUNT = 5,
+	INVALID_UDP_CHECKSUM = 5,
+	INVALID_COUNT = 6,
 };
 #ifdef __cplusplus
-inline constexpr const char *invalid_names[] = {"descriptor", "ip_length", "udp_length", "checksum", "feed"};
+inline constexpr const char *invalid_names[] = {"descriptor", "ip_length", "udp_length", "checksum", "feed", "udp_checksum"};
 #endif
 /* How a copy owed to a subscriber ended when it was not sent. */
 enum drop {
@@ -302,7 +303,7 @@ struct receiver {
 	u64 timed_bursts; /* (receiver) turns that were timed, in split; one in TIMED_EVERY */
 	u64 timed_frames; /* (receiver) frames moved in those */
 	u64 receive_ns; /* (receiver) time those took */
-	u8 pad_144[48];
+	u8 pad_152[40];
 	u64 backlog[16]; /* (receiver) frames not handed to that worker since its backlog was full */
 };
 FANTAIL_ASSERT(sizeof(struct receiver) == 320, "receiver changed size");
@@ -314,9 +315,9 @@ FANTAIL_ASSERT(__builtin_offsetof(struct receiver, journal) == 24, "receiver.jou
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, received) == 64, "receiver.received moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, bytes) == 72, "receiver.bytes moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, invalid) == 80, "receiver.invalid moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct receiver, timed_bursts) == 120, "receiver.timed_bursts moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct receiver, timed_frames) == 128, "receiver.timed_frames moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct receiver, receive_ns) == 136, "receiver.receive_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct receiver, timed_bursts) == 128, "receiver.timed_bursts moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct receiver, timed_frames) == 136, "receiver.timed_frames moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct receiver, receive_ns) == 144, "receiver.receive_ns moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, backlog) == 192, "receiver.backlog moved");
 /* One TX worker: its state, its free TX frames, its counters, its journal. */
 struct worker {

@@ -148,7 +148,7 @@ export const enums = [
   {
     name: 'invalid',
     why: 'Why the receiver refused a frame that XDP redirected (printed as invalid_<why>); it is owed to nobody.',
-    members: ['descriptor', 'ip_length', 'udp_length', 'checksum', 'feed'],
+    members: ['descriptor', 'ip_length', 'udp_length', 'checksum', 'feed', 'udp_checksum'],
   },
   {
     name: 'drop',
@@ -375,9 +375,9 @@ export const structs: readonly Struct[] = [
     [64, 'u64', 'received', 'receiver', 'frames taken that are valid'],
     [72, 'u64', 'bytes', 'receiver', 'UDP payload bytes of those'],
     [80, 'u64[INVALID_COUNT]', 'invalid', 'receiver', 'frames refused, by enum invalid'],
-    [120, 'u64', 'timed_bursts', 'receiver', 'turns that were timed, in split; one in TIMED_EVERY'],
-    [128, 'u64', 'timed_frames', 'receiver', 'frames moved in those'],
-    [136, 'u64', 'receive_ns', 'receiver', 'time those took'],
+    [128, 'u64', 'timed_bursts', 'receiver', 'turns that were timed, in split; one in TIMED_EVERY'],
+    [136, 'u64', 'timed_frames', 'receiver', 'frames moved in those'],
+    [144, 'u64', 'receive_ns', 'receiver', 'time those took'],
     [
       192,
       'u64[16]',

@@ -51,6 +51,7 @@ const RECEIVER_NAMES = {
   'ip-length': 'invalid_ip_length',
   'udp-length': 'invalid_udp_length',
   'ip-checksum': 'invalid_checksum',
+  'udp-checksum': 'invalid_udp_checksum',
 } as const;
 
 for (const layout of LAYOUTS)

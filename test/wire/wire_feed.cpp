@@ -61,6 +61,7 @@ enum class Extra {
   short_frame,
   ip_length,
   udp_length,
+  udp_checksum,
   ip_checksum,
   not_udp,
   not_ipv4,
@@ -115,6 +116,7 @@ const std::map<std::string, Extra> EXTRAS{{"vlan", Extra::vlan},
                                           {"short", Extra::short_frame},
                                           {"ip-length", Extra::ip_length},
                                           {"udp-length", Extra::udp_length},
+                                          {"udp-checksum", Extra::udp_checksum},
                                           {"ip-checksum", Extra::ip_checksum},
                                           {"not-udp", Extra::not_udp},
                                           {"not-ipv4", Extra::not_ipv4},
@@ -274,6 +276,10 @@ void malform(Extra extra, Frame& frame) {
     break;
   case Extra::udp_length: store_u16_be(at + UDP_AT + 4, frame.size - UDP_AT + 1); break;
   case Extra::ip_checksum: flip(at[IP_AT + 10]); break;
+  case Extra::udp_checksum:
+    set_udp_checksum(at, frame.size - UDP_AT, Checksum::full);
+    flip(at[UDP_AT + 6]);
+    break;
   case Extra::not_udp:
     at[IP_AT + 9] = 253;
     set_ip_checksum(at, IP_SIZE);

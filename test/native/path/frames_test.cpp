@@ -34,6 +34,33 @@ void fill_in_checksum(Bytes& frame) {
   write16(&frame[ip + 10], checksum_of(&frame[ip]));
 }
 
+/// RFC 1071, word by word; an odd byte counts as the high one.
+u32 sum_of(const Bytes& frame, u32 from, u32 length) {
+  u32 sum = 0;
+  for (u32 at = 0; at < length; ++at) sum += at % 2 == 0 ? frame[from + at] << 8 : frame[from + at];
+  return sum;
+}
+
+u32 folded(u32 sum) { return sum > 0xffff ? folded((sum & 0xffff) + (sum >> 16)) : sum; }
+
+/// Addresses, protocol and length (RFC 768).
+u32 pseudo_sum(const Bytes& frame) {
+  return folded(sum_of(frame, ip + 12, 8) + 17 + read16(frame, udp + 4));
+}
+
+bool is_udp_right(const Bytes& frame) {
+  const u32 checksum = read16(frame, udp + 6);
+  const u32 sum = folded(pseudo_sum(frame) + sum_of(frame, udp, read16(frame, udp + 4)));
+  return checksum == 0 || sum == 0xffff || checksum == pseudo_sum(frame);
+}
+
+void fill_in_udp_checksum(Bytes& frame) {
+  write16(&frame[udp + 6], 0);
+  const u32 length = static_cast<u32>(frame.size()) - udp;
+  const u32 right = ~folded(pseudo_sum(frame) + sum_of(frame, udp, length)) & 0xffff;
+  write16(&frame[udp + 6], right == 0 ? 0xffff : right);
+}
+
 // -- what a frame is, read slowly -----------------------------------------------------------------
 
 /// enum invalid, or INVALID_COUNT: it is a packet of the feed.
@@ -55,7 +82,7 @@ u32 name_of(const Bytes& frame, u64 length) {
   // one's complement: 0 and 0xffff are the same sum (RFC 1624)
   const u32 right = checksum_of(header.data());
   if (checksum != right && (checksum ^ right) != 0xffff) return INVALID_CHECKSUM;
-  return INVALID_COUNT;
+  return is_udp_right(frame) ? INVALID_COUNT : INVALID_UDP_CHECKSUM;
 }
 
 // -- faults ---------------------------------------------------------------------------------------
@@ -83,6 +110,9 @@ constexpr Fault faults[] = {
       write16(&f[ip + 2], length);
       write16(&f[udp + 4], length - 20);
     },
+    // a UDP checksum that is wrong, or as a local sender leaves it
+    [](Random& r, Bytes& f) { write16(&f[udp + 6], r.below(65536)); },
+    [](Random&, Bytes& f) { write16(&f[udp + 6], pseudo_sum(f)); },
     // other protocols: a VLAN tag, IPv6, ARP, options, fragments, TCP
     [](Random& r, Bytes& f) {
       constexpr u32 types[] = {0x8100, 0x88a8, 0x86dd, 0x0806, 0};
@@ -103,6 +133,7 @@ Bytes hostile_frame(Random& random) {
   Bytes data(random.once_in(16) ? random.below(length_max - payload) : random.below(200));
   for (u8& byte : data) byte = static_cast<u8>(random.next());
   Bytes frame = feed_frame(data);
+  if (random.once_in(2)) fill_in_udp_checksum(frame);
   for (u32 left = random.below(3); left != 0 && frame.size() >= payload; --left)
     faults[random.below(std::size(faults))](random, frame);
   if (frame.size() >= payload && !random.once_in(4)) fill_in_checksum(frame);
