@@ -80,14 +80,9 @@ static __always_inline struct bulk_link* link_of(void* pages) {
   return bpf_map_lookup_elem(pages, &first);
 }
 
-/* Where the copies that are refused in this round are listed; `of`: 0 this one, 1 the one before.
- */
-static __always_inline struct bulk_list* list_of(struct bulk_link* link, __u32 of) {
-  return (link->round + of) % 2 ? &link->lists[1] : &link->lists[0];
-}
-
+/* On the list of this round. */
 static __always_inline void refuse(struct bulk_link* link, __u32 index) {
-  struct bulk_list* list = list_of(link, 0);
+  struct bulk_list* list = link->round % 2 ? &link->lists[1] : &link->lists[0];
   __u32 at = list->count;
 
   if (at >= FANTAIL_BULK_REFUSED_MAX) return; /* a batch has no more frames */
@@ -95,23 +90,31 @@ static __always_inline void refuse(struct bulk_link* link, __u32 index) {
   list->count = at + 1;
 }
 
-/* The next copy's index on the TX ring; negative: there is none. */
+/*
+ * The next copy's index on the TX ring; negative: there is none. A worker with a pump changes round
+ * and lists meanwhile, so each word is read once; and `taken` is stored before the cursor, so that
+ * whoever sees a cursor at its end sees all that was taken (BulkLink::follow()).
+ */
 static __always_inline __s64 take(struct bulk_link* link) {
-  struct bulk_list* again = list_of(link, 1);
+  const __u32 round = *(volatile __u32*)&link->round;
+  struct bulk_list* refused = round % 2 ? &link->lists[1] : &link->lists[0];
+  struct bulk_list* again = round % 2 ? &link->lists[0] : &link->lists[1];
+  __u64 both;
   __u32 at;
 
-  if (list_of(link, 0)->count != 0) return -1;
-  if (link->round == 0) {
+  if (*(volatile __u32*)&refused->count != 0) return -1;
+  if (round == 0) {
     at = link->cursor;
     if (at == *(volatile __u32*)&link->tx_producer) return -1;
-    link->cursor = at + 1;
-    link->taken++;
+    *(volatile __u32*)&link->taken = link->taken + 1;
+    *(volatile __u32*)&link->cursor = at + 1;
     return at;
   }
-  at = again->cursor;
-  if (at >= again->count || at >= FANTAIL_BULK_REFUSED_MAX) return -1;
-  again->cursor = at + 1;
-  link->taken++;
+  both = *(volatile __u64*)&again->count; /* and the cursor behind it */
+  at = both >> 32;
+  if (at >= (__u32)both || at >= FANTAIL_BULK_REFUSED_MAX) return -1;
+  *(volatile __u32*)&link->taken = link->taken + 1;
+  *(volatile __u32*)&again->cursor = at + 1;
   return again->index[at];
 }
 

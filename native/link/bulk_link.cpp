@@ -88,19 +88,24 @@ bool BulkLink::follow(u64 retry_ns) {
     complete(peek(link_.give_up_to));
     finish();
   }
-  // in this order: what was refused of all that is settled is on the list by then
+  // In this order: at the end of the list all that was taken is counted in `taken`, and what was
+  // refused of all that is settled is on the list.
+  const u32 again = acquire(list(1).cursor);
   const u64 settled = acquire(link_.settled);
   const u32 refused = acquire(list(0).count), taken = acquire(link_.taken);
   note(settled);
   if (round() == 0 && refused == 0) {
     const u32 cursor = static_cast<u32>(settled);
-    if (is_before(peek(link_.tx_consumer), cursor)) complete(cursor);
+    if (is_before(peek(link_.tx_consumer), cursor)) {
+      complete(cursor);
+      is_refused_ = false;
+    }
     return peek(link_.tx_consumer) != peek(link_.tx_producer);
   }
   if (settled >> 32 != taken) return true;
   if (refused != 0) {
     send_again(refused, taken, retry_ns);
-  } else if (peek(list(1).cursor) == peek(list(1).count)) {
+  } else if (again == peek(list(1).count)) {
     // this round has sent all that it had to
     complete(peek(link_.cursor));
     finish();

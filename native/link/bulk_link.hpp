@@ -13,7 +13,8 @@
 //
 // Each step is one store, and what is to be done next follows from the words alone: a successor
 // goes on where its predecessor was killed, also in the middle of a call, which the kernel finishes
-// first.
+// first. Beside a pump the worker stores to the lists and the cursor only while the program takes
+// nothing: all that was taken is settled and something is refused, or the list is at its end.
 #pragma once
 
 #include <utility>

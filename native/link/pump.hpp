@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT-0
 //
 // Bulk transmit by a pump: a thread on a core of its own that makes one call of the XDP program
-// after another, each for some 20 ms, in which the program looks for copies and sends what there is
+// after another, each for some 10 ms, in which the program looks for copies and sends what there is
 // (bpf/bulk.bpf.h). So the worker sends without a system call: it stores the TX producer, and reads
 // what became of the copies (BulkLink::follow()).
 //
@@ -9,7 +9,8 @@
 //     pump:     asleep = 1 · fence · look again · poll
 //     worker:   TX producer, or a round · fence · asleep? → write its eventfd
 //
-// System calls that it makes: bpf (running the program), poll, read; wake() writes an eventfd.
+// System calls that it makes: bpf (running the program), poll, read, nanosleep; wake() writes an
+// eventfd. x86-64 alone: the program's own loads and stores have no other order.
 #pragma once
 
 #include <atomic>
@@ -37,6 +38,8 @@ public:
 
 private:
   void run(int cpu, bool busy_poll);
+  void sleep();
+  void fail();
   void rouse() const;
 
   const BulkLink& link_;

@@ -164,6 +164,7 @@ void open_bulk(const Opening& o, DataPlane& plane, Program& program) {
     if (!o.paths.ring) throw;
     program.ring_because = error.what();
     plane.pages.clear();
+    for (const u32 queue : o.queues) remove_bulk_pages(bulk, queue);
   }
 }
 

@@ -15,7 +15,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0x9d7d78cfu
+#define FANTAIL_LAYOUT_VERSION 0x220d674eu
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -358,7 +358,7 @@ struct worker {
 	u64 bulk_refused; /* (worker) of these refused by the device, each time */
 	u64 bulk_resent; /* (worker) taken again after that */
 	u64 bulk_interrupted; /* (worker) calls that a signal ended early */
-	u64 bulk_slowest_ns; /* (worker) the longest call */
+	u64 bulk_slowest_ns; /* (worker) the longest call, without a pump */
 	u64 bulk_slow; /* (worker) calls that took more than 5 ms, without a pump */
 	u64 bulk_pumped; /* (worker) 1: a pump makes the calls; the pump clears it if the kernel refuses them */
 	u64 inside_ns[FANTAIL_HISTOGRAM_BUCKETS]; /* (worker) histogram: RX producer read to TX producer stored */
@@ -638,7 +638,7 @@ FANTAIL_ASSERT(__builtin_offsetof(struct soft_link, completion) == 262656, "soft
 struct bulk_list {
 	u32 count; /* (program) on the list; bulk_link adds what is left of the last, and clears both, as one u64 */
 	u32 cursor; /* (program) of these sent again */
-	u32 index[FANTAIL_BULK_REFUSED_MAX]; /* (program) */
+	u32 index[FANTAIL_BULK_REFUSED_MAX]; /* (program) bulk_link adds what is left of the last */
 };
 FANTAIL_ASSERT(sizeof(struct bulk_list) == 264, "bulk_list changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_list, count) == 0, "bulk_list.count moved");

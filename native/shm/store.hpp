@@ -17,13 +17,17 @@ namespace fantail {
 #ifdef FANTAIL_FAULTS
 /// Called before every store; a test throws from it to play a kill at that very instruction.
 void fault_point();
+/// Called before every load that pairs with another's store; a test plays that other there.
+void look_point();
 #else
 inline void fault_point() {}
+inline void look_point() {}
 #endif
 
 /// Reads a word that another writes; pairs with publish() at the other side.
 template<class T> T acquire(const T& word) {
   static_assert(std::atomic_ref<T>::is_always_lock_free);
+  look_point();
   return std::atomic_ref<T>(const_cast<T&>(word)).load(std::memory_order_acquire);
 }
 

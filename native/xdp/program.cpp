@@ -110,6 +110,10 @@ void Xdp::attach(int ifindex, Attach how) {
   throw error_of(number, doing);
 }
 
+void remove_bulk_pages(const Bulk& bulk, u32 queue) {
+  bpf_map_delete_elem(bulk.bulks.get(), &queue); // what is not there need not be removed
+}
+
 void set_feed(int feeds_fd, u32 queue, u32 ip_be, u16 port_be) {
   const feed key = feed_key(queue, ip_be, port_be);
   const u32 value = VERDICT_REDIRECT;

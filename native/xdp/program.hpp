@@ -71,6 +71,9 @@ private:
 /// UMEM, and lets the program find it.
 Fd add_bulk_pages(const Bulk& bulk, u32 queue, u32 frame_first);
 
+/// The program finds none for that queue any more; none there is fine.
+void remove_bulk_pages(const Bulk& bulk, u32 queue);
+
 /// One feed of one queue of the interface; `ip_be` and `port_be` in network order. Setting one that
 /// is there does nothing, nor does deleting one that is not.
 void set_feed(int feeds_fd, u32 queue, u32 ip_be, u16 port_be);

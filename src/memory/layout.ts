@@ -452,7 +452,7 @@ export const structs: readonly Struct[] = [
       [912, 'u64', 'bulk_refused', 'worker', 'of these refused by the device, each time'],
       [920, 'u64', 'bulk_resent', 'worker', 'taken again after that'],
       [928, 'u64', 'bulk_interrupted', 'worker', 'calls that a signal ended early'],
-      [936, 'u64', 'bulk_slowest_ns', 'worker', 'the longest call'],
+      [936, 'u64', 'bulk_slowest_ns', 'worker', 'the longest call, without a pump'],
       [944, 'u64', 'bulk_slow', 'worker', 'calls that took more than 5 ms, without a pump'],
       [
         952,
@@ -675,7 +675,7 @@ export const structs: readonly Struct[] = [
       'on the list; bulk_link adds what is left of the last, and clears both, as one u64',
     ],
     [NEXT, 'u32', 'cursor', 'program', 'of these sent again'],
-    [NEXT, 'u32[BULK_REFUSED_MAX]', 'index', 'program', ''],
+    [NEXT, 'u32[BULK_REFUSED_MAX]', 'index', 'program', 'bulk_link adds what is left of the last'],
   ]),
   struct(
     'bulk_link',

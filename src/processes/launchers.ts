@@ -54,19 +54,21 @@ export class Launchers {
 
   /** The program of another launcher, or null: this one is elected and is to load it. */
   async join(): Promise<SharedXdp | null> {
-    const began_ms = performance.now();
-    const waited_ms = () => performance.now() - began_ms;
+    const deadline_ms = performance.now() + JOIN_MS_MAX;
+    let unheldSince_ms: number | null = null;
     for (;;) {
       const shared = await this.ask();
       if (shared !== null) return shared;
+      unheldSince_ms ??= performance.now();
       // with a program there, a survivor is about to take the name, or the last one to end
       const isClaimed =
-        waited_ms() < UNCLAIMED_MS_MAX && addon.xdpProgramOn(this.netns, this.link.name) !== null;
+        performance.now() < unheldSince_ms + UNCLAIMED_MS_MAX &&
+        addon.xdpProgramOn(this.netns, this.link.name) !== null;
       if (!isClaimed && addon.bindAbstract(this.socket, this.name)) {
         this.elected = true;
         return null;
       }
-      if (waited_ms() > JOIN_MS_MAX)
+      if (performance.now() > deadline_ms)
         throw new Failure(
           'another fantail on this interface neither shares its XDP program nor ends; ' +
             'see: fantail clean',

@@ -83,9 +83,9 @@ export function beginWorker(waiting: Waiting, { descriptors, orders, cpu }: Work
       arena: place(descriptors.arena),
       worker: descriptors.worker,
       rx: descriptors.rx.map(place),
-      tx: descriptors.tx && place(descriptors.tx),
-      pages: descriptors.pages && place(descriptors.pages),
-      program: descriptors.program && place(descriptors.program),
+      tx: placeOrNull(place, descriptors.tx),
+      pages: placeOrNull(place, descriptors.pages),
+      program: placeOrNull(place, descriptors.program),
       pump: descriptors.pump,
       wake: place(descriptors.wake),
       workerWakes: descriptors.workerWakes.map(place),
@@ -95,6 +95,9 @@ export function beginWorker(waiting: Waiting, { descriptors, orders, cpu }: Work
   running.onEnd(() => closeSync(waiting.socket));
   return running;
 }
+
+const placeOrNull = (place: (fd: number) => number, fd: number | null) =>
+  fd === null ? null : place(fd);
 
 function start(program: string, args: readonly string[]): Waiting {
   const [ours, theirs] = Descriptors.pair();

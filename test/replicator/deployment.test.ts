@@ -192,6 +192,9 @@ test('bulk is copy mode and nothing else, needs CAP_PERFMON, and warns of an MTU
   const { modes, fallbacks, mtu, warnings } = deploy({ flags, capabilities, link: ice });
   assert.equal([modes, fallbacks, mtu], [['copy'], [], 3314]);
   assert.match(warnings.join(), /up to 3314 bytes/);
+  assert.match(warnings.join(), /whether ice is done .* was not measured/);
+  const igb = card(1, { driver: 'igb' });
+  assert.match(deploy({ flags, capabilities, link: igb }).warnings.join(), /page pool lives on/);
   assert.equal(deploy({ flags, capabilities }).warnings, []);
   fails(() => deploy({ flags }), /CAP_PERFMON/);
   fails(() => deploy({ flags, capabilities: [] }), /not possible on eth0: AF_XDP takes/);

@@ -104,7 +104,17 @@ export class Link {
 
   /** Switches rep0 off and on again. */
   flap(): void {
-    const commands = ['link set rep0 down', 'link set rep0 up', ...NEIGHBOURHOOD];
+    this.switchOff();
+    this.switchOn();
+  }
+
+  switchOff(): void {
+    this.ip('replicator', 'link', 'set', 'rep0', 'down');
+  }
+
+  /** The kernel has forgotten the neighbours that are only entries. */
+  switchOn(): void {
+    const commands = ['link set rep0 up', ...NEIGHBOURHOOD];
     run('ip', ['-n', this.replicator, '-batch', '-'], `${commands.join('\n')}\n`);
     this.awaitCarrier();
   }

@@ -139,9 +139,12 @@ export async function assertWell(soaked: Soaked): Promise<void> {
 }
 
 const startOptions = ({ link, layout, mode, transmit = 'ring' }: SoakOptions) => {
-  // so many cores that one is the pump's
-  const cpus = layout === 'inline' ? '0,1' : '0,0,1';
-  const words = transmit === 'pump' ? ['bulk', '--cpus', cpus] : [transmit];
+  // so many cores that one is the pump's, or that none is
+  const [calls, pump] = layout === 'inline' ? ['0', '0,1'] : ['0,1', '0,1,2'];
+  const words =
+    transmit === 'pump'
+      ? ['bulk', '--cpus', pump]
+      : [transmit, ...(transmit === 'ring' ? [] : ['--cpus', calls])];
   return { link, flags: flagsOf(mode)(layout, '--transmit', ...words) };
 };
 
@@ -284,9 +287,9 @@ class World {
       },
       'subscriber came or went': () => this.comeOrGo(random.below(this.comers.length)),
       'link down and up': async () => {
-        link.ip('replicator', 'link', 'set', 'rep0', 'down');
+        link.switchOff();
         await sleep(random.below(PAUSE_MS_MAX));
-        link.ip('replicator', 'link', 'set', 'rep0', 'up');
+        link.switchOn();
       },
       // ip fails if one that it has listed is gone when it comes to it
       'neighbours forgotten': () =>

@@ -48,7 +48,7 @@ const { driver } = addon.describeInterface(null, WIRE.devices[0]);
 const link = new Link(WIRE);
 const replicator = await Replicator.start({
   link,
-  flags: copyMode('inline', '--transmit', 'bulk'),
+  flags: copyMode('inline', '--transmit', 'bulk', '--cpus', '0'),
 });
 try {
   await replicator.subscribe(subscribersOf(SUBSCRIBERS));

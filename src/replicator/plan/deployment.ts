@@ -163,6 +163,7 @@ function warningsOf(
   const major = Number.parseInt(process.versions.node, 10);
   const node = `fantail was never tried with Node ${major}; it was with ${NODES_TRIED.join(', ')}`;
   const fault = zeroCopyFault({ link, kernel });
+  const bulk = link === null ? null : faultOfBulk(link.driver);
   const isSocket = modes[0] === 'socket' || link === null;
   const unserved = isSocket ? null : unservedWarning(config, link, queues);
   const down = `${interfaceName} is down or has no carrier; packets flow after: ip link set dev ${interfaceName} up`;
@@ -172,6 +173,7 @@ function warningsOf(
     ...(link === null || link.up ? [] : [down]),
     ...(mode === 'zerocopy' && fault !== null ? [fault] : []),
     ...(unserved === null ? [] : [unserved]),
+    ...(config.transmit === 'bulk' && bulk !== null ? [`--transmit bulk: ${bulk}`] : []),
     ...(config.transmit === 'bulk' && link !== null && link.mtu > BULK_MTU_MAX
       ? [`--transmit bulk takes packets of up to ${BULK_MTU_MAX} bytes; longer ones end as too_big`]
       : []),
@@ -259,7 +261,7 @@ export function deploymentOf(config: Config, observed: Observed): Deployment {
   const mtu = checkMtu(config, observed.link, modes);
   checkAddress(config, observed.link, modes);
   checkCpus(config, observed.cores);
-  const cores = config.cpus?.length ?? observed.cores.length;
+  const cores = new Set(config.cpus ?? observed.cores).size;
   if (config.workers !== null && config.workers > queues.length)
     throw new Failure(
       `--workers ${config.workers} is more than the ${queues.length} queues served; each worker owns one`,
@@ -276,9 +278,9 @@ export function deploymentOf(config: Config, observed: Observed): Deployment {
     : null;
   const cpuOf = (turn: number) => config.cpus?.[turn % config.cpus.length] ?? null;
   const first = layout === 'split' ? 1 : 0;
-  // a core each, and one is left over, unless cores were named for them
+  // a core each, and one is left over, unless cores were named for them; x64: native/link/pump.hpp
   const needed = processes + workers + (config.cpus === null ? 1 : 0);
-  const hasPumps = paths.bulk && cores >= needed;
+  const hasPumps = paths.bulk && cores >= needed && process.arch === 'x64';
   return {
     modes,
     fallbacks,

@@ -108,11 +108,15 @@ export const DRIVER_FACTS: readonly DriverFact[] = [
  * (docs/bulk.md). Others keep the call's page pool alive, for up to a second.
  */
 const DONE_AT_ONCE: readonly string[] = ['veth'];
+/** And those that are not. */
+const DONE_LATER: readonly string[] = ['virtio_net', 'igb'];
 
-/** Why `auto` does without bulk transmit on that driver, or null. */
+/** What speaks against bulk transmit on that driver: `auto` does without it then; or null. */
 export function faultOfBulk(driver: string): string | null {
   if (DONE_AT_ONCE.includes(driver)) return null;
-  return `whether ${driver} is done with a frame by the end of a call was not measured; --transmit bulk tries it`;
+  return DONE_LATER.includes(driver)
+    ? `${driver} is not done with a frame when a call returns: each call's page pool lives on for up to a second`
+    : `whether ${driver} is done with a frame when a call returns was not measured`;
 }
 
 /** The numbers that it begins with: [6, 18, 44] of 6.18.44-amd64. */

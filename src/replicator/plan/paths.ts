@@ -6,6 +6,7 @@
  *
  *     ring ── COPIES_IN_BULK at once ──▶ bulk ── fewer than COPIES_BY_RING ──▶ ring
  *                                         └───── calls fail ─────────────────▶ ring, for good
+ * With a pump it is bulk, as long as that does not fail.
  */
 import type { Transmit } from '../../domain/statistics.js';
 import type { Arena } from '../../memory/arena.js';
@@ -22,7 +23,9 @@ export const COPIES_BY_RING = 8;
 const LOOK_MS = 200;
 /** Bursts that say how many packets come at once; until there are so many, nothing is judged. */
 const BURSTS_MIN = 20;
-/** Calls of which more than half were slow, or copies that were refused, say that it is no way. */
+/** Looks in a row that found it failing, and it is left: a far end may be full for a while. */
+const FAILED_LOOKS = 3;
+/** Fewer slow calls, or refusals, say nothing. */
 const FAILURES_MIN = 2;
 
 /** What a worker has counted. */
@@ -32,6 +35,7 @@ export interface Counted {
   readonly bulk_calls: number;
   readonly bulk_slow: number;
   readonly bulk_copies: number;
+  readonly bulk_resent: number;
   readonly bulk_refused: number;
 }
 
@@ -41,6 +45,7 @@ const COUNTERS = [
   'bulk_calls',
   'bulk_slow',
   'bulk_copies',
+  'bulk_resent',
   'bulk_refused',
 ] as const satisfies readonly (keyof Counted)[];
 
@@ -52,11 +57,12 @@ export function pathFor(copies: number, now: Transmit): Transmit {
 
 /** What speaks against sending in bulk, of what was counted since the last look; or null. */
 export function failureOf(counted: Counted): string | null {
-  const { bulk_calls, bulk_slow, bulk_copies, bulk_refused } = counted;
+  const { bulk_calls, bulk_slow, bulk_copies, bulk_resent, bulk_refused } = counted;
+  const tries = bulk_copies + bulk_resent;
   if (bulk_slow >= FAILURES_MIN && 2 * bulk_slow > bulk_calls)
     return `${bulk_slow} of ${bulk_calls} calls took more than 5 ms`;
-  if (bulk_refused >= FAILURES_MIN && 2 * bulk_refused > bulk_copies)
-    return `the device refused ${bulk_refused} copies of ${bulk_copies}`;
+  if (bulk_refused >= FAILURES_MIN && 2 * bulk_refused > tries)
+    return `the device refused ${bulk_refused} of ${tries} tries`;
   return null;
 }
 
@@ -65,8 +71,11 @@ interface Seen {
   counted: Counted;
   packetsABurst: number;
   copies: number;
-  /** It has failed in bulk. */
+  /** Looks in a row that found it failing in bulk. */
+  failedLooks: number;
+  /** It has failed for good. */
   failure: string | null;
+  isPumped: boolean;
 }
 
 export class Paths {
@@ -84,7 +93,14 @@ export class Paths {
   ) {
     const { arena, only } = parts;
     this.seen = Array.from({ length: arena.workers }, (_, worker) => {
-      return { counted: this.counted(worker), packetsABurst: 1, copies: 0, failure: null };
+      return {
+        counted: this.counted(worker),
+        packetsABurst: 1,
+        copies: 0,
+        failedLooks: 0,
+        failure: null,
+        isPumped: false,
+      };
     });
     this.timer = only === null ? setInterval(() => this.look(), LOOK_MS) : null;
   }
@@ -97,9 +113,10 @@ export class Paths {
   reasonOf(worker: number): string {
     const { only, arena } = this.parts;
     if (only !== null) return only;
-    const { copies, failure } = this.seen[worker] ?? { copies: 0, failure: null };
+    const seen = this.seen[worker];
     const [path, wanted] = [arena.path(worker), arena.wantedPath(worker)];
-    const why = failure ?? `copies at once: ${Math.round(copies)}`;
+    const load = `copies at once: ${Math.round(seen?.copies ?? 0)}`;
+    const why = seen?.failure ?? (seen?.isPumped ? 'there is a pump' : load);
     return path === wanted ? why : `${why}; ${wanted} after the next 10 ms without a copy`;
   }
 
@@ -107,8 +124,10 @@ export class Paths {
     const reached = this.seen.map(() => 0);
     for (const { worker, route } of this.parts.subscribers.all())
       if (route.state === 'live') reached[worker] = (reached[worker] ?? 0) + 1;
-    const changed = this.seen.filter((seen, worker) => this.judge(worker, seen, reached[worker]));
-    if (changed.length > 0) this.parts.wake();
+    let isOther = false;
+    for (const [worker, seen] of this.seen.entries())
+      if (this.judge(worker, seen, reached[worker])) isOther = true;
+    if (isOther) this.parts.wake();
   }
 
   /** True: that worker is to send another way. */
@@ -123,22 +142,31 @@ export class Paths {
     }
     seen.copies = reached * seen.packetsABurst;
     const wanted = arena.wantedPath(worker);
-    if (isEnough && seen.failure === null && wanted === 'bulk') {
-      seen.failure = failureOf(since);
-      if (seen.failure !== null)
-        log.warn(`worker ${worker} sends by its ring from now on: ${seen.failure}`);
-    }
-    const better = seen.failure === null ? this.pathOf(worker, seen.copies) : 'ring';
+    if (isEnough && seen.failure === null && wanted === 'bulk')
+      this.lookForFailure(worker, seen, since);
+    this.lookForPump(worker, seen);
+    // a pump sends a single copy sooner than the ring does, too
+    const chosen = seen.isPumped ? 'bulk' : pathFor(seen.copies, wanted);
+    const better = seen.failure === null ? chosen : 'ring';
     if (better === wanted) return false;
     arena.wantPath(worker, better);
     return true;
   }
 
-  /** A pump sends a single copy sooner than the ring does, too. */
-  private pathOf(worker: number, copies: number): Transmit {
+  private lookForFailure(worker: number, seen: Seen, since: Counted): void {
+    const failure = failureOf(since);
+    seen.failedLooks = failure === null ? 0 : seen.failedLooks + 1;
+    if (failure === null || seen.failedLooks < FAILED_LOOKS) return;
+    seen.failure = failure;
+    log.warn(`worker ${worker} sends by its ring from now on: ${failure}`);
+  }
+
+  private lookForPump(worker: number, seen: Seen): void {
     const { arena } = this.parts;
     const isPumped = arena.u64(arena.worker(worker, 'bulk_pumped')) !== 0n;
-    return isPumped ? 'bulk' : pathFor(copies, arena.wantedPath(worker));
+    if (seen.isPumped && !isPumped)
+      log.warn(`the pump of worker ${worker} has ended: the kernel refused its calls`);
+    seen.isPumped = isPumped;
   }
 
   private counted(worker: number): Counted {
@@ -162,12 +190,13 @@ export function onlyPath(
   { paths, ringBecause }: Pick<Deployment, 'paths' | 'ringBecause'>,
   opened: {
     readonly mode: string;
+    readonly tx: readonly number[];
     readonly pages: readonly number[];
     readonly ringBecause: string;
   },
 ): string | null {
-  if (!paths.ring) return '--transmit bulk';
+  if (opened.tx.length > 0 && opened.pages.length > 0) return null;
+  if (opened.pages.length > 0) return '--transmit bulk';
   if (!paths.bulk) return ringBecause;
-  if (opened.pages.length > 0) return null;
   return opened.ringBecause || `${opened.mode} mode sends by its ring`;
 }

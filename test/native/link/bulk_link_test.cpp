@@ -52,16 +52,26 @@ public:
     return 0;
   }
 
-  /// So many frames of a pump's call; a batch goes on with the next ones.
-  void pump(u32 frames) {
-    for (u32 i = 0; i < frames; ++i) {
-      if (batch_.empty()) words().settled = u64{words().taken} << 32 | words().cursor;
-      if (u32 index; take(index)) batch_.push_back(index);
+  /// So many steps of a pump's program, of which a frame that is a copy has two: it is counted, and
+  /// taken. A batch goes on with the next ones.
+  void pump(u32 steps) {
+    for (u32 i = 0; i < steps; ++i) {
+      if (!half_taken_) {
+        if (batch_.empty()) words().settled = u64{words().taken} << 32 | words().cursor;
+        half_taken_ = next() != nullptr;
+        if (half_taken_) {
+          ++words().taken;
+          continue;
+        }
+      } else {
+        finish_taking();
+      }
       if (++in_batch_ == group) end_batch();
     }
   }
   /// As when the call ends, or who made it is killed.
   void end_batch() {
+    if (half_taken_) finish_taking();
     give(batch_);
     batch_.clear();
     in_batch_ = 0;
@@ -78,20 +88,32 @@ public:
   std::vector<u32> sent;
 
 private:
-  bool take(u32& index) {
+  /// The cursor that names the next copy; null: there is none.
+  u32* next() {
     bulk_link& w = words();
     bulk_list &refused = w.lists[w.round % 2], &again = w.lists[(w.round + 1) % 2];
-    if (refused.count != 0) return false;
-    if (w.round == 0) {
-      if (w.cursor == w.tx_producer) return false;
-      index = w.cursor++;
-      ++w.taken;
-      return true;
-    }
-    if (again.cursor >= again.count) return false;
-    index = again.index[again.cursor++];
-    ++w.taken;
+    if (refused.count != 0) return nullptr;
+    if (w.round == 0) return w.cursor == w.tx_producer ? nullptr : &w.cursor;
+    return again.cursor >= again.count ? nullptr : &again.cursor;
+  }
+
+  bool take(u32& index) {
+    u32* const cursor = next();
+    if (cursor == nullptr) return false;
+    ++words().taken;
+    index = index_at(cursor);
     return true;
+  }
+
+  u32 index_at(u32* cursor) {
+    bulk_link& w = words();
+    const u32 at = (*cursor)++;
+    return cursor == &w.cursor ? at : w.lists[(w.round + 1) % 2].index[at];
+  }
+
+  void finish_taking() {
+    batch_.push_back(index_at(next()));
+    half_taken_ = false;
   }
 
   void give(const std::vector<u32>& taken) {
@@ -108,6 +130,7 @@ private:
   Random random_;
   std::vector<u32> batch_; // of a pump: what it has taken and not given yet
   u32 in_batch_ = 0;
+  bool half_taken_ = false; // it is counted, and its cursor not moved yet
   alignas(4096) std::array<char, sizeof(bulk_link)> memory_{};
 };
 
@@ -301,7 +324,8 @@ void a_pump_sends_all_once(u64 seed, u64 retry_ns) {
   for (int i = 0; i < 300; ++i) {
     World world(random.next(), static_cast<u32>(random.next()));
     world.kernel_.refuses_in = random.below(4);
-    Stores stores{0, never, [&] { world.kernel_.pump(random.below(20)); }};
+    Stores stores{0, never, [&] { world.kernel_.pump(random.below(20)); },
+                  [&] { world.kernel_.pump(random.below(3)); }};
     const Counting counting(stores);
     const u32 count = pump_bursts(world, random, retry_ns);
     lost += check(world, count);
@@ -333,7 +357,8 @@ void kills_of_a_pumping_worker_lose_nothing(u64 seed, u64 retry_ns) {
     World world(seed + k % 16, 0xffffffffu - 20);
     world.kernel_.refuses_in = 2;
     world.submit(count);
-    Stores stores{0, k, [&] { world.kernel_.pump(random.below(20)); }};
+    Stores stores{0, k, [&] { world.kernel_.pump(random.below(20)); },
+                  [&] { world.kernel_.pump(random.below(3)); }};
     killed = false;
     try {
       const Counting counting(stores);

@@ -11,6 +11,9 @@ namespace fantail {
 void fault_point() {
   if (on_store != nullptr) on_store();
 }
+void look_point() {
+  if (on_acquire != nullptr) on_acquire();
+}
 #endif
 
 namespace testing {

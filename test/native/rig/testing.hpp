@@ -20,6 +20,8 @@ namespace fantail {
 
 /// Called before every store that is made through store.hpp by this thread; null: nothing.
 inline thread_local void (*on_store)() = nullptr;
+/// Likewise before every load that is made through acquire().
+inline thread_local void (*on_acquire)() = nullptr;
 
 namespace testing {
 

@@ -39,10 +39,11 @@ void Stores::next() {
 Counting::Counting(Stores& stores) {
   counted = &stores;
   on_store = [] { counted->next(); };
+  if (stores.at_acquire) on_acquire = [] { counted->at_acquire(); };
 }
 
 Counting::~Counting() {
-  on_store = nullptr;
+  on_store = on_acquire = nullptr;
   counted = nullptr;
 }
 

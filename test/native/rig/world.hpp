@@ -55,6 +55,7 @@ struct Stores {
   u64 made = 0;
   u64 kill_at = never;
   std::function<void()> between;
+  std::function<void()> at_acquire = {};
 
   void next();
 };
