@@ -22,9 +22,8 @@ namespace {
 // becomes a copy takes several times as long as one that is dropped, hence the maximum.
 constexpr u64 call_ns = 10'000'000;
 constexpr u32 frames_min = 1024, frames_max = 1 << 17; // of a call
-constexpr int sleep_ms = 1000;
-constexpr timespec pause_time{0, 1'000'000}; // after a call for which there was no memory
-constexpr u32 failures_max = 100;            // such calls, one after the other
+constexpr timespec pause_time{0, 1'000'000};           // after a call for which there was no memory
+constexpr u32 failures_max = 100;                      // such calls, one after the other
 
 /// Of the next call, after one of `frames` that took so long.
 u32 frames_for(u32 frames, u64 took_ns) {
@@ -36,8 +35,8 @@ u32 frames_for(u32 frames, u64 took_ns) {
 
 } // namespace
 
-Pump::Pump(const BulkLink& link, worker& counters, int cpu, bool busy_poll)
-    : link_(link), counters_(counters),
+Pump::Pump(const BulkLink& link, worker& counters, int cpu, bool busy_poll, int sleep_ms)
+    : link_(link), counters_(counters), sleep_ms_(sleep_ms),
       wake_(check(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "making a pump's eventfd")) {
   sigset_t all, before;
   sigfillset(&all);
@@ -97,7 +96,7 @@ void Pump::sleep() {
   pollfd waited{wake_.get(), POLLIN, 0};
   while (link_.is_empty() && !ends_.load(std::memory_order_relaxed)) {
     u64 count;
-    if (poll(&waited, 1, sleep_ms) > 0) [[maybe_unused]]
+    if (poll(&waited, 1, sleep_ms_) > 0) [[maybe_unused]]
       const ssize_t drained = read(wake_.get(), &count, sizeof count);
   }
   asleep_.store(0, std::memory_order_relaxed);

@@ -23,7 +23,8 @@ namespace fantail {
 class Pump {
 public:
   /// `link` outlives it, and nobody else runs its program. `cpu`: the core of its own; -1: any.
-  Pump(const BulkLink& link, worker& counters, int cpu, bool busy_poll);
+  /// `sleep_ms`: the longest sleep, whether it is woken or not.
+  Pump(const BulkLink& link, worker& counters, int cpu, bool busy_poll, int sleep_ms = 1000);
   /// Ends the thread, which takes as long as a call.
   ~Pump();
   Pump(const Pump&) = delete;
@@ -44,6 +45,7 @@ private:
 
   const BulkLink& link_;
   worker& counters_;
+  int sleep_ms_;
   Fd wake_;
   std::atomic<u32> asleep_ = 0;
   std::atomic<bool> ends_ = false, has_failed_ = false;
