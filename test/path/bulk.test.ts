@@ -37,6 +37,12 @@ async function transmitOf(replicator: Replicator) {
   return worker.transmit;
 }
 
+/** Copies that all subscribers were sent; on a loud machine some may have ended as drops. */
+async function sentOf(replicator: Replicator): Promise<number> {
+  const { subscribers } = await replicator.stats();
+  return subscribers.reduce((sum, { sent }) => sum + sent, 0);
+}
+
 for (const layout of LAYOUTS)
   networkTest(
     test,
@@ -57,7 +63,10 @@ for (const layout of LAYOUTS)
         await assertLossless(replicator, sunk);
         const told = await transmitOf(replicator);
         const { path, pumped, calls, frames, refused, resent } = told;
-        assert.equal([path, pumped, frames, refused], ['bulk', false, count * 16, resent]);
+        assert.equal(
+          [path, pumped, frames, refused],
+          ['bulk', false, await sentOf(replicator), resent],
+        );
         assert.ok(calls > 0 && calls <= count + refused, JSON.stringify(told));
       });
     },
@@ -148,7 +157,6 @@ for (const how of ['asleep between packets', 'awake'])
           const slowly = { subscribers, rate: 10, count: 20 };
           await assertReceived(replicator, await transfer(replicator, slowly));
         }
-        const before = (await transmitOf(replicator)).frames;
         const count = 1473;
         for (const first of [0, count]) {
           const sizes = first === 0 ? '0-1472' : '200'; // those that are short bear no sequence
@@ -157,7 +165,7 @@ for (const how of ['asleep between packets', 'awake'])
           const { path, pumped, frames, refused, resent } = await transmitOf(replicator);
           assert.equal(
             [path, pumped, frames, refused],
-            ['bulk', true, before + (first + count) * 16, resent],
+            ['bulk', true, await sentOf(replicator), resent],
           );
           if (first === 0) await replaceWorker(replicator);
         }
@@ -193,13 +201,15 @@ for (const layout of LAYOUTS)
         await replicator.subscribe(few);
         await sendSlowly();
         assert.equal((await transmitOf(replicator)).frames, 0);
+        const byRing = await sentOf(replicator);
         await replicator.subscribe(all.slice(1));
         await untilPath(replicator, 'bulk');
         await send(all);
         await replaceWorker(replicator);
         await send(all);
         const { path, frames, changes, reason } = await transmitOf(replicator);
-        assert.equal([path, frames, changes], ['bulk', 1000 * 16, 1], reason);
+        const inBulk = (await sentOf(replicator)) - byRing;
+        assert.equal([path, frames, changes], ['bulk', inBulk, 1], reason);
         assert.match(reason, /copies at once: \d+/);
         for (const { ip, port } of all.slice(1)) await replicator.remove({ ip, port });
         await sendSlowly();

@@ -111,7 +111,29 @@ async function assertServes(
   subscribers: readonly Destination[],
 ): Promise<void> {
   const sunk = await transfer(replicator, { subscribers, rate: RATE, count: 50 });
-  await assertReceived(replicator, sunk);
+  try {
+    await assertReceived(replicator, sunk);
+  } catch (error) {
+    // what left the card, and came to its peer, as their drivers say
+    if (error instanceof Error) error.message += `\n${driversTell(replicator.link)}`;
+    throw error;
+  }
+}
+
+function driversTell({ replicator, net, interface: name }: Link): string {
+  const ends = [
+    [replicator, name],
+    [net, 'net0'],
+  ] as const;
+  return ends
+    .map(([namespace, device]) => {
+      const told = run('ip', ['netns', 'exec', namespace, 'ethtool', '-S', device]);
+      return `${device}:\n${told
+        .split('\n')
+        .filter((line) => !/: 0$/.test(line))
+        .join('\n')}`;
+    })
+    .join('\n');
 }
 
 function testSizes(layout: Layout): void {
