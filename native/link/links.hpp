@@ -119,7 +119,6 @@ public:
     if (fds.has_pump)
       pump_ = std::make_unique<Pump>(*bulk_, self, fds.pump_cpu, arena.header().busy_poll != 0);
   }
-  bool has_choice() const { return has_choice_; }
   /// `wanted` where there is a choice, else the one that there is.
   transmit path(u32 wanted) const {
     if (!has_choice_) return bulk_ != nullptr ? TRANSMIT_BULK : TRANSMIT_RING;

@@ -28,17 +28,6 @@ const FAILED_LOOKS = 3;
 /** Fewer slow calls, or refusals, say nothing. */
 const FAILURES_MIN = 2;
 
-/** What a worker has counted. */
-export interface Counted {
-  readonly packets: number;
-  readonly bursts: number;
-  readonly bulk_calls: number;
-  readonly bulk_slow: number;
-  readonly bulk_copies: number;
-  readonly bulk_resent: number;
-  readonly bulk_refused: number;
-}
-
 const COUNTERS = [
   'packets',
   'bursts',
@@ -47,7 +36,10 @@ const COUNTERS = [
   'bulk_copies',
   'bulk_resent',
   'bulk_refused',
-] as const satisfies readonly (keyof Counted)[];
+] as const;
+
+/** What a worker has counted. */
+export type Counted = Readonly<Record<(typeof COUNTERS)[number], number>>;
 
 /** The path of a worker whose bursts are of so many copies. */
 export function pathFor(copies: number, now: Transmit): Transmit {
@@ -176,10 +168,7 @@ export class Paths {
 }
 
 function countsOf(read: (name: keyof Counted) => number): Counted {
-  return Object.fromEntries(COUNTERS.map((name) => [name, read(name)])) as Record<
-    keyof Counted,
-    number
-  >;
+  return Object.fromEntries(COUNTERS.map((name) => [name, read(name)])) as Counted;
 }
 
 const differenceOf = (now: Counted, before: Counted): Counted =>
