@@ -14,14 +14,20 @@
  *     ├─ not a fragment?                  no ──► fragment
  *     ├─ fits one buffer of ours?         no ──► multi_buffer
  *     ├─ a feed of this queue?            no ──► other
+ *     ├─ to the MAC of its receivers?     no ──► foreign_mac
+ *     ├─ from what another host may be?   no ──► martian
+ *     ├─ UDP the whole IP packet?         no ──► udp_length
+ *     ├─ as long as the MTU at most?      no ──► over_mtu
+ *     ├─ surely one datagram?             no ──► unfilled_checksum
  *     ├─ a socket on this queue?          no ──► no_socket
  *     ▼
  *   redirect
  *
- * Every frame is counted once, by CPU and queue, under the verdict where it left this path. Unicast
- * and multicast are treated alike. Only the 42 bytes of fixed headers are read; lengths and
- * checksums that lie are for the receiver to refuse. A VLAN tag that the NIC has taken out of the
- * frame is not seen here: such a frame counts as untagged.
+ * Every frame is counted once, by CPU and queue, under the verdict where it left this path. What is
+ * taken is certain to be what a UDP socket would have received; what the kernel makes of the rest
+ * (options, fragments, tags of priority) reaches the receiver by a socket. Only the 42 bytes of
+ * fixed headers are read; lengths and checksums that lie are for the receiver to refuse. A VLAN tag
+ * that the NIC has taken out of the frame is not seen here: such a frame counts as untagged.
  *
  * Packet pointers move by constants and are compared, nothing else: to subtract them, or to add a
  * length to one, takes CAP_PERFMON. So a frame that the driver holds in several buffers is known by
@@ -34,6 +40,7 @@
 #include <linux/ip.h>
 #include <linux/udp.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -44,24 +51,40 @@
 #define FEEDS_MAX 1024
 /* Entries of `verdicts`: a counter for each verdict of each queue. */
 #define VERDICTS_MAX (FANTAIL_QUEUES_MAX * VERDICT_COUNT)
-/* iphdr.frag_off: "more fragments" and the offset. Left out: "do not fragment", a reserved bit. */
+/* Entries of `own`. */
+#define OWN_MAX 4096
+/*
+ * iphdr.frag_off: "more fragments" and the offset; the offset alone. Left out: "do not fragment",
+ * a reserved bit.
+ */
 #define IP_FRAGMENT 0x3fff
+#define IP_OFFSET 0x1fff
 /* iphdr.ihl of a header without options, in 32-bit words. */
 #define IP_PLAIN_WORDS 5
 /* Bytes of packet that a UMEM frame takes: the kernel keeps its headroom in each. */
 #define FRAME_ROOM_SIZE (FANTAIL_FRAME_SIZE - XDP_PACKET_HEADROOM)
 
 /*
- * The feeds, by queue. Written by the supervisor of the launcher that serves the queue, read by
- * classify(). The value is the verdict of a feed's frame, always VERDICT_REDIRECT: it brings enum
- * verdict into BTF, where a test compares it with layout.h.
+ * The feeds, by queue. Written by the launcher that serves the queue: its RX process at the start,
+ * its supervisor when the interface changes; read by classify().
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, FEEDS_MAX);
 	__type(key, struct feed);
-	__type(value, enum verdict);
+	__type(value, struct feed_rule);
 } feeds SEC(".maps");
+
+/*
+ * The addresses of this host and the broadcast addresses of its subnets, in network order: none of
+ * them is another host's. Written by every launcher's processes as `feeds` is, read by classify().
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, OWN_MAX);
+	__type(key, __u32);
+	__type(value, __u8);
+} own SEC(".maps");
 
 /*
  * The receive socket of each queue. Written by the RX process that opened the socket, emptied by
@@ -85,6 +108,53 @@ struct {
 	__type(value, __u64);
 } verdicts SEC(".maps");
 
+/*
+ * Whether an IPv4 source is none that another host could have: "this network" and loopback (RFC
+ * 1122, 3.2.1.3), multicast and above, or one of our own. The kernel decides (martian source).
+ */
+static __always_inline bool is_martian(__u32 source)
+{
+	const __u32 first = bpf_ntohl(source) >> 24;
+
+	return first == 0 || first == IN_LOOPBACKNET || first >= 224 ||
+	       bpf_map_lookup_elem(&own, &source);
+}
+
+/*
+ * The checksum of a datagram whose sender leaves it to the device: the bare sum of the pseudo
+ * header (RFC 768; CHECKSUM_PARTIAL). In words as they stand: the order of bytes does not matter
+ * (RFC 1071).
+ */
+static __always_inline __u16 unfilled_checksum(const struct iphdr *ip, const struct udphdr *udp)
+{
+	__u64 sum = (__u64)ip->saddr + ip->daddr + bpf_htons(IPPROTO_UDP) + udp->len;
+
+	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+/* A frame of a feed by address and port: VERDICT_REDIRECT, or why the kernel is to judge it. */
+static __always_inline enum verdict judge(const struct feed_rule *rule,
+					  const struct ethhdr *ethernet, const struct iphdr *ip,
+					  const struct udphdr *udp)
+{
+	const __u16 length = bpf_ntohs(ip->tot_len);
+
+	for (int i = 0; i < ETH_ALEN; ++i)
+		if (ethernet->h_dest[i] != rule->mac[i])
+			return VERDICT_FOREIGN_MAC;
+	if (is_martian(ip->saddr))
+		return VERDICT_MARTIAN;
+	if (bpf_ntohs(udp->len) + sizeof(*ip) != length)
+		return VERDICT_UDP_LENGTH;
+	if (length > rule->mtu)
+		return VERDICT_OVER_MTU;
+	if (rule->generic && udp->check && udp->check == unfilled_checksum(ip, udp))
+		return VERDICT_UNFILLED_CHECKSUM;
+	return VERDICT_REDIRECT;
+}
+
 /* What the frame is; changes nothing. `frags`: frames of several buffers can come here. */
 static __always_inline enum verdict classify(struct xdp_md *ctx, const bool frags)
 {
@@ -94,6 +164,8 @@ static __always_inline enum verdict classify(struct xdp_md *ctx, const bool frag
 	struct iphdr *ip = (void *)(ethernet + 1);
 	struct udphdr *udp = (void *)(ip + 1);
 	struct feed key = {.queue = ctx->rx_queue_index};
+	const struct feed_rule *rule;
+	enum verdict verdict;
 
 	if ((void *)(ethernet + 1) > data_end)
 		return VERDICT_SHORT;
@@ -117,11 +189,13 @@ static __always_inline enum verdict classify(struct xdp_md *ctx, const bool frag
 		return VERDICT_MULTI_BUFFER;
 	key.daddr = ip->daddr;
 	key.dport = udp->dest;
-	if (!bpf_map_lookup_elem(&feeds, &key))
+	rule = bpf_map_lookup_elem(&feeds, &key);
+	if (!rule)
 		return VERDICT_OTHER;
-	if (!bpf_map_lookup_elem(&xsks, &key.queue))
+	verdict = judge(rule, ethernet, ip, udp);
+	if (verdict == VERDICT_REDIRECT && !bpf_map_lookup_elem(&xsks, &key.queue))
 		return VERDICT_NO_SOCKET;
-	return VERDICT_REDIRECT;
+	return verdict;
 }
 
 /* Adds one to the verdict of the queue. Queues past the last row are counted in the last row. */
@@ -135,14 +209,21 @@ static __always_inline void count(__u32 queue, enum verdict verdict)
 		*frames += 1;
 }
 
+#include "slow_path.bpf.h"
+
 /* Verdict to action. The fallback is for a socket that closes after classify() has seen it. */
 static __always_inline int replicate(struct xdp_md *ctx, const bool frags)
 {
 	enum verdict verdict = classify(ctx, frags);
 
 	count(ctx->rx_queue_index, verdict);
-	if (verdict != VERDICT_REDIRECT)
+	if (verdict != VERDICT_REDIRECT) {
+		/* what is not unusual, or not UDP over IPv4, has its queue noted for nothing */
+		if (frags && verdict != VERDICT_OTHER && verdict != VERDICT_NOT_IPV4 &&
+		    verdict != VERDICT_NOT_UDP && verdict != VERDICT_SHORT)
+			note_queue(ctx);
 		return XDP_PASS;
+	}
 	return bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_PASS);
 }
 

@@ -61,6 +61,7 @@ void say_running(bool may_be_orphan) {
 void receive(const Start& start, DataPlane& plane, bool may_be_orphan) {
   Inherited fds;
   for (const Fd& fd : plane.rx) fds.rx.push_back(fd.get());
+  fds.slow_path = start.slow_path;
   fds.wake = start.wake;
   fds.worker_wakes = start.worker_wakes;
   ReceiverLoop loop(plane.arena, fds);

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <arpa/inet.h>
 #include <napi.h>
@@ -97,6 +98,17 @@ public:
   bool flag_in(Napi::Value value, const char* name) const {
     if (!value.IsBoolean()) refuse(name, "a boolean");
     return value.As<Napi::Boolean>().Value();
+  }
+
+  /// A list of RX queues of an interface.
+  std::vector<u32> queues_in(Napi::Value value) const {
+    if (!value.IsArray()) refuse("queues", "a list of queues");
+    const auto list = value.As<Napi::Array>();
+    std::vector<u32> queues;
+    for (u32 i = 0; i < list.Length(); ++i)
+      queues.push_back(
+          static_cast<u32>(integer_in(list.Get(i), "queue", 0, FANTAIL_QUEUES_MAX - 1)));
+    return queues;
   }
 
   Napi::Object object(std::size_t index, const char* name) const {

@@ -24,6 +24,20 @@ Napi::Value open_udp_js(const Arguments& arguments) {
   return fd_value(arguments.env(), from_namespace<Fd>(netns, [&] { return open_udp(options); }));
 }
 
+Napi::Value open_listener_js(const Arguments& arguments) {
+  const NamespaceName netns = arguments.text_or_null(0, "netns");
+  const Napi::Object given = arguments.object(1, "options");
+  const ListenOptions options{.ip = arguments.ip_in(given.Get("ip"), "ip"),
+                              .port = arguments.port_in(given.Get("port")),
+                              .device = arguments.text_in(given.Get("device"), "device")};
+  return fd_value(arguments.env(),
+                  from_namespace<Fd>(netns, [&] { return open_listener(options); }));
+}
+
+Napi::Value lost_datagrams_js(const Arguments& arguments) {
+  return Napi::Number::New(arguments.env(), lost_datagrams(arguments.fd(0)));
+}
+
 Napi::Value connect_udp_js(const Arguments& arguments) {
   connect_udp(arguments.fd(0), arguments.ip(1), arguments.port(2));
   return arguments.env().Undefined();
@@ -60,6 +74,8 @@ Napi::Value allow_fragments_js(const Arguments& arguments) {
 
 void export_udp(Napi::Object exports) {
   export_function<open_udp_js>(exports, "openUdp");
+  export_function<open_listener_js>(exports, "openListener");
+  export_function<lost_datagrams_js>(exports, "lostDatagrams");
   export_function<connect_udp_js>(exports, "connectUdp");
   export_function<disconnect_udp_js>(exports, "disconnectUdp");
   export_function<udp_queued_js>(exports, "udpQueued");

@@ -63,10 +63,10 @@ filter_calls* calls_in(Napi::Value value) {
                              "calls must be a Uint32Array of the size of struct filter_calls");
 }
 
-/// attachWorker({arena, worker, rx, tx, pages, program, pump, wake, workerWakes, kernelSockets},
-/// calls) → bytes that a filter's memory must have. `tx`: null where it sends in bulk alone;
-/// `pages` and `program`: null where it does not; `pump`: null, or the core of its pump, -1 for
-/// any.
+/// attachWorker({arena, worker, rx, slowPath, tx, pages, program, pump, wake, workerWakes,
+/// kernelSockets}, calls) → bytes that a filter's memory must have. `slowPath`: null but for the
+/// first receiver; `tx`: null where it sends in bulk alone; `pages` and `program`: null where it
+/// does not; `pump`: null, or the core of its pump, -1 for any.
 Napi::Value attach_worker(const Arguments& arguments) {
   const Napi::Env env = arguments.env();
   const Napi::Object options = arguments.object(0, "descriptors");
@@ -90,6 +90,9 @@ Napi::Value attach_worker(const Arguments& arguments) {
     arguments.refuse("pump", "null where nothing is in bulk");
   fds.wake = fd("wake");
   fds.rx = fd_list("rx");
+  fds.slow_path = fd_or_none("slowPath");
+  if (fds.slow_path >= 0 && fds.rx.empty())
+    arguments.refuse("slowPath", "null where nothing is received");
   fds.worker_wakes = fd_list("workerWakes");
   fds.kernel_sockets = fd_list("kernelSockets");
   const u32 worker = static_cast<u32>(

@@ -4,6 +4,7 @@
 #include "addon/arguments.hpp"
 #include "addon/exports.hpp"
 #include "addon/values.hpp"
+#include "host/namespace.hpp"
 #include "host/sockets.hpp"
 #include "xdp/program.hpp"
 
@@ -15,7 +16,21 @@ u32 queue_of(const Arguments& arguments) {
 }
 
 Napi::Value feed_set_js(const Arguments& arguments) {
-  set_feed(arguments.fd(0, "feeds"), queue_of(arguments), arguments.ip(2), arguments.port(3));
+  const NamespaceName netns = arguments.text_or_null(2, "netns");
+  const std::string name = arguments.text(3, "name");
+  const Napi::Object given = arguments.object(4, "feed");
+  const int feeds = arguments.fd(0, "feeds"), own = arguments.fd(1, "own");
+  const u32 ip = arguments.ip_in(given.Get("ip"), "ip");
+  const u16 port = arguments.port_in(given.Get("port"));
+  const auto mtu = static_cast<u16>(arguments.integer_in(given.Get("mtu"), "mtu", 1, 0xffff));
+  const bool generic = arguments.flag_in(given.Get("generic"), "generic");
+  const std::vector<u32> queues = arguments.queues_in(given.Get("queues"));
+  const auto interface = from_namespace<Interface>(netns, [&] { return describe_interface(name); });
+  if (queues.empty()) arguments.refuse("queues", "one queue at least");
+  const feed_rule rule =
+      rule_of(interface, ip, mtu, generic ? Attach::generic : Attach::native, queues[0]);
+  set_own(own, interface);
+  for (const u32 queue : queues) set_feed(feeds, queue, ip, port, rule);
   return arguments.env().Undefined();
 }
 

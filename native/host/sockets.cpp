@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <linux/filter.h>
 #include <linux/if_xdp.h>
+#include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -45,6 +46,12 @@ void refuse_everything(int fd) {
         "attach a filter to a UDP socket");
 }
 
+void bind_to_device(int fd, const std::string& device) {
+  const int result = setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device.data(),
+                                static_cast<socklen_t>(device.size()));
+  check(result, ("bind a UDP socket to the interface " + device).c_str());
+}
+
 void bind_udp(int fd, u32 ip, u16 port) {
   const sockaddr_in at = address_of(ip, port);
   if (bind(fd, reinterpret_cast<const sockaddr*>(&at), sizeof(at)) == 0) return;
@@ -65,15 +72,28 @@ Fd open_udp(const UdpOptions& options) {
   // Before the bind, or a datagram could slip in between.
   if (options.drop) refuse_everything(fd.get());
   if (options.reuse) set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1, "share a UDP port");
-  if (!options.device.empty()) {
-    const int result = setsockopt(fd.get(), SOL_SOCKET, SO_BINDTODEVICE, options.device.data(),
-                                  static_cast<socklen_t>(options.device.size()));
-    check(result, ("bind a UDP socket to the interface " + options.device).c_str());
-  }
+  if (!options.device.empty()) bind_to_device(fd.get(), options.device);
   set_option(fd.get(), IPPROTO_IP, IP_TTL, output_ttl, "set the TTL of a UDP socket");
   set_option(fd.get(), IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE, "set DF on a UDP socket");
   bind_udp(fd.get(), options.ip, options.port);
   return fd;
+}
+
+Fd open_listener(const ListenOptions& options) {
+  constexpr int buffer_size = 8 << 20; // bytes, as in socket mode
+  Fd fd{check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "open a UDP socket")};
+  set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1, "share a UDP port");
+  bind_to_device(fd.get(), options.device);
+  set_receive_buffer(fd.get(), buffer_size);
+  bind_udp(fd.get(), options.ip, options.port);
+  return fd;
+}
+
+u32 lost_datagrams(int fd) {
+  u32 memory[SK_MEMINFO_VARS]{};
+  socklen_t size = sizeof(memory);
+  check(getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size), "ask what a UDP socket has lost");
+  return memory[SK_MEMINFO_DROPS];
 }
 
 void connect_udp(int fd, u32 ip, u16 port) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT-0
 //
-// UDP sockets of the side path (the guard on the listen port, and those that carry copies while a
-// neighbour is unresolved), and the statistics of an AF_XDP socket. Addresses and ports are in
-// network order.
+// UDP sockets of the side paths (the one on the listen port that takes in what is unusual, and
+// those that carry copies while a neighbour is unresolved), and the statistics of an AF_XDP socket.
+// Addresses and ports are in network order.
 #pragma once
 
 #include <span>
@@ -24,6 +24,20 @@ struct UdpOptions {
 /// A socket of the calling thread's network namespace. It sends with TTL 64 and DF, as the direct
 /// path does, never blocks, and is not bound by what path MTU discovery has learnt.
 Fd open_udp(const UdpOptions& options);
+
+struct ListenOptions {
+  u32 ip;
+  u16 port;
+  std::string device;
+};
+
+/// The socket of the slow path: it takes in what the kernel delivers of a feed that came in on that
+/// device. Others may share its port; which of them receives is xdp/program.hpp's affair
+/// (set_reader). Of the calling thread's network namespace; never blocks.
+Fd open_listener(const ListenOptions& options);
+/// Datagrams that it lost, or that the kernel refused behind it: its receive buffer was full, or a
+/// checksum was wrong. The kernel's counter has 32 bits.
+u32 lost_datagrams(int fd);
 
 void connect_udp(int fd, u32 ip, u16 port);
 /// Dissolves the destination. The kernel forgets the device with it, so that is bound again here.

@@ -17,13 +17,15 @@
 
 namespace fantail {
 
-/// The receiving side of one queue. `soft` is set in socket mode, `xsk_fd` otherwise; -1 in tests.
+/// Where packets come from: a queue, or the socket of the slow path. `soft` is set in socket mode
+/// and for the slow path, `xsk_fd` otherwise; -1 in tests.
 struct RxLink {
-  u32 queue = 0; // index among the queues served, not the interface's number
+  FrameRange frames{}; // that go round in it, and nowhere else
   KernelRing rx;
   KernelRing fill;
   SoftLink* soft = nullptr;
   int xsk_fd = -1;
+  bool is_slow = false;
 };
 
 /// The transmitting side of a worker's queue; `soft` and `xsk_fd` as above, `bulk` where it sends
@@ -69,18 +71,31 @@ class RxLinkOwner {
 public:
   /// `fd`: the queue's receiving AF_XDP socket, or in socket mode its UDP socket. Not closed here.
   RxLinkOwner(Arena& arena, u32 queue, int fd) {
+    const FrameRange frames = arena.ring_frames(queue);
     if (arena.header().mode == MODE_SOCKET) {
-      soft_ = std::make_unique<SoftLink>(arena, queue, fd);
-      link_ = {queue, soft_->rx_ring(), soft_->fill_ring(), soft_.get(), -1};
+      receive_by(std::make_unique<SoftLink>(arena, queue, fd), frames);
     } else {
       rx_ = map_ring(fd, XDP_PGOFF_RX_RING, FANTAIL_RX_FRAMES);
       fill_ = map_ring(fd, XDP_UMEM_PGOFF_FILL_RING, FANTAIL_RX_FRAMES);
-      link_ = {queue, rx_.ring(), fill_.ring(), nullptr, fd};
+      link_ = {frames, rx_.ring(), fill_.ring(), nullptr, fd};
     }
+  }
+  /// The slow path beside AF_XDP sockets: `fd` is the UDP socket that holds the listen port.
+  static RxLinkOwner slow(Arena& arena, int fd) {
+    RxLinkOwner owner;
+    owner.receive_by(std::make_unique<SoftLink>(arena, 0, fd), Arena::slow_frames());
+    owner.link_.is_slow = true;
+    return owner;
   }
   const RxLink& link() const { return link_; }
 
 private:
+  RxLinkOwner() = default;
+  void receive_by(std::unique_ptr<SoftLink> soft, FrameRange frames) {
+    soft_ = std::move(soft);
+    link_ = {frames, soft_->rx_ring(), soft_->fill_ring(), soft_.get(), -1};
+  }
+
   std::unique_ptr<SoftLink> soft_;
   MappedRing rx_, fill_;
   RxLink link_;

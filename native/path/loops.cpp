@@ -16,12 +16,20 @@ constexpr u64 drain_ns = 100'000'000;     // how long a halted worker waits for 
 
 bool halted(const Arena& arena) { return acquire(arena.control().state) == RUN_STATE_HALT; }
 
-std::vector<RxLinkOwner> open_links(Arena& arena, u32 first, u32 stride,
-                                    const std::vector<int>& fds) {
+/// The slow path, where there is one, comes last.
+std::vector<RxLinkOwner> open_links(Arena& arena, u32 first, u32 stride, const Inherited& fds) {
   std::vector<RxLinkOwner> links;
-  links.reserve(fds.size());
-  for (u32 i = 0; i < fds.size(); ++i) links.emplace_back(arena, first + i * stride, fds[i]);
+  links.reserve(fds.rx.size() + 1);
+  for (u32 i = 0; i < fds.rx.size(); ++i) links.emplace_back(arena, first + i * stride, fds.rx[i]);
+  if (fds.slow_path >= 0) links.push_back(RxLinkOwner::slow(arena, fds.slow_path));
   return links;
+}
+
+/// What a process that sleeps is to be woken by.
+std::vector<int> sockets_of(const Inherited& fds) {
+  std::vector<int> sockets = fds.rx;
+  if (fds.slow_path >= 0) sockets.push_back(fds.slow_path);
+  return sockets;
 }
 
 std::vector<RxLink> views(const std::vector<RxLinkOwner>& owners) {
@@ -30,14 +38,19 @@ std::vector<RxLink> views(const std::vector<RxLinkOwner>& owners) {
   return links;
 }
 
-/// Inline: one receiver per queue of this worker.
+/// Inline: one receiver per queue of this worker, and the first has the slow path, too.
 std::vector<RxStage> open_stages(Arena& arena, u32 worker, const std::vector<RxLinkOwner>& links,
                                  std::vector<int> wakes) {
   if (worker < wakes.size()) wakes[worker] = -1; // it does not wake itself
+  std::vector<std::vector<RxLink>> receivers;
+  for (const RxLinkOwner& owner : links) {
+    if (owner.link().is_slow) receivers.at(0).push_back(owner.link());
+    else receivers.push_back({owner.link()});
+  }
   std::vector<RxStage> stages;
-  stages.reserve(links.size());
-  for (const RxLinkOwner& owner : links)
-    stages.emplace_back(arena, owner.link().queue, std::vector<RxLink>{owner.link()}, wakes);
+  stages.reserve(receivers.size());
+  for (const std::vector<RxLink>& each : receivers)
+    stages.emplace_back(arena, arena.queue_of(each[0].frames.first), each, wakes);
   return stages;
 }
 
@@ -45,11 +58,11 @@ std::vector<RxStage> open_stages(Arena& arena, u32 worker, const std::vector<RxL
 
 WorkerLoop::WorkerLoop(Arena& arena, u32 worker, const Inherited& fds, filter_calls* calls)
     : arena_(arena), index_(worker), self_(arena.worker(worker)), calls_(calls),
-      rx_links_(open_links(arena, worker, arena.header().workers, fds.rx)),
+      rx_links_(open_links(arena, worker, arena.header().workers, fds)),
       tx_link_(arena, worker, fds.tx), path_(tx_link_.path(peek(self_.path))),
       rx_(open_stages(arena, worker, rx_links_, fds.worker_wakes)),
       tx_(arena, worker, tx_link_.link(path_), fds.kernel_sockets),
-      idle_(arena.header().busy_poll != 0, arena.header().yield != 0, fds.wake, fds.rx),
+      idle_(arena.header().busy_poll != 0, arena.header().yield != 0, fds.wake, sockets_of(fds)),
       looks_suffice_(arena.header().mode == MODE_COPY || arena.header().mode == MODE_SKB) {
   tx_.filters().set_calls(calls);
   put(self_.path, u32{path_});
@@ -139,9 +152,9 @@ void WorkerLoop::drain() {
 }
 
 ReceiverLoop::ReceiverLoop(Arena& arena, const Inherited& fds)
-    : arena_(arena), self_(arena.receiver(0)), links_(open_links(arena, 0, 1, fds.rx)),
+    : arena_(arena), self_(arena.receiver(0)), links_(open_links(arena, 0, 1, fds)),
       rx_(arena, 0, views(links_), fds.worker_wakes),
-      idle_(arena.header().busy_poll != 0, arena.header().yield != 0, fds.wake, fds.rx) {}
+      idle_(arena.header().busy_poll != 0, arena.header().yield != 0, fds.wake, sockets_of(fds)) {}
 
 void ReceiverLoop::run() {
   Laps laps;

@@ -76,6 +76,7 @@ struct Inherited {
   int wake = -1;                   // own eventfd
   std::vector<int> worker_wakes;   // eventfd of each worker
   std::vector<int> kernel_sockets; // workers: pool for subscribers in kernel state
+  int slow_path = -1;              // its socket, where the first receiver is and there is one
 };
 
 class WorkerLoop {

@@ -17,9 +17,13 @@ namespace {
 constexpr u32 reclaim_max = 1024;
 /// Journal entries that a turn can need: one a frame taken or reclaimed (its `handed`), and
 /// counters, cursors and kernel words once.
-constexpr u32 turn_entries_max =
-    FANTAIL_QUEUES_MAX * (FANTAIL_BURST_MAX + 2) + FANTAIL_WORKERS_MAX * (reclaim_max + 3) + 16;
+constexpr u32 turn_entries_max = (FANTAIL_QUEUES_MAX + 1) * (FANTAIL_BURST_MAX + 2) +
+                                 FANTAIL_WORKERS_MAX * (reclaim_max + 3) + 16;
 static_assert(turn_entries_max <= FANTAIL_JOURNAL_ENTRIES_MAX);
+
+/// A look at the slow path is a system call: so often, and the clock is read once in so many turns.
+constexpr u64 slow_pause_ns = 1'000'000;
+constexpr u32 turns_a_slow_look = 16;
 
 /// Per link, as the journal names them: RX consumer, fill producer.
 std::vector<u32*> words_of(const std::vector<RxLink>& links) {
@@ -39,7 +43,7 @@ RxStage::RxStage(Arena& arena, u32 receiver, std::vector<RxLink> links, std::vec
       journal_(arena.base(), arena.header().size, self_.journal, arena.journal(receiver),
                words_of(links_)),
       handed_(arena.header().rx_frames), wanted_(workers_),
-      backlog_max_(u64{FANTAIL_BACKLOG_MAX} * links_.size()),
+      backlog_max_(u64{FANTAIL_BACKLOG_MAX} * std::ranges::count(links_, false, &RxLink::is_slow)),
       wakes_others_(
           std::any_of(wake_fds_.begin(), wake_fds_.end(), [](int fd) { return fd >= 0; })),
       fill_sleeps_(arena.header().mode == MODE_ZEROCOPY) {
@@ -63,7 +67,8 @@ RxStage::RxStage(Arena& arena, u32 receiver, std::vector<RxLink> links, std::vec
 u32 RxStage::turn() {
   adopt_table();
   u32 moved = reclaim();
-  for (RxLink& link : links_) moved += receive(link);
+  for (RxLink& link : links_)
+    if (is_due(link)) moved += receive(link);
   if (moved != 0) {
     commit();
     wake();
@@ -105,6 +110,17 @@ u32 RxStage::reclaim() {
   return moved;
 }
 
+/// A queue always is. The slow path is looked at again at once only while it fills whole bursts.
+bool RxStage::is_due(const RxLink& link) {
+  if (!link.is_slow) return true;
+  if (slow_due_ns_ != 0) {
+    if (++slow_turns_ % turns_a_slow_look != 0) return false;
+    if (clock_ns() < slow_due_ns_) return false;
+  }
+  slow_due_ns_ = clock_ns() + slow_pause_ns;
+  return true;
+}
+
 u32 RxStage::receive(RxLink& link) {
   if (link.soft != nullptr) link.soft->receive();
   u32& consumer = rx_consumer_[static_cast<std::size_t>(&link - links_.data())];
@@ -112,6 +128,10 @@ u32 RxStage::receive(RxLink& link) {
   __builtin_prefetch(&link.rx.descriptor(consumer));
   const u32 count = std::min(acquire(*link.rx.producer) - consumer, FANTAIL_BURST_MAX);
   if (count == 0) return 0;
+  if (link.is_slow) {
+    mirror_.slow_path += count;
+    if (count == FANTAIL_BURST_MAX) slow_due_ns_ = 0;
+  }
   prefetch(link, consumer, count);
   const u64 stamp_ns = clock_ns();
   for (u32 i = 0; i < count; ++i) {
@@ -147,10 +167,8 @@ void RxStage::prefetch(const RxLink& link, u32 consumer, u32 count) const {
 }
 
 u32 RxStage::judge(const xdp_desc& descriptor, const RxLink& link, u32& length) const {
-  const u64 first = u64{link.queue} * FANTAIL_RX_FRAMES * FANTAIL_FRAME_SIZE;
-  const u64 end = first + u64{FANTAIL_RX_FRAMES} * FANTAIL_FRAME_SIZE;
   const u64 in_frame = descriptor.addr % FANTAIL_FRAME_SIZE;
-  if (descriptor.addr < first || descriptor.addr >= end ||
+  if (!link.frames.contains(descriptor.addr / FANTAIL_FRAME_SIZE) ||
       in_frame + descriptor.len > FANTAIL_FRAME_SIZE ||
       handed_[descriptor.addr / FANTAIL_FRAME_SIZE] != 0)
     return INVALID_DESCRIPTOR;
@@ -197,9 +215,8 @@ u32 RxStage::hand_over(u32 address, u32 length, u64 stamp_ns) {
 }
 
 void RxStage::give_to_kernel(u32 frame) {
-  const u32 queue = arena_.queue_of(frame);
   for (std::size_t i = 0; i < links_.size(); ++i)
-    if (links_[i].queue == queue) {
+    if (links_[i].frames.contains(frame)) {
       put(links_[i].fill.address(fill_producer_[i]++), u64{frame} * FANTAIL_FRAME_SIZE);
       return;
     }
@@ -214,6 +231,7 @@ void RxStage::set_handed(u32 frame, u32 count) {
 void RxStage::commit() {
   journal_.set(self_.received, mirror_.received);
   journal_.set(self_.bytes, mirror_.bytes);
+  if (mirror_.slow_path != self_.slow_path) journal_.set(self_.slow_path, mirror_.slow_path);
   for (u32 i = 0; i < INVALID_COUNT; ++i)
     if (mirror_.invalid[i] != self_.invalid[i]) journal_.set(self_.invalid[i], mirror_.invalid[i]);
   for (u32 w = 0; w < workers_; ++w) {

@@ -42,6 +42,7 @@ private:
   void adopt_table();
   u32 reclaim();
   u32 receive(RxLink& link);
+  bool is_due(const RxLink& link);
   void prefetch(const RxLink& link, u32 consumer, u32 count) const;
   /// Why a descriptor is refused, or INVALID_COUNT if it is good; then `length` loses its padding.
   u32 judge(const xdp_desc& descriptor, const RxLink& link, u32& length) const;
@@ -72,6 +73,8 @@ private:
   u64 backlog_max_;
   bool wakes_others_;
   bool fill_sleeps_; // the driver may ask for a wake-up
+  u32 slow_turns_ = 0;
+  u64 slow_due_ns_ = 0; // when the slow path is looked at again
   const char* window_ = nullptr;
 };
 

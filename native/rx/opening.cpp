@@ -92,9 +92,9 @@ Program join_program(const SharedProgram& shared, const Paths& paths) {
   if (paths.bulk && !bulk)
     ring_because = "the launcher that loaded the XDP program of this interface sends by the ring";
   if (!paths.ring && !bulk) throw Error(EBUSY, ring_because);
-  return {Xdp::adopt(take(shared.link), take(shared.xsks), take(shared.feeds),
-                     take(shared.verdicts), std::move(bulk)),
-          shared.attach, ring_because};
+  std::array<Fd, XDP_FDS> fds;
+  for (std::size_t i = 0; i < fds.size(); ++i) fds[i] = take(shared.fds[i]);
+  return {Xdp::adopt(std::move(fds), std::move(bulk)), shared.attach, ring_because};
 }
 
 /// Leaves in `program` one that is attached in that way; a program that is, stays.
@@ -109,11 +109,11 @@ void open_program(const Opening& o, std::optional<Program>& program, int interfa
 
 // ---- sockets ----
 
-/// Gives every RX frame of a queue to the kernel: its first place.
-void fill(const KernelRing& ring, u32 queue) {
-  for (u32 i = 0; i < FANTAIL_RX_FRAMES; ++i)
-    ring.address(i) = (u64{queue} * FANTAIL_RX_FRAMES + i) * FANTAIL_FRAME_SIZE;
-  publish(*ring.producer, FANTAIL_RX_FRAMES);
+/// Puts RX frames in their first place.
+void fill(const KernelRing& ring, const FrameRange& frames) {
+  for (u32 i = 0; i < frames.count; ++i)
+    ring.address(i) = u64{frames.first + i} * FANTAIL_FRAME_SIZE;
+  publish(*ring.producer, frames.count);
 }
 
 /// A device may take no frames of a program's, and only its tracepoint says so.
@@ -176,7 +176,7 @@ void open_xdp_sockets(const Opening& o, DataPlane& plane, int interface_index, b
                    : open_shared_rx_socket();
     const MappedRing filled = map_ring(rx.get(), XDP_UMEM_PGOFF_FILL_RING, FANTAIL_RX_FRAMES);
     completions.push_back(map_ring(rx.get(), XDP_UMEM_PGOFF_COMPLETION_RING, FANTAIL_TX_FRAMES));
-    fill(filled.ring(), q);
+    fill(filled.ring(), plane.arena.ring_frames(q));
     if (q == 0) bind_rx_socket(rx.get(), interface_index, o.queues[q], zero_copy);
     else bind_shared_rx_socket(rx.get(), plane.rx[0].get(), interface_index, o.queues[q]);
     if (zero_copy && !is_zero_copy(rx.get()))
@@ -196,10 +196,16 @@ void open_xdp_sockets(const Opening& o, DataPlane& plane, int interface_index, b
 }
 
 /// From now on the program redirects the feed.
-void register_sockets(const Opening& o, const std::vector<Fd>& rx, const Xdp& xdp) {
+void register_sockets(const Opening& o, const std::vector<Fd>& rx, const Program& program) {
+  const Interface interface = describe_interface(o.interface);
+  const Geometry& g = o.geometry;
+  const u32 reader = o.queues[0];
+  const feed_rule rule = rule_of(interface, g.listen_ip, g.mtu, program.attach, reader);
+  if (o.slow_path >= 0) set_reader(program.xdp, reader, o.slow_path);
+  set_own(program.xdp.own_fd(), interface);
   for (u32 q = 0; q < o.queues.size(); ++q) {
-    set_xsk(xdp.xsks_fd(), o.queues[q], rx[q].get());
-    set_feed(xdp.feeds_fd(), o.queues[q], o.geometry.listen_ip, o.geometry.listen_port);
+    set_xsk(program.xdp.xsks_fd(), o.queues[q], rx[q].get());
+    set_feed(program.xdp.feeds_fd(), o.queues[q], g.listen_ip, g.listen_port, rule);
   }
 }
 
@@ -236,7 +242,7 @@ Fd open_udp_socket(const Opening& o) {
 void open_udp_sockets(const Opening& o, DataPlane& plane) {
   for (u32 q = 0; q < o.queues.size(); ++q) {
     Fd fd = open_udp_socket(o);
-    fill(SoftLink(plane.arena, q, fd.get()).fill_ring(), q);
+    fill(SoftLink(plane.arena, q, fd.get()).fill_ring(), plane.arena.ring_frames(q));
     plane.rx.push_back(std::move(fd));
   }
   for (u32 w = 0; w < o.geometry.workers; ++w)
@@ -267,7 +273,7 @@ DataPlane open_in_mode(const Opening& o, std::optional<Program>& program, mode w
   open_xdp_sockets(o, plane, interface_index, wanted == MODE_ZEROCOPY);
   if (wanted == MODE_COPY && program->xdp.bulk()) open_bulk(o, plane, *program);
   if (plane.pages.empty()) program->xdp.forget_bulk();
-  register_sockets(o, plane.rx, program->xdp);
+  register_sockets(o, plane.rx, *program);
   plane.program = std::move(program);
   return plane;
 }

@@ -5,6 +5,7 @@
 // needs a part of it gets the descriptor.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,8 +18,8 @@ namespace fantail {
 /// The XDP program of another launcher, as descriptors.
 struct SharedProgram {
   Attach attach;
-  int link, xsks, feeds, verdicts;
-  std::vector<int> bulk; // as tell_opened() lists them; none: it does not send in bulk
+  std::array<int, XDP_FDS> fds; // as Xdp::adopt() takes them
+  std::vector<int> bulk;        // as tell_opened() lists them; none: it does not send in bulk
 };
 
 /// How workers are to send. Both: by the one or the other in turn, and by the ring alone where bulk
@@ -36,6 +37,7 @@ struct Opening {
   Geometry geometry;       // but for its mode and queues
   Paths paths;
   std::optional<SharedProgram> join; // none: the program is to be loaded
+  int slow_path = -1;                // its UDP socket, if there is one
 };
 
 /// What a predecessor has opened, as descriptors.

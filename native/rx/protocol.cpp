@@ -4,6 +4,8 @@
 #include <arpa/inet.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 #include "host/descriptor_passing.hpp"
@@ -44,26 +46,29 @@ Geometry geometry_of(const Json& opening) {
   return g;
 }
 
-/// `fd`: the descriptor at a place.
-template<class Fds, class List>
-Opening opening_of(const Json& json, const Fds& fd, const List& list) {
+std::array<int, XDP_FDS> xdp_fds(const std::vector<int>& list) {
+  std::array<int, XDP_FDS> fds;
+  if (list.size() != fds.size()) throw Error(EINVAL, "the descriptors of the XDP program");
+  std::ranges::copy(list, fds.begin());
+  return fds;
+}
+
+/// `list`: the descriptors at some places.
+template<class List> Opening opening_of(const Json& json, int slow_path, const List& list) {
   Opening opening{.interface = json.at("interface"),
                   .netns = {},
                   .modes = {},
                   .queues = json.at("queues"),
                   .geometry = geometry_of(json),
                   .paths = {json.at("paths").at("ring"), json.at("paths").at("bulk")},
-                  .join = {}};
+                  .join = {},
+                  .slow_path = slow_path};
   if (const Json* netns = some(json, "netns")) opening.netns = netns->get<std::string>();
   for (const Json& name : json.at("modes"))
     opening.modes.push_back(member<mode>(mode_names, MODE_COUNT, name));
   if (const Json* join = some(json, "join"))
     opening.join = SharedProgram{join->at("attach") == "generic" ? Attach::generic : Attach::native,
-                                 fd(join->at("link")),
-                                 fd(join->at("xsks")),
-                                 fd(join->at("feeds")),
-                                 fd(join->at("verdicts")),
-                                 list(join->at("bulk"))};
+                                 xdp_fds(list(join->at("fds"))), list(join->at("bulk"))};
   return opening;
 }
 
@@ -92,13 +97,15 @@ Start parse_start(Received task) {
   };
   const Json* cpu = some(json, "cpu");
   const Json* adopt = some(json, "adopt");
+  const Json* slow_path = some(json, "slowPath");
   Start start{.wake = fd(json.at("wake")),
               .worker_wakes = list(json.at("workerWakes")),
               .listener = fd(json.at("listener")),
+              .slow_path = slow_path == nullptr ? -1 : fd(*slow_path),
               .cpu = cpu == nullptr ? -1 : cpu->get<int>(),
               .data_plane = {}};
   if (adopt != nullptr) start.data_plane = Adoption{fd(adopt->at("arena")), list(adopt->at("rx"))};
-  else start.data_plane = opening_of(json.at("open"), fd, list);
+  else start.data_plane = opening_of(json.at("open"), start.slow_path, list);
   return start;
 }
 
@@ -109,7 +116,8 @@ void tell_opened(int supervisor, const DataPlane& plane) {
   for (const Fd& fd : plane.pages) fds.push_back(fd.get());
   if (plane.program) {
     const Xdp& xdp = plane.program->xdp;
-    fds.insert(fds.end(), {xdp.link_fd(), xdp.xsks_fd(), xdp.feeds_fd(), xdp.verdicts_fd()});
+    const auto shared = xdp.fds();
+    fds.insert(fds.end(), shared.begin(), shared.end());
     if (const std::optional<Bulk>& bulk = xdp.bulk()) {
       fds.insert(fds.end(), {bulk->program.get(), bulk->bulks.get()});
       for (const Fd& held : bulk->held) fds.push_back(held.get());

@@ -4,8 +4,8 @@
 // side. One JSON message over a SOCK_SEQPACKET socket, with descriptors, says what fantail-rx is to
 // do, and it answers there, one JSON message each:
 //   {"event":"opened","mode":…,"attach":…,"fallbacks":[…],"ringBecause":…,"tx":N,"pages":N} with
-//   the descriptors arena, rx…, tx…, pages…, link, xsks, feeds, verdicts, and of a program that can
-//   send in bulk those of struct Bulk
+//   the descriptors arena, rx…, tx…, pages…, those of Xdp::fds(), and of a program
+//   that can send in bulk those of struct Bulk
 //   {"event":"running"}          {"event":"failed","message":…,"tried":[…]}
 // Then the supervisor tells what is to be kept (rx/keeper.hpp), and on the abstract socket whoever
 // asks is told {"event":"served","pid":…} or {"event":"kept","pid":…,"parts":N} and those parts.
@@ -26,6 +26,7 @@ struct Start {
   int wake;                      // own eventfd
   std::vector<int> worker_wakes; // eventfd of each worker
   int listener;                  // abstract socket on which the next supervisor asks
+  int slow_path;                 // its UDP socket; -1: there is none
   int cpu;                       // core to run on; -1: wherever the kernel puts it
   std::variant<Opening, Adoption> data_plane;
 };

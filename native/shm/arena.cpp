@@ -190,8 +190,8 @@ Arena Arena::attach(int fd) {
   return arena;
 }
 
-/// Puts every frame in its first place: TX frames on the free rings (RX frames go to the fill rings
-/// with the sockets).
+/// Puts every frame in its first place: TX frames on the free rings, those of the slow path on its
+/// fill ring (the other RX frames go to theirs with the sockets).
 void Arena::fill(const Geometry& geometry) {
   const arena_header planned = lay_out(geometry);
   header_ = planned;
@@ -199,6 +199,11 @@ void Arena::fill(const Geometry& geometry) {
   for (u32 w = 0; w < planned.workers; ++w) {
     for (u32 i = 0; i < FANTAIL_TX_FRAMES; ++i) free_frames(w)[i] = tx_frame_first(w) + i;
     worker(w).free_tail = FANTAIL_TX_FRAMES;
+  }
+  if (planned.mode != MODE_SOCKET) {
+    const auto [first, count] = slow_frames();
+    for (u32 i = 0; i < count; ++i) soft(0).fill[i] = u64{first + i} * FANTAIL_FRAME_SIZE;
+    soft(0).fill_producer = count;
   }
   header_.magic = FANTAIL_MAGIC;
   publish(shared_header().magic, u64{FANTAIL_MAGIC});

@@ -14,6 +14,12 @@
 
 namespace fantail {
 
+/// Frames of the UMEM, by index.
+struct FrameRange {
+  u32 first, count;
+  bool contains(u64 frame) const { return frame >= first && frame < u64{first} + count; }
+};
+
 /// What an arena is made for. Counts are pieces, ids are the interface's own queue numbers.
 struct Geometry {
   fantail::layout layout = LAYOUT_INLINE;
@@ -87,7 +93,17 @@ public:
   }
   char* slots(u32 w) const { return frame(tx_frame_first(w) + FANTAIL_TX_FRAMES); }
 
-  /// The receiver that owns an RX frame, and the queue whose fill ring it belongs to.
+  /// RX frames that an AF_XDP socket of a queue, or in socket mode its UDP socket, is given.
+  FrameRange ring_frames(u32 queue) const {
+    const bool shares = queue == 0 && header().mode != MODE_SOCKET;
+    return {queue * FANTAIL_RX_FRAMES, FANTAIL_RX_FRAMES - (shares ? FANTAIL_SLOW_FRAMES : 0)};
+  }
+  /// Those for what the kernel delivers beside (AF_XDP modes): the last of the first queue.
+  static constexpr FrameRange slow_frames() {
+    return {FANTAIL_RX_FRAMES - FANTAIL_SLOW_FRAMES, FANTAIL_SLOW_FRAMES};
+  }
+
+  /// The receiver that owns an RX frame, and the queue that it counts for.
   u32 queue_of(u32 rx_frame) const { return rx_frame / FANTAIL_RX_FRAMES; }
   u32 receiver_of(u32 rx_frame) const {
     return header().layout == LAYOUT_SPLIT ? 0 : queue_of(rx_frame);

@@ -15,12 +15,13 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0x220d674eu
+#define FANTAIL_LAYOUT_VERSION 0xf47aeeb9u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
 #define FANTAIL_TX_FRAMES 4096u
 #define FANTAIL_HOT_FRAMES 256u
+#define FANTAIL_SLOW_FRAMES 256u
 #define FANTAIL_BACKLOG_MAX 4096u
 #define FANTAIL_BURST_MAX 64u
 #define FANTAIL_JOBS_MAX 4096u
@@ -70,10 +71,15 @@ enum verdict {
 	VERDICT_FRAGMENT = 7,
 	VERDICT_SHORT = 8,
 	VERDICT_MULTI_BUFFER = 9,
-	VERDICT_COUNT = 10,
+	VERDICT_FOREIGN_MAC = 10,
+	VERDICT_MARTIAN = 11,
+	VERDICT_UDP_LENGTH = 12,
+	VERDICT_OVER_MTU = 13,
+	VERDICT_UNFILLED_CHECKSUM = 14,
+	VERDICT_COUNT = 15,
 };
 #ifdef __cplusplus
-inline constexpr const char *verdict_names[] = {"redirect", "no_socket", "other", "not_ipv4", "not_udp", "vlan", "ip_options", "fragment", "short", "multi_buffer"};
+inline constexpr const char *verdict_names[] = {"redirect", "no_socket", "other", "not_ipv4", "not_udp", "vlan", "ip_options", "fragment", "short", "multi_buffer", "foreign_mac", "martian", "udp_length", "over_mtu", "unfilled_checksum"};
 #endif
 /* Why the receiver refused a frame that XDP redirected (printed as invalid_<why>); it is owed to nobody. */
 enum invalid {
@@ -224,7 +230,7 @@ struct arena_header {
 	u64 free; /* (creator) u32 [workers][TX_FRAMES + HOT_FRAMES]: ring of free TX frames, then the one of hot ones */
 	u64 jobs; /* (creator) struct job [workers][JOBS_MAX] */
 	u64 journal; /* (creator) struct journal_entry [receivers + workers][JOURNAL_ENTRIES_MAX] */
-	u64 soft; /* (creator) struct soft_link [queues], socket mode only */
+	u64 soft; /* (creator) struct soft_link [queues]; but in socket mode only the first is used */
 	u64 umem; /* (creator) RX frames, then per worker TX frames and header slots */
 	u64 umem_size; /* (creator) bytes registered as UMEM */
 	u32 queue_id[FANTAIL_QUEUES_MAX]; /* (creator) the interface's number of each queue served */
@@ -303,7 +309,8 @@ struct receiver {
 	u64 timed_bursts; /* (receiver) turns that were timed, in split; one in TIMED_EVERY */
 	u64 timed_frames; /* (receiver) frames moved in those */
 	u64 receive_ns; /* (receiver) time those took */
-	u8 pad_152[40];
+	u64 slow_path; /* (receiver) datagrams taken from the kernel that XDP had passed to it, good or refused */
+	u8 pad_160[32];
 	u64 backlog[16]; /* (receiver) frames not handed to that worker since its backlog was full */
 };
 FANTAIL_ASSERT(sizeof(struct receiver) == 320, "receiver changed size");
@@ -318,6 +325,7 @@ FANTAIL_ASSERT(__builtin_offsetof(struct receiver, invalid) == 80, "receiver.inv
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, timed_bursts) == 128, "receiver.timed_bursts moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, timed_frames) == 136, "receiver.timed_frames moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, receive_ns) == 144, "receiver.receive_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct receiver, slow_path) == 152, "receiver.slow_path moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, backlog) == 192, "receiver.backlog moved");
 /* One TX worker: its state, its free TX frames, its counters, its journal. */
 struct worker {
@@ -693,6 +701,18 @@ FANTAIL_ASSERT(__builtin_offsetof(struct feed, queue) == 0, "feed.queue moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct feed, daddr) == 4, "feed.daddr moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct feed, dport) == 8, "feed.dport moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct feed, pad) == 10, "feed.pad moved");
+/* What a frame of a feed must be, or it passes to the kernel. */
+struct feed_rule {
+	u8 mac[6]; /* (supervisor) its Ethernet destination */
+	u16 mtu; /* (supervisor) the most bytes of IP packet */
+	u32 generic; /* (supervisor) 1: generic XDP, which may see a batch of datagrams (GSO) as one, its checksum not filled in */
+	u32 reader; /* (supervisor) key of the socket that takes in what passed; the first queue that its launcher serves */
+};
+FANTAIL_ASSERT(sizeof(struct feed_rule) == 16, "feed_rule changed size");
+FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, mac) == 0, "feed_rule.mac moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, mtu) == 6, "feed_rule.mtu moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, generic) == 8, "feed_rule.generic moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, reader) == 12, "feed_rule.reader moved");
 
 #ifdef __cplusplus
 } // namespace fantail

@@ -3,14 +3,18 @@
 // statistics, never per packet.
 #include "xdp/program.hpp"
 
+#include <algorithm>
 #include <optional>
+#include <set>
 #include <vector>
 
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/if_link.h>
 #include <net/if.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 
 namespace fantail {
 namespace {
@@ -77,16 +81,26 @@ feed feed_key(u32 queue, u32 ip_be, u16 port_be) {
   return feed{.queue = queue, .daddr = ip_be, .dport = port_be, .pad = 0};
 }
 
+/// Of its subnet, in network order; none has one with a prefix of 31 or 32 bits (RFC 3021).
+std::optional<u32> broadcast_of(const Address& address) {
+  if (address.prefix >= 31) return std::nullopt;
+  return address.ip | htonl(0xffffffffu >> address.prefix);
+}
+
 } // namespace
 
-Xdp Xdp::adopt(Fd link, Fd xsks, Fd feeds, Fd verdicts, std::optional<Bulk> bulk) {
+Xdp Xdp::adopt(std::array<Fd, XDP_FDS> fds, std::optional<Bulk> bulk) {
   Xdp xdp;
   xdp.bulk_ = std::move(bulk);
-  xdp.link_ = std::move(link);
-  xdp.xsks_ = std::move(xsks);
-  xdp.feeds_ = std::move(feeds);
-  xdp.verdicts_ = std::move(verdicts);
+  Fd* const members[] = {&xdp.link_,     &xdp.xsks_,    &xdp.feeds_,   &xdp.own_,
+                         &xdp.verdicts_, &xdp.readers_, &xdp.selector_};
+  static_assert(std::size(members) == XDP_FDS);
+  for (std::size_t i = 0; i < XDP_FDS; ++i) *members[i] = std::move(fds[i]);
   return xdp;
+}
+
+std::array<int, XDP_FDS> Xdp::fds() const {
+  return {link_fd(), xsks_fd(), feeds_fd(), own_fd(), verdicts_fd(), readers_fd(), selector_fd()};
 }
 
 void Xdp::attach(int ifindex, Attach how) {
@@ -114,10 +128,9 @@ void remove_bulk_pages(const Bulk& bulk, u32 queue) {
   bpf_map_delete_elem(bulk.bulks.get(), &queue); // what is not there need not be removed
 }
 
-void set_feed(int feeds_fd, u32 queue, u32 ip_be, u16 port_be) {
+void set_feed(int feeds_fd, u32 queue, u32 ip_be, u16 port_be, const feed_rule& rule) {
   const feed key = feed_key(queue, ip_be, port_be);
-  const u32 value = VERDICT_REDIRECT;
-  const int result = bpf_map_update_elem(feeds_fd, &key, &value, BPF_ANY);
+  const int result = bpf_map_update_elem(feeds_fd, &key, &rule, BPF_ANY);
   check(result, "add a feed to the XDP program's map");
 }
 
@@ -125,6 +138,51 @@ void delete_feed(int feeds_fd, u32 queue, u32 ip_be, u16 port_be) {
   const feed key = feed_key(queue, ip_be, port_be);
   if (bpf_map_delete_elem(feeds_fd, &key) < 0 && errno != ENOENT)
     throw error_of(errno, "remove a feed from the XDP program's map");
+}
+
+feed_rule rule_of(const Interface& interface, u32 ip_be, u16 mtu, Attach how, u32 reader) {
+  feed_rule rule{.mac = {}, .mtu = mtu, .generic = how == Attach::generic, .reader = reader};
+  const u32 ip = ntohl(ip_be);
+  const bool is_broadcast = ip_be == INADDR_BROADCAST ||
+                            std::ranges::any_of(interface.addresses, [=](const Address& each) {
+                              return broadcast_of(each) == ip_be;
+                            });
+  if (is_broadcast) {
+    std::memset(rule.mac, 0xff, sizeof rule.mac);
+  } else if (IN_MULTICAST(ip)) {
+    const u8 mac[] = {0x01, 0x00, 0x5e, u8(ip >> 16 & 0x7f), u8(ip >> 8), u8(ip)};
+    std::memcpy(rule.mac, mac, sizeof mac);
+  } else if (interface.link.mac) {
+    std::memcpy(rule.mac, interface.link.mac->data(), sizeof rule.mac);
+  }
+  return rule;
+}
+
+void set_own(int own_fd, const Interface& interface) {
+  std::set<u32> wanted;
+  for (const std::vector<Address>* list : {&interface.addresses, &interface.others})
+    for (const Address& each : *list) {
+      wanted.insert(each.ip);
+      if (const auto broadcast = broadcast_of(each)) wanted.insert(*broadcast);
+    }
+  std::set<u32> gone;
+  u32 key;
+  for (const u32* last = nullptr; bpf_map_get_next_key(own_fd, last, &key) == 0; last = &key)
+    if (!wanted.contains(key)) gone.insert(key);
+  for (const u32 ip : gone) bpf_map_delete_elem(own_fd, &ip);
+  constexpr u8 there = 1;
+  for (const u32 ip : wanted)
+    check(bpf_map_update_elem(own_fd, &ip, &there, BPF_ANY),
+          "tell the XDP program an address of this host");
+}
+
+void set_reader(const Xdp& xdp, u32 reader, int udp_fd) {
+  const int selector = xdp.selector_fd();
+  check(setsockopt(udp_fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &selector, sizeof selector),
+        "choose among the sockets of the slow path");
+  const u64 value = static_cast<u64>(udp_fd);
+  check(bpf_map_update_elem(xdp.readers_fd(), &reader, &value, BPF_ANY),
+        "put the socket of the slow path into the XDP program's map");
 }
 
 void set_xsk(int xsks_fd, u32 queue, int xsk_fd) {

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "host/check.hpp"
+#include "netlink/interface.hpp"
 #include "shm/layout.h"
 
 struct bpf_object;
@@ -33,6 +34,9 @@ struct Bulk {
 /// The compiled programs, as embedded in this executable. Defined in program_load.cpp.
 std::span<const std::byte> replicate_object();
 
+/// Descriptors of the program and its maps that others share.
+constexpr std::size_t XDP_FDS = 7;
+
 class Xdp {
 public:
   /// Loads the program and makes its maps; needs CAP_BPF and CAP_NET_ADMIN. Throws Error, which
@@ -43,8 +47,9 @@ public:
   static Xdp load_bulk(int ifindex);
 
   /// Takes over what another process has loaded and attached.
-  static Xdp adopt(Fd link, Fd xsks, Fd feeds, Fd verdicts,
-                   std::optional<Bulk> bulk = std::nullopt);
+  static Xdp adopt(std::array<Fd, XDP_FDS> fds, std::optional<Bulk> bulk = std::nullopt);
+  /// Its descriptors as adopt() takes them: link, xsks, feeds, own, verdicts, readers, selector.
+  std::array<int, XDP_FDS> fds() const;
 
   /// Attaches to an interface of this network namespace, for as long as link_fd() or a copy is
   /// open. Error.number: EBUSY another program is there, EOPNOTSUPP the driver has no native XDP.
@@ -54,7 +59,10 @@ public:
   int program_fd() const { return program_.get(); } // -1 if adopted
   int xsks_fd() const { return xsks_.get(); }
   int feeds_fd() const { return feeds_.get(); }
+  int own_fd() const { return own_.get(); }
   int verdicts_fd() const { return verdicts_.get(); }
+  int readers_fd() const { return readers_.get(); }
+  int selector_fd() const { return selector_.get(); } // the program on the slow path's sockets
   const std::optional<Bulk>& bulk() const { return bulk_; }
   /// Its programs on tracepoints go, if we are the last to have them.
   void forget_bulk() { bulk_.reset(); }
@@ -63,7 +71,7 @@ private:
   static Xdp load_program(std::span<const std::byte> object, const char* name);
   static Xdp of(bpf_object* object, const char* program);
 
-  Fd program_, xsks_, feeds_, verdicts_, link_;
+  Fd program_, link_, xsks_, feeds_, own_, verdicts_, readers_, selector_;
   std::optional<Bulk> bulk_;
 };
 
@@ -75,9 +83,21 @@ Fd add_bulk_pages(const Bulk& bulk, u32 queue, u32 frame_first);
 void remove_bulk_pages(const Bulk& bulk, u32 queue);
 
 /// One feed of one queue of the interface; `ip_be` and `port_be` in network order. Setting one that
-/// is there does nothing, nor does deleting one that is not.
-void set_feed(int feeds_fd, u32 queue, u32 ip_be, u16 port_be);
+/// is there replaces its rule; deleting one that is not does nothing.
+void set_feed(int feeds_fd, u32 queue, u32 ip_be, u16 port_be, const feed_rule& rule);
 void delete_feed(int feeds_fd, u32 queue, u32 ip_be, u16 port_be);
+
+/// What is asked of the frames of a feed on `ip_be`, and whose socket takes in those that pass. A
+/// group's are addressed to its MAC (RFC 1112, 6.4), those of a broadcast address of `interface` to
+/// all, others to the interface's own.
+feed_rule rule_of(const Interface& interface, u32 ip_be, u16 mtu, Attach how, u32 reader);
+
+/// The addresses of the host are those of `interface` and its others, and no more.
+void set_own(int own_fd, const Interface& interface);
+
+/// Of the sockets that share that one's address and port, it receives the datagrams of frames that
+/// came on queues of the feeds whose rule names `reader`; and others that belong to nobody.
+void set_reader(const Xdp& xdp, u32 reader, int udp_fd);
 
 /// Makes `xsk_fd` the socket of `queue`. The kernel takes it out when the socket closes.
 void set_xsk(int xsks_fd, u32 queue, int xsk_fd);

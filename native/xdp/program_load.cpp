@@ -30,6 +30,9 @@ namespace {
 constexpr std::size_t VERIFIER_LOG_SIZE = 1 << 20; // a whole log of this program is some 10 KiB
 constexpr std::size_t VERIFIER_LINES_SHOWN = 12;
 
+// Chooses among the sockets of the slow path.
+constexpr const char* selector_name = "fantail_reader";
+
 using Object = std::unique_ptr<bpf_object, decltype(&bpf_object__close)>;
 
 // The last lines of the verifier's log, after a colon; nothing if it had nothing to say.
@@ -83,7 +86,7 @@ Object load_object(std::span<const std::byte> bytes, std::span<const char* const
       throw error_of(ENOENT, "find the XDP program in its object");
   bpf_map* map = nullptr;
   // what only bulk transmit uses is not made for others
-  if (names.size() == 1)
+  if (names.size() == 2)
     for (const char* name : {"bulks", "device", "pendings"})
       if ((map = bpf_object__find_map_by_name(object.get(), name)) != nullptr)
         check(bpf_map__set_autocreate(map, false), "choose the maps of the XDP program");
@@ -121,19 +124,24 @@ Xdp Xdp::of(bpf_object* object, const char* program) {
   xdp.program_ = keep(bpf_program__fd(found), "keep the XDP program");
   xdp.xsks_ = keep_map(object, "xsks");
   xdp.feeds_ = keep_map(object, "feeds");
+  xdp.own_ = keep_map(object, "own");
   xdp.verdicts_ = keep_map(object, "verdicts");
+  xdp.readers_ = keep_map(object, "readers");
+  bpf_program* const selector = bpf_object__find_program_by_name(object, selector_name);
+  xdp.selector_ = keep(bpf_program__fd(selector), "keep the program of the slow path");
   return xdp;
 }
 
 Xdp Xdp::load_program(std::span<const std::byte> bytes, const char* name) {
-  const char* const names[] = {name};
+  const char* const names[] = {name, selector_name};
   const Object object = load_object(bytes, names);
   return of(object.get(), name);
 }
 
 Xdp Xdp::load_bulk(int ifindex) {
   // each program on a tracepoint has its name
-  constexpr const char* names[] = {"fantail_bulk", "xdp_devmap_xmit", "xdp_redirect_err"};
+  constexpr const char* names[] = {"fantail_bulk", "xdp_devmap_xmit", "xdp_redirect_err",
+                                   selector_name};
   libbpf_set_print(nullptr);
   const Object object = load_object(replicate_object(), names);
   Xdp xdp = of(object.get(), names[0]);
@@ -143,7 +151,7 @@ Xdp Xdp::load_bulk(int ifindex) {
   check(bpf_map_update_elem(device.get(), &only, &ifindex, BPF_ANY),
         "name the device that bulk transmit sends to");
   bulk.held[0] = std::move(device);
-  for (std::size_t i = 1; i < std::size(names); ++i) {
+  for (std::size_t i = 1; i < bulk.held.size(); ++i) {
     const bpf_program* program = bpf_object__find_program_by_name(object.get(), names[i]);
     bulk.held[i] = Fd(check(bpf_raw_tracepoint_open(names[i], bpf_program__fd(program)),
                             "attach to a tracepoint (it takes CAP_PERFMON)"));

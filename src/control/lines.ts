@@ -75,10 +75,11 @@ export function statsLines(stats: Stats): string[] {
   return [
     `replicator ${stats.interface} queues ${queues} mode ${stats.mode} layout ${stats.layout} uptime_ms ${stats.uptime_ms}`,
     ...stats.fallbacks.map(({ mode, reason }) => `fallback ${mode}: ${reason}`),
-    withCounts(
-      `feed ${feed.ip} ${feed.port} received ${feed.received} bytes ${feed.bytes}`,
-      feed.drops,
-    ),
+    withCounts(`feed ${feed.ip} ${feed.port} received ${feed.received} bytes ${feed.bytes}`, {
+      ...feed.drops,
+      slow_path: feed.slow_path,
+      socket_lost: feed.socket_lost,
+    }),
     ...(Object.keys(stats.xdp).length > 0 ? [withCounts('xdp', stats.xdp)] : []),
     ...stats.kernel.map(({ queue, ...counts }) => withCounts(`kernel queue ${queue}`, counts)),
     ...stats.workers.map(({ worker, pid, restarts, inside_ns: inside, kick_ns: kick }) => {

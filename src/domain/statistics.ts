@@ -153,7 +153,17 @@ export interface Stats {
   mode: Mode;
   fallbacks: { mode: Mode; reason: string }[];
   layout: 'inline' | 'split';
-  feed: { ip: string; port: number; received: number; bytes: number; drops: Counts };
+  feed: {
+    ip: string;
+    port: number;
+    received: number;
+    bytes: number;
+    /** Datagrams that came by the kernel instead of AF_XDP, good or refused; 0 in socket mode. */
+    slow_path: number;
+    /** That the UDP sockets lost or refused, on the slow path or in socket mode; modulo 2^32. */
+    socket_lost: number;
+    drops: Counts;
+  };
   xdp: Counts;
   kernel: KernelRow[];
   receivers: ReceiverRow[];

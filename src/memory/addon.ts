@@ -135,6 +135,23 @@ export type NetlinkEvent =
   | ({ readonly kind: 'address'; readonly index: number; readonly deleted: boolean } & Address)
   | { readonly kind: 'overrun' };
 
+export interface ListenOptions {
+  readonly ip: string;
+  readonly port: number;
+  readonly device: string;
+}
+
+/** A feed, and how the XDP program that takes it is attached. */
+export interface XdpFeed {
+  /** All that the launcher serves, the first of them first. */
+  readonly queues: readonly number[];
+  readonly ip: string;
+  readonly port: number;
+  /** Bytes of IP packet. */
+  readonly mtu: number;
+  readonly generic: boolean;
+}
+
 /** The supervisor's half of the addon. */
 export interface Supervisor {
   /** Throws ENODEV if there is no such interface. */
@@ -144,6 +161,10 @@ export interface Supervisor {
 
   /** A UDP socket that sends with TTL 64 and DF and never blocks. */
   openUdp(netns: string | null, options: UdpOptions): number;
+  /** The socket of the slow path (native/host/sockets.hpp). Others may share its port. */
+  openListener(netns: string | null, options: ListenOptions): number;
+  /** What that one lost, or the kernel refused behind it; modulo 2^32. */
+  lostDatagrams(fd: number): number;
   /** Fixes the destination; may be called again with another. */
   connectUdp(fd: number, ip: string, port: number): void;
   /** Dissolves the destination (AF_UNSPEC). Address, port and device stay. */
@@ -233,7 +254,11 @@ export interface Supervisor {
   /** The whole file, shared and writable. The mapping lasts as long as the process. */
   mapArena(fd: number): ArrayBuffer;
 
-  feedSet(feeds: number, queue: number, ip: string, port: number): void;
+  /**
+   * What the XDP program is to ask of a feed's frames, and the addresses of the host, as the
+   * interface has them now. Throws ENODEV if there is no such interface.
+   */
+  feedSet(feeds: number, own: number, netns: string | null, name: string, feed: XdpFeed): void;
   /** Deleting a feed that is not there is fine. */
   feedDelete(feeds: number, queue: number, ip: string, port: number): void;
   /** Frames by `enum verdict`, summed over the CPUs. */
@@ -268,6 +293,8 @@ export interface WorkerDescriptors {
   readonly worker: number;
   /** Inline: the receiving sockets of its queues; split: none. */
   readonly rx: readonly number[];
+  /** Inline, of the first receiver: the socket of the slow path, if there is one. */
+  readonly slowPath: number | null;
   /** The transmitting socket of its queue; null: it sends in bulk alone. */
   readonly tx: number | null;
   /** Its map, and the XDP program that sends from it in bulk; null: it does not. */

@@ -56,6 +56,11 @@ export const limits = {
    * for bursts.
    */
   HOT_FRAMES: 256,
+  /**
+   * Of the first queue's RX frames those for datagrams that the kernel has made of unusual frames
+   * (AF_XDP modes).
+   */
+  SLOW_FRAMES: 256,
   /** A worker's backlog limit, frames: half the RX frames of a queue. */
   BACKLOG_MAX: 4096,
   /** Packets taken from a ring in one turn. */
@@ -143,6 +148,12 @@ export const enums = [
       'fragment',
       'short',
       'multi_buffer',
+      // of a feed by address and port, but the kernel is to judge:
+      'foreign_mac', // not addressed to who should get it
+      'martian', // from an address that no other host has
+      'udp_length', // not the rest of the IP packet
+      'over_mtu',
+      'unfilled_checksum', // a batch of datagrams, perhaps (generic XDP)
     ],
   },
   {
@@ -332,7 +343,13 @@ export const structs: readonly Struct[] = [
         'creator',
         'struct journal_entry [receivers + workers][JOURNAL_ENTRIES_MAX]',
       ],
-      [192, 'u64', 'soft', 'creator', 'struct soft_link [queues], socket mode only'],
+      [
+        192,
+        'u64',
+        'soft',
+        'creator',
+        'struct soft_link [queues]; but in socket mode only the first is used',
+      ],
       [200, 'u64', 'umem', 'creator', 'RX frames, then per worker TX frames and header slots'],
       [208, 'u64', 'umem_size', 'creator', 'bytes registered as UMEM'],
       [
@@ -378,6 +395,13 @@ export const structs: readonly Struct[] = [
     [128, 'u64', 'timed_bursts', 'receiver', 'turns that were timed, in split; one in TIMED_EVERY'],
     [136, 'u64', 'timed_frames', 'receiver', 'frames moved in those'],
     [144, 'u64', 'receive_ns', 'receiver', 'time those took'],
+    [
+      152,
+      'u64',
+      'slow_path',
+      'receiver',
+      'datagrams taken from the kernel that XDP had passed to it, good or refused',
+    ],
     [
       192,
       'u64[16]',
@@ -715,6 +739,24 @@ export const structs: readonly Struct[] = [
     [4, 'u32', 'daddr', 'supervisor', 'IPv4 destination, network order'],
     [8, 'u16', 'dport', 'supervisor', 'UDP destination port, network order'],
     [10, 'u16', 'pad', 'supervisor', 'zero'],
+  ]),
+  struct('feed_rule', 16, 'What a frame of a feed must be, or it passes to the kernel.', [
+    [0, 'u8[6]', 'mac', 'supervisor', 'its Ethernet destination'],
+    [6, 'u16', 'mtu', 'supervisor', 'the most bytes of IP packet'],
+    [
+      8,
+      'u32',
+      'generic',
+      'supervisor',
+      '1: generic XDP, which may see a batch of datagrams (GSO) as one, its checksum not filled in',
+    ],
+    [
+      12,
+      'u32',
+      'reader',
+      'supervisor',
+      'key of the socket that takes in what passed; the first queue that its launcher serves',
+    ],
   ]),
 ];
 

@@ -19,7 +19,7 @@ import type { Descriptors } from './descriptors.js';
 import { FilterOrders } from './filter-orders.js';
 import { fileOf, holdersOf } from './holders.js';
 import { type Inheritance, leave } from './inheritance.js';
-import type { SharedXdp } from './launchers.js';
+import { commonFdsOf, type SharedXdp } from './launchers.js';
 import { beginRx, beginWorker, startRx, startRxAgain, startWorker } from './programs.js';
 import { adopted, killed, type Running, runningOf } from './running.js';
 import { type Opened, type RxOpening, untilOpened, untilRunning } from './rx-protocol.js';
@@ -40,6 +40,8 @@ export interface DataPlaneOptions {
   /** Those that every worker has from its start, checked. */
   readonly filters: readonly FilterModule[];
   readonly kernelSockets: KernelSockets;
+  /** The socket of the slow path; null: there is none. */
+  readonly slowPath: number | null;
   readonly descriptors: Descriptors;
   /** The data path cannot go on; the reason is a sentence. */
   readonly onFatal: (failure: Failure) => void;
@@ -98,7 +100,7 @@ export class DataPlane {
         plane === null
           ? beginRx(first, {
               ...rxCommon(options),
-              open: { ...opening, join: shared },
+              open: { ...opening, join: shared && { ...shared, fds: commonFdsOf(shared) } },
               adopt: null,
             })
           : plane.replaceRx(),
@@ -258,7 +260,7 @@ export class DataPlane {
   }
 
   private beginWorker(worker: number): Running {
-    const { opening, kernelSockets, workerCpus, pumpCpus, descriptors } = this.options;
+    const { opening, kernelSockets, slowPath, workerCpus, pumpCpus, descriptors } = this.options;
     const { arena, rx, tx, pages, xdp } = this.opened;
     const isInline = opening.layout === 'inline';
     descriptors.drainOrders(worker); // its predecessor's
@@ -270,6 +272,7 @@ export class DataPlane {
         arena,
         worker,
         rx: isInline ? rx.filter((_, queue) => queue % opening.workers === worker) : [],
+        slowPath: isInline && worker === 0 ? slowPath : null,
         tx: tx[worker] ?? null,
         pages: pages[worker] ?? null,
         program: (pages.length > 0 && xdp?.bulk[0]) || null,
@@ -341,8 +344,9 @@ export class DataPlane {
   }
 }
 
-function rxCommon({ descriptors, rxCpu }: DataPlaneOptions) {
+function rxCommon({ descriptors, slowPath, rxCpu }: DataPlaneOptions) {
   return {
+    slowPath,
     wake: descriptors.rxWake,
     workerWakes: descriptors.workerWakes,
     listener: descriptors.listener,

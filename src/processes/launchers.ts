@@ -19,9 +19,38 @@ export interface SharedXdp {
   readonly link: number;
   readonly xsks: number;
   readonly feeds: number;
+  /** The addresses of the host. */
+  readonly own: number;
   readonly verdicts: number;
+  /** Sockets of slow paths, and the program that chooses among them. */
+  readonly readers: number;
+  readonly selector: number;
   /** Of a program that can send in bulk: the program, the map of maps, and what must stay open. */
   readonly bulk: readonly number[];
+}
+
+/** Its descriptors in the order in which they are handed on; those for bulk come last. */
+export const fdsOf = (shared: SharedXdp): number[] => [...commonFdsOf(shared), ...shared.bulk];
+
+/** Without those for bulk, in the order of native/xdp/program.hpp. */
+export const commonFdsOf = (shared: SharedXdp): number[] => {
+  const { link, xsks, feeds, own, verdicts, readers, selector } = shared;
+  return [link, xsks, feeds, own, verdicts, readers, selector];
+};
+
+/** The same back; null: it is not all there. */
+export function sharedXdp(attach: SharedXdp['attach'], fds: readonly number[]): SharedXdp | null {
+  const [link, xsks, feeds, own, verdicts, readers, selector, ...bulk] = fds;
+  const isWhole =
+    link !== undefined &&
+    xsks !== undefined &&
+    feeds !== undefined &&
+    own !== undefined &&
+    verdicts !== undefined &&
+    readers !== undefined &&
+    selector !== undefined;
+  if (!isWhole) return null;
+  return { attach, link, xsks, feeds, own, verdicts, readers, selector, bulk };
 }
 
 /** Descriptors of a program that sends in bulk (native/xdp/program.hpp, struct Bulk). */
@@ -98,21 +127,18 @@ export class Launchers {
           await sleep(ASK_AGAIN_MS);
           continue;
         }
-        const [link, xsks, feeds, verdicts, ...bulk] = message.fds;
         // of this program, root's or our own user's
         const { attach } = JSON.parse(message.text) as { attach: SharedXdp['attach'] };
+        const shared = sharedXdp(attach, message.fds);
         if (
-          link === undefined ||
-          xsks === undefined ||
-          feeds === undefined ||
-          verdicts === undefined ||
-          (bulk.length !== 0 && bulk.length !== BULK_FDS) ||
+          shared === null ||
+          (shared.bulk.length !== 0 && shared.bulk.length !== BULK_FDS) ||
           !['native', 'generic'].includes(attach)
         ) {
           for (const each of message.fds) closeSync(each);
           return null;
         }
-        return { attach, link, xsks, feeds, verdicts, bulk };
+        return shared;
       }
       return null;
     } finally {
@@ -157,9 +183,8 @@ export class Launchers {
   }
 
   private hand(fd: number, shared: SharedXdp): void {
-    const { attach, link, xsks, feeds, verdicts, bulk } = shared;
     try {
-      addon.sendMessage(fd, JSON.stringify({ attach }), [link, xsks, feeds, verdicts, ...bulk]);
+      addon.sendMessage(fd, JSON.stringify({ attach: shared.attach }), fdsOf(shared));
     } catch {
       // it has gone; a later one asks for itself
     }

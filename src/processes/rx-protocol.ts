@@ -8,7 +8,7 @@ import type { Endpoint } from '../domain/endpoint.js';
 import { Failure } from '../domain/errors.js';
 import type { Mode, Stats } from '../domain/statistics.js';
 import { addon, type Message } from '../memory/addon.js';
-import type { SharedXdp } from './launchers.js';
+import { type SharedXdp, sharedXdp } from './launchers.js';
 
 /** What is to be opened. */
 export interface RxOpening {
@@ -31,6 +31,11 @@ export interface RxOpening {
   readonly paths: { readonly ring: boolean; readonly bulk: boolean };
 }
 
+/** The program of another launcher, as messages have it: `fds` without those for bulk. */
+export interface JoinedXdp extends Pick<SharedXdp, 'attach' | 'bulk'> {
+  readonly fds: readonly number[];
+}
+
 /** What it is to do; either `open` or `adopt` is null. */
 export interface RxTask {
   /** Its eventfd, and that of each worker. */
@@ -38,9 +43,11 @@ export interface RxTask {
   readonly workerWakes: readonly number[];
   /** The abstract socket on which the next supervisor asks (inheritance.ts). */
   readonly listener: number;
+  /** The socket of the slow path, if there is one. */
+  readonly slowPath: number | null;
   readonly cpu: number | null;
   /** `join`: the program of another launcher; null: load it. */
-  readonly open: (RxOpening & { readonly join: SharedXdp | null }) | null;
+  readonly open: (RxOpening & { readonly join: JoinedXdp | null }) | null;
   /** What its predecessor opened. */
   readonly adopt: { readonly arena: number; readonly rx: readonly number[] } | null;
 }
@@ -99,9 +106,6 @@ export async function untilOpened(
   const { mode, attach, fallbacks, ringBecause } = said;
   const [txFrom, pagesFrom] = [queues.length, queues.length + said.tx];
   const programFrom = pagesFrom + said.pages;
-  const [link, xsks, feeds, verdicts, ...bulk] = rest.slice(programFrom);
-  const hasXdp =
-    link !== undefined && xsks !== undefined && feeds !== undefined && verdicts !== undefined;
   return {
     fds,
     mode,
@@ -111,7 +115,7 @@ export async function untilOpened(
     tx: rest.slice(txFrom, pagesFrom),
     pages: rest.slice(pagesFrom, programFrom),
     ringBecause,
-    xdp: hasXdp ? { attach, link, xsks, feeds, verdicts, bulk } : null,
+    xdp: sharedXdp(attach, rest.slice(programFrom)),
   };
 }
 

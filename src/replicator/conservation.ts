@@ -2,7 +2,7 @@
  * The check that nothing vanishes uncounted: what `stats --check` compares. Pure: samples come in.
  *
  *   a subscriber, at any time:  received = sent + in_flight + sum of drops
- *   XDP, once all is quiet:     redirect = feed.received + sum of feed.drops
+ *   XDP, once all is quiet:     redirect + feed.slow_path = feed.received + sum of feed.drops
  *                                          + rx_dropped + rx_ring_full
  *
  * `in_flight` is what the account has not ended, so the first line can only fail by a sum that is
@@ -23,7 +23,7 @@ const IN_FLIGHT_MAX = 2 * limits.TX_FRAMES + limits.KERNEL_COPIES_MAX;
 /** True once a sample can be believed as it is, so that no further one is needed. */
 export function isSettled(stats: Stats): boolean {
   const inFlight = stats.subscribers.some((row) => row.in_flight !== 0);
-  return !inFlight && (stats.mode === 'socket' || stats.xdp.redirect === accounted(stats));
+  return !inFlight && (stats.mode === 'socket' || taken(stats) === accounted(stats));
 }
 
 /** One sentence for each equation that does not hold. `first` and `last` may be the same sample. */
@@ -67,7 +67,7 @@ function stuckCopies(first: Stats, last: Stats): string[] {
 
 function xdpDifference(first: Stats, last: Stats): string[] {
   if (last.mode === 'socket') return [];
-  const [before, after] = [first.xdp.redirect ?? 0, last.xdp.redirect ?? 0];
+  const [before, after] = [taken(first), taken(last)];
   const difference = after - accounted(last);
   const flows = after !== before;
   const holds = flows ? before <= accounted(last) && accounted(first) <= after : difference === 0;
@@ -75,10 +75,16 @@ function xdpDifference(first: Stats, last: Stats): string[] {
   const { received, drops } = last.feed;
   const kernel = `rx_dropped ${kernelSum(last, 'rx_dropped')} + rx_ring_full ${kernelSum(last, 'rx_ring_full')}`;
   const sum = `feed received ${received} + feed drops ${sumOf(drops)} + ${kernel}`;
-  return [`xdp: redirect ${after} is not ${sum}; difference ${difference}`];
+  const slow = last.feed.slow_path === 0 ? '' : ` + slow_path ${last.feed.slow_path}`;
+  return [`xdp: redirect ${last.xdp.redirect}${slow} is not ${sum}; difference ${difference}`];
 }
 
-/** What became of the frames that XDP redirected. */
+/** What came to the receivers: frames that XDP redirected, datagrams that the kernel delivered. */
+function taken(stats: Stats): number {
+  return (stats.xdp.redirect ?? 0) + stats.feed.slow_path;
+}
+
+/** What became of it. */
 function accounted(stats: Stats): number {
   const kernel = kernelSum(stats, 'rx_dropped') + kernelSum(stats, 'rx_ring_full');
   return stats.feed.received + sumOf(stats.feed.drops) + kernel;

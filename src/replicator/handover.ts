@@ -15,7 +15,7 @@ import { contentOf } from '../memory/memory-file.js';
 import type { DataPlane } from '../processes/data-plane.js';
 import { Descriptors } from '../processes/descriptors.js';
 import type { Adopted, Inheritance } from '../processes/inheritance.js';
-import type { SharedXdp } from '../processes/launchers.js';
+import { fdsOf, type SharedXdp, sharedXdp } from '../processes/launchers.js';
 import type { Opened } from '../processes/rx-protocol.js';
 import { KernelSockets } from '../routes/kernel-sockets.js';
 import type { Route } from '../routes/reach.js';
@@ -35,14 +35,14 @@ export interface Lasting {
   readonly startedAt_ms: number;
   /** By queue: what the verdict counters held before this launcher used the program. */
   readonly verdictsBefore: readonly Counts[];
-  /** The socket that holds the listen port, where there is one. */
-  readonly feedPort: number | null;
+  /** The socket of the slow path, which holds the listen port; null: there is none. */
+  readonly slowPath: number | null;
 }
 
 /** JSON. */
-interface HandoverRecord extends Omit<Lasting, 'feedPort'> {
-  /** How many descriptors of a kind there are: of the XDP program for bulk, and by worker. */
-  readonly bulkFds: number;
+interface HandoverRecord extends Omit<Lasting, 'slowPath'> {
+  /** How many descriptors of a kind there are: of the XDP program, and by worker. */
+  readonly xdpFds: number;
   readonly txFds: number;
   readonly pagesFds: number;
   readonly ringBecause: string;
@@ -53,7 +53,7 @@ interface HandoverRecord extends Omit<Lasting, 'feedPort'> {
   readonly mode: Stats['mode'];
   readonly attach: SharedXdp['attach'] | null;
   readonly filters: FilterRecords;
-  readonly hasFeedPort: boolean;
+  readonly hasSlowPath: boolean;
 }
 
 /** What is left, as the one that leaves has it. */
@@ -121,7 +121,7 @@ export function nameOf(
 }
 
 export function inheritanceOf(handover: Handover): Inheritance {
-  const { plane, sockets, filters, feedPort, deployment, subscribers } = handover;
+  const { plane, sockets, filters, slowPath, deployment, subscribers } = handover;
   const { mode, xdp, tx, pages, ringBecause } = plane.opened;
   const record: HandoverRecord = {
     build: buildOf(),
@@ -129,7 +129,7 @@ export function inheritanceOf(handover: Handover): Inheritance {
     shape: shapeOf(handover.config, deployment),
     mode,
     attach: xdp?.attach ?? null,
-    bulkFds: xdp?.bulk.length ?? 0,
+    xdpFds: xdp === null ? 0 : fdsOf(xdp).length,
     txFds: tx.length,
     pagesFds: pages.length,
     ringBecause,
@@ -137,7 +137,7 @@ export function inheritanceOf(handover: Handover): Inheritance {
     startedAt_ms: handover.startedAt_ms,
     verdictsBefore: handover.verdictsBefore,
     filters: filters.records(subscribers.all()),
-    hasFeedPort: feedPort !== null,
+    hasSlowPath: slowPath !== null,
   };
   const pools = Array.from({ length: deployment.workers }, (_, worker) => sockets.fdsOf(worker));
   const own = filters.loaded().filter((module) => module !== filters.builtIn);
@@ -146,7 +146,7 @@ export function inheritanceOf(handover: Handover): Inheritance {
     fds: [
       ...plane.fds,
       ...pools.flat(),
-      ...(feedPort === null ? [] : [feedPort]),
+      ...(slowPath === null ? [] : [slowPath]),
       ...own.map(({ bytes }) => plane.filters.fileOf(bytes)),
     ],
   };
@@ -172,8 +172,7 @@ export function takenOver(
   const [arena = -1] = take(1);
   const rx = take(queues.length);
   const [tx, pages] = [take(record.txFds), take(record.pagesFds)];
-  const [link = -1, xsks = -1, feeds = -1, verdicts = -1] = attach === null ? [] : take(4);
-  const bulk = take(record.bulkFds);
+  const xdp = attach === null ? null : sharedXdp(attach, take(record.xdpFds));
   const opened: Opened = {
     fds: fds.slice(0, at),
     mode,
@@ -183,12 +182,12 @@ export function takenOver(
     tx,
     pages,
     ringBecause: record.ringBecause,
-    xdp: attach === null ? null : { attach, link, xsks, feeds, verdicts, bulk },
+    xdp,
   };
   const descriptors = Descriptors.of(take(Descriptors.count(workers)), workers);
   const poolSize = mode === 'socket' ? 0 : limits.KERNEL_SOCKETS_MAX;
   const pools = Array.from({ length: mode === 'socket' ? 0 : workers }, () => take(poolSize));
-  const [feedPort = null] = record.hasFeedPort ? take(1) : [];
+  const [slowPath = null] = record.hasSlowPath ? take(1) : [];
   const own = filters.modules.filter(({ slot }) => slot !== 0);
   const modules = new Map(own.map(({ module }) => [module, contentAndClose(take(1)[0] ?? -1)]));
   return {
@@ -196,7 +195,7 @@ export function takenOver(
     opened,
     descriptors,
     sockets: new KernelSockets(pools, addon, 'leaving'),
-    feedPort,
+    slowPath,
     modules,
   };
 }

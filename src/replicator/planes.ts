@@ -12,9 +12,10 @@ import type { Interface } from '../memory/addon.js';
 import { DataPlane, type DataPlaneOptions } from '../processes/data-plane.js';
 import { Descriptors } from '../processes/descriptors.js';
 import { type Adopted, type Claimed, claim } from '../processes/inheritance.js';
-import { Launchers, type SharedXdp } from '../processes/launchers.js';
+import { fdsOf, Launchers, type SharedXdp } from '../processes/launchers.js';
 import { NoMode } from '../processes/rx-protocol.js';
-import { KernelSockets, openUdpSource } from '../routes/kernel-sockets.js';
+import { KernelSockets } from '../routes/kernel-sockets.js';
+import { openSlowPath } from '../routes/slow-path.js';
 import type { Subscribers } from '../subscribers/subscribers.js';
 import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
@@ -88,11 +89,11 @@ async function adoptPlane(
     throw error;
   }
   for (const warning of wanted.warnings) log.warn(warning);
-  const { opened, feedPort, fallbacks, startedAt_ms, verdictsBefore } = taken;
+  const { opened, slowPath, fallbacks, startedAt_ms, verdictsBefore } = taken;
   const { pid, socket } = adopted;
   const descriptors = closers.keep(taken.descriptors);
   const sockets = closers.keep(taken.sockets);
-  if (feedPort !== null) closers.add(() => closeSync(feedPort));
+  if (slowPath !== null) closers.add(() => closeSync(slowPath));
   const filters = await firstFilters(null, () => subscribers.all());
   filters.restore(taken.filters, (module) => taken.modules.get(module) ?? filters.builtIn.bytes);
   const deployment = { ...wanted, modes: [opened.mode] };
@@ -100,6 +101,7 @@ async function adoptPlane(
     filters,
     descriptors,
     sockets,
+    slowPath,
     shared: null,
   });
   const plane = await DataPlane.adopt(options, { opened, pid, socket });
@@ -114,7 +116,7 @@ async function adoptPlane(
   return {
     plane,
     sockets,
-    feedPort,
+    slowPath,
     filters,
     deployment,
     fallbacks,
@@ -149,7 +151,7 @@ async function openBestPlane(
   return openPlane(
     opening,
     { ...deployment, modes: ['socket'], fallbacks },
-    { ...fresh, shared: null, sockets: new KernelSockets([]), feedPort: null },
+    { ...fresh, shared: null, sockets: new KernelSockets([]), slowPath: null },
   );
 }
 
@@ -161,28 +163,23 @@ async function openXdpPlane(
   const { config, link, closers } = opening;
   // deploymentOf has seen to it
   if (link === null) throw new Error('an XDP mode needs an interface');
-  const { listenIp, listenPort, netns } = config;
-  let feedPort: number | null = null;
-  // Keeps the listen port, so that packets which pass the XDP program draw no ICMP errors.
-  if (link.addresses.some(({ ip }) => ip === listenIp)) {
-    const fd = openUdpSource(config, { ip: listenIp, port: listenPort });
-    closers.add(() => closeSync(fd));
-    feedPort = fd;
-  }
+  const { interfaceName, netns } = config;
+  const listen = { ip: config.listenIp, port: config.listenPort };
+  const isOwn = link.addresses.some(({ ip }) => ip === listen.ip);
+  const slowPath = isOwn ? openSlowPath({ netns, interfaceName, listen }) : null;
+  if (slowPath !== null) closers.add(() => closeSync(slowPath));
   const { ip, port } = sourceOf(config, link);
   const sockets = KernelSockets.open({
     netns,
-    interfaceName: config.interfaceName,
+    interfaceName,
     source: { ip, port },
     workers: deployment.workers,
   });
   closers.keep(sockets);
   const launchers = closers.keep(new Launchers(netns, link));
   const shared = await launchers.join();
-  if (shared !== null)
-    for (const fd of [shared.link, shared.xsks, shared.feeds, shared.verdicts, ...shared.bulk])
-      closers.add(() => closeSync(fd));
-  const opened = await openPlane(opening, deployment, { ...fresh, shared, sockets, feedPort });
+  if (shared !== null) for (const fd of fdsOf(shared)) closers.add(() => closeSync(fd));
+  const opened = await openPlane(opening, deployment, { ...fresh, shared, sockets, slowPath });
   const program = shared ?? opened.plane.opened.xdp;
   if (program !== null) launchers.share(program);
   return opened;
@@ -191,10 +188,10 @@ async function openXdpPlane(
 async function openPlane(
   opening: Opening,
   deployment: Deployment,
-  parts: PlaneParts & { readonly feedPort: number | null },
+  parts: PlaneParts,
 ): Promise<OpenedPlane> {
   const startedAt_ms = monotonicMs();
-  const { shared, sockets, feedPort, filters } = parts;
+  const { shared, sockets, slowPath, filters } = parts;
   const verdictsBefore =
     shared === null ? [] : deployment.queues.map((queue) => verdictsOf(shared.verdicts, queue));
   const plane = await DataPlane.open(planeOptions(opening, deployment, parts));
@@ -203,7 +200,7 @@ async function openPlane(
   return {
     plane,
     sockets,
-    feedPort,
+    slowPath,
     filters,
     deployment,
     fallbacks,
@@ -216,12 +213,13 @@ async function openPlane(
 type PlaneParts = New & {
   readonly shared: SharedXdp | null;
   readonly sockets: KernelSockets;
+  readonly slowPath: number | null;
 };
 
 function planeOptions(
   { config, onFatal }: Opening,
   deployment: Deployment,
-  { filters, descriptors, sockets, shared }: PlaneParts,
+  { filters, descriptors, sockets, slowPath, shared }: PlaneParts,
 ): DataPlaneOptions {
   const { modes, queues, layout, workers, mtu, yields, paths } = deployment;
   const { rxCpu, workerCpus, pumpCpus } = deployment;
@@ -247,6 +245,7 @@ function planeOptions(
     pumpCpus,
     filters: filters.loaded(),
     kernelSockets: sockets,
+    slowPath,
     descriptors,
     onFatal,
   };

@@ -47,6 +47,8 @@ export interface ReplicatorParts {
   readonly desk: FilterDesk;
   readonly pulse: Pulse;
   readonly paths: Paths;
+  /** The socket of the slow path; null: there is none. */
+  readonly slowPath: number | null;
 }
 
 export class LiveReplicator implements Replicator {
@@ -144,6 +146,7 @@ export class LiveReplicator implements Replicator {
   private readStats(): Stats {
     const { config, deployment, startedAt_ms, plane, fallbacks, subscribers, desk, paths } =
       this.parts;
+    const { slowPath } = this.parts;
     const { mode, xdp, rx, tx } = plane.opened;
     const hasXsk = mode !== 'socket';
     return statsOf(plane.arena, subscribers.all(), {
@@ -158,6 +161,7 @@ export class LiveReplicator implements Replicator {
       verdicts: xdp === null ? null : { fd: xdp.verdicts, before: this.parts.verdictsBefore },
       rxSockets: hasXsk ? rx : [],
       txSockets: hasXsk ? tx : [],
+      deliveredSockets: hasXsk ? (slowPath === null ? [] : [slowPath]) : rx,
       workers: plane.workers,
       pathReason: (worker) => paths.reasonOf(worker),
     });

@@ -30,6 +30,8 @@ export interface StatsContext {
   /** Receiving sockets, by queue; empty in socket mode. */
   readonly rxSockets: readonly number[];
   readonly txSockets: readonly number[];
+  /** UDP sockets that the kernel delivers the feed to: of the slow path, or of socket mode. */
+  readonly deliveredSockets: readonly number[];
   readonly workers: readonly { readonly pid: number; readonly restarts: number }[];
   /** Why a worker sends as it does. */
   readonly pathReason: (worker: number) => string;
@@ -44,6 +46,7 @@ const word = (struct: string, field: string, base = 0) => (offsetOf(struct, fiel
 const DROP_NAMES = membersOf('drop');
 const RECEIVED = offsetOf('receiver', 'received');
 const INVALID = word('receiver', 'invalid', RECEIVED);
+const SLOW_PATH = word('receiver', 'slow_path', RECEIVED);
 
 /**
  * A u64 counter as the number that goes over the wire: exact to 2^53, 285 years at a million a
@@ -81,14 +84,19 @@ export function accountOf(arena: Arena, { ip, port, row, worker, epoch }: Subscr
   };
 }
 
-function feedOf(arena: Arena): { received: number; bytes: number; drops: Counts } {
-  const total = { received: 0, bytes: 0, drops: {} as Counts };
+function feedOf(
+  arena: Arena,
+  { deliveredSockets }: StatsContext,
+): Omit<Stats['feed'], 'ip' | 'port'> {
+  const lost = deliveredSockets.reduce((sum, fd) => sum + addon.lostDatagrams(fd), 0);
+  const total = { received: 0, bytes: 0, slow_path: 0, socket_lost: lost, drops: {} as Counts };
   const names = membersOf('invalid').map((name) => `invalid_${name}`);
   for (const name of names) total.drops[name] = 0;
   for (let r = 0; r < arena.receivers; r++) {
     const words = arena.consistent(arena.receiver(r, 'journal'), arena.receiver(r, 'received'));
     total.received += numberOf(words[0]);
     total.bytes += numberOf(words[1]);
+    total.slow_path += numberOf(words[SLOW_PATH]);
     names.forEach((name, i) => {
       total.drops[name] = (total.drops[name] ?? 0) + numberOf(words[INVALID + i]);
     });
@@ -221,7 +229,7 @@ export function statsOf(
     mode: context.mode,
     fallbacks: [...context.fallbacks],
     layout: context.layout,
-    feed: { ...context.feed, ...feedOf(arena) },
+    feed: { ...context.feed, ...feedOf(arena, context) },
     xdp: xdpOf(context),
     kernel: kernelOf(context),
     receivers: receiversOf(arena, context),

@@ -14,6 +14,7 @@ import { Subscribers } from '../subscribers/subscribers.js';
 import { SubscriberTable } from '../subscribers/table.js';
 import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
+import { tellProgram } from './feed.js';
 import { inheritanceOf, rememberBuild, resume } from './handover.js';
 import { destinationsOf, observe, sourceOf } from './interface.js';
 import { type ActionTargets, take } from './interface-events.js';
@@ -72,6 +73,7 @@ async function open(
   const targets: ActionTargets = {
     judge: (now) => {
       replicator.destinations = destinationsOf(config, now);
+      tellProgram(opened, config, now);
     },
     move: (moved) => {
       const source = sourceOf(config, moved);
@@ -96,10 +98,9 @@ async function open(
     }
   };
   keep();
-  const workers = plane.filters;
   const desk = new FilterDesk({
     filters,
-    workers,
+    workers: plane.filters,
     arena,
     subscribers,
     table,

@@ -47,11 +47,16 @@ export function openUdpSource(
   try {
     return addon.openUdp(netns, { ip, port, device: interfaceName, drop: true, reuse: true });
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
-    throw new Failure(
-      `UDP port ${port} of ${ip} is in use by another program; see: ss -lunp 'sport = :${port}'`,
-    );
+    throw portInUse(error, { ip, port });
   }
+}
+
+/** What a UDP port could not be bound for, with the line that shows who has it. */
+export function portInUse(error: unknown, { ip, port }: Endpoint): unknown {
+  if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') return error;
+  return new Failure(
+    `UDP port ${port} of ${ip} is in use by another program; see: ss -lunp 'sport = :${port}'`,
+  );
 }
 
 export class KernelSockets {

@@ -41,6 +41,7 @@ function taskOf({ text, fds }: Message): WorkerTask {
       arena: at(descriptors.arena),
       worker: descriptors.worker,
       rx: descriptors.rx.map(at),
+      slowPath: atOrNull(descriptors.slowPath),
       tx: atOrNull(descriptors.tx),
       pages: atOrNull(descriptors.pages),
       program: atOrNull(descriptors.program),

@@ -79,6 +79,7 @@ export function attachGuarded(): Guarded {
     pages: null,
     program: null,
     pump: null,
+    slowPath: null,
     wake: WAKE_FD,
     workerWakes: [WAKE_FD],
     kernelSockets: [],

@@ -85,6 +85,8 @@ const UDP: UdpOptions = { ip: '127.0.0.1', port: 0, device: null, drop: false, r
 
 // ---- wrong arguments ----
 
+const FEED = { queues: [0], ip: '127.0.0.1', port: 1, mtu: 1500, generic: false };
+const LISTEN = { ip: '127.0.0.1', port: 1, device: 'lo' };
 const wrongFds = [undefined, null, '1', -1, 1.5, Number.NaN, 2 ** 31];
 const wrongPorts = [undefined, null, '1', -1, 1.5, 65536];
 const wrongIps = [
@@ -99,6 +101,7 @@ const wrongIps = [
   '1.2.3.4 ',
   '1.2.3.4\0',
 ];
+const wrongQueues = [undefined, null, 'x', [], [undefined], [-1], [64], [0.5]];
 const wrongTexts = [undefined, null, 1, {}];
 const wrongNamespaces = [undefined, 1, {}];
 
@@ -153,10 +156,21 @@ const refusals: readonly (readonly [
   ['openProcess', [], [undefined, null, 0, -1, 0.5, '1'], []],
   ['killProcess', [], wrongFds, []],
   ['memoryFile', [], [undefined, null, 'x', [], new Int8Array(1)], []],
-  ['feedSet', [], wrongFds, [0, '127.0.0.1', 1]],
-  ['feedSet', [1], [undefined, -1, 64, 0.5], ['127.0.0.1', 1]],
-  ['feedSet', [1, 0], wrongIps, [1]],
-  ['feedSet', [1, 0, '127.0.0.1'], wrongPorts, []],
+  ['feedSet', [], wrongFds, [1, null, 'lo', FEED]],
+  ['feedSet', [1], wrongFds, [null, 'lo', FEED]],
+  ['feedSet', [1, 1], wrongNamespaces, ['lo', FEED]],
+  ['feedSet', [1, 1, null], wrongTexts, [FEED]],
+  ['feedSet', [1, 1, null, 'lo'], wrongIps.map((ip) => ({ ...FEED, ip })), []],
+  ['feedSet', [1, 1, null, 'lo'], wrongPorts.map((port) => ({ ...FEED, port })), []],
+  ['feedSet', [1, 1, null, 'lo'], [undefined, 0, 65536, 0.5].map((mtu) => ({ ...FEED, mtu })), []],
+  ['feedSet', [1, 1, null, 'lo'], wrongQueues.map((queues) => ({ ...FEED, queues })), []],
+  ['feedSet', [1, 1, null, 'lo'], [undefined, 1].map((generic) => ({ ...FEED, generic })), []],
+  ['openListener', [], wrongNamespaces, [LISTEN]],
+  ['openListener', [null], [undefined, null, 'x', {}], []],
+  ['openListener', [null], wrongIps.map((ip) => ({ ...LISTEN, ip })), []],
+  ['openListener', [null], wrongPorts.map((port) => ({ ...LISTEN, port })), []],
+  ['openListener', [null], wrongTexts.map((device) => ({ ...LISTEN, device })), []],
+  ['lostDatagrams', [], wrongFds, []],
   ['feedDelete', [], wrongFds, [0, '127.0.0.1', 1]],
   ['feedDelete', [1], [undefined, -1, 64, 0.5], ['127.0.0.1', 1]],
   ['readVerdicts', [], wrongFds, [0]],
@@ -220,7 +234,8 @@ test('a refused system call is an Error whose code names the errno', () => {
     () => addon.peerUid(closed),
     () => addon.signal(closed),
     () => addon.mapArena(closed),
-    () => addon.feedSet(closed, 0, '127.0.0.1', 1),
+    () => addon.feedSet(closed, closed, null, 'lo', FEED),
+    () => addon.lostDatagrams(closed),
     () => addon.readVerdicts(closed, 0),
     () => addon.xskStatistics(closed),
     () => addon.readNetlinkEvents(closed),

@@ -36,8 +36,9 @@ const EVERY = 100;
 
 /**
  * What wire-feed can spoil, and the counter in which each must end: of the XDP program, or of the
- * receiver.
+ * receiver. Those that a socket would have received are received.
  */
+const RECEIVED = ['ip-options'];
 const XDP_NAMES = {
   vlan: 'vlan',
   'ip-options': 'ip_options',
@@ -46,10 +47,10 @@ const XDP_NAMES = {
   'not-udp': 'not_udp',
   'not-ipv4': 'not_ipv4',
   'other-port': 'other',
+  'udp-length': 'udp_length',
 } as const;
 const RECEIVER_NAMES = {
   'ip-length': 'invalid_ip_length',
-  'udp-length': 'invalid_udp_length',
   'ip-checksum': 'invalid_checksum',
   'udp-checksum': 'invalid_udp_checksum',
 } as const;
@@ -74,9 +75,11 @@ for (const layout of LAYOUTS)
           await startFeed(route, { rate: RATE, count: COUNT, extra, extraEvery: EVERY }).result();
           // The kernel may well answer a protocol or port of nobody with ICMP: that is its own
           // affair.
+          const again = RECEIVED.includes(extra) ? COUNT / EVERY : 0; // each is one sent before
+          const faults = subscribers.map(({ ip, port }) => `${ip}:${port}: duplicated ${again}`);
           assert.equal(
             faultsOf({ ...(await sink.within(10_000)), icmp_errors: 0 }, COUNT),
-            [],
+            again === 0 ? [] : faults,
             extra,
           );
           const counted = async () => {
@@ -113,7 +116,7 @@ networkTest(test, 'a feed without subscribers draws no ICMP error', { queues: 1 
 
 networkTest(
   test,
-  'a feed on a queue that nobody serves goes to the kernel and draws no ICMP error',
+  'a feed on a queue that nobody serves comes by the kernel and draws no ICMP error',
   { queues: 2 },
   async (link) => {
     await withReplicator(
@@ -122,12 +125,11 @@ networkTest(
         const subscribers = subscribersOf(1);
         await replicator.subscribe(subscribers);
         const route = replicatedRoute(link);
-        const sink = await startSink(route, { subscribers });
+        const sink = await startSink(route, { subscribers, expect: COUNT });
         await startFeed(route, { rate: RATE, count: COUNT, queue: 1 }).result();
-        const sunk = await sink.stop();
-        assert.equal([sunk.icmp_errors, sunk.unexpected, sunk.subscribers[0]?.received], [0, 0, 0]);
+        assert.equal(faultsOf(await sink.within(10_000), COUNT), []);
         const stats = await replicator.stats();
-        assert.is(stats.feed.received, 0);
+        assert.equal([stats.feed.received, stats.feed.slow_path], [COUNT, COUNT]);
         // What is of no feed on that queue passes, whatever its name.
         assert.is(
           (stats.xdp.other ?? 0) + (stats.xdp.no_socket ?? 0),

@@ -125,6 +125,52 @@ for (const layout of LAYOUTS) {
 
 networkTest(
   test,
+  'what only the kernel can read reaches the launcher of the queue that it came on, and no other',
+  { queues: 2 },
+  async (link) => {
+    await withLaunchers(async (started) => {
+      const all = subscribersOf(6);
+      const groups = [all.slice(0, 3), all.slice(3)];
+      for (const queue of [0, 1]) {
+        const one = await Replicator.start({ link, flags: flagsOf('inline', queue) });
+        started.push(one);
+        await one.subscribe(groups[queue] ?? []);
+      }
+      const [first, second] = started as [Replicator, Replicator];
+      const assertBoth = async (queue: number) => {
+        const subscribers = groups[queue] ?? [];
+        const route = replicatedRoute(link);
+        const sink = await startSink(route, { subscribers });
+        const [extra, sourcePort] = ['ip-options', 7000 + queue];
+        await startFeed(route, {
+          ...{ rate: RATE, count: COUNT, queue, sourcePort },
+          ...{ extra, extraEvery: 10 },
+        }).result();
+        await sleep(500);
+        const expected = subscribers.map(({ ip, port }) => `${ip}:${port}: duplicated 100`);
+        assert.equal(faultsOf(await sink.stop(), COUNT), expected, `queue ${queue}`);
+      };
+      await assertBoth(0);
+      await assertBoth(1);
+      const slow = async () => {
+        const seen = await Promise.all(started.map((one) => one.stats()));
+        return seen.map(({ feed }) => [feed.received, feed.slow_path]);
+      };
+      assert.equal(await slow(), [
+        [COUNT + 100, 100],
+        [COUNT + 100, 100],
+      ]);
+      await assertGone(first); // its socket has left the group, and its place there
+      await assertBoth(1);
+      await second.check();
+      await assertGone(second);
+      assert.equal(await second.residue(), []);
+    });
+  },
+);
+
+networkTest(
+  test,
   'one launcher sends in bulk and the other by its ring, over one program',
   { queues: 2, netGro: true },
   async (link) => {

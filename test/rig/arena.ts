@@ -39,6 +39,7 @@ export async function openBareArena(): Promise<BareArena> {
   const listener = addon.openAbstract(null); // nobody adopts it
   const receiver = beginRx(waiting, {
     listener,
+    slowPath: null,
     wake,
     workerWakes: [wake],
     cpu: null,

@@ -140,7 +140,15 @@ export function emptyStats(): Stats {
     mode: 'copy',
     fallbacks: [{ mode: 'zerocopy', reason: 'the driver has none' }],
     layout: 'inline',
-    feed: { ip: '10.0.0.1', port: 9000, received: 0, bytes: 0, drops: {} },
+    feed: {
+      ip: '10.0.0.1',
+      port: 9000,
+      received: 0,
+      bytes: 0,
+      slow_path: 0,
+      socket_lost: 0,
+      drops: {},
+    },
     xdp: { redirect: 0, other: 0 },
     kernel: [
       {

@@ -270,8 +270,9 @@ void malform(Extra extra, Frame& frame) {
     set_ip_checksum(at, IP_SIZE);
     break;
   case Extra::short_frame: frame.size = PAYLOAD_AT - 1; break;
-  case Extra::ip_length:
-    store_u16_be(at + IP_AT + 2, frame.size - IP_AT + 100);
+  case Extra::ip_length: // both: the frame is shorter than they say
+    store_u16_be(at + IP_AT + 2, frame.size - IP_AT + 1);
+    store_u16_be(at + UDP_AT + 4, frame.size - UDP_AT + 1);
     set_ip_checksum(at, IP_SIZE);
     break;
   case Extra::udp_length: store_u16_be(at + UDP_AT + 4, frame.size - UDP_AT + 1); break;

@@ -120,6 +120,8 @@ function feedLine({ feed, ...current }: Stats, previous: Stats | null): string {
     `bytes ${grouped(feed.bytes)}`,
   ];
   if (rate !== null) parts.push(`${grouped(rate)}/s`);
+  const beside = countsText({ slow_path: feed.slow_path, socket_lost: feed.socket_lost });
+  if (beside !== '') parts.push(beside);
   return [...parts, countsText(feed.drops) || 'none refused'].join('  ');
 }
 

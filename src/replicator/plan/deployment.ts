@@ -137,7 +137,7 @@ function checkAddress(
   );
 }
 
-/** What the card hashes to a queue that is not served stays with the kernel. */
+/** What the card hashes to a queue that nobody serves goes the slow path. */
 function unservedWarning(
   { interfaceName, listenIp, listenPort }: Config,
   link: Interface,
@@ -148,8 +148,9 @@ function unservedWarning(
   const [served] = queues;
   if (unserved.length === 0) return null;
   return (
-    `queue ${unserved.join(', ')} of ${interfaceName} is not served here: what the card hashes to it reaches ` +
-    `no subscriber of this launcher; --queues all serves it, or let the card choose: ethtool -N ` +
+    `queue ${unserved.join(', ')} of ${interfaceName} is not served here: what the card hashes to it comes ` +
+    'by the kernel, slower, unless another launcher serves it; --queues all serves it, or let the ' +
+    'card choose: ethtool -N ' +
     `${interfaceName} flow-type udp4 dst-ip ${listenIp} dst-port ${listenPort} action ${served}`
   );
 }

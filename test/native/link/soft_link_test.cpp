@@ -24,7 +24,8 @@ public:
   void start_receiver() {
     const Counting counting(receiver_stores);
     receiver_ = std::make_unique<RxStage>(
-        arena, 0, std::vector<RxLink>{{0, soft_.rx_ring(), soft_.fill_ring(), &soft_, -1}},
+        arena, 0,
+        std::vector<RxLink>{{arena.ring_frames(0), soft_.rx_ring(), soft_.fill_ring(), &soft_, -1}},
         std::vector<int>{-1});
   }
   void start_worker() {

@@ -97,7 +97,9 @@ constexpr u64 spin_ns = 1'000'000;     // of class Idle
 constexpr u64 prompt_ns = 500'000'000; // a worker that was not woken sleeps for a second
 
 RxStage receiver_of(SocketArena& world, SoftLink& soft, int wake) {
-  return RxStage(world.arena, 0, {{0, soft.rx_ring(), soft.fill_ring(), &soft, -1}}, {wake});
+  return RxStage(world.arena, 0,
+                 {{world.arena.ring_frames(0), soft.rx_ring(), soft.fill_ring(), &soft, -1}},
+                 {wake});
 }
 
 void answer_all(const Arena& arena, int jobs) {
@@ -135,7 +137,8 @@ void push_before_sleep_is_found() {
   SoftLink soft(world.arena, 0, world.link.fd());
   RxStage receiver = receiver_of(world, soft, wake.get());
   filter_calls calls{};
-  WorkerLoop loop(world.arena, 0, {{}, {world.link.fd()}, wake.get(), {wake.get()}, {}}, &calls);
+  WorkerLoop loop(world.arena, 0, {{}, {world.link.fd()}, wake.get(), {wake.get()}, {}, -1},
+                  &calls);
   const auto push = [&] {
     world.feed.send_to(world.link.port(), payload_of(0, 0));
     while (receiver.turn() == 0) continue;
@@ -168,13 +171,15 @@ void loops_lose_no_wake_up(u64 seed) {
   const Fd receiver_wake(check(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
   const Fd worker_wake(check(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
   std::thread receiver([&] {
-    ReceiverLoop(world.arena, {{world.link.fd()}, {}, receiver_wake.get(), {worker_wake.get()}, {}})
+    ReceiverLoop(world.arena,
+                 {{world.link.fd()}, {}, receiver_wake.get(), {worker_wake.get()}, {}, -1})
         .run();
   });
   std::thread worker([&] {
     filter_calls calls{};
     WorkerLoop loop(world.arena, 0,
-                    {{}, {world.link.fd()}, worker_wake.get(), {worker_wake.get()}, {}}, &calls);
+                    {{}, {world.link.fd()}, worker_wake.get(), {worker_wake.get()}, {}, -1},
+                    &calls);
     for (; loop.wait() >= 0; loop.finish())
       answer_all(world.arena, static_cast<int>(loop.tx().jobs()));
   });

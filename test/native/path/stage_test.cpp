@@ -355,6 +355,8 @@ void bad_descriptors_are_counted() {
                           {~0ull, 100, 0},      // nowhere
                           // the other queue's
                           {u64{FANTAIL_RX_FRAMES} * FANTAIL_FRAME_SIZE, 100, 0},
+                          // the slow path's
+                          {u64{Arena::slow_frames().first} * FANTAIL_FRAME_SIZE, 100, 0},
                           // past its frame's end
                           {4096 - 50, 100, 0},
                           // a length that wraps

@@ -197,7 +197,9 @@ private:
 
   void receive() {
     RxStage stage(world_.arena(), 0,
-                  {{0, world_.queue(0).rx_ring(), world_.queue(0).fill_ring(), nullptr, -1}}, {-1});
+                  {{world_.arena().ring_frames(0), world_.queue(0).rx_ring(),
+                    world_.queue(0).fill_ring(), nullptr, -1}},
+                  {-1});
     ready_ = true;
     u64 delivered = 0;
     while (!stop_) {

@@ -6,14 +6,14 @@
 
 namespace fantail::testing {
 
-void QueueMemory::begin(u32 queue, u32 start) {
+void QueueMemory::begin(const FrameRange& frames, u32 start) {
   for (Word* word : {&rx_producer, &rx_consumer, &fill_producer, &fill_consumer, &tx_producer,
                      &tx_consumer, &completion_producer, &completion_consumer})
     word->value = start;
   const KernelRing ring = fill_ring();
-  for (u32 i = 0; i < FANTAIL_RX_FRAMES; ++i)
-    ring.address(start + i) = (u64{queue} * FANTAIL_RX_FRAMES + i) * FANTAIL_FRAME_SIZE;
-  fill_producer.value = start + FANTAIL_RX_FRAMES;
+  for (u32 i = 0; i < frames.count; ++i)
+    ring.address(start + i) = u64{frames.first + i} * FANTAIL_FRAME_SIZE;
+  fill_producer.value = start + frames.count;
 }
 
 // -- the receiving half ---------------------------------------------------------------------------

@@ -41,8 +41,8 @@ struct alignas(4096) QueueMemory {
             FANTAIL_TX_FRAMES};
   }
 
-  /// Empty rings whose cursors stand at `start`, all RX frames of the queue on the fill ring.
-  void begin(u32 queue, u32 start);
+  /// Empty rings whose cursors stand at `start`, those RX frames on the fill ring.
+  void begin(const FrameRange& frames, u32 start);
 };
 
 /// The kernel's stores are no fault points: it is not what gets killed.

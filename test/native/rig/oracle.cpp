@@ -17,6 +17,7 @@ Census::Census(World& world) : world_(world), arena_(world.arena()) {
   holders_.resize(frames);
   copies_.resize(FANTAIL_SUBSCRIBERS_MAX);
   count_kernel_rx();
+  count_slow_path();
   count_forward_rings();
   for (u32 w = 0; w < arena_.header().workers; ++w) count_worker(w);
 }
@@ -54,13 +55,20 @@ void Census::count_kernel_rx() {
   for (u32 q = 0; q < arena_.header().queues; ++q) {
     const KernelRing fill = world_.queue(q).fill_ring(), rx = world_.queue(q).rx_ring();
     for (u32 at = peek(*fill.consumer); at != peek(*fill.producer); ++at) {
-      if (arena_.queue_of(frame_of(fill.address(at))) != q)
+      if (!arena_.ring_frames(q).contains(frame_of(fill.address(at))))
         fail("a frame is on another queue's fill ring");
       ++places_[frame_of(fill.address(at))];
     }
     for (u32 at = peek(*rx.consumer); at != peek(*rx.producer); ++at)
       ++places_[frame_of(rx.descriptor(at).addr)];
   }
+}
+
+/// Nothing comes by the slow path here.
+void Census::count_slow_path() {
+  const soft_link& link = arena_.soft(0);
+  for (u32 at = link.fill_consumer; at != link.fill_producer; ++at)
+    ++places_[frame_of(link.fill[at % FANTAIL_RX_FRAMES])];
 }
 
 void Census::count_forward_rings() {

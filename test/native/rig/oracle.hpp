@@ -23,6 +23,7 @@ public:
 private:
   [[noreturn]] void say(const char* kind, u32 frame, u32 handed) const;
   void count_kernel_rx();
+  void count_slow_path();
   void count_forward_rings();
   void count_worker(u32 w);
   void count_copy(u32 w, u64 address);

@@ -171,7 +171,8 @@ std::vector<RxLink> Process::links_of(u32 receiver) const {
   std::vector<RxLink> links;
   for (u32 q = 0; q < queues_.size(); ++q)
     if (arena_->header().layout == LAYOUT_SPLIT || q == receiver)
-      links.push_back({q, queues_[q]->rx_ring(), queues_[q]->fill_ring(), nullptr, -1});
+      links.push_back(
+          {arena_->ring_frames(q), queues_[q]->rx_ring(), queues_[q]->fill_ring(), nullptr, -1});
   return links;
 }
 
@@ -218,7 +219,7 @@ World::World(const Shape& shape)
           check(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), "opening /proc/self/pagemap")),
       arena_(Arena::in_memory(geometry_, base_)), supervisor(arena_) {
   for (u32 q = 0; q < shape.queues; ++q) {
-    queue(q).begin(q, shape.kernel_start);
+    queue(q).begin(arena_.ring_frames(q), shape.kernel_start);
     rx.emplace_back(arena_.umem(), queue(q));
     tx.emplace_back(arena_.umem(), arena_.header().umem_size, queue(q));
   }

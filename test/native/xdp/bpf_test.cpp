@@ -86,7 +86,13 @@ struct Packet {
   u16 port = FEED_PORT;
   std::size_t payload = 158;
   std::array<u8, 6> target_mac{2, 0, 0, 0, 0, 1};
+  const char* source = "10.77.0.9";
+  int udp_more = 0; // than the rest of the IP packet
+  u16 checksum = 0; // of UDP
 };
+
+// What the cases ask of a frame, but for what one sets otherwise.
+constexpr feed_rule RULE{.mac = {2, 0, 0, 0, 0, 1}, .mtu = 9000, .generic = 0, .reader = 0};
 
 void put16(Bytes& bytes, unsigned value) {
   bytes.push_back(static_cast<u8>(value >> 8));
@@ -122,17 +128,18 @@ Bytes frame_of(const Packet& packet) {
   put16(frame, packet.fragment);
   put16(frame, 64u << 8 | packet.protocol);
   put16(frame, 0);
-  frame.insert(frame.end(), {10, 77, 0, 9});
-  const u32 target = ntohl(address(packet.ip));
-  put16(frame, target >> 16);
-  put16(frame, target & 0xffff);
+  for (const char* text : {packet.source, packet.ip}) {
+    const u32 ip = ntohl(address(text));
+    put16(frame, ip >> 16);
+    put16(frame, ip & 0xffff);
+  }
   const unsigned sum = ip_checksum(frame);
   frame[24] = static_cast<u8>(sum >> 8);
   frame[25] = static_cast<u8>(sum & 0xff);
   put16(frame, 5555);
   put16(frame, packet.port);
-  put16(frame, static_cast<unsigned>(8 + packet.payload));
-  put16(frame, 0);
+  put16(frame, static_cast<unsigned>(8 + static_cast<int>(packet.payload) + packet.udp_more));
+  put16(frame, packet.checksum);
   for (std::size_t i = 0; i < packet.payload; ++i) frame.push_back(static_cast<u8>(i));
   return frame;
 }
@@ -152,12 +159,16 @@ public:
   Bench(Xdp xdp, int ifindex)
       : xdp_(std::move(xdp)), ifindex_(ifindex), socket_(open_socket(AF_XDP, SOCK_RAW)) {
     for (const u32 queue : {0u, 2u, LAST_QUEUE, LAST_QUEUE + 2})
-      set_feed(xdp_.feeds_fd(), queue, address(FEED_IP), htons(FEED_PORT));
-    set_feed(xdp_.feeds_fd(), 0, address("239.7.7.7"), htons(FEED_PORT));
+      set_feed(xdp_.feeds_fd(), queue, address(FEED_IP), htons(FEED_PORT), RULE);
+    set_feed(xdp_.feeds_fd(), 0, address("239.7.7.7"), htons(FEED_PORT), RULE);
     for (const u32 queue : {0u, 1u, LAST_QUEUE}) set_xsk(xdp_.xsks_fd(), queue, socket_.get());
+    interface_.addresses = {{.index = 1, .ip = address(FEED_IP), .prefix = 24}};
+    interface_.others = {{.index = 2, .ip = address("192.0.2.1"), .prefix = 31}};
+    set_own(xdp_.own_fd(), interface_);
     counted_ = counts();
   }
 
+  const Interface& interface() const { return interface_; }
   const Xdp& xdp() const { return xdp_; }
 
   // The XDP action for one frame on one queue, or -errno where the kernel does not run it.
@@ -205,6 +216,7 @@ private:
   Xdp xdp_;
   int ifindex_;
   Fd socket_; // in the map it need not be bound
+  Interface interface_{};
   Counts counted_{};
 };
 
@@ -215,7 +227,15 @@ struct Case {
   verdict wanted;
 };
 
-const Case table[] = {
+// The bare sum of the pseudo header of a Packet{} (RFC 768).
+constexpr u16 UNFILLED = [] {
+  constexpr u32 udp_length = 8 + 158;
+  u32 sum = 0x0a4d + 0x0009 + 0x0a4d + 0x0001 + IPPROTO_UDP + udp_length;
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<u16>(sum);
+}();
+
+constexpr Case table[] = {
     {"a packet of the feed", {}, 0, VERDICT_REDIRECT},
     {"without payload", {.payload = 0}, 0, VERDICT_REDIRECT},
     {"of a multicast feed", {.ip = "239.7.7.7"}, 0, VERDICT_REDIRECT},
@@ -269,7 +289,44 @@ const Case table[] = {
     {"TCP comes before options", {.header_words = 6, .protocol = 6}, 0, VERDICT_NOT_UDP},
     {"options come before fragments", {.header_words = 6, .fragment = 1}, 0, VERDICT_IP_OPTIONS},
     {"a fragment comes before the feed", {.fragment = 0x2000, .port = 1}, 0, VERDICT_FRAGMENT},
+
+    {"to another MAC", {.target_mac = {2, 0, 0, 0, 0, 2}}, 0, VERDICT_FOREIGN_MAC},
+    {"to a MAC that differs first", {.target_mac = {6, 0, 0, 0, 0, 1}}, 0, VERDICT_FOREIGN_MAC},
+    {"to all", {.target_mac = {255, 255, 255, 255, 255, 255}}, 0, VERDICT_FOREIGN_MAC},
+    {"another port to another MAC", {.port = 1, .target_mac = {6}}, 0, VERDICT_OTHER},
+
+    {"from 0.0.0.0", {.source = "0.0.0.0"}, 0, VERDICT_MARTIAN},
+    {"from 0.255.255.255", {.source = "0.255.255.255"}, 0, VERDICT_MARTIAN},
+    {"from 1.0.0.0", {.source = "1.0.0.0"}, 0, VERDICT_REDIRECT},
+    {"from 126.255.255.255", {.source = "126.255.255.255"}, 0, VERDICT_REDIRECT},
+    {"from 127.0.0.1", {.source = "127.0.0.1"}, 0, VERDICT_MARTIAN},
+    {"from 128.0.0.0", {.source = "128.0.0.0"}, 0, VERDICT_REDIRECT},
+    {"from 223.255.255.255", {.source = "223.255.255.255"}, 0, VERDICT_REDIRECT},
+    {"from a group", {.source = "224.0.0.1"}, 0, VERDICT_MARTIAN},
+    {"from 240.0.0.1", {.source = "240.0.0.1"}, 0, VERDICT_MARTIAN},
+    {"from all", {.source = "255.255.255.255"}, 0, VERDICT_MARTIAN},
+    {"from our own address", {.source = FEED_IP}, 0, VERDICT_MARTIAN},
+    {"from the broadcast address of our subnet", {.source = "10.77.0.255"}, 0, VERDICT_MARTIAN},
+    {"from another address of the host", {.source = "192.0.2.1"}, 0, VERDICT_MARTIAN},
+    {"from beside that, a subnet of two", {.source = "192.0.2.0"}, 0, VERDICT_REDIRECT},
+
+    {"UDP shorter than the rest of IP", {.udp_more = -1}, 0, VERDICT_UDP_LENGTH},
+    {"UDP longer", {.udp_more = 1}, 0, VERDICT_UDP_LENGTH},
+    {"UDP of no length", {.payload = 10, .udp_more = -18}, 0, VERDICT_UDP_LENGTH},
+    {"an unfilled checksum in native XDP", {.checksum = UNFILLED}, 0, VERDICT_REDIRECT},
 };
+
+static_assert(
+    [] {
+      for (u32 kind = 0; kind < VERDICT_COUNT; ++kind) {
+        const bool elsewhere = kind == VERDICT_SHORT || kind == VERDICT_MULTI_BUFFER ||
+                               kind == VERDICT_OVER_MTU || kind == VERDICT_UNFILLED_CHECKSUM;
+        if (!elsewhere && std::ranges::find(table, kind, &Case::wanted) == std::end(table))
+          return false;
+      }
+      return true;
+    }(),
+    "each verdict has a case, so that program and layout.h count alike");
 
 // Each length that the kernel lets in, up to Ethernet's smallest frame; only at 42 does it matter.
 void test_lengths(Bench& bench, const std::string& which) {
@@ -310,6 +367,52 @@ void test_multi_buffer(Bench& bench) {
   report("several buffers of a fragment", bench.problem(fragment, 0, VERDICT_FRAGMENT));
 }
 
+// What an interface and a way to attach ask beyond that.
+void test_rules(Bench& bench) {
+  const u32 ip = address("10.77.0.60"), group = address("239.129.7.7");
+  const auto set = [&](u32 target, const feed_rule& rule) {
+    set_feed(bench.xdp().feeds_fd(), 0, target, htons(FEED_PORT), rule);
+  };
+  const auto check = [&](const char* name, const Packet& packet, verdict wanted) {
+    report(name, bench.problem(frame_of(packet), 0, wanted));
+  };
+  Interface interface{};
+  interface.link.mac = Mac{2, 0, 0, 0, 0, 1};
+  interface.addresses = {{.index = 1, .ip = ip, .prefix = 24}};
+  const Packet plain{.ip = "10.77.0.60"};
+
+  set(ip, rule_of(interface, ip, 28 + 158, Attach::native, 0));
+  check("a packet as long as the MTU", plain, VERDICT_REDIRECT);
+  check("one byte longer", {.ip = "10.77.0.60", .payload = 159}, VERDICT_OVER_MTU);
+  set(ip, rule_of(interface, ip, 1500, Attach::generic, 0));
+  check("generic: no checksum", plain, VERDICT_REDIRECT);
+  const u16 unfilled = UNFILLED + 0x3b; // .60 is 0x3b more than .1
+  check("generic: an unfilled one", {.ip = "10.77.0.60", .checksum = unfilled},
+        VERDICT_UNFILLED_CHECKSUM);
+  for (const int by : {-1, 1, 256})
+    check("generic: one that differs",
+          {.ip = "10.77.0.60", .checksum = static_cast<u16>(unfilled + by)}, VERDICT_REDIRECT);
+  delete_feed(bench.xdp().feeds_fd(), 0, ip, htons(FEED_PORT));
+
+  set(group, rule_of(interface, group, 1500, Attach::native, 0));
+  const Packet to_group{.ip = "239.129.7.7", .target_mac = {1, 0, 0x5e, 1, 7, 7}};
+  check("a group's frames bear its MAC", to_group, VERDICT_REDIRECT);
+  check("and no other", {.ip = "239.129.7.7"}, VERDICT_FOREIGN_MAC);
+  const u32 all = address("10.77.0.255");
+  set(all, rule_of(interface, all, 1500, Attach::native, 0));
+  check("those of a broadcast address that of all",
+        {.ip = "10.77.0.255", .target_mac = {255, 255, 255, 255, 255, 255}}, VERDICT_REDIRECT);
+  check("and no host's", {.ip = "10.77.0.255"}, VERDICT_FOREIGN_MAC);
+
+  Interface without = bench.interface();
+  without.others.clear();
+  set_own(bench.xdp().own_fd(), without);
+  check("an address that the host has no more may be another's", {.source = "192.0.2.1"},
+        VERDICT_REDIRECT);
+  check("one that it still has may not", {.source = FEED_IP}, VERDICT_MARTIAN);
+  set_own(bench.xdp().own_fd(), bench.interface());
+}
+
 void test_table(Bench& bench, const std::string& which) {
   for (const Case& each : table)
     report(which + each.name + " → " + verdict_names[each.wanted],
@@ -332,8 +435,8 @@ void test_maps(Bench& bench) {
   const int feeds = bench.xdp().feeds_fd();
   const u32 ip = address("10.77.0.50");
   const Bytes frame = frame_of({.ip = "10.77.0.50"});
-  set_feed(feeds, 0, ip, htons(FEED_PORT));
-  set_feed(feeds, 0, ip, htons(FEED_PORT));
+  set_feed(feeds, 0, ip, htons(FEED_PORT), RULE);
+  set_feed(feeds, 0, ip, htons(FEED_PORT), RULE);
   report("a feed may be set twice", bench.problem(frame, 0, VERDICT_REDIRECT));
   delete_feed(feeds, 0, ip, htons(FEED_PORT));
   delete_feed(feeds, 0, ip, htons(FEED_PORT));
@@ -351,12 +454,13 @@ void test_maps(Bench& bench) {
   expect("nor has it counts",
          number_of([&] { read_verdicts(bench.xdp().verdicts_fd(), past); }) == EINVAL);
   const Xdp fresh = Xdp::load();
-  for (u32 i = 0; i < 1024; ++i) set_feed(fresh.feeds_fd(), i / 16, htonl(i), htons(1));
+  for (u32 i = 0; i < 1024; ++i) set_feed(fresh.feeds_fd(), i / 16, htonl(i), htons(1), RULE);
   expect("the 1025th feed is refused",
-         number_of([&] { set_feed(fresh.feeds_fd(), 0, htonl(1024), htons(1)); }) == E2BIG);
+         number_of([&] { set_feed(fresh.feeds_fd(), 0, htonl(1024), htons(1), RULE); }) == E2BIG);
   const auto copy = [](int fd) { return Fd(check(fcntl(fd, F_DUPFD_CLOEXEC, 0), "copy")); };
-  const Xdp adopted =
-      Xdp::adopt(Fd(), copy(bench.xdp().xsks_fd()), copy(feeds), copy(bench.xdp().verdicts_fd()));
+  std::array<Fd, XDP_FDS> copies;
+  for (std::size_t i = 1; i < XDP_FDS; ++i) copies[i] = copy(bench.xdp().fds()[i]);
+  const Xdp adopted = Xdp::adopt(std::move(copies));
   delete_feed(adopted.feeds_fd(), 0, address(FEED_IP), htons(FEED_PORT));
   report("who adopts the maps writes the same maps", bench.problem(frame_of({}), 0, VERDICT_OTHER));
 }
@@ -369,9 +473,8 @@ void test_btf() {
   assert(object != nullptr);
   const btf* types = bpf_object__btf(object);
   const int feed_id = btf__find_by_name_kind(types, "feed", BTF_KIND_STRUCT);
-  const int verdict_id = btf__find_by_name_kind(types, "verdict", BTF_KIND_ENUM);
-  expect("BTF has struct feed and enum verdict", feed_id > 0 && verdict_id > 0);
-  assert(feed_id > 0 && verdict_id > 0);
+  expect("BTF has struct feed", feed_id > 0);
+  assert(feed_id > 0);
 
   const btf_type* structure = btf__type_by_id(types, static_cast<u32>(feed_id));
   const struct {
@@ -391,16 +494,6 @@ void test_btf() {
            btf__resolve_size(types, member.type) == static_cast<long long>(fields[i].size);
   }
   expect("struct feed is the same here and there", same);
-
-  const btf_type* enumeration = btf__type_by_id(types, static_cast<u32>(verdict_id));
-  same = btf_vlen(enumeration) == VERDICT_COUNT + 1;
-  for (int i = 0; same && i <= VERDICT_COUNT; ++i) {
-    std::string name = std::string("VERDICT_") + (i == VERDICT_COUNT ? "COUNT" : verdict_names[i]);
-    for (char& letter : name) letter = static_cast<char>(std::toupper(letter));
-    const struct btf_enum& member = btf_enum(enumeration)[i];
-    same = member.val == i && name == btf__name_by_offset(types, member.name_off);
-  }
-  expect("enum verdict is the same here and there", same);
   bpf_object__close(object);
 }
 
@@ -621,7 +714,7 @@ void test_wire(int near, int far, Attach how) {
   xdp.attach(near, how);
   Receiver receiver(near, 0);
   set_xsk(xdp.xsks_fd(), 0, receiver.fd());
-  set_feed(xdp.feeds_fd(), 0, address(FEED_IP), htons(FEED_PORT));
+  set_feed(xdp.feeds_fd(), 0, address(FEED_IP), htons(FEED_PORT), RULE);
 
   const Fd kernel = open_socket(AF_INET, SOCK_DGRAM);
   sockaddr_in name{};
@@ -685,6 +778,7 @@ int run_all() {
     test_table(bench, "");
     test_lengths(bench, "");
     test_multi_buffer(bench);
+    test_rules(bench);
     test_maps(bench);
     // What a kernel without the helper of xdp.frags gets.
     Bench whole(Xdp::load(without_helper(BPF_FUNC_xdp_get_buff_len)), near);

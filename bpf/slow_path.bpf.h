@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT-0 */
+/*
+ * The slow path. What the XDP program passes of a feed, the kernel may deliver: it puts fragments
+ * together, reads options, takes off tags of priority. It does so to the socket of the launcher
+ * that serves the queue on which the frame came, though several launchers' sockets share address
+ * and port:
+ *
+ *   note_queue()    for a frame that passes: on which queue its flow comes
+ *   fantail_reader() of the sockets that share the port, the one of that queue's launcher
+ *
+ * A flow keeps its queue (receive-side scaling, Documentation/networking/scaling.rst); all pieces
+ * of a datagram are of one flow, and the first piece tells its ports. Where no queue is known, or
+ * nobody serves it, the datagram reaches one launcher, whichever.
+ */
+#pragma once
+
+/* Flows of which the queue is remembered; the least recently used goes. */
+#define FLOWS_MAX 4096
+/* Tags that a frame is looked behind. */
+#define TAGS_MAX 2
+#define VLAN_TAG_SIZE 4
+
+struct flow {
+  __u32 saddr; /* network order, as sport is */
+  __u16 sport;
+  __u16 pad; /* zero */
+};
+
+/* The queue of each flow of which something passed. Written by the XDP program, read here. */
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, FLOWS_MAX);
+  __type(key, struct flow);
+  __type(value, __u32);
+} flows SEC(".maps");
+
+/*
+ * The slow path's socket of each launcher, at the first queue that it serves (feed_rule.reader).
+ * Written by the RX process of the launcher, emptied by the kernel when the socket closes.
+ */
+struct {
+  __uint(type, BPF_MAP_TYPE_REUSEPORT_SOCKARRAY);
+  __uint(max_entries, FANTAIL_QUEUES_MAX);
+  __type(key, __u32);
+  __type(value, __u64);
+} readers SEC(".maps");
+
+/* If the frame begins a datagram of a feed of its queue, its flow is noted. */
+static __always_inline void note_queue(struct xdp_md* ctx) {
+  struct feed key = {.queue = ctx->rx_queue_index};
+  struct flow flow = {};
+  struct iphdr ip;
+  __u16 ports[2];
+  __be16 type;
+  __u32 at = offsetof(struct ethhdr, h_proto);
+
+  if (bpf_xdp_load_bytes(ctx, at, &type, sizeof(type))) return;
+  for (int i = 0; i < TAGS_MAX; ++i) {
+    if (type != bpf_htons(ETH_P_8021Q) && type != bpf_htons(ETH_P_8021AD)) break;
+    at += VLAN_TAG_SIZE;
+    if (bpf_xdp_load_bytes(ctx, at, &type, sizeof(type))) return;
+  }
+  at += sizeof(type);
+  if (type != bpf_htons(ETH_P_IP) || bpf_xdp_load_bytes(ctx, at, &ip, sizeof(ip))) return;
+  if (ip.protocol != IPPROTO_UDP || ip.ihl < IP_PLAIN_WORDS || ip.frag_off & bpf_htons(IP_OFFSET))
+    return;
+  if (bpf_xdp_load_bytes(ctx, at + ip.ihl * 4, ports, sizeof(ports))) return;
+  key.daddr = ip.daddr;
+  key.dport = ports[1];
+  if (!bpf_map_lookup_elem(&feeds, &key)) return;
+  flow.saddr = ip.saddr;
+  flow.sport = ports[0];
+  bpf_map_update_elem(&flows, &flow, &key.queue, BPF_ANY);
+}
+
+/* False: there is none, or its address and port are not those of the datagram. */
+static __always_inline bool choose(struct sk_reuseport_md* ctx, __u32 reader) {
+  return bpf_sk_select_reuseport(ctx, &readers, &reader, 0) == 0;
+}
+
+/* The queue on which that flow comes, or null. */
+static __always_inline const __u32* queue_of(struct sk_reuseport_md* ctx) {
+  struct flow flow = {};
+
+  if (bpf_skb_load_bytes_relative(ctx, offsetof(struct iphdr, saddr), &flow.saddr,
+                                  sizeof(flow.saddr), BPF_HDR_START_NET) ||
+      bpf_skb_load_bytes(ctx, offsetof(struct udphdr, source), &flow.sport, sizeof(flow.sport)))
+    return 0;
+  return bpf_map_lookup_elem(&flows, &flow);
+}
+
+/* The context begins at the UDP header. */
+SEC("sk_reuseport")
+int fantail_reader(struct sk_reuseport_md* ctx) {
+  struct feed key = {};
+  const struct feed_rule* rule;
+  const __u32* queue = queue_of(ctx);
+
+  if (queue &&
+      !bpf_skb_load_bytes_relative(ctx, offsetof(struct iphdr, daddr), &key.daddr,
+                                   sizeof(key.daddr), BPF_HDR_START_NET) &&
+      !bpf_skb_load_bytes(ctx, offsetof(struct udphdr, dest), &key.dport, sizeof(key.dport))) {
+    key.queue = *queue;
+    rule = bpf_map_lookup_elem(&feeds, &key);
+    if (rule && choose(ctx, rule->reader)) return SK_PASS;
+  }
+  for (__u32 reader = 0; reader < FANTAIL_QUEUES_MAX; ++reader)
+    if (choose(ctx, reader)) break;
+  return SK_PASS;
+}
