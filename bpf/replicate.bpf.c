@@ -134,18 +134,24 @@ static __always_inline __u16 unfilled_checksum(const struct iphdr *ip, const str
 	return (sum & 0xffff) + (sum >> 16);
 }
 
-/* A frame of a feed by address and port: VERDICT_REDIRECT, or why the kernel is to judge it. */
-static __always_inline enum verdict judge(const struct feed_rule *rule,
-					  const struct ethhdr *ethernet, const struct iphdr *ip,
-					  const struct udphdr *udp)
+/*
+ * A frame of a feed by address and port: VERDICT_REDIRECT, or why the kernel is to judge it. A feed
+ * comes from the same source again and again, so the last good one is remembered: with it, a look
+ * into `own` is saved.
+ */
+static __always_inline enum verdict judge(struct feed_rule *rule, const struct ethhdr *ethernet,
+					  const struct iphdr *ip, const struct udphdr *udp)
 {
+	const __u16 *to = (const __u16 *)ethernet->h_dest, *mac = (const __u16 *)rule->mac;
 	const __u16 length = bpf_ntohs(ip->tot_len);
 
-	for (int i = 0; i < ETH_ALEN; ++i)
-		if (ethernet->h_dest[i] != rule->mac[i])
-			return VERDICT_FOREIGN_MAC;
-	if (is_martian(ip->saddr))
-		return VERDICT_MARTIAN;
+	if (to[0] != mac[0] || to[1] != mac[1] || to[2] != mac[2])
+		return VERDICT_FOREIGN_MAC;
+	if (ip->saddr != rule->source) {
+		if (is_martian(ip->saddr))
+			return VERDICT_MARTIAN;
+		rule->source = ip->saddr;
+	}
 	if (bpf_ntohs(udp->len) + sizeof(*ip) != length)
 		return VERDICT_UDP_LENGTH;
 	if (length > rule->mtu)
@@ -164,7 +170,7 @@ static __always_inline enum verdict classify(struct xdp_md *ctx, const bool frag
 	struct iphdr *ip = (void *)(ethernet + 1);
 	struct udphdr *udp = (void *)(ip + 1);
 	struct feed key = {.queue = ctx->rx_queue_index};
-	const struct feed_rule *rule;
+	struct feed_rule *rule;
 	enum verdict verdict;
 
 	if ((void *)(ethernet + 1) > data_end)

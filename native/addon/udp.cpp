@@ -29,9 +29,15 @@ Napi::Value open_listener_js(const Arguments& arguments) {
   const Napi::Object given = arguments.object(1, "options");
   const ListenOptions options{.ip = arguments.ip_in(given.Get("ip"), "ip"),
                               .port = arguments.port_in(given.Get("port")),
-                              .device = arguments.text_in(given.Get("device"), "device")};
+                              .device = arguments.text_in(given.Get("device"), "device"),
+                              .share = true,
+                              .join = true};
   return fd_value(arguments.env(),
                   from_namespace<Fd>(netns, [&] { return open_listener(options); }));
+}
+
+Napi::Value is_member_js(const Arguments& arguments) {
+  return Napi::Boolean::New(arguments.env(), is_member(arguments.fd(0), arguments.ip(1)));
 }
 
 Napi::Value lost_datagrams_js(const Arguments& arguments) {
@@ -43,8 +49,8 @@ Napi::Value connect_udp_js(const Arguments& arguments) {
   return arguments.env().Undefined();
 }
 
-Napi::Value disconnect_udp_js(const Arguments& arguments) {
-  disconnect_udp(arguments.fd(0));
+Napi::Value park_udp_js(const Arguments& arguments) {
+  park_udp(arguments.fd(0));
   return arguments.env().Undefined();
 }
 
@@ -75,9 +81,10 @@ Napi::Value allow_fragments_js(const Arguments& arguments) {
 void export_udp(Napi::Object exports) {
   export_function<open_udp_js>(exports, "openUdp");
   export_function<open_listener_js>(exports, "openListener");
+  export_function<is_member_js>(exports, "isMember");
   export_function<lost_datagrams_js>(exports, "lostDatagrams");
   export_function<connect_udp_js>(exports, "connectUdp");
-  export_function<disconnect_udp_js>(exports, "disconnectUdp");
+  export_function<park_udp_js>(exports, "parkUdp");
   export_function<udp_queued_js>(exports, "udpQueued");
   export_function<receive_udp_js>(exports, "receiveUdp");
   export_function<set_receive_buffer_js>(exports, "setReceiveBuffer");

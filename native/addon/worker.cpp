@@ -91,6 +91,7 @@ Napi::Value attach_worker(const Arguments& arguments) {
   fds.wake = fd("wake");
   fds.rx = fd_list("rx");
   fds.slow_path = fd_or_none("slowPath");
+  fds.intakes = fd_list("intakes");
   if (fds.slow_path >= 0 && fds.rx.empty())
     arguments.refuse("slowPath", "null where nothing is received");
   fds.worker_wakes = fd_list("workerWakes");

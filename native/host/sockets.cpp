@@ -6,10 +6,13 @@
 #include <linux/if_xdp.h>
 #include <linux/sock_diag.h>
 #include <linux/sockios.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+
+#include <cstring>
 
 #ifndef SOL_XDP
 #define SOL_XDP 283 // linux/socket.h, kernel 4.18
@@ -52,6 +55,24 @@ void bind_to_device(int fd, const std::string& device) {
   check(result, ("bind a UDP socket to the interface " + device).c_str());
 }
 
+/// By index; 0: any.
+int device_of(int fd) {
+  int device = 0;
+  socklen_t size = sizeof(device);
+  check(getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &device, &size),
+        "ask for the device of a UDP socket");
+  return device;
+}
+
+/// IGMP asks for it out of that device, or where the routes point (ip(7)).
+void join_group(int fd, u32 group, const std::string& device) {
+  ip_mreqn request{};
+  request.imr_multiaddr.s_addr = group;
+  request.imr_ifindex = static_cast<int>(if_nametoindex(device.c_str()));
+  check(setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &request, sizeof(request)),
+        ("join the multicast group " + text_of(group, 0) + " on " + device).c_str());
+}
+
 void bind_udp(int fd, u32 ip, u16 port) {
   const sockaddr_in at = address_of(ip, port);
   if (bind(fd, reinterpret_cast<const sockaddr*>(&at), sizeof(at)) == 0) return;
@@ -80,13 +101,33 @@ Fd open_udp(const UdpOptions& options) {
 }
 
 Fd open_listener(const ListenOptions& options) {
-  constexpr int buffer_size = 8 << 20; // bytes, as in socket mode
+  constexpr int buffer_size = 8 << 20; // bytes; sums of bursts, as the rings of AF_XDP
   Fd fd{check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "open a UDP socket")};
-  set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1, "share a UDP port");
-  bind_to_device(fd.get(), options.device);
+  if (options.share) set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1, "share a UDP port");
+  if (!options.device.empty()) bind_to_device(fd.get(), options.device);
   set_receive_buffer(fd.get(), buffer_size);
+  // only groups that this very socket has joined
+  set_option(fd.get(), IPPROTO_IP, IP_MULTICAST_ALL, 0, "choose the groups of a UDP socket");
   bind_udp(fd.get(), options.ip, options.port);
+  if (options.join && IN_MULTICAST(ntohl(options.ip)))
+    join_group(fd.get(), options.ip, options.device);
   return fd;
+}
+
+bool is_member(int fd, u32 group) {
+  const int device = device_of(fd);
+  if (device == 0) {
+    ip_msfilter filter{}; // on the device where the routes point
+    filter.imsf_multiaddr.s_addr = group;
+    socklen_t size = sizeof(filter);
+    return getsockopt(fd, IPPROTO_IP, IP_MSFILTER, &filter, &size) == 0;
+  }
+  group_filter filter{};
+  filter.gf_interface = static_cast<u32>(device);
+  const sockaddr_in address = address_of(group, 0);
+  std::memcpy(&filter.gf_group, &address, sizeof(address));
+  socklen_t size = sizeof(filter);
+  return getsockopt(fd, IPPROTO_IP, MCAST_MSFILTER, &filter, &size) == 0;
 }
 
 u32 lost_datagrams(int fd) {
@@ -102,19 +143,12 @@ void connect_udp(int fd, u32 ip, u16 port) {
   throw error_of(errno, "connect a UDP socket to " + text_of(ip, port));
 }
 
-void disconnect_udp(int fd) {
-  int device = 0;
-  socklen_t size = sizeof(device);
-  check(getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &device, &size),
-        "ask for the device of a UDP socket");
-  sockaddr nobody{};
-  nobody.sa_family = AF_UNSPEC;
-  check(connect(fd, &nobody, sizeof(nobody)), "disconnect a UDP socket");
-  if (device == 0) return;
-  const int result = setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &device, sizeof(device));
-  if (result < 0 && errno == ENODEV)
-    return; // the interface is gone: there is nothing to send through any more
-  check(result, "bind a UDP socket to its device again");
+void park_udp(int fd) {
+  sockaddr_in own{};
+  socklen_t size = sizeof(own);
+  check(getsockname(fd, reinterpret_cast<sockaddr*>(&own), &size), "ask for a socket's address");
+  [[maybe_unused]] const int result =
+      connect(fd, reinterpret_cast<const sockaddr*>(&own), sizeof(own));
 }
 
 int udp_queued(int fd) {
@@ -148,6 +182,12 @@ int set_receive_buffer(int fd, int bytes) {
   check(getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &granted, &size),
         "ask for the receive buffer of a UDP socket");
   return granted / 2; // the kernel doubles it for its own overhead
+}
+
+void set_send_buffer(int fd, int bytes) {
+  // Without CAP_NET_ADMIN net.core.wmem_max is the limit.
+  if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0)
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 }
 
 void allow_fragments(int fd) {

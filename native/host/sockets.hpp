@@ -26,22 +26,30 @@ struct UdpOptions {
 Fd open_udp(const UdpOptions& options);
 
 struct ListenOptions {
-  u32 ip;
+  u32 ip; // of the host, or a multicast group
   u16 port;
-  std::string device;
+  std::string device; // empty: any
+  bool share;         // the port, with others of our user (SO_REUSEPORT)
+  bool join;          // the group, if it is one; of several sockets one should
 };
 
-/// The socket of the slow path: it takes in what the kernel delivers of a feed that came in on that
-/// device. Others may share its port; which of them receives is xdp/program.hpp's affair
-/// (set_reader). Of the calling thread's network namespace; never blocks.
+/// A socket that takes in what the kernel delivers of a feed: of socket mode, or of the slow path,
+/// where others share its port; which of them receives is xdp/program.hpp's affair (set_reader).
+/// It leaves its group when its last descriptor is closed. Of the calling thread's network
+/// namespace; never blocks.
 Fd open_listener(const ListenOptions& options);
+/// Whether the kernel has that socket as a member of the group, on the device that it is bound to.
+bool is_member(int fd, u32 group);
 /// Datagrams that it lost, or that the kernel refused behind it: its receive buffer was full, or a
 /// checksum was wrong. The kernel's counter has 32 bits.
 u32 lost_datagrams(int fd);
 
 void connect_udp(int fd, u32 ip, u16 port);
-/// Dissolves the destination. The kernel forgets the device with it, so that is bound again here.
-void disconnect_udp(int fd);
+/// Connects it to its own address, from where no datagram comes, so that none is for it. (Merely
+/// disconnected it would take part in who receives at its port; and the kernel takes a socket out
+/// of the group of those that share a port when its device is bound again: udp_lib_rehash.) Where
+/// there is no route, as while the device is down, its destination stays what it was.
+void park_udp(int fd);
 /// Bytes (with the kernel's own overhead) not yet handed to the device, those that wait for a
 /// neighbour among them.
 int udp_queued(int fd);
@@ -52,6 +60,8 @@ int receive_udp(int fd, std::span<u8> into, u32 wait_us);
 /// Asks for room for so many bytes of unread datagrams, past the system's limit where this process
 /// may. What the kernel granted.
 int set_receive_buffer(int fd, int bytes);
+/// The same for what waits to be sent; less than asked for is fine.
+void set_send_buffer(int fd, int bytes);
 /// What is longer than the MTU leaves in fragments (no DF) instead of being refused.
 void allow_fragments(int fd);
 

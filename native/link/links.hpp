@@ -69,11 +69,12 @@ struct TxLink {
 
 class RxLinkOwner {
 public:
-  /// `fd`: the queue's receiving AF_XDP socket, or in socket mode its UDP socket. Not closed here.
-  RxLinkOwner(Arena& arena, u32 queue, int fd) {
+  /// `fd`: the queue's receiving AF_XDP socket, or in socket mode its UDP socket, and the intake of
+  /// that. Not closed here.
+  RxLinkOwner(Arena& arena, u32 queue, int fd, int intake_fd) {
     const FrameRange frames = arena.ring_frames(queue);
     if (arena.header().mode == MODE_SOCKET) {
-      receive_by(std::make_unique<SoftLink>(arena, queue, fd), frames);
+      receive_by(arena, queue, fd, intake_fd, frames);
     } else {
       rx_ = map_ring(fd, XDP_PGOFF_RX_RING, FANTAIL_RX_FRAMES);
       fill_ = map_ring(fd, XDP_UMEM_PGOFF_FILL_RING, FANTAIL_RX_FRAMES);
@@ -81,9 +82,9 @@ public:
     }
   }
   /// The slow path beside AF_XDP sockets: `fd` is the UDP socket that holds the listen port.
-  static RxLinkOwner slow(Arena& arena, int fd) {
+  static RxLinkOwner slow(Arena& arena, int fd, int intake_fd) {
     RxLinkOwner owner;
-    owner.receive_by(std::make_unique<SoftLink>(arena, 0, fd), Arena::slow_frames());
+    owner.receive_by(arena, 0, fd, intake_fd, Arena::slow_frames());
     owner.link_.is_slow = true;
     return owner;
   }
@@ -91,11 +92,13 @@ public:
 
 private:
   RxLinkOwner() = default;
-  void receive_by(std::unique_ptr<SoftLink> soft, FrameRange frames) {
-    soft_ = std::move(soft);
+  void receive_by(Arena& arena, u32 queue, int fd, int intake_fd, FrameRange frames) {
+    intake_ = MappedIntake(intake_fd);
+    soft_ = std::make_unique<SoftLink>(arena, queue, fd, intake_.at());
     link_ = {frames, soft_->rx_ring(), soft_->fill_ring(), soft_.get(), -1};
   }
 
+  MappedIntake intake_;
   std::unique_ptr<SoftLink> soft_;
   MappedRing rx_, fill_;
   RxLink link_;

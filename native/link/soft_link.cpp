@@ -44,8 +44,12 @@ void write_header(u8* at, const sockaddr_in& source, u32 target_ip, u16 target_p
 
 } // namespace
 
-SoftLink::SoftLink(Arena& arena, u32 queue, int socket)
-    : arena_(arena), link_(arena.soft(queue)), socket_(socket) {}
+SoftLink::SoftLink(Arena& arena, u32 queue, int socket, intake* taken)
+    : arena_(arena), link_(arena.soft(queue)), socket_(socket), taken_(taken) {
+  if (taken_ == nullptr || acquire(taken_->offered) == 0) return;
+  if (peek(link_.rx_producer) == taken_->rx) take_in();
+  else publish(taken_->offered, 0u); // its last store was all that was missing
+}
 
 KernelRing SoftLink::rx_ring() const {
   return {&link_.rx_producer, &link_.rx_consumer, nullptr, link_.rx, FANTAIL_RX_FRAMES};
@@ -71,33 +75,49 @@ void SoftLink::receive() {
   if (acquire(link_.rx_consumer) != rx) return;
   const u32 room = std::min(acquire(link_.fill_producer) - fill, FANTAIL_BURST_MAX);
   if (room == 0) return;
-  mmsghdr messages[FANTAIL_BURST_MAX]{};
-  iovec pieces[FANTAIL_BURST_MAX];
-  sockaddr_in sources[FANTAIL_BURST_MAX];
-  u64 frames[FANTAIL_BURST_MAX];
+  offer(fill, room);
+  taken_->rx = rx;
+  taken_->fill = fill;
+  publish(taken_->offered, room);
+  recvmmsg(socket_, taken_->messages, room, MSG_DONTWAIT | MSG_TRUNC, nullptr);
+  take_in();
+}
+
+/// The payload places of that many frames of the fill ring, from cursor `fill` on.
+void SoftLink::offer(u32 fill, u32 count) {
   const KernelRing fills = fill_ring();
-  for (u32 i = 0; i < room; ++i) {
-    frames[i] = frame_at(fills.address(fill + i));
-    pieces[i] = {arena_.umem() + frames[i] + headroom + FANTAIL_HEADER_SIZE, payload_max};
-    messages[i].msg_hdr.msg_iov = &pieces[i];
-    messages[i].msg_hdr.msg_iovlen = 1;
-    messages[i].msg_hdr.msg_name = &sources[i];
-    messages[i].msg_hdr.msg_namelen = sizeof sources[i];
+  for (u32 i = 0; i < count; ++i) {
+    char* frame = arena_.umem() + frame_at(fills.address(fill + i));
+    taken_->pieces[i] = {frame + headroom + FANTAIL_HEADER_SIZE, payload_max};
+    msghdr& message = taken_->messages[i].msg_hdr;
+    message = {};
+    message.msg_iov = &taken_->pieces[i];
+    message.msg_iovlen = 1;
+    message.msg_name = &taken_->sources[i];
+    message.msg_namelen = sizeof taken_->sources[i];
+    taken_->messages[i].msg_len = intake::untaken;
   }
-  const int count = recvmmsg(socket_, messages, room, MSG_DONTWAIT | MSG_TRUNC, nullptr);
-  if (count <= 0) return;
-  const KernelRing rxs = rx_ring();
-  for (u32 i = 0; i < static_cast<u32>(count); ++i) {
+}
+
+/// What the kernel took off the socket for the last offer goes on the RX ring.
+void SoftLink::take_in() {
+  const u32 offered = std::min(taken_->offered, FANTAIL_BURST_MAX);
+  const u32 rx = taken_->rx, fill = taken_->fill;
+  const KernelRing rxs = rx_ring(), fills = fill_ring();
+  u32 count = 0;
+  for (; count < offered && taken_->messages[count].msg_len != intake::untaken; ++count) {
     // MSG_TRUNC: msg_len is the datagram's real length, so a truncated one fails the receiver's
     // test of lengths
-    const u32 payload = std::min(messages[i].msg_len, 0xffffu - frame::ipv4_size - frame::udp_size);
-    const u64 address = frames[i] + headroom;
-    write_header(reinterpret_cast<u8*>(arena_.umem() + address), sources[i],
+    const u32 payload =
+        std::min(taken_->messages[count].msg_len, 0xffffu - frame::ipv4_size - frame::udp_size);
+    const u64 address = frame_at(fills.address(fill + count)) + headroom;
+    write_header(reinterpret_cast<u8*>(arena_.umem() + address), taken_->sources[count],
                  arena_.header().listen_ip, arena_.header().listen_port, payload);
-    rxs.descriptor(rx + i) = {address, std::min(payload, payload_max) + FANTAIL_HEADER_SIZE, 0};
+    rxs.descriptor(rx + count) = {address, std::min(payload, payload_max) + FANTAIL_HEADER_SIZE, 0};
   }
-  const u32 taken = static_cast<u32>(count);
-  publish(*reinterpret_cast<u64*>(&link_.rx_producer), pair_of(rx + taken, fill + taken));
+  if (count != 0)
+    publish(*reinterpret_cast<u64*>(&link_.rx_producer), pair_of(rx + count, fill + count));
+  publish(taken_->offered, 0u);
 }
 
 void SoftLink::transmit(u64 retry_ns) {

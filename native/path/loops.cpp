@@ -20,8 +20,11 @@ bool halted(const Arena& arena) { return acquire(arena.control().state) == RUN_S
 std::vector<RxLinkOwner> open_links(Arena& arena, u32 first, u32 stride, const Inherited& fds) {
   std::vector<RxLinkOwner> links;
   links.reserve(fds.rx.size() + 1);
-  for (u32 i = 0; i < fds.rx.size(); ++i) links.emplace_back(arena, first + i * stride, fds.rx[i]);
-  if (fds.slow_path >= 0) links.push_back(RxLinkOwner::slow(arena, fds.slow_path));
+  const bool is_udp = arena.header().mode == MODE_SOCKET;
+  for (u32 i = 0; i < fds.rx.size(); ++i)
+    links.emplace_back(arena, first + i * stride, fds.rx[i], is_udp ? fds.intakes.at(i) : -1);
+  if (fds.slow_path >= 0)
+    links.push_back(RxLinkOwner::slow(arena, fds.slow_path, fds.intakes.at(0)));
   return links;
 }
 

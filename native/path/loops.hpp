@@ -77,6 +77,7 @@ struct Inherited {
   std::vector<int> worker_wakes;   // eventfd of each worker
   std::vector<int> kernel_sockets; // workers: pool for subscribers in kernel state
   int slow_path = -1;              // its socket, where the first receiver is and there is one
+  std::vector<int> intakes;        // of the UDP sockets among these that receive (link/intake.hpp)
 };
 
 class WorkerLoop {

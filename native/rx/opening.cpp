@@ -6,6 +6,7 @@
 #include <net/if.h>
 #include <sys/socket.h>
 
+#include "host/sockets.hpp"
 #include "link/bulk_link.hpp"
 #include "link/soft_link.hpp"
 #include "netlink/interface.hpp"
@@ -19,8 +20,8 @@ constexpr timespec pause_time{0, 10'000'000}; // between two looks
 constexpr int carrier_looks_max = 1000;
 constexpr int attach_tries_max = 100;
 constexpr u64 bulk_proof_ns = 100'000'000;
-constexpr u32 plain_mtu = 1500;          // that every driver takes
-constexpr int udp_buffer_size = 8 << 20; // bytes; sums of bursts, as the rings of the other modes
+constexpr u32 plain_mtu = 1500;           // that every driver takes
+constexpr int send_buffer_size = 8 << 20; // bytes; sums of bursts, as the rings of the other modes
 
 int duplicate(int fd, const char* doing) { return check(fcntl(fd, F_DUPFD_CLOEXEC, 3), doing); }
 
@@ -209,41 +210,27 @@ void register_sockets(const Opening& o, const std::vector<Fd>& rx, const Program
   }
 }
 
-/// As large as CAP_NET_ADMIN allows, else as net.core.rmem_max does.
-void enlarge_buffer(int fd, int forced, int plain) {
-  if (setsockopt(fd, SOL_SOCKET, forced, &udp_buffer_size, sizeof udp_buffer_size) < 0)
-    setsockopt(fd, SOL_SOCKET, plain, &udp_buffer_size, sizeof udp_buffer_size);
-}
-
-Fd open_udp_socket(const Opening& o) {
-  Fd fd(
-      check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "opening a UDP socket"));
-  const int on = 1, find = IP_PMTUDISC_DO; // DF, as in the other modes
-  if (o.queues.size() > 1)
-    check(setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on), "SO_REUSEPORT");
-  enlarge_buffer(fd.get(), SO_RCVBUFFORCE, SO_RCVBUF);
-  enlarge_buffer(fd.get(), SO_SNDBUFFORCE, SO_SNDBUF);
-  if (o.interface != "-" && o.interface != "lo")
-    check(setsockopt(fd.get(), SOL_SOCKET, SO_BINDTODEVICE, o.interface.c_str(),
-                     static_cast<socklen_t>(o.interface.size())),
-          "binding to the interface");
+/// For the queue of that index: the first joins the group, or each would get a copy.
+Fd open_udp_socket(const Opening& o, u32 q) {
+  const bool is_link = o.interface != "-" && o.interface != "lo";
+  Fd fd = open_listener({.ip = o.geometry.listen_ip,
+                         .port = o.geometry.listen_port,
+                         .device = is_link ? o.interface : "",
+                         .share = o.queues.size() > 1,
+                         .join = q == 0});
+  const int find = IP_PMTUDISC_DO; // DF, as in the other modes
   check(setsockopt(fd.get(), IPPROTO_IP, IP_MTU_DISCOVER, &find, sizeof find), "IP_MTU_DISCOVER");
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = o.geometry.listen_ip;
-  address.sin_port = o.geometry.listen_port;
-  if (bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) < 0)
-    throw error_of(errno, "listening on " + std::string(inet_ntoa(address.sin_addr)) + ":" +
-                              std::to_string(ntohs(address.sin_port)));
+  set_send_buffer(fd.get(), send_buffer_size);
   return fd;
 }
 
 /// Socket mode: one UDP socket per queue, spread over by flow where there are several.
 void open_udp_sockets(const Opening& o, DataPlane& plane) {
   for (u32 q = 0; q < o.queues.size(); ++q) {
-    Fd fd = open_udp_socket(o);
+    Fd fd = open_udp_socket(o, q);
     fill(SoftLink(plane.arena, q, fd.get()).fill_ring(), plane.arena.ring_frames(q));
     plane.rx.push_back(std::move(fd));
+    plane.intakes.push_back(new_intake());
   }
   for (u32 w = 0; w < o.geometry.workers; ++w)
     plane.tx.emplace_back(duplicate(plane.rx[w].get(), "duplicating a UDP socket"));
@@ -271,6 +258,7 @@ DataPlane open_in_mode(const Opening& o, std::optional<Program>& program, mode w
   open_program(o, program, interface_index, wanted == MODE_SKB ? Attach::generic : Attach::native);
   DataPlane plane{.arena = create_arena(o, wanted)};
   open_xdp_sockets(o, plane, interface_index, wanted == MODE_ZEROCOPY);
+  if (o.slow_path >= 0) plane.intakes.push_back(new_intake());
   if (wanted == MODE_COPY && program->xdp.bulk()) open_bulk(o, plane, *program);
   if (plane.pages.empty()) program->xdp.forget_bulk();
   register_sockets(o, plane.rx, *program);
@@ -304,6 +292,7 @@ DataPlane open_data_plane(const Opening& o) {
 DataPlane adopt_data_plane(const Adoption& adoption) {
   DataPlane plane{.arena = Arena::attach(adoption.arena)};
   for (const int fd : adoption.rx) plane.rx.emplace_back(fd);
+  for (const int fd : adoption.intakes) plane.intakes.emplace_back(fd);
   return plane;
 }
 

@@ -43,7 +43,7 @@ struct Opening {
 /// What a predecessor has opened, as descriptors.
 struct Adoption {
   int arena;
-  std::vector<int> rx;
+  std::vector<int> rx, intakes;
 };
 
 /// A mode that was not possible.
@@ -63,9 +63,10 @@ struct Program {
 /// descriptor of its link.
 struct DataPlane {
   Arena arena;
-  std::vector<Fd> rx{};             // by queue
-  std::vector<Fd> tx{};             // by worker; none if adopted, or if they send in bulk alone
-  std::vector<Fd> pages{};          // by worker: their maps; none if adopted, or without bulk
+  std::vector<Fd> rx{};      // by queue
+  std::vector<Fd> tx{};      // by worker; none if adopted, or if they send in bulk alone
+  std::vector<Fd> pages{};   // by worker: their maps; none if adopted, or without bulk
+  std::vector<Fd> intakes{}; // of each UDP socket that receives: by queue, or the slow path's
   std::optional<Program> program{}; // none in socket mode, or if adopted
   std::vector<Fallback> fallbacks{};
 };

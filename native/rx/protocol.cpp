@@ -104,7 +104,9 @@ Start parse_start(Received task) {
               .slow_path = slow_path == nullptr ? -1 : fd(*slow_path),
               .cpu = cpu == nullptr ? -1 : cpu->get<int>(),
               .data_plane = {}};
-  if (adopt != nullptr) start.data_plane = Adoption{fd(adopt->at("arena")), list(adopt->at("rx"))};
+  if (adopt != nullptr)
+    start.data_plane =
+        Adoption{fd(adopt->at("arena")), list(adopt->at("rx")), list(adopt->at("intakes"))};
   else start.data_plane = opening_of(json.at("open"), start.slow_path, list);
   return start;
 }
@@ -114,6 +116,7 @@ void tell_opened(int supervisor, const DataPlane& plane) {
   for (const Fd& fd : plane.rx) fds.push_back(fd.get());
   for (const Fd& fd : plane.tx) fds.push_back(fd.get());
   for (const Fd& fd : plane.pages) fds.push_back(fd.get());
+  for (const Fd& fd : plane.intakes) fds.push_back(fd.get());
   if (plane.program) {
     const Xdp& xdp = plane.program->xdp;
     const auto shared = xdp.fds();
@@ -131,7 +134,8 @@ void tell_opened(int supervisor, const DataPlane& plane) {
         {"fallbacks", json_of(plane.fallbacks)},
         {"ringBecause", plane.program ? plane.program->ring_because : ""},
         {"tx", plane.tx.size()},
-        {"pages", plane.pages.size()}},
+        {"pages", plane.pages.size()},
+        {"intakes", plane.intakes.size()}},
        fds);
 }
 

@@ -3,8 +3,8 @@
 // What the supervisor and fantail-rx tell one another; src/processes/rx-protocol.ts is the other
 // side. One JSON message over a SOCK_SEQPACKET socket, with descriptors, says what fantail-rx is to
 // do, and it answers there, one JSON message each:
-//   {"event":"opened","mode":…,"attach":…,"fallbacks":[…],"ringBecause":…,"tx":N,"pages":N} with
-//   the descriptors arena, rx…, tx…, pages…, those of Xdp::fds(), and of a program
+//   {"event":"opened","mode":…,"attach":…,"fallbacks":[…],"ringBecause":…,"tx":N,"pages":N,"intakes":N}
+//   with the descriptors arena, rx…, tx…, pages…, intakes…, those of Xdp::fds(), and of a program
 //   that can send in bulk those of struct Bulk
 //   {"event":"running"}          {"event":"failed","message":…,"tried":[…]}
 // Then the supervisor tells what is to be kept (rx/keeper.hpp), and on the abstract socket whoever

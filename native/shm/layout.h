@@ -15,7 +15,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0xf47aeeb9u
+#define FANTAIL_LAYOUT_VERSION 0xaea0e82au
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -707,12 +707,14 @@ struct feed_rule {
 	u16 mtu; /* (supervisor) the most bytes of IP packet */
 	u32 generic; /* (supervisor) 1: generic XDP, which may see a batch of datagrams (GSO) as one, its checksum not filled in */
 	u32 reader; /* (supervisor) key of the socket that takes in what passed; the first queue that its launcher serves */
+	u32 source; /* (program) the last one that was found to be no address of this host; 0 when the rule is set */
 };
-FANTAIL_ASSERT(sizeof(struct feed_rule) == 16, "feed_rule changed size");
+FANTAIL_ASSERT(sizeof(struct feed_rule) == 20, "feed_rule changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, mac) == 0, "feed_rule.mac moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, mtu) == 6, "feed_rule.mtu moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, generic) == 8, "feed_rule.generic moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, reader) == 12, "feed_rule.reader moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, source) == 16, "feed_rule.source moved");
 
 #ifdef __cplusplus
 } // namespace fantail

@@ -141,7 +141,8 @@ void delete_feed(int feeds_fd, u32 queue, u32 ip_be, u16 port_be) {
 }
 
 feed_rule rule_of(const Interface& interface, u32 ip_be, u16 mtu, Attach how, u32 reader) {
-  feed_rule rule{.mac = {}, .mtu = mtu, .generic = how == Attach::generic, .reader = reader};
+  feed_rule rule{
+      .mac = {}, .mtu = mtu, .generic = how == Attach::generic, .reader = reader, .source = 0};
   const u32 ip = ntohl(ip_be);
   const bool is_broadcast = ip_be == INADDR_BROADCAST ||
                             std::ranges::any_of(interface.addresses, [=](const Address& each) {

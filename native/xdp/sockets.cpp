@@ -4,6 +4,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "host/sockets.hpp"
+
 namespace fantail {
 
 namespace {
@@ -111,8 +113,7 @@ Fd open_tx_socket(int rx_fd, int interface_index, u32 queue) {
   set_ring(fd.get(), XDP_TX_RING, FANTAIL_TX_FRAMES, "TX ring");
   bind_shared_rx_socket(fd.get(), rx_fd, interface_index, queue);
   // past net.core.wmem_max with CAP_NET_ADMIN, else up to it
-  if (setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUFFORCE, &send_buffer, sizeof send_buffer) < 0)
-    setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer);
+  set_send_buffer(fd.get(), send_buffer);
   set_tx_budget(fd.get());
   return fd;
 }

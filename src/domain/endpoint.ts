@@ -22,6 +22,12 @@ export function isAddress(text: string): boolean {
   return isIPv4(text);
 }
 
+/** 224.0.0.0/4 (RFC 5771). */
+export function isMulticast(ip: string): boolean {
+  const [first = 0] = ip.split('.').map(Number);
+  return first >= 224 && first <= 239;
+}
+
 export function isPort(port: number): boolean {
   return Number.isInteger(port) && port >= 1 && port <= 65535;
 }

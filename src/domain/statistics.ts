@@ -162,6 +162,8 @@ export interface Stats {
     slow_path: number;
     /** That the UDP sockets lost or refused, on the slow path or in socket mode; modulo 2^32. */
     socket_lost: number;
+    /** Whether the kernel has us as a member of the group; null: the address is none. */
+    joined: boolean | null;
     drops: Counts;
   };
   xdp: Counts;

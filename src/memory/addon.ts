@@ -161,14 +161,19 @@ export interface Supervisor {
 
   /** A UDP socket that sends with TTL 64 and DF and never blocks. */
   openUdp(netns: string | null, options: UdpOptions): number;
-  /** The socket of the slow path (native/host/sockets.hpp). Others may share its port. */
+  /**
+   * The socket of the slow path (native/host/sockets.hpp), a member of the group if `ip` is one.
+   * Others may share its port.
+   */
   openListener(netns: string | null, options: ListenOptions): number;
+  /** Whether the kernel has that socket as a member of the group, on the device it is bound to. */
+  isMember(fd: number, group: string): boolean;
   /** What that one lost, or the kernel refused behind it; modulo 2^32. */
   lostDatagrams(fd: number): number;
   /** Fixes the destination; may be called again with another. */
   connectUdp(fd: number, ip: string, port: number): void;
-  /** Dissolves the destination (AF_UNSPEC). Address, port and device stay. */
-  disconnectUdp(fd: number): void;
+  /** Connects it to its own address: it is free for another destination, and receives nothing. */
+  parkUdp(fd: number): void;
   /**
    * Bytes that the kernel still holds for sending, those that wait for a neighbour among them
    * (SIOCOUTQ).
@@ -295,6 +300,8 @@ export interface WorkerDescriptors {
   readonly rx: readonly number[];
   /** Inline, of the first receiver: the socket of the slow path, if there is one. */
   readonly slowPath: number | null;
+  /** Of those of these sockets that are UDP (native/link/intake.hpp). */
+  readonly intakes: readonly number[];
   /** The transmitting socket of its queue; null: it sends in bulk alone. */
   readonly tx: number | null;
   /** Its map, and the XDP program that sends from it in bulk; null: it does not. */

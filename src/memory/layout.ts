@@ -740,7 +740,7 @@ export const structs: readonly Struct[] = [
     [8, 'u16', 'dport', 'supervisor', 'UDP destination port, network order'],
     [10, 'u16', 'pad', 'supervisor', 'zero'],
   ]),
-  struct('feed_rule', 16, 'What a frame of a feed must be, or it passes to the kernel.', [
+  struct('feed_rule', 20, 'What a frame of a feed must be, or it passes to the kernel.', [
     [0, 'u8[6]', 'mac', 'supervisor', 'its Ethernet destination'],
     [6, 'u16', 'mtu', 'supervisor', 'the most bytes of IP packet'],
     [
@@ -756,6 +756,13 @@ export const structs: readonly Struct[] = [
       'reader',
       'supervisor',
       'key of the socket that takes in what passed; the first queue that its launcher serves',
+    ],
+    [
+      16,
+      'u32',
+      'source',
+      'program',
+      'the last one that was found to be no address of this host; 0 when the rule is set',
     ],
   ]),
 ];

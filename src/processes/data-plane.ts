@@ -261,8 +261,9 @@ export class DataPlane {
 
   private beginWorker(worker: number): Running {
     const { opening, kernelSockets, slowPath, workerCpus, pumpCpus, descriptors } = this.options;
-    const { arena, rx, tx, pages, xdp } = this.opened;
+    const { arena, rx, tx, pages, intakes, xdp } = this.opened;
     const isInline = opening.layout === 'inline';
+    const isOwn = (_: number, queue: number) => isInline && queue % opening.workers === worker;
     descriptors.drainOrders(worker); // its predecessor's
     this.filters.tellFirst(worker);
     const running = beginWorker(this.workerStandby.take(), {
@@ -271,8 +272,9 @@ export class DataPlane {
       descriptors: {
         arena,
         worker,
-        rx: isInline ? rx.filter((_, queue) => queue % opening.workers === worker) : [],
+        rx: rx.filter(isOwn),
         slowPath: isInline && worker === 0 ? slowPath : null,
+        intakes: intakes.filter(isOwn), // the slow path's is the first worker's
         tx: tx[worker] ?? null,
         pages: pages[worker] ?? null,
         program: (pages.length > 0 && xdp?.bulk[0]) || null,
@@ -300,7 +302,7 @@ export class DataPlane {
 
   /** fantail-rx again, on what the first one opened. */
   private replaceRx(): Running {
-    const { arena, rx } = this.opened;
+    const { arena, rx, intakes } = this.opened;
     const waiting = this.rxStandby.take();
     const { socket } = waiting;
     // before its task: if we end from here on, the next supervisor finds in it all that we had
@@ -308,7 +310,7 @@ export class DataPlane {
     const running = beginRx(waiting, {
       ...rxCommon(this.options),
       open: null,
-      adopt: { arena, rx },
+      adopt: { arena, rx, intakes },
     });
     closeSync(this.socket);
     this.socket = socket;

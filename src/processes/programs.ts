@@ -65,7 +65,11 @@ export function beginRx(waiting: Waiting, task: RxTask): Running {
         bulk: join.bulk.map(place),
       },
     },
-    adopt: adopt && { arena: place(adopt.arena), rx: adopt.rx.map(place) },
+    adopt: adopt && {
+      arena: place(adopt.arena),
+      rx: adopt.rx.map(place),
+      intakes: adopt.intakes.map(place),
+    },
   }));
 }
 
@@ -82,6 +86,7 @@ export function beginWorker(waiting: Waiting, { descriptors, orders, cpu }: Work
       worker: descriptors.worker,
       rx: descriptors.rx.map(place),
       slowPath: placeOrNull(place, descriptors.slowPath),
+      intakes: descriptors.intakes.map(place),
       tx: placeOrNull(place, descriptors.tx),
       pages: placeOrNull(place, descriptors.pages),
       program: placeOrNull(place, descriptors.program),

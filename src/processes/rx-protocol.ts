@@ -49,7 +49,7 @@ export interface RxTask {
   /** `join`: the program of another launcher; null: load it. */
   readonly open: (RxOpening & { readonly join: JoinedXdp | null }) | null;
   /** What its predecessor opened. */
-  readonly adopt: { readonly arena: number; readonly rx: readonly number[] } | null;
+  readonly adopt: Pick<Opened, 'arena' | 'rx' | 'intakes'> | null;
 }
 
 type RxMessage =
@@ -62,6 +62,8 @@ type RxMessage =
       /** Descriptors of each kind: one a worker, or none. */
       tx: number;
       pages: number;
+      /** One of each UDP socket that receives. */
+      intakes: number;
     }
   | { event: 'running' }
   | { event: 'failed'; message: string; tried?: Stats['fallbacks'] };
@@ -78,6 +80,8 @@ export interface Opened {
   /** By worker: sockets, and the maps that are sent from in bulk; either may be none. */
   readonly tx: readonly number[];
   readonly pages: readonly number[];
+  /** Of the UDP sockets that receive: by queue in socket mode, else of the slow path. */
+  readonly intakes: readonly number[];
   /** Both ways were wanted, and this is in the way of bulk; empty: nothing is. */
   readonly ringBecause: string;
   /** Null in socket mode. */
@@ -105,7 +109,8 @@ export async function untilOpened(
   if (arena === undefined) throw new Failure('fantail-rx opened nothing');
   const { mode, attach, fallbacks, ringBecause } = said;
   const [txFrom, pagesFrom] = [queues.length, queues.length + said.tx];
-  const programFrom = pagesFrom + said.pages;
+  const intakesFrom = pagesFrom + said.pages;
+  const programFrom = intakesFrom + said.intakes;
   return {
     fds,
     mode,
@@ -113,7 +118,8 @@ export async function untilOpened(
     arena,
     rx: rest.slice(0, txFrom),
     tx: rest.slice(txFrom, pagesFrom),
-    pages: rest.slice(pagesFrom, programFrom),
+    pages: rest.slice(pagesFrom, intakesFrom),
+    intakes: rest.slice(intakesFrom, programFrom),
     ringBecause,
     xdp: sharedXdp(attach, rest.slice(programFrom)),
   };

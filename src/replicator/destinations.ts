@@ -24,10 +24,17 @@ const NO_HOST = new Set(['broadcast', 'multicast', 'unspecified', 'reserved']);
 /** From this prefix on a subnet has neither a broadcast address nor one of its own (RFC 3021). */
 const PREFIX_POINT_TO_POINT = 31;
 
+/** The broadcast address of a subnet as `10.0.0.0/24`; null if it has none. */
+export function broadcastOf(cidr: string): string | null {
+  if (Number(cidr.split('/')[1]) >= PREFIX_POINT_TO_POINT) return null;
+  return ipaddr.IPv4.broadcastAddressFromCIDR(cidr).toString();
+}
+
 /** Which of its two addresses that are no host that is, if either. */
 function noHostOf(cidr: string, ip: string): string | null {
-  if (Number(cidr.split('/')[1]) >= PREFIX_POINT_TO_POINT) return null;
-  if (ip === ipaddr.IPv4.broadcastAddressFromCIDR(cidr).toString()) return 'broadcast address';
+  const broadcast = broadcastOf(cidr);
+  if (broadcast === null) return null;
+  if (ip === broadcast) return 'broadcast address';
   return ip === ipaddr.IPv4.networkAddressFromCIDR(cidr).toString() ? 'address' : null;
 }
 

@@ -45,6 +45,7 @@ interface HandoverRecord extends Omit<Lasting, 'slowPath'> {
   readonly xdpFds: number;
   readonly txFds: number;
   readonly pagesFds: number;
+  readonly intakeFds: number;
   readonly ringBecause: string;
   readonly build: string;
   /** Renaming makes it no other. */
@@ -122,7 +123,7 @@ export function nameOf(
 
 export function inheritanceOf(handover: Handover): Inheritance {
   const { plane, sockets, filters, slowPath, deployment, subscribers } = handover;
-  const { mode, xdp, tx, pages, ringBecause } = plane.opened;
+  const { mode, xdp, tx, pages, intakes, ringBecause } = plane.opened;
   const record: HandoverRecord = {
     build: buildOf(),
     interface: { name: handover.config.interfaceName, index: handover.link?.index ?? 0 },
@@ -132,6 +133,7 @@ export function inheritanceOf(handover: Handover): Inheritance {
     xdpFds: xdp === null ? 0 : fdsOf(xdp).length,
     txFds: tx.length,
     pagesFds: pages.length,
+    intakeFds: intakes.length,
     ringBecause,
     fallbacks: handover.fallbacks,
     startedAt_ms: handover.startedAt_ms,
@@ -172,6 +174,7 @@ export function takenOver(
   const [arena = -1] = take(1);
   const rx = take(queues.length);
   const [tx, pages] = [take(record.txFds), take(record.pagesFds)];
+  const intakes = take(record.intakeFds);
   const xdp = attach === null ? null : sharedXdp(attach, take(record.xdpFds));
   const opened: Opened = {
     fds: fds.slice(0, at),
@@ -181,6 +184,7 @@ export function takenOver(
     rx,
     tx,
     pages,
+    intakes,
     ringBecause: record.ringBecause,
     xdp,
   };

@@ -165,9 +165,8 @@ async function openXdpPlane(
   if (link === null) throw new Error('an XDP mode needs an interface');
   const { interfaceName, netns } = config;
   const listen = { ip: config.listenIp, port: config.listenPort };
-  const isOwn = link.addresses.some(({ ip }) => ip === listen.ip);
-  const slowPath = isOwn ? openSlowPath({ netns, interfaceName, listen }) : null;
-  if (slowPath !== null) closers.add(() => closeSync(slowPath));
+  const slowPath = openSlowPath({ netns, interfaceName, listen });
+  closers.add(() => closeSync(slowPath));
   const { ip, port } = sourceOf(config, link);
   const sockets = KernelSockets.open({
     netns,

@@ -1,13 +1,14 @@
 /** What control may ask of a running replicator: subscribers, statistics, filters. */
 import { setImmediate as endOfTurn } from 'node:timers/promises';
 import type { Counts } from '../domain/counts.js';
-import { type Endpoint, endpointText } from '../domain/endpoint.js';
+import { type Endpoint, endpointText, isMulticast } from '../domain/endpoint.js';
 import type { Assignment } from '../domain/filter.js';
 import type { Lease } from '../domain/lease.js';
 import type { Replicator } from '../domain/replicator.js';
 import type { FilterInfo, FilterRow, Stats, SubscriberRow } from '../domain/statistics.js';
 import type { FilterDesk } from '../filters/desk.js';
 import type { Filters } from '../filters/registry.js';
+import { addon } from '../memory/addon.js';
 import type { DataPlane } from '../processes/data-plane.js';
 import type { Pulse } from '../processes/pulse.js';
 import type { Reach, Route } from '../routes/reach.js';
@@ -146,7 +147,7 @@ export class LiveReplicator implements Replicator {
   private readStats(): Stats {
     const { config, deployment, startedAt_ms, plane, fallbacks, subscribers, desk, paths } =
       this.parts;
-    const { slowPath } = this.parts;
+    const delivered = this.deliveredSockets();
     const { mode, xdp, rx, tx } = plane.opened;
     const hasXsk = mode !== 'socket';
     return statsOf(plane.arena, subscribers.all(), {
@@ -161,10 +162,25 @@ export class LiveReplicator implements Replicator {
       verdicts: xdp === null ? null : { fd: xdp.verdicts, before: this.parts.verdictsBefore },
       rxSockets: hasXsk ? rx : [],
       txSockets: hasXsk ? tx : [],
-      deliveredSockets: hasXsk ? (slowPath === null ? [] : [slowPath]) : rx,
+      deliveredSockets: delivered,
+      joined: this.joined(delivered),
       workers: plane.workers,
       pathReason: (worker) => paths.reasonOf(worker),
     });
+  }
+
+  /** UDP sockets that the kernel delivers the feed to. */
+  private deliveredSockets(): readonly number[] {
+    const { plane, slowPath } = this.parts;
+    if (plane.opened.mode === 'socket') return plane.opened.rx;
+    return slowPath === null ? [] : [slowPath];
+  }
+
+  /** Whether the kernel has the first of them as a member of the feed's group; null: it is none. */
+  private joined([member]: readonly number[]): boolean | null {
+    const { listenIp } = this.parts.config;
+    if (member === undefined || !isMulticast(listenIp)) return null;
+    return addon.isMember(member, listenIp);
   }
 
   async filterLoad(name: string, module: Uint8Array): Promise<FilterInfo> {

@@ -32,6 +32,8 @@ export interface StatsContext {
   readonly txSockets: readonly number[];
   /** UDP sockets that the kernel delivers the feed to: of the slow path, or of socket mode. */
   readonly deliveredSockets: readonly number[];
+  /** Whether we are a member of the group that the feed is sent to; null: it is none. */
+  readonly joined: boolean | null;
   readonly workers: readonly { readonly pid: number; readonly restarts: number }[];
   /** Why a worker sends as it does. */
   readonly pathReason: (worker: number) => string;
@@ -86,10 +88,11 @@ export function accountOf(arena: Arena, { ip, port, row, worker, epoch }: Subscr
 
 function feedOf(
   arena: Arena,
-  { deliveredSockets }: StatsContext,
+  { deliveredSockets, joined }: StatsContext,
 ): Omit<Stats['feed'], 'ip' | 'port'> {
   const lost = deliveredSockets.reduce((sum, fd) => sum + addon.lostDatagrams(fd), 0);
-  const total = { received: 0, bytes: 0, slow_path: 0, socket_lost: lost, drops: {} as Counts };
+  const counts = { received: 0, bytes: 0, slow_path: 0, socket_lost: lost };
+  const total = { ...counts, joined, drops: {} as Counts };
   const names = membersOf('invalid').map((name) => `invalid_${name}`);
   for (const name of names) total.drops[name] = 0;
   for (let r = 0; r < arena.receivers; r++) {

@@ -3,7 +3,7 @@
  * its neighbour is being asked for. This is their one owner; a TX worker inherits those of its pool
  * and sends on them, the rest happens here.
  *
- *     free ── take() connects ──▶ taken ── giveUp() ──▶ leaving ── release() disconnects ──▶ free
+ *     free ── take() connects ──▶ taken ── giveUp() ──▶ leaving ── release() parks ──▶ free
  *
  * Prohibited: from taken to free at once. A worker may still follow a table that names the socket,
  * so one that is given up stays connected until publisher.ts says that no worker can be using it.
@@ -29,7 +29,7 @@ interface Pooled extends KernelSocket {
   owner: object | null;
 }
 
-type SystemCalls = Pick<Supervisor, 'connectUdp' | 'disconnectUdp' | 'udpQueued'>;
+type SystemCalls = Pick<Supervisor, 'connectUdp' | 'parkUdp' | 'udpQueued'>;
 
 export interface KernelSocketOptions {
   readonly netns: string | null;
@@ -88,8 +88,11 @@ export class KernelSockets {
       for (let worker = 0; worker < options.workers; worker++) {
         const pool: number[] = [];
         pools.push(pool);
-        while (pool.length < limits.KERNEL_SOCKETS_MAX)
-          pool.push(openUdpSource(options, options.source));
+        while (pool.length < limits.KERNEL_SOCKETS_MAX) {
+          const fd = openUdpSource(options, options.source);
+          pool.push(fd);
+          addon.parkUdp(fd);
+        }
       }
       return new KernelSockets(pools);
     } catch (error) {
@@ -153,7 +156,7 @@ export class KernelSockets {
     const pooled = this.find(socket);
     const { worker, index } = socket;
     assert(pooled?.use === 'leaving', `socket ${index} of worker ${worker} is not leaving`);
-    this.calls.disconnectUdp(pooled.fd);
+    this.calls.parkUdp(pooled.fd);
     pooled.owner = null;
     pooled.use = 'free';
     for (const tell of this.listeners) tell();

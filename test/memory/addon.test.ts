@@ -130,7 +130,7 @@ const refusals: readonly (readonly [
   ['connectUdp', [], wrongFds, ['127.0.0.1', 1]],
   ['connectUdp', [1], wrongIps, [1]],
   ['connectUdp', [1, '127.0.0.1'], wrongPorts, []],
-  ['disconnectUdp', [], wrongFds, []],
+  ['parkUdp', [], wrongFds, []],
   ['udpQueued', [], wrongFds, []],
   ['receiveUdp', [], wrongFds, [new Uint8Array(1), 0]],
   ['receiveUdp', [1], [undefined, null, 'x', [], new Int8Array(1), new ArrayBuffer(1)], [0]],
@@ -171,6 +171,8 @@ const refusals: readonly (readonly [
   ['openListener', [null], wrongPorts.map((port) => ({ ...LISTEN, port })), []],
   ['openListener', [null], wrongTexts.map((device) => ({ ...LISTEN, device })), []],
   ['lostDatagrams', [], wrongFds, []],
+  ['isMember', [], wrongFds, ['239.1.2.3']],
+  ['isMember', [1], wrongIps, []],
   ['feedDelete', [], wrongFds, [0, '127.0.0.1', 1]],
   ['feedDelete', [1], [undefined, -1, 64, 0.5], ['127.0.0.1', 1]],
   ['readVerdicts', [], wrongFds, [0]],
@@ -432,7 +434,7 @@ withLink(
   },
 );
 
-withLink('a connection is moved and dissolved, and the device stays', (link) => {
+withLink('a connection is moved and parked, and the device stays', (link) => {
   const fd = keep(
     addon.openUdp(link.replicator, {
       ip: REPLICATOR_IP,
@@ -448,10 +450,12 @@ withLink('a connection is moved and dissolved, and the device stays', (link) => 
   assert.match(shown(), /10\.77\.0\.1%rep0:9000\s+10\.77\.0\.101:7001/);
   addon.connectUdp(fd, HOSTS[1] ?? '', 7002);
   assert.match(shown(), /10\.77\.0\.1%rep0:9000\s+10\.77\.0\.102:7002/);
-  addon.disconnectUdp(fd);
-  assert.match(shown(), /10\.77\.0\.1%rep0:9000\s+0\.0\.0\.0:\*/);
-  addon.disconnectUdp(fd);
-  assert.throws(() => writeSync(fd, 'x'), /EDESTADDRREQ/);
+  for (let i = 0; i < 2; i++) {
+    addon.parkUdp(fd);
+    assert.match(shown(), /10\.77\.0\.1%rep0:9000\s+10\.77\.0\.1:9000/);
+  }
+  link.ip('replicator', 'link', 'set', 'rep0', 'down');
+  addon.parkUdp(fd); // there is no route now: it stays as it is
 });
 
 withLink(

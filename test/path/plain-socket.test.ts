@@ -10,9 +10,10 @@ import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { type Endpoint, isMulticast } from '../../src/domain/endpoint.js';
 import { addon } from '../../src/memory/addon.js';
 import { batchOf, KINDS, type Kind, type Target, withPriority } from '../rig/kinds.js';
-import { HOSTS, Link, REPLICATOR_IP } from '../rig/link.js';
+import { GROUP, HOSTS, Link, REPLICATOR_IP } from '../rig/link.js';
 import { eventually, ROOT, run, sleep } from '../rig/program.js';
 import type { Replicator } from '../rig/replicator.js';
 import { copyMode, flagsOf, networkTest, socketMode, withReplicator } from '../rig/scenario.js';
@@ -41,8 +42,10 @@ class Receiver {
   private readonly fd: number;
   private readonly buffer = new Uint8Array(0x10000);
 
-  constructor(namespace: string, { ip, port }: { readonly ip: string; readonly port: number }) {
-    this.fd = addon.openUdp(namespace, { ip, port, device: null, drop: false, reuse: false });
+  constructor(namespace: string, { ip, port }: Endpoint) {
+    this.fd = isMulticast(ip)
+      ? addon.openListener(namespace, { ip, port, device: 'rep0' })
+      : addon.openUdp(namespace, { ip, port, device: null, drop: false, reuse: false });
     addon.setReceiveBuffer(this.fd, BUFFER_SIZE);
   }
 
@@ -65,11 +68,11 @@ class Oracle {
   readonly receiver: Receiver;
   private readonly link: Link;
 
-  constructor(like: Link) {
+  constructor(like: Link, target: Target) {
     this.link = new Link(like.options);
     const { replicatorMac } = like;
     this.link.ip('replicator', 'link', 'set', 'rep0', 'address', replicatorMac);
-    this.receiver = new Receiver(this.link.replicator, { ip: REPLICATOR_IP, port: LISTEN_PORT });
+    this.receiver = new Receiver(this.link.replicator, target);
   }
 
   send(lines: readonly string[]): void {
@@ -101,12 +104,16 @@ const payloadOf = (number: number): Buffer =>
   Buffer.from(`[${number}]`.padEnd(PAYLOAD_SIZE, `${number} abcdefghijklmnopqrstuvwxyz`));
 
 /** Every kind to both, and what each has received. */
-async function compare(link: Link, replicator: Replicator, kinds: readonly Kind[]): Promise<void> {
-  const oracle = new Oracle(link);
+async function compare(
+  replicator: Replicator,
+  target: Target,
+  kinds: readonly Kind[],
+): Promise<void> {
+  const { link } = replicator;
+  const oracle = new Oracle(link, target);
   const subscriber = new Receiver(link.net, SUBSCRIBER);
   try {
     await replicator.subscribe([SUBSCRIBER]);
-    const target: Target = { mac: link.replicatorMac, ip: REPLICATOR_IP, port: LISTEN_PORT };
     kinds.forEach(({ lines }, number) => {
       const frames = lines(target, payloadOf(number));
       oracle.send(frames);
@@ -158,7 +165,25 @@ for (const [name, flags] of RUNS)
     `of ${EVERY_KIND.length} kinds of frame a subscriber receives what a socket would: ${name}`,
     { queues: 1 },
     async (link) => {
-      await withReplicator({ link, flags }, (replicator) => compare(link, replicator, EVERY_KIND));
+      await withReplicator({ link, flags }, (replicator) =>
+        compare(
+          replicator,
+          { mac: link.replicatorMac, ip: REPLICATOR_IP, port: LISTEN_PORT },
+          EVERY_KIND,
+        ),
+      );
+    },
+  );
+
+for (const [name, flags] of RUNS)
+  networkTest(
+    test,
+    `of a group, too, it receives what a socket that has joined it would: ${name}`,
+    { queues: 1 },
+    async (link) => {
+      await withReplicator({ link, flags, listenIp: GROUP.ip }, (replicator) =>
+        compare(replicator, { ...GROUP, port: LISTEN_PORT }, EVERY_KIND),
+      );
     },
   );
 

@@ -32,6 +32,8 @@ export const NEIGHBOURS: readonly Neighbour[] = Array.from({ length: 8 }, (_, in
 const NEIGHBOURHOOD = NEIGHBOURS.map(
   ({ ip, mac }) => `neigh replace ${ip} lladdr ${mac} dev rep0 nud permanent`,
 );
+/** A multicast group, and the MAC of its frames (RFC 1112, 6.4). */
+export const GROUP = { ip: '239.205.1.2', mac: '01:00:5e:4d:01:02' } as const;
 /** An address of the subnet that nobody answers for. */
 export const NOBODY_IP = '10.77.0.250';
 /** The largest MTU with which veth takes an XDP program that does not know of fragments. */

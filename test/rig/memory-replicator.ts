@@ -147,6 +147,7 @@ export function emptyStats(): Stats {
       bytes: 0,
       slow_path: 0,
       socket_lost: 0,
+      joined: null,
       drops: {},
     },
     xdp: { redirect: 0, other: 0 },

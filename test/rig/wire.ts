@@ -69,6 +69,8 @@ export interface FeedOptions {
   readonly faultEvery?: number;
   readonly extra?: string;
   readonly extraEvery?: number;
+  /** Each such packet has IP options, and so goes the slow path. */
+  readonly unusualEvery?: number;
   /** From an ordinary UDP socket, as a local program would. */
   readonly socket?: boolean;
 }
@@ -180,6 +182,7 @@ export function startFeed(route: Route, options: FeedOptions): Tool<Fed> {
     fault_every: options.faultEvery,
     extra: options.extra,
     extra_every: options.extraEvery,
+    unusual_every: options.unusualEvery,
     socket: options.socket,
   });
   return new Tool<Fed>(route.start('feed', tool('wire-feed'), args));

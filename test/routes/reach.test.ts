@@ -208,7 +208,7 @@ class Pretended implements Pick<NextHops, keyof ReachOptions['nextHops']> {
         assert.not.ok(this.connected.has(fd), `${fd} is connected already`);
         this.connected.set(fd, endpointText({ ip, port }));
       },
-      disconnectUdp: (fd) => this.connected.delete(fd),
+      parkUdp: (fd) => this.connected.delete(fd),
       udpQueued: (fd) => this.queues.get(fd) ?? 0,
     });
     this.reach = new Reach({

@@ -6,7 +6,8 @@
 // Frames leave through AF_PACKET past the queueing discipline, or with --socket through an ordinary
 // UDP socket, as a local program would send them. On purpose it can do wrong: --fault spoils every
 // N-th packet (to prove the sink), and --extra puts a malformed frame behind every N-th one (to
-// prove the replicator). A frame that the link refuses is counted and sent again, so that the feed
+// prove the replicator); with --unusual-every each N-th packet bears an IP option, which only the
+// kernel reads. A frame that the link refuses is counted and sent again, so that the feed
 // itself never loses one.
 //
 // The TX queue of a frame, and with it the RX queue at the far end of a veth pair, is the number of
@@ -80,6 +81,7 @@ struct Settings {
   uint64_t fault_every = 0;
   Extra extra = Extra::none;
   uint64_t extra_every = 0;
+  uint64_t unusual_every = 0; // 0: none
   std::optional<uint64_t> queue;
   bool socket = false, spin = false;
 };
@@ -129,7 +131,7 @@ Settings parse(int argc, char** argv) {
       argc, argv,
       "--interface --source-mac --target-mac --source-ip --source-port --target-ip "
       "--target-port --rate --count --size --sizes --seed --flow --first --udp-checksum "
-      "--fault --fault-every --extra --extra-every --queue",
+      "--fault --fault-every --extra --extra-every --unusual-every --queue",
       "--socket --spin");
   Settings settings;
   settings.socket = flags.has("--socket");
@@ -153,6 +155,7 @@ Settings parse(int argc, char** argv) {
   settings.fault_every = flags.number("--fault-every", 100, 1ull << 32);
   if (flags.has("--extra")) settings.extra = choice("--extra", flags.text("--extra"), EXTRAS);
   settings.extra_every = flags.number("--extra-every", 100, 1ull << 32);
+  settings.unusual_every = flags.number("--unusual-every", 0, 1ull << 32);
   if (flags.has("--queue")) settings.queue = flags.number("--queue", std::nullopt, 1024);
   if (settings.fault_every == 0 || settings.extra_every == 0)
     throw Usage("every 0 packets makes no sense");
@@ -432,6 +435,8 @@ private:
     ++sent_;
     if (fault == Fault::lose) return;
     build(settings_, sequence, send_ns, outlet_.next());
+    if (settings_.unusual_every != 0 && (sequence + 1) % settings_.unusual_every == 0)
+      malform(Extra::ip_options, outlet_.next());
     spoil(fault, outlet_.next());
     if (fault == Fault::duplicate || fault == Fault::reorder) held_ = outlet_.next();
     if (fault == Fault::reorder) return; // it leaves behind its successor

@@ -56,7 +56,11 @@ export function replicatorCommand(
       'network interface, such as eth0; lo or - in socket mode',
       interfaceName,
     )
-    .argument('<listen_ip>', 'destination address of the feed', address('listen_ip'))
+    .argument(
+      '<listen_ip>',
+      'destination address of the feed: of this host, or a multicast group to join',
+      address('listen_ip'),
+    )
     .argument('<listen_port>', 'destination port of the feed, 1 to 65535', port('listen_port'))
     .action(async (name: string, listenIp: string, listenPort: number, flags: UpFlags) => {
       const { up } = await import('../commands/up.js');

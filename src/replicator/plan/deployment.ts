@@ -3,11 +3,13 @@
  * observed in, a Deployment or a Failure with the cure out.
  */
 
+import { isMulticast } from '../../domain/endpoint.js';
 import { Failure } from '../../domain/errors.js';
 import type { Mode, Stats } from '../../domain/statistics.js';
 import type { Interface } from '../../memory/addon.js';
 import { limits } from '../../memory/layout.js';
 import type { Config } from '../config.js';
+import { broadcastOf } from '../destinations.js';
 import { faultOfBulk, faultOfZeroCopy } from './driver-facts.js';
 
 export interface Observed {
@@ -49,6 +51,8 @@ export interface Deployment {
 
 /** Major versions with which filters are checked, run, swapped and contained as they must. */
 const NODES_TRIED = [20, 22, 24, 26];
+/** The limited broadcast address (RFC 919). */
+const ALL = '255.255.255.255';
 /** What AF_XDP takes: sockets, programs and maps, and memory that stays. */
 const NEEDED = ['CAP_NET_RAW', 'CAP_NET_ADMIN', 'CAP_BPF', 'CAP_IPC_LOCK'];
 const XDP_MODES: readonly Mode[] = ['zerocopy', 'copy', 'skb'];
@@ -124,16 +128,32 @@ function queuesOf(
   return [...queues];
 }
 
-/** AF_XDP builds whole frames: it needs an address to send from. */
+/** AF_XDP builds whole frames: it needs an address to send from, and one that is received at. */
 function checkAddress(
   { interfaceName, listenIp }: Config,
   link: Interface | null,
   modes: readonly Mode[],
 ): void {
-  if (link === null || modes[0] === 'socket' || link.addresses.length > 0) return;
-  throw new Failure(
-    `${interfaceName} has no IPv4 address to send from; give it one with: ` +
-      `ip addr add ${listenIp}/24 dev ${interfaceName}`,
+  if (link === null || modes[0] === 'socket') return;
+  if (link.addresses.length === 0)
+    throw new Failure(
+      `${interfaceName} has no IPv4 address to send from; give it one with: ` +
+        `ip addr add ${listenIp}/24 dev ${interfaceName}`,
+    );
+  if (!isReceived(listenIp, link))
+    throw new Failure(
+      `${listenIp} is neither an address of this host nor a multicast group, so the kernel receives ` +
+        `nothing there; give it to ${interfaceName} with: ip addr add ${listenIp}/32 dev ${interfaceName}`,
+    );
+}
+
+/** Whether the kernel delivers what is sent there: to the host, to a group, or to all. */
+function isReceived(listenIp: string, { addresses, others }: Interface): boolean {
+  return (
+    isMulticast(listenIp) ||
+    listenIp === ALL ||
+    addresses.some(({ ip, prefix }) => broadcastOf(`${ip}/${prefix}`) === listenIp) ||
+    [...addresses, ...others].some(({ ip }) => ip === listenIp)
   );
 }
 

@@ -134,10 +134,12 @@ void inject() {
 void push_before_sleep_is_found() {
   SocketArena world;
   const Fd wake(check(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
-  SoftLink soft(world.arena, 0, world.link.fd());
+  const Fd memory = new_intake();
+  const MappedIntake taken(memory.get());
+  SoftLink soft(world.arena, 0, world.link.fd(), taken.at());
   RxStage receiver = receiver_of(world, soft, wake.get());
   filter_calls calls{};
-  WorkerLoop loop(world.arena, 0, {{}, {world.link.fd()}, wake.get(), {wake.get()}, {}, -1},
+  WorkerLoop loop(world.arena, 0, {{}, {world.link.fd()}, wake.get(), {wake.get()}, {}, -1, {}},
                   &calls);
   const auto push = [&] {
     world.feed.send_to(world.link.port(), payload_of(0, 0));
@@ -170,15 +172,17 @@ void loops_lose_no_wake_up(u64 seed) {
   SocketArena world;
   const Fd receiver_wake(check(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
   const Fd worker_wake(check(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
+  const Fd memory = new_intake();
   std::thread receiver([&] {
-    ReceiverLoop(world.arena,
-                 {{world.link.fd()}, {}, receiver_wake.get(), {worker_wake.get()}, {}, -1})
+    ReceiverLoop(
+        world.arena,
+        {{world.link.fd()}, {}, receiver_wake.get(), {worker_wake.get()}, {}, -1, {memory.get()}})
         .run();
   });
   std::thread worker([&] {
     filter_calls calls{};
     WorkerLoop loop(world.arena, 0,
-                    {{}, {world.link.fd()}, worker_wake.get(), {worker_wake.get()}, {}, -1},
+                    {{}, {world.link.fd()}, worker_wake.get(), {worker_wake.get()}, {}, -1, {}},
                     &calls);
     for (; loop.wait() >= 0; loop.finish())
       answer_all(world.arena, static_cast<int>(loop.tx().jobs()));

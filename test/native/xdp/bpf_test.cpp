@@ -92,7 +92,8 @@ struct Packet {
 };
 
 // What the cases ask of a frame, but for what one sets otherwise.
-constexpr feed_rule RULE{.mac = {2, 0, 0, 0, 0, 1}, .mtu = 9000, .generic = 0, .reader = 0};
+constexpr feed_rule RULE{
+    .mac = {2, 0, 0, 0, 0, 1}, .mtu = 9000, .generic = 0, .reader = 0, .source = 0};
 
 void put16(Bytes& bytes, unsigned value) {
   bytes.push_back(static_cast<u8>(value >> 8));
@@ -410,7 +411,10 @@ void test_rules(Bench& bench) {
   check("an address that the host has no more may be another's", {.source = "192.0.2.1"},
         VERDICT_REDIRECT);
   check("one that it still has may not", {.source = FEED_IP}, VERDICT_MARTIAN);
+  check("the former again", {.source = "192.0.2.1"}, VERDICT_REDIRECT);
   set_own(bench.xdp().own_fd(), bench.interface());
+  set_feed(bench.xdp().feeds_fd(), 0, address(FEED_IP), htons(FEED_PORT), RULE);
+  check("once the host has it again, it may not", {.source = "192.0.2.1"}, VERDICT_MARTIAN);
 }
 
 void test_table(Bench& bench, const std::string& which) {
