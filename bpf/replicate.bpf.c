@@ -65,8 +65,8 @@
 #define FRAME_ROOM_SIZE (FANTAIL_FRAME_SIZE - XDP_PACKET_HEADROOM)
 
 /*
- * The feeds, by queue. Written by the launcher that serves the queue: its RX process at the start,
- * its supervisor when the interface changes; read by classify().
+ * The feeds, by queue. Written by the launcher that serves the queue (its RX process at the start,
+ * its supervisor when the interface changes) but for the source that judge() remembers.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -161,7 +161,8 @@ static __always_inline enum verdict judge(struct feed_rule *rule, const struct e
 	return VERDICT_REDIRECT;
 }
 
-/* What the frame is; changes nothing. `frags`: frames of several buffers can come here. */
+/* What the frame is; changes nothing but the source that a rule remembers. `frags`: frames of
+ * several buffers can come here. */
 static __always_inline enum verdict classify(struct xdp_md *ctx, const bool frags)
 {
 	void *data = (void *)(long)ctx->data;
@@ -224,7 +225,7 @@ static __always_inline int replicate(struct xdp_md *ctx, const bool frags)
 
 	count(ctx->rx_queue_index, verdict);
 	if (verdict != VERDICT_REDIRECT) {
-		/* what is not unusual, or not UDP over IPv4, has its queue noted for nothing */
+		/* these are no datagrams, or plain ones of no feed: no queue need be noted */
 		if (frags && verdict != VERDICT_OTHER && verdict != VERDICT_NOT_IPV4 &&
 		    verdict != VERDICT_NOT_UDP && verdict != VERDICT_SHORT)
 			note_queue(ctx);

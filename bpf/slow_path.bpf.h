@@ -21,9 +21,8 @@
 #define VLAN_TAG_SIZE 4
 
 struct flow {
-  __u32 saddr; /* network order, as sport is */
-  __u16 sport;
-  __u16 pad; /* zero */
+  __u32 saddr, daddr; /* network order, as all of it is */
+  __u16 sport, dport;
 };
 
 /* The queue of each flow of which something passed. Written by the XDP program, read here. */
@@ -69,7 +68,9 @@ static __always_inline void note_queue(struct xdp_md* ctx) {
   key.dport = ports[1];
   if (!bpf_map_lookup_elem(&feeds, &key)) return;
   flow.saddr = ip.saddr;
+  flow.daddr = ip.daddr;
   flow.sport = ports[0];
+  flow.dport = ports[1];
   bpf_map_update_elem(&flows, &flow, &key.queue, BPF_ANY);
 }
 
@@ -78,32 +79,25 @@ static __always_inline bool choose(struct sk_reuseport_md* ctx, __u32 reader) {
   return bpf_sk_select_reuseport(ctx, &readers, &reader, 0) == 0;
 }
 
-/* The queue on which that flow comes, or null. */
-static __always_inline const __u32* queue_of(struct sk_reuseport_md* ctx) {
-  struct flow flow = {};
-
-  if (bpf_skb_load_bytes_relative(ctx, offsetof(struct iphdr, saddr), &flow.saddr,
-                                  sizeof(flow.saddr), BPF_HDR_START_NET) ||
-      bpf_skb_load_bytes(ctx, offsetof(struct udphdr, source), &flow.sport, sizeof(flow.sport)))
-    return 0;
-  return bpf_map_lookup_elem(&flows, &flow);
+/* The flow of a datagram whose context begins at the UDP header; false: it cannot be read. */
+static __always_inline bool read_flow(struct sk_reuseport_md* ctx, struct flow* flow) {
+  return bpf_skb_load_bytes_relative(ctx, offsetof(struct iphdr, saddr), &flow->saddr,
+                                     2 * sizeof(flow->saddr), BPF_HDR_START_NET) == 0 &&
+         bpf_skb_load_bytes(ctx, 0, &flow->sport, 2 * sizeof(flow->sport)) == 0;
 }
 
-/* The context begins at the UDP header. */
 SEC("sk_reuseport")
 int fantail_reader(struct sk_reuseport_md* ctx) {
-  struct feed key = {};
-  const struct feed_rule* rule;
-  const __u32* queue = queue_of(ctx);
+  struct flow flow = {};
+  const __u32* queue = read_flow(ctx, &flow) ? bpf_map_lookup_elem(&flows, &flow) : 0;
 
-  if (queue &&
-      !bpf_skb_load_bytes_relative(ctx, offsetof(struct iphdr, daddr), &key.daddr,
-                                   sizeof(key.daddr), BPF_HDR_START_NET) &&
-      !bpf_skb_load_bytes(ctx, offsetof(struct udphdr, dest), &key.dport, sizeof(key.dport))) {
-    key.queue = *queue;
-    rule = bpf_map_lookup_elem(&feeds, &key);
+  if (queue) {
+    const struct feed key = {.queue = *queue, .daddr = flow.daddr, .dport = flow.dport};
+    const struct feed_rule* rule = bpf_map_lookup_elem(&feeds, &key);
+
     if (rule && choose(ctx, rule->reader)) return SK_PASS;
   }
+  /* runs for what passed alone */
   for (__u32 reader = 0; reader < FANTAIL_QUEUES_MAX; ++reader)
     if (choose(ctx, reader)) break;
   return SK_PASS;

@@ -27,17 +27,22 @@ Napi::Value open_udp_js(const Arguments& arguments) {
 Napi::Value open_listener_js(const Arguments& arguments) {
   const NamespaceName netns = arguments.text_or_null(0, "netns");
   const Napi::Object given = arguments.object(1, "options");
+  const std::string device = arguments.text_in(given.Get("device"), "device");
   const ListenOptions options{.ip = arguments.ip_in(given.Get("ip"), "ip"),
                               .port = arguments.port_in(given.Get("port")),
-                              .device = arguments.text_in(given.Get("device"), "device"),
+                              .device = device,
                               .share = true,
-                              .join = true};
+                              .join_on = device};
   return fd_value(arguments.env(),
                   from_namespace<Fd>(netns, [&] { return open_listener(options); }));
 }
 
 Napi::Value is_member_js(const Arguments& arguments) {
-  return Napi::Boolean::New(arguments.env(), is_member(arguments.fd(0), arguments.ip(1)));
+  const NamespaceName netns = arguments.text_or_null(0, "netns");
+  const std::string device = arguments.text(1, "device");
+  const u32 group = arguments.ip(2);
+  return Napi::Boolean::New(arguments.env(),
+                            from_namespace<bool>(netns, [&] { return is_member(device, group); }));
 }
 
 Napi::Value lost_datagrams_js(const Arguments& arguments) {

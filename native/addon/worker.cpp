@@ -63,10 +63,10 @@ filter_calls* calls_in(Napi::Value value) {
                              "calls must be a Uint32Array of the size of struct filter_calls");
 }
 
-/// attachWorker({arena, worker, rx, slowPath, tx, pages, program, pump, wake, workerWakes,
-/// kernelSockets}, calls) → bytes that a filter's memory must have. `slowPath`: null but for the
-/// first receiver; `tx`: null where it sends in bulk alone; `pages` and `program`: null where it
-/// does not; `pump`: null, or the core of its pump, -1 for any.
+/// attachWorker({arena, worker, rx, slowPath, intakes, tx, pages, program, pump, wake,
+/// workerWakes, kernelSockets}, calls) → bytes that a filter's memory must have. `slowPath`: null
+/// but for the first receiver; `tx`: null where it sends in bulk alone; `pages` and `program`: null
+/// where it does not; `pump`: null, or the core of its pump, -1 for any.
 Napi::Value attach_worker(const Arguments& arguments) {
   const Napi::Env env = arguments.env();
   const Napi::Object options = arguments.object(0, "descriptors");
@@ -92,6 +92,8 @@ Napi::Value attach_worker(const Arguments& arguments) {
   fds.rx = fd_list("rx");
   fds.slow_path = fd_or_none("slowPath");
   fds.intakes = fd_list("intakes");
+  if (fds.slow_path >= 0 && (fds.rx.empty() || fds.intakes.empty()))
+    arguments.refuse("slowPath", "null where nothing is received, else with its intake");
   if (fds.slow_path >= 0 && fds.rx.empty())
     arguments.refuse("slowPath", "null where nothing is received");
   fds.worker_wakes = fd_list("workerWakes");

@@ -12,7 +12,10 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <sstream>
 
 #ifndef SOL_XDP
 #define SOL_XDP 283 // linux/socket.h, kernel 4.18
@@ -53,15 +56,6 @@ void bind_to_device(int fd, const std::string& device) {
   const int result = setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device.data(),
                                 static_cast<socklen_t>(device.size()));
   check(result, ("bind a UDP socket to the interface " + device).c_str());
-}
-
-/// By index; 0: any.
-int device_of(int fd) {
-  int device = 0;
-  socklen_t size = sizeof(device);
-  check(getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &device, &size),
-        "ask for the device of a UDP socket");
-  return device;
 }
 
 /// IGMP asks for it out of that device, or where the routes point (ip(7)).
@@ -109,25 +103,24 @@ Fd open_listener(const ListenOptions& options) {
   // only groups that this very socket has joined
   set_option(fd.get(), IPPROTO_IP, IP_MULTICAST_ALL, 0, "choose the groups of a UDP socket");
   bind_udp(fd.get(), options.ip, options.port);
-  if (options.join && IN_MULTICAST(ntohl(options.ip)))
-    join_group(fd.get(), options.ip, options.device);
+  if (options.join_on && IN_MULTICAST(ntohl(options.ip)))
+    join_group(fd.get(), options.ip, *options.join_on);
   return fd;
 }
 
-bool is_member(int fd, u32 group) {
-  const int device = device_of(fd);
-  if (device == 0) {
-    ip_msfilter filter{}; // on the device where the routes point
-    filter.imsf_multiaddr.s_addr = group;
-    socklen_t size = sizeof(filter);
-    return getsockopt(fd, IPPROTO_IP, IP_MSFILTER, &filter, &size) == 0;
+bool is_member(const std::string& device, u32 group) {
+  std::ifstream table("/proc/thread-self/net/igmp");
+  char wanted[9]; // the address as the kernel prints a word of network order
+  std::snprintf(wanted, sizeof(wanted), "%08X", group);
+  bool is_device = false; // of the lines that follow
+  for (std::string line; std::getline(table, line);) {
+    std::istringstream words(line);
+    std::string first, second;
+    words >> first >> second;
+    if (!line.starts_with('\t')) is_device = second == device;
+    else if (is_device && first == wanted) return true;
   }
-  group_filter filter{};
-  filter.gf_interface = static_cast<u32>(device);
-  const sockaddr_in address = address_of(group, 0);
-  std::memcpy(&filter.gf_group, &address, sizeof(address));
-  socklen_t size = sizeof(filter);
-  return getsockopt(fd, IPPROTO_IP, MCAST_MSFILTER, &filter, &size) == 0;
+  return false;
 }
 
 u32 lost_datagrams(int fd) {

@@ -5,6 +5,7 @@
 // Addresses and ports are in network order.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 
@@ -30,7 +31,9 @@ struct ListenOptions {
   u16 port;
   std::string device; // empty: any
   bool share;         // the port, with others of our user (SO_REUSEPORT)
-  bool join;          // the group, if it is one; of several sockets one should
+  // if it is a group: the device on which this socket joins it, empty: where the routes point; of
+  // several sockets that share the port one should
+  std::optional<std::string> join_on;
 };
 
 /// A socket that takes in what the kernel delivers of a feed: of socket mode, or of the slow path,
@@ -38,17 +41,18 @@ struct ListenOptions {
 /// It leaves its group when its last descriptor is closed. Of the calling thread's network
 /// namespace; never blocks.
 Fd open_listener(const ListenOptions& options);
-/// Whether the kernel has that socket as a member of the group, on the device that it is bound to.
-bool is_member(int fd, u32 group);
+/// Whether the kernel receives that group on the device, as /proc/net/igmp has it (proc(5)). Of the
+/// calling thread's network namespace.
+bool is_member(const std::string& device, u32 group);
 /// Datagrams that it lost, or that the kernel refused behind it: its receive buffer was full, or a
 /// checksum was wrong. The kernel's counter has 32 bits.
 u32 lost_datagrams(int fd);
 
 void connect_udp(int fd, u32 ip, u16 port);
 /// Connects it to its own address, from where no datagram comes, so that none is for it. (Merely
-/// disconnected it would take part in who receives at its port; and the kernel takes a socket out
-/// of the group of those that share a port when its device is bound again: udp_lib_rehash.) Where
-/// there is no route, as while the device is down, its destination stays what it was.
+/// disconnected it would take part in who receives at its port, and outside the group of those that
+/// share it: udp_lib_rehash.) Where there is no route, as while the device is down, its destination
+/// stays what it was.
 void park_udp(int fd);
 /// Bytes (with the kernel's own overhead) not yet handed to the device, those that wait for a
 /// neighbour among them.

@@ -3,12 +3,14 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace fantail {
 
 Fd new_intake() {
   Fd fd(check(memfd_create("fantail-intake", MFD_CLOEXEC | MFD_ALLOW_SEALING), "memfd_create"));
+  check(fchmod(fd.get(), 0600), "fchmod of the memory of a receiving socket");
   check(ftruncate(fd.get(), sizeof(intake)), "sizing the memory of a receiving socket");
   check(fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL),
         "sealing the memory of a receiving socket");

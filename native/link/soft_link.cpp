@@ -75,6 +75,8 @@ void SoftLink::receive() {
   if (acquire(link_.rx_consumer) != rx) return;
   const u32 room = std::min(acquire(link_.fill_producer) - fill, FANTAIL_BURST_MAX);
   if (room == 0) return;
+  // else the compiler could offer before the store that ended the last call
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   offer(fill, room);
   taken_->rx = rx;
   taken_->fill = fill;

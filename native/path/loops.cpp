@@ -127,6 +127,7 @@ void WorkerLoop::sleep() {
                      std::any_of(rx_.begin(), rx_.end(),
                                  [](const RxStage& stage) { return stage.awaits_frames(); });
   if (is_idle()) idle_.sleep(brief ? brief_sleep_ms : sleep_ms);
+  for (RxStage& stage : rx_) stage.slept();
   publish(self_.asleep, 0u);
   put(self_.heartbeat_ns, clock_ns());
 }
@@ -186,6 +187,7 @@ void ReceiverLoop::sleep() {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (rx_.was_idle() && !halted(arena_))
     idle_.sleep(rx_.awaits_frames() ? brief_sleep_ms : sleep_ms);
+  rx_.slept();
   publish(self_.asleep, 0u);
   put(self_.heartbeat_ns, clock_ns());
 }

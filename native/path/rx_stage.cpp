@@ -21,7 +21,8 @@ constexpr u32 turn_entries_max = (FANTAIL_QUEUES_MAX + 1) * (FANTAIL_BURST_MAX +
                                  FANTAIL_WORKERS_MAX * (reclaim_max + 3) + 16;
 static_assert(turn_entries_max <= FANTAIL_JOURNAL_ENTRIES_MAX);
 
-/// A look at the slow path is a system call: so often, and the clock is read once in so many turns.
+/// A look at the slow path is a system call: so often, and the clock is read once in so many turns,
+/// or looks of who is idle.
 constexpr u64 slow_pause_ns = 1'000'000;
 constexpr u32 turns_a_slow_look = 16;
 
@@ -46,7 +47,8 @@ RxStage::RxStage(Arena& arena, u32 receiver, std::vector<RxLink> links, std::vec
       backlog_max_(u64{FANTAIL_BACKLOG_MAX} * std::ranges::count(links_, false, &RxLink::is_slow)),
       wakes_others_(
           std::any_of(wake_fds_.begin(), wake_fds_.end(), [](int fd) { return fd >= 0; })),
-      fill_sleeps_(arena.header().mode == MODE_ZEROCOPY) {
+      fill_sleeps_(arena.header().mode == MODE_ZEROCOPY),
+      has_slow_(!links_.empty() && links_.back().is_slow) {
   journal_.recover();
   for (u32 w = 0; w < workers_; ++w) {
     forward_.push_back(arena_.forward_producer(index_, w));
@@ -67,11 +69,17 @@ RxStage::RxStage(Arena& arena, u32 receiver, std::vector<RxLink> links, std::vec
 u32 RxStage::turn() {
   adopt_table();
   u32 moved = reclaim();
-  for (RxLink& link : links_)
-    if (is_due(link)) moved += receive(link);
-  if (moved != 0) {
-    commit();
-    wake();
+  const std::size_t queues = links_.size() - has_slow_;
+  for (std::size_t i = 0; i < queues; ++i) moved += receive(links_[i]);
+  finish(moved);
+  // after what AF_XDP brought has gone on: the look is a system call
+  if (has_slow_ && is_slow_due()) {
+    const u32 taken = receive(links_.back());
+    finish(taken);
+    // at once only while it fills whole bursts
+    slow_is_due_ = taken == FANTAIL_BURST_MAX;
+    slow_due_ns_ = clock_ns() + slow_pause_ns;
+    moved += taken;
   }
   // In copy mode the kernel takes from the fill ring when a frame comes; a look would fetch the
   // line it has written to.
@@ -79,6 +87,12 @@ u32 RxStage::turn() {
     if (fill_sleeps_ && link.xsk_fd >= 0 && link.fill.needs_wakeup())
       recvfrom(link.xsk_fd, nullptr, 0, MSG_DONTWAIT, nullptr, nullptr);
   return moved;
+}
+
+void RxStage::finish(u32 moved) {
+  if (moved == 0) return;
+  commit();
+  wake();
 }
 
 /// Reads the table's generation once a turn. From here on every frame follows the new one, so it is
@@ -110,15 +124,10 @@ u32 RxStage::reclaim() {
   return moved;
 }
 
-/// A queue always is. The slow path is looked at again at once only while it fills whole bursts.
-bool RxStage::is_due(const RxLink& link) {
-  if (!link.is_slow) return true;
-  if (slow_due_ns_ != 0) {
-    if (++slow_turns_ % turns_a_slow_look != 0) return false;
-    if (clock_ns() < slow_due_ns_) return false;
-  }
-  slow_due_ns_ = clock_ns() + slow_pause_ns;
-  return true;
+bool RxStage::is_slow_due() const {
+  if (!slow_is_due_ && ++slow_turns_ % turns_a_slow_look == 0)
+    slow_is_due_ = clock_ns() >= slow_due_ns_;
+  return slow_is_due_;
 }
 
 u32 RxStage::receive(RxLink& link) {
@@ -128,15 +137,12 @@ u32 RxStage::receive(RxLink& link) {
   __builtin_prefetch(&link.rx.descriptor(consumer));
   const u32 count = std::min(acquire(*link.rx.producer) - consumer, FANTAIL_BURST_MAX);
   if (count == 0) return 0;
-  if (link.is_slow) {
-    mirror_.slow_path += count;
-    if (count == FANTAIL_BURST_MAX) slow_due_ns_ = 0;
-  }
+  if (link.is_slow) mirror_.slow_path += count;
   prefetch(link, consumer, count);
   const u64 stamp_ns = clock_ns();
   for (u32 i = 0; i < count; ++i) {
     const xdp_desc& shared = link.rx.descriptor(consumer++);
-    // once: in socket mode the ring is in the arena
+    // once: in socket mode, and of the slow path, the ring is in the arena
     const xdp_desc descriptor{peek(shared.addr), peek(shared.len), 0};
     u32 length = 0;
     const u32 why = judge(descriptor, link, length);
@@ -185,6 +191,9 @@ u32 RxStage::judge(const xdp_desc& descriptor, const RxLink& link, u32& length) 
       target_port != arena_.header().listen_port)
     return INVALID_FEED;
   const u32 packet_length = load16(bytes + ip_length);
+  // whole, a soft link says, but longer than the frame that it was to be in
+  if (link.soft != nullptr && packet_length + ethernet_size > descriptor.len)
+    return INVALID_TOO_LONG;
   if (packet_length < ipv4_size + udp_size || packet_length + ethernet_size > descriptor.len)
     return INVALID_IP_LENGTH;
   if (load16(bytes + udp_length) != packet_length - ipv4_size) return INVALID_UDP_LENGTH;
@@ -261,6 +270,7 @@ void RxStage::wake() {
 }
 
 bool RxStage::was_idle() const {
+  if (has_slow_ && is_slow_due()) return false;
   for (std::size_t i = 0; i < links_.size(); ++i)
     if (acquire(*links_[i].rx.producer) != rx_consumer_[i]) return false;
   for (const Consumer<u32>& from : giveback_)

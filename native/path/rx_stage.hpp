@@ -32,6 +32,8 @@ public:
   /// One turn: take back, receive, hand over, commit, wake. Returns the frames it moved; 0 means
   /// idle.
   u32 turn();
+  /// Its process has slept, and a socket may have been what woke it.
+  void slept() { slow_is_due_ = true; }
   /// Racy look for the way to sleep: was there nothing to do just now?
   bool was_idle() const;
   /// True while workers hold frames of ours: sleep only briefly then, since their return wakes
@@ -42,7 +44,8 @@ private:
   void adopt_table();
   u32 reclaim();
   u32 receive(RxLink& link);
-  bool is_due(const RxLink& link);
+  void finish(u32 moved);
+  bool is_slow_due() const;
   void prefetch(const RxLink& link, u32 consumer, u32 count) const;
   /// Why a descriptor is refused, or INVALID_COUNT if it is good; then `length` loses its padding.
   u32 judge(const xdp_desc& descriptor, const RxLink& link, u32& length) const;
@@ -72,8 +75,10 @@ private:
   u64 generation_ = 0;
   u64 backlog_max_;
   bool wakes_others_;
-  bool fill_sleeps_; // the driver may ask for a wake-up
-  u32 slow_turns_ = 0;
+  bool fill_sleeps_;      // the driver may ask for a wake-up
+  bool has_slow_ = false; // the last link is the slow path
+  mutable bool slow_is_due_ = true;
+  mutable u32 slow_turns_ = 0;
   u64 slow_due_ns_ = 0; // when the slow path is looked at again
   const char* window_ = nullptr;
 };

@@ -202,8 +202,8 @@ void register_sockets(const Opening& o, const std::vector<Fd>& rx, const Program
   const Geometry& g = o.geometry;
   const u32 reader = o.queues[0];
   const feed_rule rule = rule_of(interface, g.listen_ip, g.mtu, program.attach, reader);
-  if (o.slow_path >= 0) set_reader(program.xdp, reader, o.slow_path);
   set_own(program.xdp.own_fd(), interface);
+  if (o.slow_path >= 0) set_reader(program.xdp, reader, o.slow_path);
   for (u32 q = 0; q < o.queues.size(); ++q) {
     set_xsk(program.xdp.xsks_fd(), o.queues[q], rx[q].get());
     set_feed(program.xdp.feeds_fd(), o.queues[q], g.listen_ip, g.listen_port, rule);
@@ -212,12 +212,12 @@ void register_sockets(const Opening& o, const std::vector<Fd>& rx, const Program
 
 /// For the queue of that index: the first joins the group, or each would get a copy.
 Fd open_udp_socket(const Opening& o, u32 q) {
-  const bool is_link = o.interface != "-" && o.interface != "lo";
+  const std::string device = o.interface == "-" ? "" : o.interface;
   Fd fd = open_listener({.ip = o.geometry.listen_ip,
                          .port = o.geometry.listen_port,
-                         .device = is_link ? o.interface : "",
+                         .device = device == "lo" ? "" : device,
                          .share = o.queues.size() > 1,
-                         .join = q == 0});
+                         .join_on = q == 0 ? std::optional(device) : std::nullopt});
   const int find = IP_PMTUDISC_DO; // DF, as in the other modes
   check(setsockopt(fd.get(), IPPROTO_IP, IP_MTU_DISCOVER, &find, sizeof find), "IP_MTU_DISCOVER");
   set_send_buffer(fd.get(), send_buffer_size);

@@ -15,7 +15,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0xaea0e82au
+#define FANTAIL_LAYOUT_VERSION 0xdf0b1578u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -81,7 +81,7 @@ enum verdict {
 #ifdef __cplusplus
 inline constexpr const char *verdict_names[] = {"redirect", "no_socket", "other", "not_ipv4", "not_udp", "vlan", "ip_options", "fragment", "short", "multi_buffer", "foreign_mac", "martian", "udp_length", "over_mtu", "unfilled_checksum"};
 #endif
-/* Why the receiver refused a frame that XDP redirected (printed as invalid_<why>); it is owed to nobody. */
+/* Why the receiver refused a frame or datagram that came to it (printed as invalid_<why>); it is owed to nobody. */
 enum invalid {
 	INVALID_DESCRIPTOR = 0,
 	INVALID_IP_LENGTH = 1,
@@ -89,10 +89,11 @@ enum invalid {
 	INVALID_CHECKSUM = 3,
 	INVALID_FEED = 4,
 	INVALID_UDP_CHECKSUM = 5,
-	INVALID_COUNT = 6,
+	INVALID_TOO_LONG = 6,
+	INVALID_COUNT = 7,
 };
 #ifdef __cplusplus
-inline constexpr const char *invalid_names[] = {"descriptor", "ip_length", "udp_length", "checksum", "feed", "udp_checksum"};
+inline constexpr const char *invalid_names[] = {"descriptor", "ip_length", "udp_length", "checksum", "feed", "udp_checksum", "too_long"};
 #endif
 /* How a copy owed to a subscriber ended when it was not sent. */
 enum drop {
@@ -310,7 +311,7 @@ struct receiver {
 	u64 timed_frames; /* (receiver) frames moved in those */
 	u64 receive_ns; /* (receiver) time those took */
 	u64 slow_path; /* (receiver) datagrams taken from the kernel that XDP had passed to it, good or refused */
-	u8 pad_160[32];
+	u8 pad_168[24];
 	u64 backlog[16]; /* (receiver) frames not handed to that worker since its backlog was full */
 };
 FANTAIL_ASSERT(sizeof(struct receiver) == 320, "receiver changed size");
@@ -322,10 +323,10 @@ FANTAIL_ASSERT(__builtin_offsetof(struct receiver, journal) == 24, "receiver.jou
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, received) == 64, "receiver.received moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, bytes) == 72, "receiver.bytes moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, invalid) == 80, "receiver.invalid moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct receiver, timed_bursts) == 128, "receiver.timed_bursts moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct receiver, timed_frames) == 136, "receiver.timed_frames moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct receiver, receive_ns) == 144, "receiver.receive_ns moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct receiver, slow_path) == 152, "receiver.slow_path moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct receiver, timed_bursts) == 136, "receiver.timed_bursts moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct receiver, timed_frames) == 144, "receiver.timed_frames moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct receiver, receive_ns) == 152, "receiver.receive_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct receiver, slow_path) == 160, "receiver.slow_path moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, backlog) == 192, "receiver.backlog moved");
 /* One TX worker: its state, its free TX frames, its counters, its journal. */
 struct worker {

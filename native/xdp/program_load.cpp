@@ -66,7 +66,8 @@ Fd keep_map(bpf_object* object, const char* name) {
 constexpr auto as_view = [](const char* name) { return std::string_view(name); };
 
 // The object, with these of its programs loaded.
-Object load_object(std::span<const std::byte> bytes, std::span<const char* const> names) {
+Object load_object(std::span<const std::byte> bytes, std::span<const char* const> names,
+                   bool sends_in_bulk) {
   std::string log(VERIFIER_LOG_SIZE, '\0');
   bpf_object_open_opts options{};
   options.sz = sizeof options;
@@ -86,7 +87,7 @@ Object load_object(std::span<const std::byte> bytes, std::span<const char* const
       throw error_of(ENOENT, "find the XDP program in its object");
   bpf_map* map = nullptr;
   // what only bulk transmit uses is not made for others
-  if (names.size() == 2)
+  if (!sends_in_bulk)
     for (const char* name : {"bulks", "device", "pendings"})
       if ((map = bpf_object__find_map_by_name(object.get(), name)) != nullptr)
         check(bpf_map__set_autocreate(map, false), "choose the maps of the XDP program");
@@ -134,7 +135,7 @@ Xdp Xdp::of(bpf_object* object, const char* program) {
 
 Xdp Xdp::load_program(std::span<const std::byte> bytes, const char* name) {
   const char* const names[] = {name, selector_name};
-  const Object object = load_object(bytes, names);
+  const Object object = load_object(bytes, names, false);
   return of(object.get(), name);
 }
 
@@ -143,7 +144,7 @@ Xdp Xdp::load_bulk(int ifindex) {
   constexpr const char* names[] = {"fantail_bulk", "xdp_devmap_xmit", "xdp_redirect_err",
                                    selector_name};
   libbpf_set_print(nullptr);
-  const Object object = load_object(replicate_object(), names);
+  const Object object = load_object(replicate_object(), names, true);
   Xdp xdp = of(object.get(), names[0]);
   Bulk bulk{keep(xdp.program_fd(), "keep the XDP program"), keep_map(object.get(), "bulks"), {}};
   Fd device = keep_map(object.get(), "device");

@@ -166,8 +166,8 @@ export interface Supervisor {
    * Others may share its port.
    */
   openListener(netns: string | null, options: ListenOptions): number;
-  /** Whether the kernel has that socket as a member of the group, on the device it is bound to. */
-  isMember(fd: number, group: string): boolean;
+  /** Whether the kernel receives that group on that device. */
+  isMember(netns: string | null, device: string, group: string): boolean;
   /** What that one lost, or the kernel refused behind it; modulo 2^32. */
   lostDatagrams(fd: number): number;
   /** Fixes the destination; may be called again with another. */

@@ -158,8 +158,16 @@ export const enums = [
   },
   {
     name: 'invalid',
-    why: 'Why the receiver refused a frame that XDP redirected (printed as invalid_<why>); it is owed to nobody.',
-    members: ['descriptor', 'ip_length', 'udp_length', 'checksum', 'feed', 'udp_checksum'],
+    why: 'Why the receiver refused a frame or datagram that came to it (printed as invalid_<why>); it is owed to nobody.',
+    members: [
+      'descriptor',
+      'ip_length',
+      'udp_length',
+      'checksum',
+      'feed',
+      'udp_checksum',
+      'too_long', // for a frame: a datagram that came in fragments
+    ],
   },
   {
     name: 'drop',
@@ -392,11 +400,11 @@ export const structs: readonly Struct[] = [
     [64, 'u64', 'received', 'receiver', 'frames taken that are valid'],
     [72, 'u64', 'bytes', 'receiver', 'UDP payload bytes of those'],
     [80, 'u64[INVALID_COUNT]', 'invalid', 'receiver', 'frames refused, by enum invalid'],
-    [128, 'u64', 'timed_bursts', 'receiver', 'turns that were timed, in split; one in TIMED_EVERY'],
-    [136, 'u64', 'timed_frames', 'receiver', 'frames moved in those'],
-    [144, 'u64', 'receive_ns', 'receiver', 'time those took'],
+    [136, 'u64', 'timed_bursts', 'receiver', 'turns that were timed, in split; one in TIMED_EVERY'],
+    [144, 'u64', 'timed_frames', 'receiver', 'frames moved in those'],
+    [152, 'u64', 'receive_ns', 'receiver', 'time those took'],
     [
-      152,
+      160,
       'u64',
       'slow_path',
       'receiver',

@@ -3,6 +3,7 @@
  * be read from the arena, and the descriptors in an order of their own. Who subscribes, and by
  * which route, is in the arena.
  */
+import assert from 'node:assert';
 import { closeSync } from 'node:fs';
 import type { Counts } from '../domain/counts.js';
 import { Failure } from '../domain/errors.js';
@@ -176,6 +177,7 @@ export function takenOver(
   const [tx, pages] = [take(record.txFds), take(record.pagesFds)];
   const intakes = take(record.intakeFds);
   const xdp = attach === null ? null : sharedXdp(attach, take(record.xdpFds));
+  assert((xdp === null) === (mode === 'socket'), 'an XDP mode has a program');
   const opened: Opened = {
     fds: fds.slice(0, at),
     mode,

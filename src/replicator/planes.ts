@@ -21,7 +21,7 @@ import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
 import { type Lasting, nameOf, type TakenOver, takenOver } from './handover.js';
 import { sourceOf } from './interface.js';
-import type { Deployment } from './plan/deployment.js';
+import { checkListenAddress, type Deployment } from './plan/deployment.js';
 import { verdictsOf } from './stats.js';
 
 /** What every step of opening needs. */
@@ -163,10 +163,9 @@ async function openXdpPlane(
   const { config, link, closers } = opening;
   // deploymentOf has seen to it
   if (link === null) throw new Error('an XDP mode needs an interface');
+  checkListenAddress(config, link);
   const { interfaceName, netns } = config;
   const listen = { ip: config.listenIp, port: config.listenPort };
-  const slowPath = openSlowPath({ netns, interfaceName, listen });
-  closers.add(() => closeSync(slowPath));
   const { ip, port } = sourceOf(config, link);
   const sockets = KernelSockets.open({
     netns,
@@ -175,6 +174,9 @@ async function openXdpPlane(
     workers: deployment.workers,
   });
   closers.keep(sockets);
+  const slowPath = openSlowPath({ netns, interfaceName, listen });
+  closers.add(() => closeSync(slowPath));
+  sockets.park();
   const launchers = closers.keep(new Launchers(netns, link));
   const shared = await launchers.join();
   if (shared !== null) for (const fd of fdsOf(shared)) closers.add(() => closeSync(fd));

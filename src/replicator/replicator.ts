@@ -50,6 +50,8 @@ export interface ReplicatorParts {
   readonly paths: Paths;
   /** The socket of the slow path; null: there is none. */
   readonly slowPath: number | null;
+  /** As it is called now. */
+  readonly interfaceName: () => string;
 }
 
 export class LiveReplicator implements Replicator {
@@ -147,7 +149,6 @@ export class LiveReplicator implements Replicator {
   private readStats(): Stats {
     const { config, deployment, startedAt_ms, plane, fallbacks, subscribers, desk, paths } =
       this.parts;
-    const delivered = this.deliveredSockets();
     const { mode, xdp, rx, tx } = plane.opened;
     const hasXsk = mode !== 'socket';
     return statsOf(plane.arena, subscribers.all(), {
@@ -162,8 +163,8 @@ export class LiveReplicator implements Replicator {
       verdicts: xdp === null ? null : { fd: xdp.verdicts, before: this.parts.verdictsBefore },
       rxSockets: hasXsk ? rx : [],
       txSockets: hasXsk ? tx : [],
-      deliveredSockets: delivered,
-      joined: this.joined(delivered),
+      deliveredSockets: this.deliveredSockets(),
+      joined: this.joined(),
       workers: plane.workers,
       pathReason: (worker) => paths.reasonOf(worker),
     });
@@ -176,11 +177,11 @@ export class LiveReplicator implements Replicator {
     return slowPath === null ? [] : [slowPath];
   }
 
-  /** Whether the kernel has the first of them as a member of the feed's group; null: it is none. */
-  private joined([member]: readonly number[]): boolean | null {
-    const { listenIp } = this.parts.config;
-    if (member === undefined || !isMulticast(listenIp)) return null;
-    return addon.isMember(member, listenIp);
+  /** Whether the kernel receives the feed's group; null: the feed is sent to none. */
+  private joined(): boolean | null {
+    const { netns, listenIp } = this.parts.config;
+    const name = this.parts.interfaceName();
+    return isMulticast(listenIp) && name !== '-' ? addon.isMember(netns, name, listenIp) : null;
   }
 
   async filterLoad(name: string, module: Uint8Array): Promise<FilterInfo> {

@@ -83,20 +83,14 @@ async function open(
     publish: () => publisher.pump(),
     end: onFatal,
   };
-  const watch = link === null ? null : openWatch(opening, targets);
+  const watch = link === null ? null : openWatch(opening, opened, targets);
   const { router, nextHops } =
     watch === null || plane.opened.mode === 'socket'
       ? { router: SOCKET_ROUTER, nextHops: null }
       : openRoutes(opening, { watch, sockets, publisher });
   if (opened.adopted !== null)
     resume(opened.adopted.filters, { table, subscribers, filters, router });
-  const keep = () => {
-    try {
-      plane.keep(inheritanceOf({ ...opened, config, link, subscribers }));
-    } catch (error) {
-      log.error(error, 'what the next supervisor is to know');
-    }
-  };
+  const keep = () => leaveToNext(opening, opened);
   keep();
   const desk = new FilterDesk({
     filters,
@@ -114,7 +108,9 @@ async function open(
   const pulse = new Pulse({ filters, plane, desk });
   closers.add(() => pulse.stop());
   const paths = openPaths(opening, opened);
-  const parts = { ...opened, config, subscribers, leases, publisher, router, desk, pulse, paths };
+  const interfaceName = () => watch?.interface.name ?? config.interfaceName;
+  const served = { leases, publisher, router, desk, pulse, paths };
+  const parts = { ...opening, ...opened, ...served, interfaceName };
   const replicator = closers.keep(new LiveReplicator(parts, destinationsOf(config, link)));
   const state = await states.openState(opening, opened.adopted !== null, {
     filters,
@@ -133,6 +129,15 @@ async function open(
   if (state !== null) closers.keep(state);
   plane.takeCharge();
   return ports.readyLine(opened, config, control);
+}
+
+/** What the next supervisor is to know, as it is now. */
+function leaveToNext({ config, link, subscribers }: Opening, opened: OpenedPlane): void {
+  try {
+    opened.plane.keep(inheritanceOf({ ...opened, config, link, subscribers }));
+  } catch (error) {
+    log.error(error, 'what the next supervisor is to know');
+  }
 }
 
 /** What is not needed before packets flow. */
@@ -160,7 +165,11 @@ function openPaths({ subscribers, closers }: Opening, { deployment, plane }: Ope
 }
 
 /** Follows the interface, by its index, whatever it is called. */
-function openWatch({ config, closers }: Opening, targets: ActionTargets): InterfaceWatch {
+function openWatch(
+  { config, closers }: Opening,
+  opened: OpenedPlane,
+  targets: ActionTargets,
+): InterfaceWatch {
   const { netns, interfaceName } = config;
   const watch = new InterfaceWatch({
     netns,
@@ -170,6 +179,7 @@ function openWatch({ config, closers }: Opening, targets: ActionTargets): Interf
       take(event, { config: { ...config, interfaceName: known.name }, known }, targets);
     },
   });
+  tellProgram(opened, config, watch.interface); // what changed while nobody watched
   return closers.keep(watch);
 }
 

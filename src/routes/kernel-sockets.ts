@@ -88,17 +88,23 @@ export class KernelSockets {
       for (let worker = 0; worker < options.workers; worker++) {
         const pool: number[] = [];
         pools.push(pool);
-        while (pool.length < limits.KERNEL_SOCKETS_MAX) {
-          const fd = openUdpSource(options, options.source);
-          pool.push(fd);
-          addon.parkUdp(fd);
-        }
+        while (pool.length < limits.KERNEL_SOCKETS_MAX)
+          pool.push(openUdpSource(options, options.source));
       }
       return new KernelSockets(pools);
     } catch (error) {
       for (const fd of pools.flat().reverse()) closeSync(fd);
       throw error;
     }
+  }
+
+  /**
+   * None of them receives any more. To be called once the socket of the slow path is open: who binds
+   * a shared port joins the group of whoever bound it last, and a socket that is connected has left
+   * its group (Linux 6.13, udp_lib_hash4).
+   */
+  park(): void {
+    for (const { fd } of this.pools.flat()) this.calls.parkUdp(fd);
   }
 
   /** What a worker inherits. */

@@ -62,6 +62,19 @@ test('more in flight than frames and ring slots can hold is told while the feed 
   assert.match(differences(vanished(20_000), vanished(21_000)).join(), /8201 in flight, more than/);
 });
 
+test('what came by the slow path is accounted for beside what XDP redirected', () => {
+  const slow = (slow_path: number, received: number) =>
+    changed(busyStats(received), (stats) => {
+      stats.feed.slow_path = slow_path;
+      stats.xdp.redirect = (stats.xdp.redirect ?? 0) - 10;
+    });
+  assert.equal(differences(slow(10, 1000), slow(10, 1000)), []);
+  assert.match(
+    differences(slow(11, 1000), slow(11, 1000)).join(),
+    /^xdp: redirect \d+ \+ slow_path 11 is not .*; difference 1$/,
+  );
+});
+
 test('copies in flight are accounted for while the feed flows, and stuck if it does not', () => {
   const inFlight = (received: number) => {
     return changed(busyStats(received), (stats) => {

@@ -12,7 +12,7 @@ import { Failure, UsageError } from '../../src/domain/errors.js';
 import { hasTrapHandler } from '../../src/filters/traps.js';
 import type { Interface } from '../../src/memory/addon.js';
 import { configOf, type UpFlags } from '../../src/replicator/config.js';
-import { deploymentOf, MTU_MAX } from '../../src/replicator/plan/deployment.js';
+import { checkListenAddress, deploymentOf, MTU_MAX } from '../../src/replicator/plan/deployment.js';
 import { DRIVER_FACTS } from '../../src/replicator/plan/driver-facts.js';
 import { ROOT } from '../rig/program.js';
 
@@ -173,6 +173,18 @@ test('AF_XDP on an interface without an address fails with the line that gives i
   assert.equal(deploy({ flags: { mode: 'socket' }, link: card(1, { addresses: [] }) }).modes, [
     'socket',
   ]);
+});
+
+test('only an address that is received at can be listened on', () => {
+  const link = {
+    addresses: [{ ip: '10.0.0.1', prefix: 24 }],
+    others: [{ ip: '192.0.2.1', prefix: 31 }],
+  };
+  const check = (listenIp: string) => checkListenAddress({ interfaceName: 'eth0', listenIp }, link);
+  for (const ip of ['10.0.0.1', '192.0.2.1', '10.0.0.255', '255.255.255.255']) check(ip);
+  for (const group of ['224.0.0.1', '232.1.1.1', '239.255.255.255']) check(group);
+  for (const ip of ['10.0.0.2', '192.0.2.0', '223.255.255.255', '240.0.0.1', '0.0.0.0'])
+    fails(() => check(ip), /is neither .* ip addr add .*\/32 dev eth0/);
 });
 
 test('an interface that is down is a warning with the line that mends it', () => {

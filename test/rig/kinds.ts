@@ -264,6 +264,17 @@ export const withPriority = ({ name, lines }: Kind): Kind => ({
   },
 });
 
+/** A datagram of that much payload in fragments that an Ethernet takes. */
+export function longDatagram(size: number): Kind {
+  const piece = 1480;
+  const sizes = Array.from({ length: Math.ceil((8 + size) / piece) }, () => piece);
+  const { lines } = fragments('', { sizes, sequence: sizes.map((_, i) => i) });
+  return {
+    name: `a datagram of ${size} bytes in fragments`,
+    lines: (target, payload) => lines(target, Buffer.alloc(size, payload)),
+  };
+}
+
 /** A batch as a sender with UDP_SEGMENT hands it to its device, the last datagram a short one. */
 export const batchOf = (size: number): Kind => ({
   name: `a batch of datagrams of ${size} bytes`,

@@ -122,6 +122,7 @@ function feedLine({ feed, ...current }: Stats, previous: Stats | null): string {
   if (rate !== null) parts.push(`${grouped(rate)}/s`);
   const beside = countsText({ slow_path: feed.slow_path, socket_lost: feed.socket_lost });
   if (beside !== '') parts.push(beside);
+  if (feed.joined === false) parts.push('not a member of its group');
   return [...parts, countsText(feed.drops) || 'none refused'].join('  ');
 }
 

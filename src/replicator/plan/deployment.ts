@@ -128,7 +128,7 @@ function queuesOf(
   return [...queues];
 }
 
-/** AF_XDP builds whole frames: it needs an address to send from, and one that is received at. */
+/** AF_XDP builds whole frames: it needs an address to send from. */
 function checkAddress(
   { interfaceName, listenIp }: Config,
   link: Interface | null,
@@ -140,6 +140,13 @@ function checkAddress(
       `${interfaceName} has no IPv4 address to send from; give it one with: ` +
         `ip addr add ${listenIp}/24 dev ${interfaceName}`,
     );
+}
+
+/** Throws if the kernel would deliver nothing that is sent to the listen address. */
+export function checkListenAddress(
+  { interfaceName, listenIp }: Pick<Config, 'interfaceName' | 'listenIp'>,
+  link: Pick<Interface, 'addresses' | 'others'>,
+): void {
   if (!isReceived(listenIp, link))
     throw new Failure(
       `${listenIp} is neither an address of this host nor a multicast group, so the kernel receives ` +
@@ -148,7 +155,10 @@ function checkAddress(
 }
 
 /** Whether the kernel delivers what is sent there: to the host, to a group, or to all. */
-function isReceived(listenIp: string, { addresses, others }: Interface): boolean {
+function isReceived(
+  listenIp: string,
+  { addresses, others }: Pick<Interface, 'addresses' | 'others'>,
+): boolean {
   return (
     isMulticast(listenIp) ||
     listenIp === ALL ||

@@ -95,7 +95,7 @@ void too_long_is_refused() {
   for (const u32 size : {most + 1, 65507u}) world->feed.send_to(world->link.port(), Bytes(size, 1));
   world->feed.send_to(world->link.port(), Bytes(100, 2));
   world->settle();
-  expect_equal(world->arena.receiver(0).invalid[INVALID_IP_LENGTH], 2u, "invalid_ip_length");
+  expect_equal(world->arena.receiver(0).invalid[INVALID_TOO_LONG], 2u, "invalid_too_long");
   expect_equal(world->arena.receiver(0).received, 1u, "received");
   expect_equal(world->sinks[0].take().size(), 1u, "datagrams that a subscriber got");
   const soft_link& rings = world->arena.soft(0);

@@ -260,7 +260,8 @@ void all_are_counted(u64 seed, u32 frames) {
               static_cast<unsigned long long>(total.good),
               static_cast<unsigned long long>(total.too_big));
   for (u32 why = 0; why < INVALID_COUNT; ++why) {
-    expect(total.invalid[why] != 0, "every name occurs");
+    // no frame is longer than the one that it is in: that is for datagrams from a socket
+    expect((total.invalid[why] != 0) == (why != INVALID_TOO_LONG), "every name occurs");
     std::printf(", %s %llu", invalid_names[why],
                 static_cast<unsigned long long>(total.invalid[why]));
   }
