@@ -99,9 +99,9 @@ export class KernelSockets {
   }
 
   /**
-   * None of them receives any more. To be called once the socket of the slow path is open: who binds
-   * a shared port joins the group of whoever bound it last, and a socket that is connected has left
-   * its group (Linux 6.13, udp_lib_hash4).
+   * None of them receives any more. To be called once the socket of the slow path is open: who
+   * binds a shared port joins the group of whoever bound it last, and a socket that is connected
+   * has left its group (Linux 6.13, udp_lib_hash4).
    */
   park(): void {
     for (const { fd } of this.pools.flat()) this.calls.parkUdp(fd);

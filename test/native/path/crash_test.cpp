@@ -47,6 +47,10 @@ void single_kills(Suite& suite, Sample& sample) {
        {LAYOUT_INLINE, 2, 2, 3, Rewrite::longer, wrap_kernel, wrap_ring}},
       {"a kill at any store loses nothing: inline, two queues, two workers, sent in place",
        {LAYOUT_INLINE, 2, 2, 1, Rewrite::plain, wrap_kernel, wrap_ring}},
+      {"a kill at any store loses nothing: split, the slow path beside a queue",
+       {LAYOUT_SPLIT, 1, 1, 2, Rewrite::plain, wrap_kernel, wrap_ring, false, true}},
+      {"a kill at any store loses nothing: inline, two workers, the slow path, sent in place",
+       {LAYOUT_INLINE, 2, 2, 1, Rewrite::plain, 0, 0, false, true}},
   };
   for (const auto& one : cases) suite.run(one.requirement, [&] { any_store(sample, one.shape); });
   suite.run("a kill at any store leaves a filter's state as if each packet had been filtered once: "

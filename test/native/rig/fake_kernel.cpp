@@ -23,14 +23,13 @@ bool FakeRx::deliver(std::span<const u8> bytes) {
 }
 
 bool FakeRx::deliver_as(std::span<const u8> bytes, u32 length) {
-  const KernelRing fill = memory_->fill_ring(), rx = memory_->rx_ring();
-  const u32 taken = peek(*fill.consumer), put = peek(*rx.producer);
-  if (acquire(*fill.producer) == taken || put - acquire(*rx.consumer) == rx.size) return false;
-  const u64 address = fill.address(taken) + headroom;
+  const u32 taken = peek(*fill_.consumer), put = peek(*rx_.producer);
+  if (acquire(*fill_.producer) == taken || put - acquire(*rx_.consumer) == rx_.size) return false;
+  const u64 address = fill_.address(taken) + headroom;
   std::memcpy(umem_ + address, bytes.data(), bytes.size());
-  rx.descriptor(put) = {address, length, 0};
-  kernel_store(*fill.consumer, taken + 1);
-  kernel_store(*rx.producer, put + 1);
+  rx_.descriptor(put) = {address, length, 0};
+  kernel_store(*fill_.consumer, taken + 1);
+  kernel_store(*rx_.producer, put + 1);
   return true;
 }
 

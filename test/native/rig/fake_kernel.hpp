@@ -53,7 +53,8 @@ inline void kernel_store(u32& word, u32 value) {
 /// The receiving half of a queue.
 class FakeRx {
 public:
-  FakeRx(char* umem, QueueMemory& memory) : umem_(umem), memory_(&memory) {}
+  FakeRx(char* umem, const KernelRing& fill, const KernelRing& rx)
+      : umem_(umem), fill_(fill), rx_(rx) {}
 
   /// Takes a frame from the fill ring, fills it and puts it on the RX ring. False: no frame, or no
   /// room; it is lost.
@@ -62,11 +63,14 @@ public:
   /// The same with a descriptor that says `length`.
   bool deliver_as(std::span<const u8> bytes, u32 length);
 
+  /// Frames that it has been given.
+  u32 room() const { return peek(*fill_.producer) - peek(*fill_.consumer); }
+
   static constexpr u32 headroom = 256; // XDP_PACKET_HEADROOM
 
 private:
   char* umem_;
-  QueueMemory* memory_;
+  KernelRing fill_, rx_;
 };
 
 /// The transmitting half of a queue.

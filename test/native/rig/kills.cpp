@@ -24,7 +24,7 @@ void Run::play(std::span<const u32> rounds) {
   victim().stores.kill_at = plan_.first;
   for (Process& process : world_.processes) guard(process, [&] { process.start(); });
   for (const u32 packets : rounds) {
-    for (u32 q = 0; q < world_.shape().queues; ++q) world_.deliver(q, packets);
+    for (u32 q = 0; q < world_.delivered.size(); ++q) world_.deliver(q, packets);
     for (Process& process : world_.processes) guard(process, [&] { process.turn(world_.filter); });
     world_.run_kernel(packets + 1, packets); // less than all, so that frames are in every place
   }

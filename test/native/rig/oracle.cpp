@@ -64,11 +64,15 @@ void Census::count_kernel_rx() {
   }
 }
 
-/// Nothing comes by the slow path here.
 void Census::count_slow_path() {
   const soft_link& link = arena_.soft(0);
-  for (u32 at = link.fill_consumer; at != link.fill_producer; ++at)
+  for (u32 at = link.fill_consumer; at != link.fill_producer; ++at) {
+    if (!Arena::slow_frames().contains(frame_of(link.fill[at % FANTAIL_RX_FRAMES])))
+      fail("a frame of a queue is on the slow path's fill ring");
     ++places_[frame_of(link.fill[at % FANTAIL_RX_FRAMES])];
+  }
+  for (u32 at = link.rx_consumer; at != link.rx_producer; ++at)
+    ++places_[frame_of(link.rx[at % FANTAIL_RX_FRAMES].addr)];
 }
 
 void Census::count_forward_rings() {
@@ -110,8 +114,8 @@ void Census::count_copy(u32 w, u64 address) {
 
 Received read_datagrams(World& world, const subscriber& to, bool gaps_allowed) {
   Received got;
-  got.first.assign(world.shape().queues, never);
-  got.end.assign(world.shape().queues, never);
+  got.first.assign(world.delivered.size(), never);
+  got.end.assign(world.delivered.size(), never);
   const u32 from = FANTAIL_HEADER_SIZE - replaced_by(world.shape().rewrite) + 4 +
                    // where the sequence is in the UDP payload
                    (world.shape().rewrite == Rewrite::longer ? 4 : 0);
@@ -121,7 +125,7 @@ Received read_datagrams(World& world, const subscriber& to, bool gaps_allowed) {
     u32 queue;
     std::memcpy(&sequence, &datagram[FANTAIL_HEADER_SIZE + from], sizeof sequence);
     std::memcpy(&queue, &datagram[FANTAIL_HEADER_SIZE + from + 8], sizeof queue);
-    if (queue >= world.shape().queues || sequence >= world.delivered[queue])
+    if (queue >= world.delivered.size() || sequence >= world.delivered[queue])
       fail("a datagram was never sent to us");
     if (datagram != world.expected(to, queue, sequence))
       fail("packet " + std::to_string(sequence) + " reached port " +
@@ -153,10 +157,12 @@ void check_feed(World& world) {
     for (const u64 invalid : world.arena().receiver(r).invalid)
       expect_equal(invalid, 0u, "invalid frames");
   }
-  for (u32 q = 0; q < world.shape().queues; ++q)
+  for (u32 q = 0; q < world.delivered.size(); ++q)
     for (u64 sequence = 0; sequence < world.delivered[q]; ++sequence, ++packets)
       payload += world.payload(q, sequence).size();
   expect_equal(received, packets, "feed received");
+  const u64 slow = world.shape().slow ? world.delivered.back() : 0;
+  expect_equal(world.arena().receiver(0).slow_path, slow, "of these by the slow path");
   expect_equal(bytes, payload, "feed bytes");
 }
 
@@ -168,7 +174,7 @@ void check_all_delivered(World& world) {
   for (u16 row = 0; row < world.shape().subscribers; ++row) {
     const subscriber& to = world.supervisor.record(row);
     const Received got = read_datagrams(world, to);
-    for (u32 q = 0; q < world.shape().queues; ++q)
+    for (u32 q = 0; q < world.delivered.size(); ++q)
       if (world.delivered[q] != 0 && (got.first[q] != 0 || got.end[q] != world.delivered[q]))
         fail("port " + std::to_string(ntohs(to.port)) + " missed packets of queue " +
              std::to_string(q));

@@ -152,8 +152,13 @@ void Process::stop() {
 }
 
 void Process::turn(const Filter& filter) {
+  const soft_link& slow_path = arena_->soft(0);
   const Counting counting(stores);
-  for (const auto& stage : rx_) stage->turn();
+  for (const auto& stage : rx_) {
+    // by the clock it would look at some stores and not at others
+    if (slow && peek(slow_path.rx_producer) != peek(slow_path.rx_consumer)) stage->slept();
+    stage->turn();
+  }
   if (!tx_) return;
   tx_->gather();
   const u32 worker = static_cast<u32>(worker_);
@@ -173,6 +178,10 @@ std::vector<RxLink> Process::links_of(u32 receiver) const {
     if (arena_->header().layout == LAYOUT_SPLIT || q == receiver)
       links.push_back(
           {arena_->ring_frames(q), queues_[q]->rx_ring(), queues_[q]->fill_ring(), nullptr, -1});
+  if (slow && receiver == 0) {
+    const SoftLink rings(*arena_, 0, -1);
+    links.push_back({Arena::slow_frames(), rings.rx_ring(), rings.fill_ring(), nullptr, -1, true});
+  }
   return links;
 }
 
@@ -220,21 +229,28 @@ World::World(const Shape& shape)
       arena_(Arena::in_memory(geometry_, base_)), supervisor(arena_) {
   for (u32 q = 0; q < shape.queues; ++q) {
     queue(q).begin(arena_.ring_frames(q), shape.kernel_start);
-    rx.emplace_back(arena_.umem(), queue(q));
+    rx.emplace_back(arena_.umem(), queue(q).fill_ring(), queue(q).rx_ring());
     tx.emplace_back(arena_.umem(), arena_.header().umem_size, queue(q));
+  }
+  if (shape.slow) {
+    const SoftLink rings(arena_, 0, -1);
+    rx.emplace_back(arena_.umem(), rings.fill_ring(), rings.rx_ring());
   }
   move_rings(shape.ring_start);
   for (u32 i = 0; i < shape.subscribers; ++i) supervisor.add(i, i % shape.workers);
   if (shape.subscribers != 0) supervisor.publish();
-  delivered.resize(shape.queues);
-  payloads_.resize(shape.queues);
+  delivered.resize(rx.size());
+  payloads_.resize(rx.size());
   filter = [how = shape.rewrite, counts = shape.counts](const Arena& arena, u32 worker,
                                                         job& asked) {
     answer_lawfully(arena, worker, asked, how);
     if (counts) put(jobs_counted(arena, worker), peek(jobs_counted(arena, worker)) + 1);
   };
   make_processes();
-  for (Process& process : processes) process.counts = shape.counts;
+  for (Process& process : processes) {
+    process.counts = shape.counts;
+    process.slow = shape.slow;
+  }
 }
 
 World::~World() {

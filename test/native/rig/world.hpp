@@ -31,6 +31,7 @@ struct Shape {
   // where the cursors of the arena's rings begin; a multiple of the free ring's size and more
   u64 ring_start = 0;
   bool counts = false; // the filter keeps state: how many jobs it has answered
+  bool slow = false;   // packets come by the slow path, too: as of one more queue
 };
 
 /// The block of state that the filter of a world that counts keeps on a worker: its first word is
@@ -141,6 +142,7 @@ public:
   std::vector<int> kernel_sockets;
   std::vector<int> wake_fds; // empty: nobody sleeps
   bool counts = false;       // see Shape
+  bool slow = false;
 
 private:
   std::vector<RxLink> links_of(u32 receiver) const;
@@ -215,10 +217,10 @@ private:
   std::map<std::pair<u16, u32>, std::vector<Bytes>> expected_; // per port and queue, by sequence
 
 public:
-  std::vector<FakeRx> rx; // per queue
+  std::vector<FakeRx> rx; // per queue; of the slow path, where there is one, the last
   std::vector<FakeTx> tx; // per queue; worker w transmits on queue w
   Supervisor supervisor;
-  std::vector<u64> delivered; // per queue: packets of the feed so far
+  std::vector<u64> delivered; // the same way: packets of the feed so far
   Filter filter;
   std::vector<Process> processes; // split: fantail-rx, then the workers
 };
