@@ -10,7 +10,8 @@ import * as assert from 'uvu/assert';
 import type { Stats } from '../../src/domain/statistics.js';
 import { addon } from '../../src/memory/addon.js';
 import { compare, versionOf } from '../../src/replicator/plan/driver-facts.js';
-import type { Link, LinkOptions } from '../rig/link.js';
+import { type Link, type LinkOptions, REPLICATOR_IP } from '../rig/link.js';
+import { compare as compareWithSocket, EVERY_KIND } from '../rig/plain-socket.js';
 import { run } from '../rig/program.js';
 import { random } from '../rig/random.js';
 import { Replicator } from '../rig/replicator.js';
@@ -23,7 +24,14 @@ import {
   transfer,
   withReplicator,
 } from '../rig/scenario.js';
-import { type Destination, faultsOf, replicatedRoute, startFeed, startSink } from '../rig/wire.js';
+import {
+  type Destination,
+  faultsOf,
+  LISTEN_PORT,
+  replicatedRoute,
+  startFeed,
+  startSink,
+} from '../rig/wire.js';
 import { assertWell, soak } from '../soak/soak.js';
 
 const test = suite('zero copy');
@@ -188,6 +196,22 @@ function testKills(layout: Layout): void {
   );
 }
 
+function testKinds(layout: Layout): void {
+  testInGuest(
+    `of ${EVERY_KIND.length} kinds of frame a subscriber receives what a socket would: ${layout}`,
+    WIRE,
+    async (link) => {
+      await withReplicator({ link, flags: zeroCopy(layout) }, (replicator) =>
+        compareWithSocket(
+          replicator,
+          { mac: link.replicatorMac, ip: REPLICATOR_IP, port: LISTEN_PORT },
+          EVERY_KIND,
+        ),
+      );
+    },
+  );
+}
+
 function testStarts(layout: Layout): void {
   testInGuest(`${STARTS} starts of ${STARTS} receive: ${layout}`, WIRE, async (link) => {
     for (let start = 0; start < STARTS; start++)
@@ -312,6 +336,7 @@ else
     testSizes(layout);
     testStarts(layout);
     if (!isWhole) continue;
+    testKinds(layout);
     testKills(layout);
     testSwitchedOff(layout);
     testLaunchers(layout);
