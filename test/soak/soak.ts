@@ -145,14 +145,13 @@ export async function assertWell(soaked: Soaked): Promise<void> {
     assert.equal(residueOf(replicator.link, program, marker), []);
 }
 
-/** Everybody got everything: in order, but for what went the slow path, and that each once. */
+/**
+ * Everybody got everything, and what went the slow path went it once. The order is not asked for:
+ * after an outage a packet of the slow path may leave before all that waited on the other.
+ */
 async function assertComplete({ transferred, replicator, last }: Soaked, text: string) {
-  const unusual = Math.floor(transferred.sent / UNUSUAL_EVERY);
-  assert.is(last.feed.slow_path, unusual, text);
-  const subscribers = transferred.subscribers.map((seen) => {
-    assert.ok(seen.reordered <= unusual, text);
-    return { ...seen, reordered: 0 };
-  });
+  assert.is(last.feed.slow_path, Math.floor(transferred.sent / UNUSUAL_EVERY), text);
+  const subscribers = transferred.subscribers.map((seen) => ({ ...seen, reordered: 0 }));
   await assertReceived(replicator, { ...transferred, subscribers });
 }
 
