@@ -10,14 +10,7 @@ import * as assert from 'uvu/assert';
 import { GROUP, type Link } from '../rig/link.js';
 import { eventually, run } from '../rig/program.js';
 import { fantail, Replicator, replicatorProcesses } from '../rig/replicator.js';
-import {
-  copyMode,
-  flagsOf,
-  networkTest,
-  socketMode,
-  subscribersOf,
-  withReplicator,
-} from '../rig/scenario.js';
+import { copyMode, networkTest, RUNS, subscribersOf, withReplicator } from '../rig/scenario.js';
 import { faultsOf, type Route, replicatedRoute, startFeed, startSink } from '../rig/wire.js';
 
 const test = suite('multicast');
@@ -44,13 +37,6 @@ async function assertServed(replicator: Replicator): Promise<void> {
   await startFeed(route, { rate: RATE, count: COUNT }).result();
   assert.equal(faultsOf(await sink.within(10_000), COUNT), [], replicator.link.drops().join());
 }
-
-const RUNS = [
-  ['copy, inline', copyMode('inline')],
-  ['copy, split', copyMode('split')],
-  ['skb, inline', flagsOf('skb')('inline')],
-  ['socket, inline', socketMode('inline')],
-] as const;
 
 for (const [name, flags] of RUNS)
   networkTest(

@@ -20,17 +20,10 @@ import {
 } from '../rig/plain-socket.js';
 import { eventually, sleep } from '../rig/program.js';
 import { Replicator } from '../rig/replicator.js';
-import { copyMode, flagsOf, networkTest, socketMode, withReplicator } from '../rig/scenario.js';
+import { copyMode, networkTest, RUNS, withReplicator } from '../rig/scenario.js';
 import { LISTEN_PORT } from '../rig/wire.js';
 
 const test = suite('plain socket');
-
-const RUNS = [
-  ['copy, inline', copyMode('inline')],
-  ['copy, split', copyMode('split')],
-  ['skb, inline', flagsOf('skb')('inline')],
-  ['socket, inline', socketMode('inline')],
-] as const;
 
 for (const [name, flags] of RUNS)
   networkTest(

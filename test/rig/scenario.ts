@@ -32,6 +32,13 @@ export const flagsOf =
   (layout: string, ...more: string[]) => ['--mode', mode, '--layout', layout, ...more];
 export const copyMode = flagsOf('copy');
 export const socketMode = flagsOf('socket');
+/** Every way to receive that a virtual link has, and who receives. */
+export const RUNS = [
+  ['copy, inline', copyMode('inline')],
+  ['copy, split', copyMode('split')],
+  ['skb, inline', flagsOf('skb')('inline')],
+  ['socket, inline', socketMode('inline')],
+] as const;
 
 /** Between two samples of the counters while a feed runs. */
 const SAMPLE_MS = 100;
