@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT-0
 //
-// UDP sockets of the side path.
+// UDP and raw sockets.
 #include "addon/arguments.hpp"
 #include "addon/exports.hpp"
 #include "addon/values.hpp"
@@ -12,16 +12,10 @@ namespace {
 
 Napi::Value open_udp_js(const Arguments& arguments) {
   const NamespaceName netns = arguments.text_or_null(0, "netns");
-  const Napi::Object given = arguments.object(1, "options");
-  const Napi::Value device = given.Get("device");
-  const UdpOptions options{
-      .ip = arguments.ip_in(given.Get("ip"), "ip"),
-      .port = arguments.port_in(given.Get("port")),
-      .device = device.IsNull() ? "" : arguments.text_in(device, "device"),
-      .drop = arguments.flag_in(given.Get("drop"), "drop"),
-      .reuse = arguments.flag_in(given.Get("reuse"), "reuse"),
-  };
-  return fd_value(arguments.env(), from_namespace<Fd>(netns, [&] { return open_udp(options); }));
+  const Napi::Object at = arguments.object(1, "at");
+  const u32 ip = arguments.ip_in(at.Get("ip"), "ip");
+  const u16 port = arguments.port_in(at.Get("port"));
+  return fd_value(arguments.env(), from_namespace<Fd>(netns, [&] { return open_udp(ip, port); }));
 }
 
 Napi::Value open_listener_js(const Arguments& arguments) {
@@ -54,13 +48,22 @@ Napi::Value connect_udp_js(const Arguments& arguments) {
   return arguments.env().Undefined();
 }
 
-Napi::Value park_udp_js(const Arguments& arguments) {
-  park_udp(arguments.fd(0));
+Napi::Value open_raw_js(const Arguments& arguments) {
+  const NamespaceName netns = arguments.text_or_null(0, "netns");
+  const Napi::Object given = arguments.object(1, "options");
+  const u32 source = arguments.ip_in(given.Get("source"), "source");
+  const std::string device = arguments.text_in(given.Get("device"), "device");
+  return fd_value(arguments.env(),
+                  from_namespace<Fd>(netns, [&] { return open_raw(source, device); }));
+}
+
+Napi::Value connect_raw_js(const Arguments& arguments) {
+  connect_raw(arguments.fd(0), arguments.ip(1));
   return arguments.env().Undefined();
 }
 
-Napi::Value udp_queued_js(const Arguments& arguments) {
-  return Napi::Number::New(arguments.env(), udp_queued(arguments.fd(0)));
+Napi::Value queued_bytes_js(const Arguments& arguments) {
+  return Napi::Number::New(arguments.env(), queued_bytes(arguments.fd(0)));
 }
 
 Napi::Value receive_udp_js(const Arguments& arguments) {
@@ -89,8 +92,9 @@ void export_udp(Napi::Object exports) {
   export_function<is_member_js>(exports, "isMember");
   export_function<lost_datagrams_js>(exports, "lostDatagrams");
   export_function<connect_udp_js>(exports, "connectUdp");
-  export_function<park_udp_js>(exports, "parkUdp");
-  export_function<udp_queued_js>(exports, "udpQueued");
+  export_function<open_raw_js>(exports, "openRaw");
+  export_function<connect_raw_js>(exports, "connectRaw");
+  export_function<queued_bytes_js>(exports, "queuedBytes");
   export_function<receive_udp_js>(exports, "receiveUdp");
   export_function<set_receive_buffer_js>(exports, "setReceiveBuffer");
   export_function<allow_fragments_js>(exports, "allowFragments");

@@ -38,24 +38,25 @@ sockaddr_in address_of(u32 ip, u16 port) {
   return address;
 }
 
-std::string text_of(u32 ip, u16 port) {
+std::string text_of(u32 ip) {
   char text[INET_ADDRSTRLEN];
-  inet_ntop(AF_INET, &ip, text, sizeof(text));
-  return std::string(text) + ":" + std::to_string(ntohs(port));
+  return inet_ntop(AF_INET, &ip, text, sizeof(text));
 }
 
-/// "ret 0": keep no byte of any datagram. The kernel then drops it, and answers nothing.
+std::string text_of(u32 ip, u16 port) { return text_of(ip) + ":" + std::to_string(ntohs(port)); }
+
+/// "ret 0": keep no byte of any packet.
 void refuse_everything(int fd) {
   sock_filter instruction{BPF_RET | BPF_K, 0, 0, 0};
   const sock_fprog program{1, &instruction};
   check(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)),
-        "attach a filter to a UDP socket");
+        "attach a filter to a raw socket");
 }
 
 void bind_to_device(int fd, const std::string& device) {
   const int result = setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device.data(),
                                 static_cast<socklen_t>(device.size()));
-  check(result, ("bind a UDP socket to the interface " + device).c_str());
+  check(result, ("bind a socket to the interface " + device).c_str());
 }
 
 /// IGMP asks for it out of that device, or where the routes point (ip(7)).
@@ -82,15 +83,11 @@ void bind_udp(int fd, u32 ip, u16 port) {
 
 } // namespace
 
-Fd open_udp(const UdpOptions& options) {
+Fd open_udp(u32 ip, u16 port) {
   Fd fd{check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "open a UDP socket")};
-  // Before the bind, or a datagram could slip in between.
-  if (options.drop) refuse_everything(fd.get());
-  if (options.reuse) set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1, "share a UDP port");
-  if (!options.device.empty()) bind_to_device(fd.get(), options.device);
   set_option(fd.get(), IPPROTO_IP, IP_TTL, output_ttl, "set the TTL of a UDP socket");
   set_option(fd.get(), IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE, "set DF on a UDP socket");
-  bind_udp(fd.get(), options.ip, options.port);
+  bind_udp(fd.get(), ip, port);
   return fd;
 }
 
@@ -136,17 +133,29 @@ void connect_udp(int fd, u32 ip, u16 port) {
   throw error_of(errno, "connect a UDP socket to " + text_of(ip, port));
 }
 
-void park_udp(int fd) {
-  sockaddr_in own{};
-  socklen_t size = sizeof(own);
-  check(getsockname(fd, reinterpret_cast<sockaddr*>(&own), &size), "ask for a socket's address");
-  [[maybe_unused]] const int result =
-      connect(fd, reinterpret_cast<const sockaddr*>(&own), sizeof(own));
+Fd open_raw(u32 source, const std::string& device) {
+  Fd fd{check(socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW),
+              "open a raw socket")};
+  // a packet of protocol 255 would be for it (raw_v4_input)
+  refuse_everything(fd.get());
+  bind_to_device(fd.get(), device);
+  set_option(fd.get(), IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE, "set DF on a raw socket");
+  // the device may lose that address while the socket lives, and connects all the same
+  set_option(fd.get(), IPPROTO_IP, IP_TRANSPARENT, 1, "give a raw socket any source address");
+  const sockaddr_in at = address_of(source, 0);
+  check(bind(fd.get(), reinterpret_cast<const sockaddr*>(&at), sizeof(at)), "bind a raw socket");
+  return fd;
 }
 
-int udp_queued(int fd) {
+void connect_raw(int fd, u32 ip) {
+  const sockaddr_in to = address_of(ip, 0);
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 0) return;
+  throw error_of(errno, "connect a raw socket to " + text_of(ip));
+}
+
+int queued_bytes(int fd) {
   int bytes = 0;
-  check(ioctl(fd, SIOCOUTQ, &bytes), "ask what a UDP socket still has to send");
+  check(ioctl(fd, SIOCOUTQ, &bytes), "ask what a socket still has to send");
   return bytes;
 }
 

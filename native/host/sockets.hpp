@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT-0
 //
-// UDP sockets of the side paths (the one on the listen port that takes in what is unusual, and
-// those that carry copies while a neighbour is unresolved), and the statistics of an AF_XDP socket.
+// Sockets of the side paths (the UDP socket on the listen port that takes in what is unusual, and
+// the raw ones that carry copies while a neighbour is unresolved), those of the programs beside the
+// replicator, and the statistics of an AF_XDP socket.
 // Addresses and ports are in network order.
 #pragma once
 
@@ -14,17 +15,9 @@
 
 namespace fantail {
 
-struct UdpOptions {
-  u32 ip;
-  u16 port;
-  std::string device; // empty: any
-  bool drop;          // refuse every datagram that arrives, so that nothing is ever queued
-  bool reuse;         // SO_REUSEPORT
-};
-
-/// A socket of the calling thread's network namespace. It sends with TTL 64 and DF, as the direct
-/// path does, never blocks, and is not bound by what path MTU discovery has learnt.
-Fd open_udp(const UdpOptions& options);
+/// A UDP socket of the calling thread's network namespace. It sends with TTL 64 and DF, as the
+/// direct path does, never blocks, and is not bound by what path MTU discovery has learnt.
+Fd open_udp(u32 ip, u16 port);
 
 struct ListenOptions {
   u32 ip; // of the host, or a multicast group
@@ -49,14 +42,21 @@ bool is_member(const std::string& device, u32 group);
 u32 lost_datagrams(int fd);
 
 void connect_udp(int fd, u32 ip, u16 port);
-/// Connects it to its own address, from where no datagram comes, so that none is for it. (Merely
-/// disconnected it would take part in who receives at its port, and outside the group of those that
-/// share it: udp_lib_rehash.) Where there is no route, as while the device is down, its destination
-/// stays what it was.
-void park_udp(int fd);
-/// Bytes (with the kernel's own overhead) not yet handed to the device, those that wait for a
-/// neighbour among them.
-int udp_queued(int fd);
+
+/// A raw socket through which the kernel sends IPv4 packets that are whole, out of `device`: it
+/// finds the next hop and its MAC address, and fills in the header's checksum, the total length
+/// and, in a packet that may be fragmented, an identification that is 0 (raw(7), IP_HDRINCL). What
+/// is longer than the device's MTU is EMSGSIZE, whatever path MTU discovery has learnt. `source`:
+/// the routes are asked with it (rules may be by source); what leaves has its own. It takes nothing
+/// in, not even errors: those are for the sockets of the packet's own protocol. Of the calling
+/// thread's network namespace; never blocks. Takes CAP_NET_RAW.
+Fd open_raw(u32 source, const std::string& device);
+/// Where its packets go, whatever their own destination says; may be called again with another.
+void connect_raw(int fd, u32 ip);
+
+/// Bytes (with the kernel's own overhead) that a UDP or raw socket has not yet handed to the
+/// device, those that wait for a neighbour among them.
+int queued_bytes(int fd);
 
 /// Takes one datagram, waiting up to `wait_us` for it. Its whole length, which may be more than
 /// `into` holds; -1: none came.

@@ -28,11 +28,7 @@ void KernelCopies::keep(u16 row, u32 socket, Bytes first, Bytes rest) {
 /// 0: sent; else 1 + enum drop.
 u32 KernelCopies::send_one(const Copy& copy) const {
   if (copy.socket >= sockets_.size()) return 1 + DROP_NO_NEIGHBOUR;
-  const int fd = sockets_[copy.socket];
-  ssize_t sent = send(fd, copy.bytes, copy.length, MSG_DONTWAIT);
-  if (sent < 0 && errno == ECONNREFUSED) // an ICMP answer to an earlier datagram, not to this one
-    sent = send(fd, copy.bytes, copy.length, MSG_DONTWAIT);
-  if (sent >= 0) return 0;
+  if (send(sockets_[copy.socket], copy.bytes, copy.length, MSG_DONTWAIT) >= 0) return 0;
   if (errno == EMSGSIZE) return 1 + DROP_TOO_BIG;
   return 1 + (errno == ENETUNREACH ? DROP_NO_ROUTE : DROP_NO_NEIGHBOUR);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT-0
 //
-// Copies for subscribers whose neighbour is not resolved: they leave through connected UDP sockets,
-// so that the kernel resolves the neighbour and sends.
+// Copies for subscribers whose neighbour is not resolved: they leave through connected raw sockets
+// (host/sockets.hpp), so that the kernel resolves the neighbour and sends. What it sends is the
+// frame's own IP packet, as on the direct path.
 //
 //     keep()      private copy, since the RX frame is given back before it is sent
 //     commit      counts them as pending, with everything else of the burst
@@ -13,6 +14,7 @@
 
 #include <vector>
 
+#include "link/frame.hpp"
 #include "shm/journal.hpp"
 
 namespace fantail {
@@ -29,15 +31,15 @@ public:
     const char* at;
     u32 length;
   };
-  /// A UDP payload in two parts, for the subscriber in `row`. is_full() has said that there is
-  /// room.
+  /// A frame's IP packet in two parts, for the subscriber in `row`. is_full() has said that there
+  /// is room.
   void keep(u16 row, u32 socket, Bytes first, Bytes rest);
 
   /// After the commit that counted them. `accounts.end(row, outcome, bytes)` is told of each;
   /// outcome as in struct tag, bytes on the wire.
   template<class Accounts> void send_all(Accounts& accounts) {
     for (const Copy& copy : copies_)
-      accounts.end(copy.row, send_one(copy), copy.length + FANTAIL_HEADER_SIZE);
+      accounts.end(copy.row, send_one(copy), copy.length + frame::ethernet_size);
     copies_.clear();
     pending_ = 0;
   }

@@ -264,7 +264,7 @@ void TxStage::answer(const Asked& asked, u32& room) {
   if (!send_in_place(asked, answer)) send_copy(asked, answer);
 }
 
-/// A subscriber whose neighbour is not resolved: the kernel's stack sends the datagram, and
+/// A subscriber whose neighbour is not resolved: the kernel's stack sends the IP packet, and
 /// resolves.
 void TxStage::keep_for_kernel(const Asked& asked, const job& answer) {
   const Packet& packet = burst_[asked.packet];
@@ -275,7 +275,7 @@ void TxStage::keep_for_kernel(const Asked& asked, const job& answer) {
     return accounts_.drop(asked.row, DROP_UNSUPPORTED_HEADER);
   kernel_copies_.keep(
       asked.row, served_.record(asked.row).kernel_socket,
-      {header + FANTAIL_HEADER_SIZE, answer.header_length - FANTAIL_HEADER_SIZE},
+      {header + frame::ip, answer.header_length - frame::ip},
       {arena_.umem() + packet.address + answer.replaced, packet.length - answer.replaced});
 }
 

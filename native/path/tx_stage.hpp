@@ -28,7 +28,7 @@ namespace fantail {
 
 class TxStage {
 public:
-  /// `kernel_sockets`: the pool of connected sockets of subscribers in kernel state.
+  /// `kernel_sockets`: the pool of raw sockets, connected, of subscribers in kernel state.
   TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_sockets);
 
   /// Says whose process the worker is from now on: it has its filters and no privileges. Whoever

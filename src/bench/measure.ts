@@ -52,12 +52,11 @@ export class Sockets {
   readonly receiveBuffer: number;
 
   constructor({ local, replicator, netns }: Plan) {
-    const open = (port: number, drop: boolean) =>
-      addon.openUdp(netns, { ip: local.ip, port, device: null, drop, reuse: false });
+    const open = (port: number) => addon.openUdp(netns, { ip: local.ip, port });
     try {
-      this.receiveFd = open(local.port, false);
+      this.receiveFd = open(local.port);
       this.receiveBuffer = addon.setReceiveBuffer(this.receiveFd, RECEIVE_BUFFER_SIZE);
-      this.sendFd = open(0, true);
+      this.sendFd = open(0);
       addon.connectUdp(this.sendFd, replicator.ip, replicator.port);
     } catch (thrown) {
       throw new Failure(messageOf(thrown));

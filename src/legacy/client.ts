@@ -73,8 +73,7 @@ export class LegacyClient {
     try {
       if (netns !== null) {
         const { addon } = await import('../memory/addon.js'); // only a namespace takes it
-        const options = { ip: '0.0.0.0', port: 0, device: null, drop: false, reuse: false };
-        const fd = addon.openUdp(netns, options);
+        const fd = addon.openUdp(netns, { ip: '0.0.0.0', port: 0 });
         await new Promise<void>((resolve) => socket.bind({ fd }, resolve));
       }
       await new Promise<void>((resolve, reject) => {

@@ -12,6 +12,7 @@
  * leaves its own namespace.
  */
 import { createRequire } from 'node:module';
+import type { Endpoint } from '../domain/endpoint.js';
 import type { Placed } from '../domain/filter.js';
 import { nativeFile } from '../domain/installation.js';
 
@@ -48,18 +49,11 @@ export interface Interface {
   readonly loopback: boolean;
 }
 
-export interface UdpOptions {
-  readonly ip: string;
-  readonly port: number;
-  /** Bind to this interface (SO_BINDTODEVICE); null binds to none. */
-  readonly device: string | null;
-  /**
-   * Attach a filter that refuses every datagram: the socket keeps its port from drawing ICMP
-   * errors, and queues nothing.
-   */
-  readonly drop: boolean;
-  /** SO_REUSEPORT: several sockets of one user may hold the same address and port. */
-  readonly reuse: boolean;
+export interface RawOptions {
+  /** Routes are asked with it; the packets have their own. */
+  readonly source: string;
+  /** Its packets leave by this interface (SO_BINDTODEVICE). */
+  readonly device: string;
 }
 
 /** A message taken from a SOCK_SEQPACKET socket, with the descriptors that came along. */
@@ -160,7 +154,7 @@ export interface Supervisor {
   xdpProgramOn(netns: string | null, name: string): XdpProgram | null;
 
   /** A UDP socket that sends with TTL 64 and DF and never blocks. */
-  openUdp(netns: string | null, options: UdpOptions): number;
+  openUdp(netns: string | null, at: Endpoint): number;
   /**
    * The socket of the slow path (native/host/sockets.hpp), a member of the group if `ip` is one.
    * Others may share its port.
@@ -172,13 +166,18 @@ export interface Supervisor {
   lostDatagrams(fd: number): number;
   /** Fixes the destination; may be called again with another. */
   connectUdp(fd: number, ip: string, port: number): void;
-  /** Connects it to its own address: it is free for another destination, and receives nothing. */
-  parkUdp(fd: number): void;
   /**
-   * Bytes that the kernel still holds for sending, those that wait for a neighbour among them
-   * (SIOCOUTQ).
+   * A socket that sends whole IPv4 packets, takes nothing in and never blocks
+   * (native/host/sockets.hpp).
    */
-  udpQueued(fd: number): number;
+  openRaw(netns: string | null, options: RawOptions): number;
+  /** Where its packets go; may be called again with another. */
+  connectRaw(fd: number, ip: string): void;
+  /**
+   * Bytes that the kernel still holds of a UDP or raw socket, for sending; those that wait for a
+   * neighbour are among them (SIOCOUTQ).
+   */
+  queuedBytes(fd: number): number;
   /** Takes one datagram, waiting up to so long: its whole length, or -1 if none came. */
   receiveUdp(fd: number, into: Uint8Array, waitUs: number): number;
   /**

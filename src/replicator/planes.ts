@@ -166,17 +166,11 @@ async function openXdpPlane(
   checkListenAddress(config, link);
   const { interfaceName, netns } = config;
   const listen = { ip: config.listenIp, port: config.listenPort };
-  const { ip, port } = sourceOf(config, link);
-  const sockets = KernelSockets.open({
-    netns,
-    interfaceName,
-    source: { ip, port },
-    workers: deployment.workers,
-  });
-  closers.keep(sockets);
+  const { ip: source } = sourceOf(config, link);
+  const { workers } = deployment;
+  const sockets = closers.keep(KernelSockets.open({ netns, interfaceName, source, workers }));
   const slowPath = openSlowPath({ netns, interfaceName, listen });
   closers.add(() => closeSync(slowPath));
-  sockets.park();
   const launchers = closers.keep(new Launchers(netns, link));
   const shared = await launchers.join();
   if (shared !== null) for (const fd of fdsOf(shared)) closers.add(() => closeSync(fd));

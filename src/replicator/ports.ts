@@ -60,8 +60,7 @@ export async function openLegacy(
   const isOwn = link?.addresses.some(({ ip }) => ip === at.address) === true;
   let fd: number;
   try {
-    const options = { ip: at.address, port: at.port, device: null, drop: false, reuse: false };
-    fd = addon.openUdp(isOwn ? netns : null, options);
+    fd = addon.openUdp(isOwn ? netns : null, { ip: at.address, port: at.port });
   } catch (error) {
     throw new Failure(`legacy control: ${messageOf(error)}`);
   }

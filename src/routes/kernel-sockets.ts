@@ -1,17 +1,15 @@
 /**
- * Kernel sockets: bound UDP sockets through which the kernel sends the copies of a subscriber while
- * its neighbour is being asked for. This is their one owner; a TX worker inherits those of its pool
- * and sends on them, the rest happens here.
+ * Kernel sockets: raw sockets through which the kernel sends the copies of a subscriber while its
+ * neighbour is being asked for. This is their one owner; a TX worker inherits those of its pool and
+ * sends on them, the rest happens here.
  *
- *     free ── take() connects ──▶ taken ── giveUp() ──▶ leaving ── release() parks ──▶ free
+ *     free ── take() connects ──▶ taken ── giveUp() ──▶ leaving ── release() ──▶ free
  *
  * Prohibited: from taken to free at once. A worker may still follow a table that names the socket,
  * so one that is given up stays connected until publisher.ts says that no worker can be using it.
  */
 import assert from 'node:assert';
 import { closeSync } from 'node:fs';
-import type { Endpoint } from '../domain/endpoint.js';
-import { Failure } from '../domain/errors.js';
 import { addon, type Supervisor } from '../memory/addon.js';
 import { limits } from '../memory/layout.js';
 
@@ -29,34 +27,14 @@ interface Pooled extends KernelSocket {
   owner: object | null;
 }
 
-type SystemCalls = Pick<Supervisor, 'connectUdp' | 'parkUdp' | 'udpQueued'>;
+type SystemCalls = Pick<Supervisor, 'connectRaw' | 'queuedBytes'>;
 
 export interface KernelSocketOptions {
   readonly netns: string | null;
   readonly interfaceName: string;
-  /** Copies leave from here. */
-  readonly source: Endpoint;
+  /** The interface's address. */
+  readonly source: string;
   readonly workers: number;
-}
-
-/** A socket that takes no datagram in; the port may be bound by several of ours. */
-export function openUdpSource(
-  { netns, interfaceName }: Pick<KernelSocketOptions, 'netns' | 'interfaceName'>,
-  { ip, port }: Endpoint,
-): number {
-  try {
-    return addon.openUdp(netns, { ip, port, device: interfaceName, drop: true, reuse: true });
-  } catch (error) {
-    throw portInUse(error, { ip, port });
-  }
-}
-
-/** What a UDP port could not be bound for, with the line that shows who has it. */
-export function portInUse(error: unknown, { ip, port }: Endpoint): unknown {
-  if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') return error;
-  return new Failure(
-    `UDP port ${port} of ${ip} is in use by another program; see: ss -lunp 'sport = :${port}'`,
-  );
 }
 
 export class KernelSockets {
@@ -64,7 +42,7 @@ export class KernelSockets {
   private readonly listeners: (() => void)[] = [];
 
   /**
-   * Takes over descriptors of open and bound sockets, by worker. `use`: `leaving` for those of an
+   * Takes over descriptors of open sockets, by worker. `use`: `leaving` for those of an
    * earlier supervisor, since workers may follow a table that names them.
    */
   constructor(
@@ -82,29 +60,20 @@ export class KernelSockets {
   }
 
   /** A full pool for each worker. */
-  static open(options: KernelSocketOptions): KernelSockets {
+  static open({ netns, interfaceName, source, workers }: KernelSocketOptions): KernelSockets {
     const pools: number[][] = [];
     try {
-      for (let worker = 0; worker < options.workers; worker++) {
+      for (let worker = 0; worker < workers; worker++) {
         const pool: number[] = [];
         pools.push(pool);
         while (pool.length < limits.KERNEL_SOCKETS_MAX)
-          pool.push(openUdpSource(options, options.source));
+          pool.push(addon.openRaw(netns, { source, device: interfaceName }));
       }
       return new KernelSockets(pools);
     } catch (error) {
       for (const fd of pools.flat().reverse()) closeSync(fd);
       throw error;
     }
-  }
-
-  /**
-   * None of them receives any more. To be called once the socket of the slow path is open: who
-   * binds a shared port joins the group of whoever bound it last, and a socket that is connected
-   * has left its group (Linux 6.13, udp_lib_hash4).
-   */
-  park(): void {
-    for (const { fd } of this.pools.flat()) this.calls.parkUdp(fd);
   }
 
   /** What a worker inherits. */
@@ -121,11 +90,11 @@ export class KernelSockets {
   }
 
   /** A free socket of that worker, connected; null if there is none or it cannot be connected. */
-  take(worker: number, owner: object, to: Endpoint): KernelSocket | null {
+  take(worker: number, owner: object, ip: string): KernelSocket | null {
     const socket = this.pools[worker]?.find(({ use }) => use === 'free');
     if (socket === undefined) return null;
     try {
-      this.calls.connectUdp(socket.fd, to.ip, to.port);
+      this.calls.connectRaw(socket.fd, ip);
     } catch {
       // The route has gone since it was looked up, or the link is down: the news of it is on its
       // way.
@@ -157,12 +126,11 @@ export class KernelSockets {
     return this.pools.flat().filter(({ use }) => use === 'leaving');
   }
 
-  /** No worker can be sending through this socket any more. */
+  /** No worker can be sending through it any more. It stays connected until it is taken again. */
   release(socket: KernelSocket): void {
     const pooled = this.find(socket);
     const { worker, index } = socket;
     assert(pooled?.use === 'leaving', `socket ${index} of worker ${worker} is not leaving`);
-    this.calls.parkUdp(pooled.fd);
     pooled.owner = null;
     pooled.use = 'free';
     for (const tell of this.listeners) tell();
@@ -177,7 +145,7 @@ export class KernelSockets {
   queued_bytes(worker: number, owner: object): number {
     let bytes = 0;
     for (const socket of this.pools[worker] ?? [])
-      if (socket.owner === owner) bytes += this.calls.udpQueued(socket.fd);
+      if (socket.owner === owner) bytes += this.calls.queuedBytes(socket.fd);
     return bytes;
   }
 

@@ -195,7 +195,7 @@ export class Reach {
       queued_bytes: sockets.queued_bytes(entry.worker, entry),
     });
     if (next.socket === 'give_up') giveUpSocket(entry, sockets);
-    if (next.socket === 'take') entry.socket = sockets.take(entry.worker, entry, entry);
+    if (next.socket === 'take') entry.socket = sockets.take(entry.worker, entry, entry.ip);
     const isWithout = next.socket === 'take' && entry.socket === null;
     entry.standing = {
       state: isWithout ? 'unresolved' : next.state,

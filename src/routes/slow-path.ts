@@ -5,8 +5,8 @@
  * draws an ICMP error.
  */
 import type { Endpoint } from '../domain/endpoint.js';
+import { Failure } from '../domain/errors.js';
 import { addon } from '../memory/addon.js';
-import { portInUse } from './kernel-sockets.js';
 
 export interface SlowPathOptions {
   readonly netns: string | null;
@@ -21,4 +21,12 @@ export function openSlowPath({ netns, interfaceName, listen }: SlowPathOptions):
   } catch (error) {
     throw portInUse(error, listen);
   }
+}
+
+/** What a UDP port could not be bound for, with the line that shows who has it. */
+function portInUse(error: unknown, { ip, port }: Endpoint): unknown {
+  if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') return error;
+  return new Failure(
+    `UDP port ${port} of ${ip} is in use by another program; see: ss -lunp 'sport = :${port}'`,
+  );
 }

@@ -182,13 +182,7 @@ networkTest(test, 'the four work together on a link', { queues: 1 }, async (link
       link.net,
     );
 
-    const listener = addon.openUdp(link.net, {
-      ip: HOST,
-      port: 9101,
-      device: null,
-      drop: false,
-      reuse: false,
-    });
+    const listener = addon.openUdp(link.net, { ip: HOST, port: 9101 });
     assert.match(
       await output(['test_client', ...FEED, '5', 'hello'], link.net),
       /^sent 5 of 5 packets, 40 bytes/,

@@ -81,13 +81,7 @@ async function bound(): Promise<{ fd: number; port: number }> {
   const { port: free } = probe.address();
   probe.close();
   await once(probe, 'close');
-  const fd = addon.openUdp(null, {
-    ip: '127.0.0.1',
-    port: free,
-    device: null,
-    drop: false,
-    reuse: false,
-  });
+  const fd = addon.openUdp(null, { ip: '127.0.0.1', port: free });
   return { fd, port: free };
 }
 
@@ -235,8 +229,7 @@ const SUBSCRIBER = bytesOf(HOST, 9101);
 
 /** A client on the far side of the link. */
 function farWire(link: Link): Promise<Wire> {
-  const options = { ip: HOST, port: 0, device: null, drop: false, reuse: false };
-  return Wire.open(REPLICATOR_IP, 12345, addon.openUdp(link.net, options));
+  return Wire.open(REPLICATOR_IP, 12345, addon.openUdp(link.net, { ip: HOST, port: 0 }));
 }
 
 networkTest(

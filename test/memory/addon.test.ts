@@ -22,8 +22,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { addon, type Message, type UdpOptions } from '../../src/memory/addon.js';
+import type { Endpoint } from '../../src/domain/endpoint.js';
+import { addon, type Message, type RawOptions } from '../../src/memory/addon.js';
 import { contentOf } from '../../src/memory/memory-file.js';
+import { packetOf } from '../rig/kinds.js';
 import { HOSTS, Link, NOBODY_IP, REPLICATOR_IP } from '../rig/link.js';
 import { atEnd, eventually, lackForNetwork, run, sleep } from '../rig/program.js';
 
@@ -81,7 +83,9 @@ function withLink(name: string, work: (link: Link) => Promise<void> | void): voi
   });
 }
 
-const UDP: UdpOptions = { ip: '127.0.0.1', port: 0, device: null, drop: false, reuse: false };
+const UDP: Endpoint = { ip: '127.0.0.1', port: 0 };
+/** Of the replicator's end of a link. */
+const RAW: RawOptions = { source: REPLICATOR_IP, device: 'rep0' };
 
 // ---- wrong arguments ----
 
@@ -120,9 +124,10 @@ const refusals: readonly (readonly [
   ['openUdp', [null], [undefined, null, 'x', {}], []],
   ['openUdp', [null], wrongIps.map((ip) => ({ ...UDP, ip })), []],
   ['openUdp', [null], wrongPorts.map((port) => ({ ...UDP, port })), []],
-  ['openUdp', [null], [undefined, 1].map((device) => ({ ...UDP, device })), []],
-  ['openUdp', [null], [undefined, 1].map((drop) => ({ ...UDP, drop })), []],
-  ['openUdp', [null], [undefined, 1].map((reuse) => ({ ...UDP, reuse })), []],
+  ['openRaw', [], wrongNamespaces, [RAW]],
+  ['openRaw', [null], [undefined, null, 'x', {}], []],
+  ['openRaw', [null], wrongIps.map((source) => ({ ...RAW, source })), []],
+  ['openRaw', [null], wrongTexts.map((device) => ({ ...RAW, device })), []],
   ['dropPrivileges', [], [...wrongTexts, 'root', ''], []],
   ['limitCpu', [], [undefined, '1', 0, 1.5], []],
   ['limitResources', [], [undefined, '1', 0, 1.5], [1]],
@@ -130,8 +135,9 @@ const refusals: readonly (readonly [
   ['connectUdp', [], wrongFds, ['127.0.0.1', 1]],
   ['connectUdp', [1], wrongIps, [1]],
   ['connectUdp', [1, '127.0.0.1'], wrongPorts, []],
-  ['parkUdp', [], wrongFds, []],
-  ['udpQueued', [], wrongFds, []],
+  ['connectRaw', [], wrongFds, ['127.0.0.1']],
+  ['connectRaw', [1], wrongIps, []],
+  ['queuedBytes', [], wrongFds, []],
   ['receiveUdp', [], wrongFds, [new Uint8Array(1), 0]],
   ['receiveUdp', [1], [undefined, null, 'x', [], new Int8Array(1), new ArrayBuffer(1)], [0]],
   ['receiveUdp', [1, new Uint8Array(1)], [undefined, -1, 0.5, 1e9 + 1], []],
@@ -229,8 +235,9 @@ test('a refused system call is an Error whose code names the errno', () => {
   const closed = addon.eventFd();
   closeSync(closed);
   for (const work of [
-    () => addon.udpQueued(closed),
+    () => addon.queuedBytes(closed),
     () => addon.connectUdp(closed, '127.0.0.1', 1),
+    () => addon.connectRaw(closed, '127.0.0.1'),
     () => addon.sendMessage(closed, 'x', []),
     () => addon.receiveMessage(closed),
     () => addon.acceptPeer(closed),
@@ -349,63 +356,17 @@ function received(fd: number): string | null {
 
 const HOST = HOSTS[0] ?? '';
 
-withLink('a UDP socket says what stands in its way', (link) => {
-  const options: UdpOptions = {
-    ip: REPLICATOR_IP,
-    port: 9000,
-    device: 'rep0',
-    drop: true,
-    reuse: false,
-  };
-  keep(addon.openUdp(link.replicator, options));
-  const taken = errorOf(() => addon.openUdp(link.replicator, options));
+withLink('a socket says what stands in its way', (link) => {
+  const at = { ip: REPLICATOR_IP, port: 9000 };
+  keep(addon.openUdp(link.replicator, at));
+  const taken = errorOf(() => addon.openUdp(link.replicator, at));
   assert.is(taken.code, 'EADDRINUSE');
   assert.match(taken.message, /10\.77\.0\.1:9000 is in use/);
-  const foreign = errorOf(() => addon.openUdp(link.replicator, { ...options, ip: '10.99.0.1' }));
+  const foreign = errorOf(() => addon.openUdp(link.replicator, { ...at, ip: '10.99.0.1' }));
   assert.is(foreign.code, 'EADDRNOTAVAIL');
-  const nowhere = errorOf(() => addon.openUdp(link.replicator, { ...options, device: 'none' }));
+  const nowhere = errorOf(() => addon.openRaw(link.replicator, { ...RAW, device: 'none' }));
   assert.is(nowhere.code, 'ENODEV');
 });
-
-withLink(
-  'sockets that share a port send from it, with TTL 64, to where each is connected',
-  async (link) => {
-    const pool = [1, 2, 3].map(() =>
-      keep(
-        addon.openUdp(link.replicator, {
-          ip: REPLICATOR_IP,
-          port: 9000,
-          device: 'rep0',
-          drop: true,
-          reuse: true,
-        }),
-      ),
-    );
-    const sinks = pool.map((_, index) =>
-      keep(
-        addon.openUdp(link.net, {
-          ip: HOST,
-          port: 7001 + index,
-          device: null,
-          drop: false,
-          reuse: false,
-        }),
-      ),
-    );
-    for (const [index, fd] of pool.entries()) {
-      addon.connectUdp(fd, HOST, 7001 + index);
-      writeSync(fd, `to ${index}`);
-    }
-    for (const [index, fd] of sinks.entries()) {
-      await eventually('a datagram', () => {
-        const text = received(fd);
-        if (text !== null) assert.is(text, `to ${index}`);
-        return text !== null;
-      });
-    }
-    assert.equal(pool.map(addon.udpQueued), [0, 0, 0]);
-  },
-);
 
 withLink('a datagram is taken at once, waited for, or not there', (link) => {
   const fd = keep(addon.openUdp(link.net, { ...UDP, ip: HOST, port: 7001 }));
@@ -435,81 +396,81 @@ withLink(
   },
 );
 
-withLink('a connection is moved and parked, and the device stays', (link) => {
-  const fd = keep(
-    addon.openUdp(link.replicator, {
-      ip: REPLICATOR_IP,
-      port: 9000,
-      device: 'rep0',
-      drop: true,
-      reuse: true,
-    }),
-  );
-  const shown = () =>
-    run('ip', ['netns', 'exec', link.replicator, 'ss', '-Huan', 'sport', '=', '9000']);
-  addon.connectUdp(fd, HOST, 7001);
-  assert.match(shown(), /10\.77\.0\.1%rep0:9000\s+10\.77\.0\.101:7001/);
-  addon.connectUdp(fd, HOSTS[1] ?? '', 7002);
-  assert.match(shown(), /10\.77\.0\.1%rep0:9000\s+10\.77\.0\.102:7002/);
-  for (let i = 0; i < 2; i++) {
-    addon.parkUdp(fd);
-    assert.match(shown(), /10\.77\.0\.1%rep0:9000\s+10\.77\.0\.1:9000/);
+// ---- raw sockets ----
+
+/** A packet from one end of the link to the other. */
+const packet = (from: string, to: string, payload: string | Buffer, protocol = 17) =>
+  packetOf({ ip: to, port: 7001 }, Buffer.from(payload), {
+    source: from,
+    sourcePort: 9000,
+    protocol,
+  });
+
+withLink('a raw socket sends packets as they are, to where it was connected last', (link) => {
+  const fd = keep(addon.openRaw(link.replicator, RAW));
+  const hosts = HOSTS.slice(0, 2);
+  const sinks = hosts.map((ip) => keep(addon.openUdp(link.net, { ip, port: 7001 })));
+  const into = new Uint8Array(100);
+  for (const turn of [0, 1, 0]) {
+    const to = hosts[turn] ?? '';
+    addon.connectRaw(fd, to);
+    writeSync(fd, packet(REPLICATOR_IP, to, `to ${to}`));
+    const length = addon.receiveUdp(sinks[turn] ?? -1, into, 1_000_000);
+    assert.is(Buffer.from(into).toString('utf8', 0, Math.max(length, 0)), `to ${to}`);
   }
-  link.ip('replicator', 'link', 'set', 'rep0', 'down');
-  addon.parkUdp(fd); // there is no route now: it stays as it is
+  assert.is(addon.queuedBytes(fd), 0);
+  const longest = Buffer.alloc(1500 - 28);
+  writeSync(fd, packet(REPLICATOR_IP, HOST, longest));
+  const longer = Buffer.concat([longest, Buffer.alloc(1)]);
+  assert.throws(() => writeSync(fd, packet(REPLICATOR_IP, HOST, longer)), /EMSGSIZE/);
 });
 
-withLink(
-  'a socket that drops keeps its port from drawing errors, and queues nothing',
-  async (link) => {
-    const options: UdpOptions = {
-      ip: REPLICATOR_IP,
-      port: 9000,
-      device: 'rep0',
-      drop: true,
-      reuse: true,
-    };
-    const guard = keep(addon.openUdp(link.replicator, options));
-    const sender = (port: number) => {
-      const fd = keep(
-        addon.openUdp(link.net, { ip: HOST, port: 0, device: null, drop: false, reuse: false }),
-      );
-      addon.connectUdp(fd, REPLICATOR_IP, port);
-      writeSync(fd, 'anything');
-      return fd;
-    };
-    const guarded = sender(9000);
-    const bare = sender(9001);
-    // Without a socket the kernel answers, and the next read says so.
-    await eventually('an ICMP error', () => {
-      try {
-        return received(bare) !== null;
-      } catch (error) {
-        assert.match(String(error), /ECONNREFUSED/);
-        return true;
-      }
-    });
-    assert.is(received(guarded), null);
-    assert.is(received(guard), null);
-  },
-);
+withLink('a raw socket takes no packet in, of its own protocol either, and no error', (link) => {
+  const fd = keep(addon.openRaw(link.replicator, RAW));
+  const far = keep(addon.openRaw(link.net, { source: HOST, device: 'net0' }));
+  addon.connectRaw(far, REPLICATOR_IP);
+  const errors = () =>
+    Number(
+      /IcmpInDestUnreachs\s+(\d+)/.exec(
+        run('ip', ['netns', 'exec', link.replicator, 'nstat', '-asz', 'IcmpInDestUnreachs']),
+      )?.[1],
+    );
+  for (const connect of [() => {}, () => addon.connectRaw(fd, HOST)]) {
+    connect();
+    for (const protocol of [17, 255])
+      writeSync(far, packet(HOST, REPLICATOR_IP, 'for nobody', protocol));
+    assert.is(received(fd), null);
+  }
+  const before = errors();
+  for (let i = 1; i <= 3; i++) {
+    writeSync(fd, packet(REPLICATOR_IP, HOST, 'nobody listens')); // and the kernel there says so
+    assert.is(errors(), before + i);
+  }
+});
+
+withLink('a raw socket goes on when its address has gone, not without a route', (link) => {
+  const fd = keep(addon.openRaw(link.replicator, RAW));
+  addon.connectRaw(fd, HOST);
+  const [from, to] = ['10.77.0.9', HOSTS[1] ?? ''];
+  link.ip('replicator', 'addr', 'del', `${REPLICATOR_IP}/24`, 'dev', 'rep0');
+  link.ip('replicator', 'addr', 'add', `${from}/24`, 'dev', 'rep0');
+  addon.connectRaw(fd, to);
+  const sink = keep(addon.openUdp(link.net, { ip: to, port: 7001 }));
+  writeSync(fd, packet(from, to, 'moved'));
+  assert.is(addon.receiveUdp(sink, new Uint8Array(9), 1_000_000), 5);
+  link.ip('replicator', 'link', 'set', 'rep0', 'down');
+  assert.is(errorOf(() => addon.connectRaw(fd, HOST)).code, 'ENETUNREACH');
+  assert.throws(() => writeSync(fd, packet(from, to, 'nowhere')), /ENETUNREACH/);
+});
 
 withLink(
   'what waits for a neighbour counts as queued until the neighbour is given up',
   async (link) => {
-    const fd = keep(
-      addon.openUdp(link.replicator, {
-        ip: REPLICATOR_IP,
-        port: 9000,
-        device: 'rep0',
-        drop: true,
-        reuse: true,
-      }),
-    );
-    addon.connectUdp(fd, NOBODY_IP, 7001);
-    writeSync(fd, 'nobody takes this');
-    assert.ok(addon.udpQueued(fd) > 0);
-    await eventually('the kernel gives it up', () => addon.udpQueued(fd) === 0);
+    const fd = keep(addon.openRaw(link.replicator, RAW));
+    addon.connectRaw(fd, NOBODY_IP);
+    writeSync(fd, packet(REPLICATOR_IP, NOBODY_IP, 'nobody takes this'));
+    assert.ok(addon.queuedBytes(fd) > 0);
+    await eventually('the kernel gives it up', () => addon.queuedBytes(fd) === 0);
   },
 );
 

@@ -9,10 +9,11 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { filterFile } from '../../src/domain/installation.js';
 import { limits } from '../../src/memory/layout.js';
-import { MTU_MAX, NEIGHBOURS, NOBODY_IP } from '../rig/link.js';
+import { FEED_IP, MTU_MAX, NEIGHBOURS, NOBODY_IP } from '../rig/link.js';
 import { eventually, sleep } from '../rig/program.js';
-import { MAIN } from '../rig/replicator.js';
+import { MAIN, type Replicator } from '../rig/replicator.js';
 import {
   assertLossless,
   assertReceived,
@@ -25,6 +26,7 @@ import {
 } from '../rig/scenario.js';
 import {
   type Destination,
+  FEED_PORT,
   faultsOf,
   LISTEN_PORT,
   replicatedRoute,
@@ -144,6 +146,17 @@ for (const layout of LAYOUTS) {
     },
   );
 
+  for (const filter of ['rewrite', 'keep-source'])
+    networkTest(
+      test,
+      `copies of ${filter} that wait for a neighbour leave as if sent directly: ${layout}`,
+      { queues: 1 },
+      async (link) => {
+        const flags = copyMode(layout, '--filter', filterFile(`${filter}.wasm`));
+        await withReplicator({ link, flags }, (replicator) => awaited(replicator, filter));
+      },
+    );
+
   networkTest(
     test,
     `a neighbour that comes to life is sent to, and then directly: ${layout}`,
@@ -215,6 +228,35 @@ networkTest(
     });
   },
 );
+
+/**
+ * The kernel keeps the first copies of a neighbour that is not there yet, and sends them with the
+ * same headers as those that follow; nothing is lost or reordered, and no ICMP error comes.
+ */
+async function awaited(replicator: Replicator, filter: string): Promise<void> {
+  const { link } = replicator;
+  const late = { ip: NOBODY_IP, port: 9101 };
+  const count = SLOW / 2;
+  const own = replicatedRoute(link);
+  const from = filter === 'rewrite' ? {} : { sourceIp: FEED_IP, sourcePort: FEED_PORT };
+  const sink = await startSink({ ...own, ...from }, { subscribers: [late], expect: count });
+  const row = async () => (await replicator.stats()).subscribers[0];
+  const state = async () => (await replicator.list())[0]?.state;
+  await replicator.add(late);
+  const feed = startFeed(own, { rate: SLOW / 5, count });
+  await eventually('copies wait in the kernel', async () => ((await row())?.sent ?? 0) >= 50);
+  assert.is(await state(), 'kernel');
+  link.ip('net', 'addr', 'add', `${NOBODY_IP}/24`, 'dev', 'net0');
+  await feed.result();
+  const sunk = await sink.within(10_000);
+  assert.equal(faultsOf(sunk, count), []);
+  const [seen] = sunk.subscribers;
+  assert.equal([seen?.unsummed, seen?.identified, seen?.tos], [count, 0, { '0': count }]);
+  assert.is(await state(), 'live');
+  await replicator.check();
+  // Ethernet, IP and UDP headers, and what the feed sends
+  assert.is((await row())?.bytes, count * (14 + HEADERS_SIZE + 200));
+}
 
 // ---- The control channel as users have it ----
 

@@ -5,6 +5,8 @@
  * builds them.
  */
 
+import type { Endpoint } from '../../src/domain/endpoint.js';
+
 /** Where all of them are meant to go, unless a kind says otherwise. */
 export interface Target {
   readonly mac: string;
@@ -102,6 +104,10 @@ function frameOf(target: Target, payload: Buffer, shape: Shape = {}): Buffer {
   const type = u16(shape.etherType ?? IPV4);
   return Buffer.concat([...ethernet, type, header, body, Buffer.alloc(shape.trailer ?? 0, 0xee)]);
 }
+
+/** An IP packet alone, as a raw socket sends it. */
+export const packetOf = (target: Endpoint, payload: Buffer, shape: Shape = {}): Buffer =>
+  frameOf({ ...target, mac: SOURCE_MAC }, payload, shape).subarray(14);
 
 const kind = (name: string, shape: Shape): Kind => ({
   name,

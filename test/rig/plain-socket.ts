@@ -37,7 +37,7 @@ class Receiver {
   constructor(namespace: string, { ip, port }: Endpoint) {
     this.fd = isMulticast(ip)
       ? addon.openListener(namespace, { ip, port, device: 'rep0' })
-      : addon.openUdp(namespace, { ip, port, device: null, drop: false, reuse: false });
+      : addon.openUdp(namespace, { ip, port });
     addon.setReceiveBuffer(this.fd, BUFFER_SIZE);
   }
 

@@ -33,6 +33,8 @@ export interface Seen {
   bad_header: number;
   /** With a UDP checksum of 0. */
   unsummed: number;
+  /** With an IP identification that is not 0. */
+  identified: number;
   /** Packets of which its copy came before everybody else's. */
   first: number;
   /** Copies by their TOS byte. */

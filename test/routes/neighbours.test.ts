@@ -198,13 +198,7 @@ withWorld("a host's new MAC is learnt from its own ARP", async ({ nextHops, link
   await eventually('it answers', () => at(HOST).startsWith('reachable'));
   link.ip('net', 'link', 'set', 'net0', 'address', '02:00:00:00:00:77');
   // Its own question for our MAC carries its new one.
-  const fd = addon.openUdp(link.net, {
-    ip: HOST,
-    port: 0,
-    device: null,
-    drop: false,
-    reuse: false,
-  });
+  const fd = addon.openUdp(link.net, { ip: HOST, port: 0 });
   addon.connectUdp(fd, REPLICATOR_IP, 9);
   writeSync(fd, 'hello');
   closeSync(fd);

@@ -11,7 +11,7 @@ import { type Endpoint, endpointText } from '../../src/domain/endpoint.js';
 import { addon } from '../../src/memory/addon.js';
 import { limits } from '../../src/memory/layout.js';
 import { InterfaceWatch } from '../../src/routes/interface-watch.js';
-import { KernelSockets, openUdpSource } from '../../src/routes/kernel-sockets.js';
+import { KernelSockets } from '../../src/routes/kernel-sockets.js';
 import { type NextHop, NextHops } from '../../src/routes/next-hops.js';
 import { PROBE_MS, Reach, type ReachOptions } from '../../src/routes/reach.js';
 import {
@@ -24,6 +24,7 @@ import {
   STANDING_NEW,
   type Standing,
 } from '../../src/routes/reach-plan.js';
+import { packetOf } from '../rig/kinds.js';
 import { HOSTS, Link, REPLICATOR_IP } from '../rig/link.js';
 import { eventually, lackForNetwork, sleep } from '../rig/program.js';
 
@@ -203,13 +204,11 @@ class Pretended implements Pick<NextHops, keyof ReachOptions['nextHops']> {
 
   constructor(fds: readonly (readonly number[])[], onChange: (key: string) => void = () => {}) {
     this.sockets = new KernelSockets(fds, {
-      connectUdp: (fd, ip, port) => {
+      connectRaw: (fd, ip) => {
         if (this.refuse) throw new Error('ENETUNREACH');
-        assert.not.ok(this.connected.has(fd), `${fd} is connected already`);
-        this.connected.set(fd, endpointText({ ip, port }));
+        this.connected.set(fd, ip);
       },
-      parkUdp: (fd) => this.connected.delete(fd),
-      udpQueued: (fd) => this.queues.get(fd) ?? 0,
+      queuedBytes: (fd) => this.queues.get(fd) ?? 0,
     });
     this.reach = new Reach({
       nextHops: this,
@@ -283,8 +282,8 @@ test('sockets go to who comes first, and to who waits when they are released', (
     assert.equal(
       [...world.connected],
       [
-        [50, '10.0.0.1:0'],
-        [51, '10.0.0.1:1'],
+        [50, '10.0.0.1'],
+        [51, '10.0.0.1'],
       ],
     );
     assert.is(world.leaving(), '');
@@ -293,7 +292,6 @@ test('sockets go to who comes first, and to who waits when they are released', (
     assert.is(world.leaving(), '0:0');
     await sleep(100);
     assert.is(reach.of(target(2)).state, 'unresolved');
-    assert.is(world.connected.get(50), '10.0.0.1:0');
 
     world.sockets.release({ worker: 0, index: 0 });
     await eventually('it is taken', () => reach.of(target(2)).kernelSocket === 0);
@@ -445,6 +443,10 @@ test('a pool has at most KERNEL_SOCKETS_MAX sockets', () => {
 const ABSENT = '10.77.0.200';
 const PORT = 7001;
 
+/** The IP packet of a copy, as a worker sends it. */
+const copyFor = ({ ip, port }: Endpoint, payload: string): Buffer =>
+  packetOf({ ip, port }, Buffer.from(payload), { source: REPLICATOR_IP });
+
 interface Wired {
   readonly link: Link;
   readonly reach: Reach;
@@ -455,7 +457,7 @@ interface Wired {
   readonly states: ReachState[];
 }
 
-/** A test on a link with a pool of two sockets; all of it goes with the test. */
+/** A test on a link with a pool of sockets; all of it goes with the test. */
 function withReach(name: string, work: (world: Wired) => Promise<void>): void {
   test(name, async () => {
     const lack = lackForNetwork();
@@ -468,9 +470,9 @@ function withReach(name: string, work: (world: Wired) => Promise<void>): void {
     try {
       const states: ReachState[] = [];
       const at = { netns: link.replicator, interfaceName: 'rep0' };
-      const pool = [0, 1].map(() => openUdpSource(at, { ip: REPLICATOR_IP, port: 9000 }));
-      const sockets = new KernelSockets([pool]);
+      const sockets = KernelSockets.open({ ...at, source: REPLICATOR_IP, workers: 1 });
       closers.push(() => sockets.close());
+      const pool = sockets.fdsOf(0);
       const watch = new InterfaceWatch({ ...at, onEvent: () => {} });
       closers.push(() => watch.close());
       const nextHops = new NextHops({
@@ -520,7 +522,7 @@ withReach(
     const absent = { ip: ABSENT, port: PORT, worker: 0 };
     const start = performance.now();
     assert.equal(reach.track(absent), { state: 'kernel', mac: null, kernelSocket: 0 });
-    writeSync(pool[0] ?? -1, 'waits for a neighbour');
+    writeSync(pool[0] ?? -1, copyFor(absent, 'waits for a neighbour'));
     await eventually('it is given up', () => reach.of(absent).state === 'unresolved');
     const took_ms = performance.now() - start;
     assert.ok(took_ms >= PATIENCE_MS, String(took_ms));
@@ -539,22 +541,16 @@ withReach(
     const absent = { ip: ABSENT, port: PORT, worker: 0 };
     reach.track(absent);
     const socket = pool[0] ?? -1;
-    for (let i = 0; i < 50; i++) writeSync(socket, String(i));
-    assert.ok(addon.udpQueued(socket) > 0);
+    for (let i = 0; i < 50; i++) writeSync(socket, copyFor(absent, String(i)));
+    assert.ok(addon.queuedBytes(socket) > 0);
     await sleep(200);
     assert.is(reach.of(absent).state, 'kernel');
     link.ip('net', 'addr', 'add', `${ABSENT}/24`, 'dev', 'net0');
-    const sink = addon.openUdp(link.net, {
-      ip: ABSENT,
-      port: PORT,
-      device: null,
-      drop: false,
-      reuse: false,
-    });
+    const sink = addon.openUdp(link.net, { ip: ABSENT, port: PORT });
     try {
       await eventually('it is live', () => {
         const live = reach.of(absent).state === 'live';
-        if (live) assert.is(addon.udpQueued(socket), 0);
+        if (live) assert.is(addon.queuedBytes(socket), 0);
         return live;
       });
       const buffer = Buffer.alloc(100);

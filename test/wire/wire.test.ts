@@ -131,6 +131,7 @@ networkTest(
       for (const {
         latency_ns: _,
         unsummed: __,
+        identified: _____,
         first: ___,
         tos: ____,
         ...seen

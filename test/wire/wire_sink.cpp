@@ -123,6 +123,7 @@ struct Subscriber {
   uint64_t received = 0, duplicated = 0, reordered = 0, corrupt = 0;
   uint64_t bad_checksum = 0, bad_header = 0;
   uint64_t unsummed = 0;           // with a UDP checksum of 0
+  uint64_t identified = 0;         // with an IP identification that is not 0
   std::map<uint8_t, uint64_t> tos; // copies by their TOS byte: which of several filters made them
   uint64_t first = 0;              // of all copies of a packet, this subscriber's came first
   Histogram latency;
@@ -182,7 +183,7 @@ public:
           one->received, one->duplicated, one->reordered, lost(*one), one->corrupt);
       std::printf("\"bad_checksum\":%lu,\"bad_header\":%lu,\"unsummed\":%lu,\"first\":%lu,",
                   one->bad_checksum, one->bad_header, one->unsummed, one->first);
-      std::printf("\"tos\":{");
+      std::printf("\"identified\":%lu,\"tos\":{", one->identified);
       for (const auto& [tos, copies] : one->tos)
         std::printf("%s\"%u\":%lu", tos == one->tos.begin()->first ? "" : ",", tos, copies);
       std::printf("},");
@@ -239,6 +240,7 @@ private:
     const bool summed = load<uint16_t>(frame.bytes + UDP_AT + 6) != 0;
     const bool udp_right = !summed || frame.unfilled || udp_sum(frame.bytes, udp_size) == 0xffff;
     if (!summed) ++subscriber.unsummed;
+    if (load_u16_be(ip + 4) != 0) ++subscriber.identified;
     if (fold(sum(ip, IP_SIZE)) != 0xffff || !udp_right) ++subscriber.bad_checksum;
     check_payload(frame, subscriber, udp_size - UDP_SIZE);
   }

@@ -23,7 +23,7 @@ constexpr u32 worlds = 48, bursts = 16; // of each case; about 2 s
 constexpr u32 packets_max = 24;         // of a burst
 constexpr u32 payload_max = 1500;       // some frames are longer than the MTU lets go out
 constexpr u32 length_max = 1514, length_min = 14;
-constexpr u32 plain = 42;
+constexpr u32 ethernet = 14, plain = 42;
 
 /// What one copy must become.
 struct Copy {
@@ -261,13 +261,13 @@ private:
     expect_equal(datagrams_.size(), account.sent, "datagrams");
     std::size_t next = 0;
     for (const Bytes& datagram : datagrams_) {
-      while (next < kernel_copies_.size() && !is_payload(datagram, kernel_copies_[next])) ++next;
+      while (next < kernel_copies_.size() && !is_packet_of(datagram, kernel_copies_[next])) ++next;
       expect(next++ < kernel_copies_.size(), "a datagram that nobody answered");
     }
   }
-  static bool is_payload(const Bytes& datagram, const Bytes& frame) {
-    return frame.size() == plain + datagram.size() &&
-           std::equal(datagram.begin(), datagram.end(), frame.begin() + plain);
+  /// A UDP socket stands in for the raw one: its datagrams are the IP packets.
+  static bool is_packet_of(const Bytes& datagram, const Bytes& frame) {
+    return std::equal(datagram.begin(), datagram.end(), frame.begin() + ethernet, frame.end());
   }
 
   Random& random_;
