@@ -42,6 +42,8 @@ export const SUBSCRIBER_EPOCH: usize = 32;
 export const SUBSCRIBER_FILTER: usize = 40;
 /** u16: bytes of param that are set; the rest are zero */
 export const SUBSCRIBER_PARAM_LENGTH: usize = 42;
+/** u64: a bit for each feed that it gets, by the feed's index; all ones: those to come, too */
+export const SUBSCRIBER_FEEDS: usize = 48;
 /** u8[PARAM_SIZE]: the filter's parameters for this subscriber */
 export const SUBSCRIBER_PARAM: usize = 64;
 

@@ -2,10 +2,10 @@
  * The plain rewrite: a whole new Ethernet, IPv4 and UDP header for one copy; and what other filters
  * change in it or write instead.
  *
- * It takes from the packet only how long it is: every other byte of the new header comes from the
- * subscriber's record or is fixed. So the packet is never read, and the checksum is summed afresh
- * (RFC 1071) rather than patched (RFC 1624): to add the five words that vary is cheaper than to
- * fetch the packet's line, and right where the incoming checksum was never filled in.
+ * It takes from the packet how long it is and the port that it was sent to, which is its feed's: a
+ * copy leaves from there. Every other byte of the new header comes from the subscriber's record or
+ * is fixed. The checksum is summed afresh (RFC 1071) rather than patched (RFC 1624): to add the
+ * words that vary is cheap, and right where the incoming checksum was never filled in.
  *
  * Values keep network order throughout. The ones' complement sum does not mind: in either byte
  * order it is the same sum (RFC 1071, 2 (B)), so only lengths and the payload's sum are swapped, by
@@ -24,7 +24,6 @@ import {
   SUBSCRIBER_PORT,
   SUBSCRIBER_SOURCE_IP,
   SUBSCRIBER_SOURCE_MAC,
-  SUBSCRIBER_SOURCE_PORT,
   SUBSCRIBER_TARGET_MAC,
   VERDICT_UNSET,
 } from './layout';
@@ -50,6 +49,9 @@ const UDP_CHECKSUM: usize = UDP_LENGTH + 2;
 /** The same places in a received packet, which has the same three headers. */
 export const PACKET_SOURCE_IP: usize = IP_SOURCE;
 export const PACKET_SOURCE_PORT: usize = UDP;
+/** The feed's: where it is sent to, and its copies leave from. */
+export const PACKET_TARGET_IP: usize = IP_TARGET;
+export const PACKET_TARGET_PORT: usize = UDP + 2;
 
 /**
  * The word of time to live and protocol, and that of version, header length and type of service.
@@ -83,16 +85,22 @@ export function fits(length: u32): bool {
 
 /**
  * Writes the HEADER_SIZE bytes of the new header at `header`, for a packet of a `length` that fits.
- * `subscriber` is read-only. It gives no result, since a caller that branches on `fits` alone was
- * measured to be 15 % faster.
+ * `packet` and `subscriber` are read-only. It gives no result, since a caller that branches on
+ * `fits` alone was measured to be 15 % faster.
  */
 @inline
-export function rewrite(length: u32, payload_sum: u32, header: usize, subscriber: usize): void {
+export function rewrite(
+  packet: usize,
+  length: u32,
+  payload_sum: u32,
+  header: usize,
+  subscriber: usize,
+): void {
   assert(fits(length)); // else the lengths below wrap
   const source = load<u32>(subscriber, SUBSCRIBER_SOURCE_IP);
   const target = load<u32>(subscriber, SUBSCRIBER_IP);
   const ports =
-    <u32>load<u16>(subscriber, SUBSCRIBER_SOURCE_PORT) | (<u32>load<u16>(subscriber, SUBSCRIBER_PORT) << 16);
+    <u32>load<u16>(packet, PACKET_TARGET_PORT) | (<u32>load<u16>(subscriber, SUBSCRIBER_PORT) << 16);
   const total_length = network16(length - <u32>IP);
   const udp_length = network16(length - <u32>UDP);
   const addresses = pair(source) + pair(target);

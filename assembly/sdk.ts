@@ -48,7 +48,7 @@ import {
   STATE_SIZE,
   WINDOW_STATE,
 } from './layout';
-import { fits, rewrite } from './rewrite';
+import { PACKET_TARGET_IP, PACKET_TARGET_PORT, fits, rewrite } from './rewrite';
 
 /** Bits by which start and length stand above the verdict, so that the three are one u64. */
 const START_SHIFT: u64 = 8 * <u64>(JOB_HEADER_START - JOB_VERDICT);
@@ -89,6 +89,15 @@ export class Job {
   /** When the packet was received: nanoseconds since 1970. */
   @inline get receive_ns(): u64 {
     return load<u64>(this.address, JOB_RECEIVE_NS);
+  }
+
+  /** Where the packet's feed is sent to; of a packet that fits, in network order. */
+  @inline get feed_ip(): u32 {
+    return load<u32>(this.packet, PACKET_TARGET_IP);
+  }
+
+  @inline get feed_port(): u16 {
+    return load<u16>(this.packet, PACKET_TARGET_PORT);
   }
 
   // ---- the packet's payload ----
@@ -147,7 +156,7 @@ export class Job {
 
   /** Writes the plain header, of HEADER_SIZE bytes, for a packet that fits. */
   @inline rewrite(): void {
-    rewrite(this.length, this.payload_sum, this.header, this.subscriber);
+    rewrite(this.packet, this.length, this.payload_sum, this.header, this.subscriber);
   }
 
   /** Sends what `rewrite` has written, and the payload. */

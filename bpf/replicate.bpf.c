@@ -14,6 +14,7 @@
  *     ├─ not a fragment?                  no ──► fragment
  *     ├─ fits one buffer of ours?         no ──► multi_buffer
  *     ├─ a feed of this queue?            no ──► other
+ *     ├─ from its source, if it has one?  no ──► other
  *     ├─ to the MAC of its receivers?     no ──► foreign_mac
  *     ├─ from what another host may be?   no ──► martian
  *     ├─ UDP the whole IP packet?         no ──► udp_length
@@ -47,8 +48,8 @@
 
 #include "shm/layout.h"
 
-/* Entries of `feeds`: 16 feeds on each of QUEUES_MAX queues, or more on fewer. */
-#define FEEDS_MAX 1024
+/* Entries of `feeds`: those of a launcher on each queue. */
+#define RULES_MAX (FANTAIL_QUEUES_MAX * FANTAIL_FEEDS_MAX)
 /* Entries of `verdicts`: a counter for each verdict of each queue. */
 #define VERDICTS_MAX (FANTAIL_QUEUES_MAX * VERDICT_COUNT)
 /* Entries of `own`. */
@@ -70,7 +71,7 @@
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, FEEDS_MAX);
+	__uint(max_entries, RULES_MAX);
 	__type(key, struct feed);
 	__type(value, struct feed_rule);
 } feeds SEC(".maps");
@@ -145,12 +146,14 @@ static __always_inline enum verdict judge(struct feed_rule *rule, const struct e
 	const __u16 *to = (const __u16 *)ethernet->h_dest, *mac = (const __u16 *)rule->mac;
 	const __u16 length = bpf_ntohs(ip->tot_len);
 
+	if (rule->source && ip->saddr != rule->source)
+		return VERDICT_OTHER;
 	if (to[0] != mac[0] || to[1] != mac[1] || to[2] != mac[2])
 		return VERDICT_FOREIGN_MAC;
-	if (ip->saddr != rule->source) {
+	if (ip->saddr != rule->seen) {
 		if (is_martian(ip->saddr))
 			return VERDICT_MARTIAN;
-		rule->source = ip->saddr;
+		rule->seen = ip->saddr;
 	}
 	if (bpf_ntohs(udp->len) + sizeof(*ip) != length)
 		return VERDICT_UDP_LENGTH;

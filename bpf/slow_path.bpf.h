@@ -34,12 +34,12 @@ struct {
 } flows SEC(".maps");
 
 /*
- * The slow path's socket of each launcher, at the first queue that it serves (feed_rule.reader).
- * Written by the RX process of the launcher, emptied by the kernel when the socket closes.
+ * The slow path's socket of each feed of each launcher, at feed_rule.reader. Written by who opened
+ * the socket, emptied by the kernel when it closes.
  */
 struct {
   __uint(type, BPF_MAP_TYPE_REUSEPORT_SOCKARRAY);
-  __uint(max_entries, FANTAIL_QUEUES_MAX);
+  __uint(max_entries, RULES_MAX);
   __type(key, __u32);
   __type(value, __u64);
 } readers SEC(".maps");
@@ -86,19 +86,26 @@ static __always_inline bool read_flow(struct sk_reuseport_md* ctx, struct flow* 
          bpf_skb_load_bytes(ctx, 0, &flow->sport, 2 * sizeof(flow->sport)) == 0;
 }
 
+/* The launcher that serves the feed on that queue. Not inline: the verifier would lose the loop's
+ * bound. */
+static __noinline bool choose_by_queue(struct sk_reuseport_md* ctx, const struct flow* flow,
+                                       __u32 queue) {
+  const struct feed key = {.queue = queue, .daddr = flow->daddr, .dport = flow->dport};
+  const struct feed_rule* rule = bpf_map_lookup_elem(&feeds, &key);
+
+  return rule && choose(ctx, rule->reader);
+}
+
 SEC("sk_reuseport")
 int fantail_reader(struct sk_reuseport_md* ctx) {
   struct flow flow = {};
-  const __u32* queue = read_flow(ctx, &flow) ? bpf_map_lookup_elem(&flows, &flow) : 0;
+  const __u32* queue;
 
-  if (queue) {
-    const struct feed key = {.queue = *queue, .daddr = flow.daddr, .dport = flow.dport};
-    const struct feed_rule* rule = bpf_map_lookup_elem(&feeds, &key);
-
-    if (rule && choose(ctx, rule->reader)) return SK_PASS;
-  }
+  if (!read_flow(ctx, &flow)) return SK_PASS;
+  queue = bpf_map_lookup_elem(&flows, &flow);
+  if (queue && choose_by_queue(ctx, &flow, *queue)) return SK_PASS;
   /* runs for what passed alone */
-  for (__u32 reader = 0; reader < FANTAIL_QUEUES_MAX; ++reader)
-    if (choose(ctx, reader)) break;
+  for (__u32 each = 0; each < FANTAIL_QUEUES_MAX; ++each)
+    if (choose_by_queue(ctx, &flow, each)) break;
   return SK_PASS;
 }

@@ -62,6 +62,7 @@ void receive(const Start& start, DataPlane& plane, bool may_be_orphan) {
   Inherited fds;
   for (const Fd& fd : plane.rx) fds.rx.push_back(fd.get());
   fds.slow_path = start.slow_path;
+  fds.feed_channel = start.feed_channel;
   for (const Fd& fd : plane.intakes) fds.intakes.push_back(fd.get());
   fds.wake = start.wake;
   fds.worker_wakes = start.worker_wakes;

@@ -48,7 +48,7 @@ class Stamp extends Job {
     const there = this.slot + <usize>HEADER_SIZE;
     const stamp = bswap<u64>(this.receive_ns);
     const before = load<u64>(this.payload + <usize>offset);
-    rewrite(this.length, this.sum_with(stamp, before, offset), this.slot, this.subscriber);
+    rewrite(this.packet, this.length, this.sum_with(stamp, before, offset), this.slot, this.subscriber);
     // Words may reach past the offset, to where the stamp then is.
     for (let at: usize = 0; at < <usize>offset; at += 8) store<u64>(there + at, load<u64>(this.payload + at));
     store<u64>(there + <usize>offset, stamp);

@@ -22,11 +22,14 @@ Napi::Value open_listener_js(const Arguments& arguments) {
   const NamespaceName netns = arguments.text_or_null(0, "netns");
   const Napi::Object given = arguments.object(1, "options");
   const std::string device = arguments.text_in(given.Get("device"), "device");
+  const bool joins = arguments.flag_in(given.Get("joins"), "joins");
+  const Napi::Value source = given.Get("source");
   const ListenOptions options{.ip = arguments.ip_in(given.Get("ip"), "ip"),
                               .port = arguments.port_in(given.Get("port")),
-                              .device = device,
+                              .device = device == "lo" ? "" : device,
                               .share = true,
-                              .join_on = device};
+                              .join_on = joins ? std::optional(device) : std::nullopt,
+                              .source = source.IsNull() ? 0 : arguments.ip_in(source, "source")};
   return fd_value(arguments.env(),
                   from_namespace<Fd>(netns, [&] { return open_listener(options); }));
 }

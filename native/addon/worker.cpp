@@ -63,7 +63,7 @@ filter_calls* calls_in(Napi::Value value) {
                              "calls must be a Uint32Array of the size of struct filter_calls");
 }
 
-/// attachWorker({arena, worker, rx, slowPath, intakes, tx, pages, program, pump, wake,
+/// attachWorker({arena, worker, rx, slowPath, feedChannel, intakes, tx, pages, program, pump, wake,
 /// workerWakes, kernelSockets}, calls) → bytes that a filter's memory must have. `slowPath`: null
 /// but for the first receiver; `tx`: null where it sends in bulk alone; `pages` and `program`: null
 /// where it does not; `pump`: null, or the core of its pump, -1 for any.
@@ -91,6 +91,7 @@ Napi::Value attach_worker(const Arguments& arguments) {
   fds.wake = fd("wake");
   fds.rx = fd_list("rx");
   fds.slow_path = fd_or_none("slowPath");
+  fds.feed_channel = fd("feedChannel");
   fds.intakes = fd_list("intakes");
   if (fds.slow_path >= 0 && (fds.rx.empty() || fds.intakes.empty()))
     arguments.refuse("slowPath", "null where nothing is received, else with its intake");

@@ -15,6 +15,20 @@ u32 queue_of(const Arguments& arguments) {
   return static_cast<u32>(arguments.integer(1, "queue", 0, FANTAIL_QUEUES_MAX - 1));
 }
 
+u32 feed_index_in(const Arguments& arguments, Napi::Value value) {
+  return static_cast<u32>(arguments.integer_in(value, "index", 0, FANTAIL_FEEDS_MAX - 1));
+}
+
+/// feedReaderSet(readers, selector, queue, index, socket): the socket of the slow path of that feed
+/// of the launcher whose first queue that is.
+Napi::Value feed_reader_set_js(const Arguments& arguments) {
+  const int readers = arguments.fd(0, "readers"), selector = arguments.fd(1, "selector");
+  const auto queue = static_cast<u32>(arguments.integer(2, "queue", 0, FANTAIL_QUEUES_MAX - 1));
+  const u32 index = feed_index_in(arguments, arguments.at(3));
+  set_reader(readers, selector, reader_of(queue, index), arguments.fd(4, "socket"));
+  return arguments.env().Undefined();
+}
+
 Napi::Value feed_set_js(const Arguments& arguments) {
   const NamespaceName netns = arguments.text_or_null(2, "netns");
   const std::string name = arguments.text(3, "name");
@@ -25,10 +39,13 @@ Napi::Value feed_set_js(const Arguments& arguments) {
   const auto mtu = static_cast<u16>(arguments.integer_in(given.Get("mtu"), "mtu", 1, 0xffff));
   const bool generic = arguments.flag_in(given.Get("generic"), "generic");
   const std::vector<u32> queues = arguments.queues_in(given.Get("queues"));
+  const Napi::Value source = given.Get("source");
+  const FeedAddresses addresses{ip, source.IsNull() ? 0 : arguments.ip_in(source, "source")};
+  const u32 index = feed_index_in(arguments, given.Get("index"));
   const auto interface = from_namespace<Interface>(netns, [&] { return describe_interface(name); });
   if (queues.empty()) arguments.refuse("queues", "one queue at least");
-  const feed_rule rule =
-      rule_of(interface, ip, mtu, generic ? Attach::generic : Attach::native, queues[0]);
+  const Attach how = generic ? Attach::generic : Attach::native;
+  const feed_rule rule = rule_of(interface, addresses, mtu, how, reader_of(queues[0], index));
   set_own(own, interface);
   for (const u32 queue : queues) set_feed(feeds, queue, ip, port, rule);
   return arguments.env().Undefined();
@@ -63,6 +80,7 @@ Napi::Value xsk_statistics_js(const Arguments& arguments) {
 
 void export_xdp(Napi::Object exports) {
   export_function<feed_set_js>(exports, "feedSet");
+  export_function<feed_reader_set_js>(exports, "feedReaderSet");
   export_function<feed_delete_js>(exports, "feedDelete");
   export_function<read_verdicts_js>(exports, "readVerdicts");
   export_function<xsk_statistics_js>(exports, "xskStatistics");

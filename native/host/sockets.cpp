@@ -68,6 +68,18 @@ void join_group(int fd, u32 group, const std::string& device) {
         ("join the multicast group " + text_of(group, 0) + " on " + device).c_str());
 }
 
+/// The same for what one host sends. The old request names no device but an address of it; this one
+/// names its index (RFC 3678, 5.1).
+void join_source(int fd, u32 group, u32 source, const std::string& device) {
+  group_source_req request{};
+  request.gsr_interface = if_nametoindex(device.c_str());
+  const sockaddr_in of = address_of(group, 0), from = address_of(source, 0);
+  std::memcpy(&request.gsr_group, &of, sizeof(of));
+  std::memcpy(&request.gsr_source, &from, sizeof(from));
+  check(setsockopt(fd, IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, &request, sizeof(request)),
+        ("join the multicast group " + text_of(group, 0) + " on " + device).c_str());
+}
+
 void bind_udp(int fd, u32 ip, u16 port) {
   const sockaddr_in at = address_of(ip, port);
   if (bind(fd, reinterpret_cast<const sockaddr*>(&at), sizeof(at)) == 0) return;
@@ -100,8 +112,10 @@ Fd open_listener(const ListenOptions& options) {
   // only groups that this very socket has joined
   set_option(fd.get(), IPPROTO_IP, IP_MULTICAST_ALL, 0, "choose the groups of a UDP socket");
   bind_udp(fd.get(), options.ip, options.port);
-  if (options.join_on && IN_MULTICAST(ntohl(options.ip)))
-    join_group(fd.get(), options.ip, *options.join_on);
+  if (options.join_on && IN_MULTICAST(ntohl(options.ip))) {
+    if (options.source != 0) join_source(fd.get(), options.ip, options.source, *options.join_on);
+    else join_group(fd.get(), options.ip, *options.join_on);
+  }
   return fd;
 }
 

@@ -27,6 +27,7 @@ struct ListenOptions {
   // if it is a group: the device on which this socket joins it, empty: where the routes point; of
   // several sockets that share the port one should
   std::optional<std::string> join_on;
+  u32 source = 0; // the one host whose packets of a group are taken (RFC 3376); 0: any
 };
 
 /// A socket that takes in what the kernel delivers of a feed: of socket mode, or of the slow path,

@@ -28,6 +28,8 @@ struct intake {
   u32 offered; // frames, with the call or with what came of it; 0: nothing to be said
   u32 rx;      // cursors of the soft link when they were
   u32 fill;
+  u32 ip; // where the socket's datagrams are sent to, network order
+  u16 port;
   mmsghdr messages[FANTAIL_BURST_MAX];
   iovec pieces[FANTAIL_BURST_MAX];
   sockaddr_in sources[FANTAIL_BURST_MAX];

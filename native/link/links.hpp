@@ -69,22 +69,24 @@ struct TxLink {
 
 class RxLinkOwner {
 public:
-  /// `fd`: the queue's receiving AF_XDP socket, or in socket mode its UDP socket, and the intake of
-  /// that. Not closed here.
-  RxLinkOwner(Arena& arena, u32 queue, int fd, int intake_fd) {
-    const FrameRange frames = arena.ring_frames(queue);
-    if (arena.header().mode == MODE_SOCKET) {
-      receive_by(arena, queue, fd, intake_fd, frames);
-    } else {
-      rx_ = map_ring(fd, XDP_PGOFF_RX_RING, FANTAIL_RX_FRAMES);
-      fill_ = map_ring(fd, XDP_UMEM_PGOFF_FILL_RING, FANTAIL_RX_FRAMES);
-      link_ = {frames, rx_.ring(), fill_.ring(), nullptr, fd};
-    }
-  }
-  /// The slow path beside AF_XDP sockets: `fd` is the UDP socket that holds the listen port.
-  static RxLinkOwner slow(Arena& arena, int fd, int intake_fd) {
+  /// `fd`: the queue's receiving AF_XDP socket. Not closed here.
+  static RxLinkOwner xdp(const Arena& arena, u32 queue, int fd) {
     RxLinkOwner owner;
-    owner.receive_by(arena, 0, fd, intake_fd, Arena::slow_frames());
+    owner.rx_ = map_ring(fd, XDP_PGOFF_RX_RING, FANTAIL_RX_FRAMES);
+    owner.fill_ = map_ring(fd, XDP_UMEM_PGOFF_FILL_RING, FANTAIL_RX_FRAMES);
+    owner.link_ = {arena.ring_frames(queue), owner.rx_.ring(), owner.fill_.ring(), nullptr, fd};
+    return owner;
+  }
+  /// Socket mode: the UDP sockets of the queue, which are those of that link of the process.
+  static RxLinkOwner udp(Arena& arena, u32 queue, FeedSockets& sockets, u32 link, int intake_fd) {
+    RxLinkOwner owner;
+    owner.receive_by(arena, queue, sockets, link, intake_fd, arena.ring_frames(queue));
+    return owner;
+  }
+  /// The slow path beside AF_XDP sockets: the UDP sockets that hold the feeds' ports.
+  static RxLinkOwner slow(Arena& arena, FeedSockets& sockets, int intake_fd) {
+    RxLinkOwner owner;
+    owner.receive_by(arena, 0, sockets, 0, intake_fd, Arena::slow_frames());
     owner.link_.is_slow = true;
     return owner;
   }
@@ -92,9 +94,10 @@ public:
 
 private:
   RxLinkOwner() = default;
-  void receive_by(Arena& arena, u32 queue, int fd, int intake_fd, FrameRange frames) {
+  void receive_by(Arena& arena, u32 queue, FeedSockets& sockets, u32 link, int intake_fd,
+                  FrameRange frames) {
     intake_ = MappedIntake(intake_fd);
-    soft_ = std::make_unique<SoftLink>(arena, queue, fd, intake_.at());
+    soft_ = std::make_unique<SoftLink>(arena, queue, sockets, link, intake_.at());
     link_ = {frames, soft_->rx_ring(), soft_->fill_ring(), soft_.get(), -1};
   }
 
@@ -106,7 +109,7 @@ private:
 
 /// What a worker has to send by, as descriptors; -1: it has not. Not closed here.
 struct TxDescriptors {
-  int socket = -1;  // AF_XDP, of its queue; in socket mode UDP
+  int socket = -1;  // AF_XDP, of its queue; in socket mode UDP, of the first feed
   int pages = -1;   // its map, for bulk
   int program = -1; // what it runs, with that
   bool has_pump = false;
@@ -116,9 +119,10 @@ struct TxDescriptors {
 /// One path of a worker, or both.
 class TxLinkOwner {
 public:
-  TxLinkOwner(Arena& arena, u32 queue, const TxDescriptors& fds) {
+  /// `sockets`: in socket mode its own are those of the first link.
+  TxLinkOwner(Arena& arena, u32 queue, const TxDescriptors& fds, FeedSockets& sockets) {
     if (arena.header().mode == MODE_SOCKET) {
-      soft_ = std::make_unique<SoftLink>(arena, queue, fds.socket);
+      soft_ = std::make_unique<SoftLink>(arena, queue, sockets, 0);
       ring_ = {soft_->tx_ring(), soft_->completion_ring(), soft_.get(), -1, Kicks()};
     } else if (fds.socket >= 0) {
       tx_ = map_ring(fds.socket, XDP_PGOFF_TX_RING, FANTAIL_TX_FRAMES);

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -44,8 +45,8 @@ void write_header(u8* at, const sockaddr_in& source, u32 target_ip, u16 target_p
 
 } // namespace
 
-SoftLink::SoftLink(Arena& arena, u32 queue, int socket, intake* taken)
-    : arena_(arena), link_(arena.soft(queue)), socket_(socket), taken_(taken) {
+SoftLink::SoftLink(Arena& arena, u32 queue, FeedSockets& sockets, u32 link, intake* taken)
+    : arena_(arena), link_(arena.soft(queue)), sockets_(sockets), index_(link), taken_(taken) {
   if (taken_ == nullptr || acquire(taken_->offered) == 0) return;
   if (peek(link_.rx_producer) == taken_->rx) take_in();
   else publish(taken_->offered, 0u); // its last store was all that was missing
@@ -70,19 +71,43 @@ u64 SoftLink::frame_at(const u64& shared) const {
   return peek(shared) / FANTAIL_FRAME_SIZE % arena_.header().rx_frames * FANTAIL_FRAME_SIZE;
 }
 
+/// The feeds in turn; which have something, poll tells at the price of one system call.
 void SoftLink::receive() {
+  if (acquire(link_.rx_consumer) != peek(link_.rx_producer)) return;
+  const std::vector<FeedSocket>& sockets = sockets_.of(index_);
+  if (sockets.size() == 1) {
+    receive_from(sockets[0]);
+    return;
+  }
+  pollfd ready[FANTAIL_FEEDS_MAX];
+  const u32 count = static_cast<u32>(sockets.size());
+  for (u32 i = 0; i < count; ++i) ready[i] = {sockets[i].fd, POLLIN, 0};
+  if (poll(ready, count, 0) <= 0) return;
+  turn_ = turn_ + 1 < count ? turn_ + 1 : 0;
+  for (u32 i = 0; i < count; ++i) {
+    const u32 at = turn_ + i < count ? turn_ + i : turn_ + i - count;
+    if (ready[at].revents != 0 && !receive_from(sockets[at])) return;
+  }
+}
+
+/// False: there is no room for more.
+bool SoftLink::receive_from(const FeedSocket& socket) {
   const u32 rx = peek(link_.rx_producer), fill = peek(link_.fill_consumer);
-  if (acquire(link_.rx_consumer) != rx) return;
+  const u32 waiting = rx - peek(link_.rx_consumer);
+  if (waiting >= FANTAIL_BURST_MAX) return false;
   const u32 room = std::min(acquire(link_.fill_producer) - fill, FANTAIL_BURST_MAX);
-  if (room == 0) return;
+  if (room == 0) return false;
   // else the compiler could offer before the store that ended the last call
   std::atomic_signal_fence(std::memory_order_seq_cst);
   offer(fill, room);
   taken_->rx = rx;
   taken_->fill = fill;
+  taken_->ip = socket.ip;
+  taken_->port = socket.port;
   publish(taken_->offered, room);
-  recvmmsg(socket_, taken_->messages, room, MSG_DONTWAIT | MSG_TRUNC, nullptr);
+  recvmmsg(socket.fd, taken_->messages, room, MSG_DONTWAIT | MSG_TRUNC, nullptr);
   take_in();
+  return true;
 }
 
 /// The payload places of that many frames of the fill ring, from cursor `fill` on.
@@ -113,8 +138,8 @@ void SoftLink::take_in() {
     const u32 payload =
         std::min(taken_->messages[count].msg_len, 0xffffu - frame::ipv4_size - frame::udp_size);
     const u64 address = frame_at(fills.address(fill + count)) + headroom;
-    write_header(reinterpret_cast<u8*>(arena_.umem() + address), taken_->sources[count],
-                 arena_.header().listen_ip, arena_.header().listen_port, payload);
+    write_header(reinterpret_cast<u8*>(arena_.umem() + address), taken_->sources[count], taken_->ip,
+                 taken_->port, payload);
     rxs.descriptor(rx + count) = {address, std::min(payload, payload_max) + FANTAIL_HEADER_SIZE, 0};
   }
   if (count != 0)
@@ -184,7 +209,17 @@ private:
 
 } // namespace
 
-/// Sends the first `count` descriptors of the TX ring, in order; each ends in one completion.
+/// The socket of the feed whose port a copy leaves from; a filter may have written another one.
+int SoftLink::socket_of(const u8* bytes) const {
+  const std::vector<FeedSocket>& sockets = sockets_.of(index_);
+  u16 port;
+  std::memcpy(&port, bytes + frame::udp_source, sizeof port);
+  const auto found = std::ranges::find(sockets, port, &FeedSocket::port);
+  return (found == sockets.end() ? sockets.front() : *found).fd;
+}
+
+/// Sends the first `count` descriptors of the TX ring that leave by one socket, in order; each ends
+/// in one completion.
 void SoftLink::send_some(u32 count, u64 deadline_ns) {
   // one transmitting thread a process; too large for the stack
   static thread_local Message bodies[send_batch];
@@ -193,6 +228,7 @@ void SoftLink::send_some(u32 count, u64 deadline_ns) {
   const KernelRing tx = tx_ring();
   const u32 first = peek(link_.tx_consumer);
   u32 good = 0;
+  int socket = -1;
   for (; good < count; ++good) {
     const u64 address = peek(tx.descriptor(first + good).addr);
     const u32 length = peek(tx.descriptor(first + good).len);
@@ -201,6 +237,8 @@ void SoftLink::send_some(u32 count, u64 deadline_ns) {
     const u8* bytes = reinterpret_cast<const u8*>(arena_.umem() + address);
     std::memset(bodies[good].control, 0, sizeof bodies[good].control);
     if (!bodies[good].aim(bytes, length, messages[good].msg_hdr)) break;
+    if (good == 0) socket = socket_of(bytes);
+    else if (socket_of(bytes) != socket) break; // of another feed: in the next call
     outcomes[good] = 0;
   }
   if (good == 0) {
@@ -208,8 +246,8 @@ void SoftLink::send_some(u32 count, u64 deadline_ns) {
     return complete(1, outcomes);
   }
   publish(link_.sending, sending_mark(first, good));
-  int sent = sendmmsg(socket_, messages, good, MSG_DONTWAIT);
-  if (sent < 0 && errno == ECONNREFUSED) sent = sendmmsg(socket_, messages, good, MSG_DONTWAIT);
+  int sent = sendmmsg(socket, messages, good, MSG_DONTWAIT);
+  if (sent < 0 && errno == ECONNREFUSED) sent = sendmmsg(socket, messages, good, MSG_DONTWAIT);
   if (sent < 0 && (errno == EAGAIN || errno == ENOBUFS) && clock_ns() < deadline_ns) {
     publish(link_.sending, 0u); // nothing left; ask again until the deadline
     return;

@@ -40,13 +40,16 @@ void Filters::set_state(u32 slot, u32 block, u64 owner) {
 
 // -- a burst --------------------------------------------------------------------------------------
 
-void Filters::place(const std::vector<Served::Group>& groups, u32 packets) {
-  count_ = static_cast<u32>(groups.size());
-  for (u32 call = 0; call < count_; ++call) {
-    const auto& [slot, first, count] = groups[call];
-    calls_->slot[call] = slot;
-    calls_->first[call] = next_job_[slot] = packets * first;
-    calls_->count[call] = packets * count;
+void Filters::place() {
+  count_ = 0;
+  u32 first = 0;
+  for (u32 slot = 0; slot < FANTAIL_FILTERS_MAX; ++slot) {
+    if (wanted_[slot] == 0) continue;
+    calls_->slot[count_] = slot;
+    calls_->first[count_] = next_job_[slot] = first;
+    calls_->count[count_] = wanted_[slot];
+    first += wanted_[slot];
+    ++count_;
   }
   resume_ = 0;
 }

@@ -9,7 +9,8 @@
 // asks the same again.
 #pragma once
 
-#include <vector>
+#include <algorithm>
+#include <span>
 
 #include "path/served.hpp"
 #include "shm/arena.hpp"
@@ -34,9 +35,14 @@ public:
 
   // -- a burst ----------------------------------------------------------------------------------
 
-  /// Places the jobs of a burst: a filter's stand together, a packet's within them, in order of
+  /// A burst begins, and that packet's jobs are to be among it.
+  void begin_placing() { std::fill(std::begin(wanted_), std::end(wanted_), 0); }
+  void want(std::span<const Served::Group> groups) {
+    for (const auto& [slot, count] : groups) wanted_[slot] += count;
+  }
+  /// Places the jobs wanted: a filter's stand together, a packet's within them, in order of
   /// arrival.
-  void place(const std::vector<Served::Group>& groups, u32 packets);
+  void place();
   /// Index of the next job of that filter.
   u32 next_job(u32 slot) { return next_job_[slot]++; }
   job& job_at(u32 index) { return jobs_[index]; }
@@ -77,11 +83,12 @@ private:
   u32 length_max_; // of a frame that the interface takes, bytes
   filter_calls own_calls_{};
   filter_calls* calls_ = &own_calls_;
-  u32 count_ = 0;                          // of the calls of this burst
-  u32 resume_ = 0;                         // first job that a trap may be charged to
-  u64 call_began_ns_ = 0;                  // in a timed burst
-  u32 next_job_[FANTAIL_FILTERS_MAX] = {}; // by slot, as the next two
-  u32 block_[FANTAIL_FILTERS_MAX];         // of its state, or no_block
+  u32 count_ = 0;                        // of the calls of this burst
+  u32 resume_ = 0;                       // first job that a trap may be charged to
+  u64 call_began_ns_ = 0;                // in a timed burst
+  u32 wanted_[FANTAIL_FILTERS_MAX] = {}; // jobs of this burst, by slot, as the next three
+  u32 next_job_[FANTAIL_FILTERS_MAX] = {};
+  u32 block_[FANTAIL_FILTERS_MAX]; // of its state, or no_block
   Tally tally_[FANTAIL_FILTERS_MAX] = {};
 };
 

@@ -15,6 +15,7 @@
 
 #include <vector>
 
+#include "feeds/feed_sockets.hpp"
 #include "host/clock.hpp"
 #include "shm/store.hpp"
 
@@ -22,11 +23,16 @@ namespace fantail {
 
 class Idle {
 public:
-  /// `wake_fd`: this process's eventfd; `sockets`: polled for input as well.
-  Idle(bool busy_poll, bool yield, int wake_fd, const std::vector<int>& sockets)
-      : busy_poll_(busy_poll), yield_(yield) {
+  /// `wake_fd`: this process's eventfd. Polled for input as well: `sockets`, and those of the
+  /// feeds, which come and go.
+  Idle(bool busy_poll, bool yield, int wake_fd, const std::vector<int>& sockets,
+       const FeedSockets& feeds)
+      : busy_poll_(busy_poll), yield_(yield), feeds_(feeds) {
+    polled_.reserve(1 + sockets.size() + std::size_t{feeds.links()} * FANTAIL_FEEDS_MAX);
     polled_.push_back({wake_fd, POLLIN, 0});
     for (const int fd : sockets) polled_.push_back({fd, POLLIN, 0});
+    own_ = polled_.size();
+    watch_feeds();
   }
 
   void worked() { since_ns_ = 0; }
@@ -46,6 +52,7 @@ public:
   /// Blocks until input, a wake-up, or the time limit. The caller has set `asleep`, fenced and
   /// looked again.
   void sleep(int limit_ms) {
+    if (feeds_.version() != watched_) watch_feeds();
     poll(polled_.data(), polled_.size(), limit_ms);
     u64 count;
     if ((polled_[0].revents & POLLIN) != 0) [[maybe_unused]]
@@ -57,6 +64,13 @@ private:
   static constexpr u64 spin_ns = 1'000'000;
   static constexpr u32 turns_a_look = 16;
 
+  void watch_feeds() {
+    watched_ = feeds_.version();
+    polled_.resize(own_);
+    for (u32 link = 0; link < feeds_.links(); ++link)
+      for (const FeedSocket& socket : feeds_.of(link)) polled_.push_back({socket.fd, POLLIN, 0});
+  }
+
   static void pause() {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
@@ -67,7 +81,10 @@ private:
 
   bool busy_poll_;
   bool yield_;
+  const FeedSockets& feeds_;
   std::vector<pollfd> polled_;
+  std::size_t own_ = 0; // of those, the ones that stay
+  u32 watched_ = 0;     // version of the feeds' sockets
   u64 since_ns_ = 0;
   u32 turns_ = 0;
 };

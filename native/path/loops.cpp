@@ -16,23 +16,38 @@ constexpr u64 drain_ns = 100'000'000;     // how long a halted worker waits for 
 
 bool halted(const Arena& arena) { return acquire(arena.control().state) == RUN_STATE_HALT; }
 
+/// By link: in socket mode those of the process's queues, its own first; else the slow path's.
+FeedSockets open_feed_sockets(const Arena& arena, const Inherited& fds) {
+  const arena_header& h = arena.header();
+  std::vector<int> first;
+  if (h.mode != MODE_SOCKET) {
+    if (fds.slow_path >= 0) first.push_back(fds.slow_path);
+  } else {
+    first = fds.rx.empty() ? std::vector{fds.tx.socket} : fds.rx;
+  }
+  const int channel = first.empty() ? -1 : fds.feed_channel;
+  return FeedSockets(std::move(first), channel, {-1, h.listen_ip, h.listen_port});
+}
+
 /// The slow path, where there is one, comes last.
-std::vector<RxLinkOwner> open_links(Arena& arena, u32 first, u32 stride, const Inherited& fds) {
+std::vector<RxLinkOwner> open_links(Arena& arena, u32 first, u32 stride, const Inherited& fds,
+                                    FeedSockets& feed_sockets) {
   std::vector<RxLinkOwner> links;
   links.reserve(fds.rx.size() + 1);
   const bool is_udp = arena.header().mode == MODE_SOCKET;
-  for (u32 i = 0; i < fds.rx.size(); ++i)
-    links.emplace_back(arena, first + i * stride, fds.rx[i], is_udp ? fds.intakes.at(i) : -1);
+  for (u32 i = 0; i < fds.rx.size(); ++i) {
+    const u32 queue = first + i * stride;
+    links.push_back(is_udp ? RxLinkOwner::udp(arena, queue, feed_sockets, i, fds.intakes.at(i))
+                           : RxLinkOwner::xdp(arena, queue, fds.rx[i]));
+  }
   if (fds.slow_path >= 0)
-    links.push_back(RxLinkOwner::slow(arena, fds.slow_path, fds.intakes.at(0)));
+    links.push_back(RxLinkOwner::slow(arena, feed_sockets, fds.intakes.at(0)));
   return links;
 }
 
-/// What a process that sleeps is to be woken by.
-std::vector<int> sockets_of(const Inherited& fds) {
-  std::vector<int> sockets = fds.rx;
-  if (fds.slow_path >= 0) sockets.push_back(fds.slow_path);
-  return sockets;
+/// AF_XDP sockets, by which a process that sleeps is to be woken.
+std::vector<int> xdp_sockets_of(const Arena& arena, const Inherited& fds) {
+  return arena.header().mode == MODE_SOCKET ? std::vector<int>() : fds.rx;
 }
 
 std::vector<RxLink> views(const std::vector<RxLinkOwner>& owners) {
@@ -61,11 +76,13 @@ std::vector<RxStage> open_stages(Arena& arena, u32 worker, const std::vector<RxL
 
 WorkerLoop::WorkerLoop(Arena& arena, u32 worker, const Inherited& fds, filter_calls* calls)
     : arena_(arena), index_(worker), self_(arena.worker(worker)), calls_(calls),
-      rx_links_(open_links(arena, worker, arena.header().workers, fds)),
-      tx_link_(arena, worker, fds.tx), path_(tx_link_.path(peek(self_.path))),
+      feed_sockets_(open_feed_sockets(arena, fds)),
+      rx_links_(open_links(arena, worker, arena.header().workers, fds, feed_sockets_)),
+      tx_link_(arena, worker, fds.tx, feed_sockets_), path_(tx_link_.path(peek(self_.path))),
       rx_(open_stages(arena, worker, rx_links_, fds.worker_wakes)),
       tx_(arena, worker, tx_link_.link(path_), fds.kernel_sockets),
-      idle_(arena.header().busy_poll != 0, arena.header().yield != 0, fds.wake, sockets_of(fds)),
+      idle_(arena.header().busy_poll != 0, arena.header().yield != 0, fds.wake,
+            xdp_sockets_of(arena, fds), feed_sockets_),
       looks_suffice_(arena.header().mode == MODE_COPY || arena.header().mode == MODE_SKB) {
   tx_.filters().set_calls(calls);
   put(self_.path, u32{path_});
@@ -156,9 +173,11 @@ void WorkerLoop::drain() {
 }
 
 ReceiverLoop::ReceiverLoop(Arena& arena, const Inherited& fds)
-    : arena_(arena), self_(arena.receiver(0)), links_(open_links(arena, 0, 1, fds)),
+    : arena_(arena), self_(arena.receiver(0)), feed_sockets_(open_feed_sockets(arena, fds)),
+      links_(open_links(arena, 0, 1, fds, feed_sockets_)),
       rx_(arena, 0, views(links_), fds.worker_wakes),
-      idle_(arena.header().busy_poll != 0, arena.header().yield != 0, fds.wake, sockets_of(fds)) {}
+      idle_(arena.header().busy_poll != 0, arena.header().yield != 0, fds.wake,
+            xdp_sockets_of(arena, fds), feed_sockets_) {}
 
 void ReceiverLoop::run() {
   Laps laps;

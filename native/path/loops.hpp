@@ -76,7 +76,8 @@ struct Inherited {
   int wake = -1;                   // own eventfd
   std::vector<int> worker_wakes;   // eventfd of each worker
   std::vector<int> kernel_sockets; // workers: pool for subscribers in kernel state
-  int slow_path = -1;              // its socket, where the first receiver is and there is one
+  int slow_path = -1;              // the first feed's, where the first receiver is and there is one
+  int feed_channel = -1;           // where the UDP sockets of the other feeds come from
   std::vector<int> intakes;        // of the UDP sockets among these that receive (link/intake.hpp)
 };
 
@@ -114,6 +115,7 @@ private:
   u32 index_;
   worker& self_;
   filter_calls* calls_;
+  FeedSockets feed_sockets_;
   std::vector<RxLinkOwner> rx_links_;
   TxLinkOwner tx_link_;
   transmit path_;
@@ -136,6 +138,7 @@ private:
 
   Arena& arena_;
   receiver& self_;
+  FeedSockets feed_sockets_;
   std::vector<RxLinkOwner> links_;
   RxStage rx_;
   Idle idle_;

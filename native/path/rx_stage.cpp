@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "host/clock.hpp"
 #include "link/frame.hpp"
@@ -18,7 +19,8 @@ constexpr u32 reclaim_max = 1024;
 /// Journal entries that a turn can need: one a frame taken or reclaimed (its `handed`), and
 /// counters, cursors and kernel words once.
 constexpr u32 turn_entries_max = (FANTAIL_QUEUES_MAX + 1) * (FANTAIL_BURST_MAX + 2) +
-                                 FANTAIL_WORKERS_MAX * (reclaim_max + 3) + 16;
+                                 FANTAIL_WORKERS_MAX * (reclaim_max + 3 + FANTAIL_FEEDS_MAX) +
+                                 FANTAIL_FEEDS_MAX * (3 + INVALID_COUNT) + 16;
 static_assert(turn_entries_max <= FANTAIL_JOURNAL_ENTRIES_MAX);
 
 /// A look at the slow path is a system call: so often, and the clock is read once in so many turns,
@@ -60,6 +62,7 @@ RxStage::RxStage(Arena& arena, u32 receiver, std::vector<RxLink> links, std::vec
   }
   for (u32 f = 0; f < handed_.size(); ++f) handed_[f] = static_cast<u8>(peek(arena_.handed()[f]));
   std::memcpy(&mirror_, &self_, sizeof mirror_);
+  for (u32 f = 0; f < FANTAIL_FEEDS_MAX; ++f) counters_.push_back(arena_.feed_counters(index_, f));
   put(self_.asleep, 0u);
   put(self_.pid, static_cast<u32>(getpid()));
   adopt_table();
@@ -101,7 +104,10 @@ void RxStage::adopt_table() {
   const u64 generation = acquire(arena_.control().generation);
   if (generation == generation_ && peek(self_.generation_done) == generation) return;
   const table& now = arena_.table(generation);
-  for (u32 w = 0; w < workers_; ++w) wanted_[w] = peek(now.count[w]);
+  for (u32 w = 0; w < workers_; ++w) wanted_[w] = peek(now.wanted[w]);
+  feeds_.follow(now);
+  for (const RxLink& link : links_)
+    if (link.soft != nullptr) link.soft->follow(now);
   generation_ = generation;
   publish(self_.generation_done, generation);
 }
@@ -137,25 +143,25 @@ u32 RxStage::receive(RxLink& link) {
   __builtin_prefetch(&link.rx.descriptor(consumer));
   const u32 count = std::min(acquire(*link.rx.producer) - consumer, FANTAIL_BURST_MAX);
   if (count == 0) return 0;
-  if (link.is_slow) mirror_.slow_path += count;
   prefetch(link, consumer, count);
   const u64 stamp_ns = clock_ns();
   for (u32 i = 0; i < count; ++i) {
     const xdp_desc& shared = link.rx.descriptor(consumer++);
     // once: in socket mode, and of the slow path, the ring is in the arena
     const xdp_desc descriptor{peek(shared.addr), peek(shared.len), 0};
-    u32 length = 0;
-    const u32 why = judge(descriptor, link, length);
+    const Judged judged = judge(descriptor, link);
     const u32 frame = static_cast<u32>(descriptor.addr / FANTAIL_FRAME_SIZE);
-    if (why != INVALID_COUNT) {
-      ++mirror_.invalid[why];
+    feed_counters& counters = ahead(judged.feed);
+    if (link.is_slow) ++counters.slow_path;
+    if (judged.why != INVALID_COUNT) {
+      ++counters.invalid[judged.why];
       // a frame that is not ours to give stays out
-      if (why != INVALID_DESCRIPTOR) give_to_kernel(frame);
+      if (judged.why != INVALID_DESCRIPTOR) give_to_kernel(frame);
       continue;
     }
-    ++mirror_.received;
-    mirror_.bytes += length - FANTAIL_HEADER_SIZE;
-    const u32 holders = hand_over(static_cast<u32>(descriptor.addr), length, stamp_ns);
+    ++counters.received;
+    counters.bytes += judged.length - FANTAIL_HEADER_SIZE;
+    const u32 holders = hand_over(static_cast<u32>(descriptor.addr), judged, stamp_ns);
     if (holders == 0) give_to_kernel(frame);
     else set_handed(frame, holders);
   }
@@ -172,29 +178,36 @@ void RxStage::prefetch(const RxLink& link, u32 consumer, u32 count) const {
   }
 }
 
-u32 RxStage::judge(const xdp_desc& descriptor, const RxLink& link, u32& length) const {
+RxStage::Judged RxStage::judge(const xdp_desc& descriptor, const RxLink& link) const {
   const u64 in_frame = descriptor.addr % FANTAIL_FRAME_SIZE;
   if (!link.frames.contains(descriptor.addr / FANTAIL_FRAME_SIZE) ||
       in_frame + descriptor.len > FANTAIL_FRAME_SIZE ||
       handed_[descriptor.addr / FANTAIL_FRAME_SIZE] != 0)
-    return INVALID_DESCRIPTOR;
-  if (descriptor.len < FANTAIL_HEADER_SIZE) return INVALID_IP_LENGTH;
+    return {.why = INVALID_DESCRIPTOR};
+  if (descriptor.len < FANTAIL_HEADER_SIZE) return {.why = INVALID_IP_LENGTH};
 
   using namespace frame;
   const u8* bytes = reinterpret_cast<const u8*>(arena_.umem() + descriptor.addr);
-  u32 target_ip;
+  u32 source_ip, target_ip;
   u16 target_port;
+  std::memcpy(&source_ip, bytes + ip_source, sizeof source_ip);
   std::memcpy(&target_ip, bytes + ip_target, sizeof target_ip);
   std::memcpy(&target_port, bytes + udp_target, sizeof target_port);
   const bool is_fragment = ((bytes[ip_fragment] & 0x3f) | bytes[ip_fragment + 1]) != 0;
-  if (!is_plain_udp(bytes) || is_fragment || target_ip != arena_.header().listen_ip ||
-      target_port != arena_.header().listen_port)
-    return INVALID_FEED;
+  const u32 feed = feeds_.find(target_ip, target_port, source_ip);
+  if (!is_plain_udp(bytes) || is_fragment || feed == FeedIndex::none) return {.why = INVALID_FEED};
+  Judged judged{.feed = feed};
+  judged.why = judge_lengths(bytes, descriptor.len, link, judged.length);
+  return judged;
+}
+
+/// Of a frame of `size` bytes that is of a feed: lengths, then checksums, which they cover.
+u32 RxStage::judge_lengths(const u8* bytes, u32 size, const RxLink& link, u32& length) const {
+  using namespace frame;
   const u32 packet_length = load16(bytes + ip_length);
   // whole, a soft link says, but longer than the frame that it was to be in
-  if (link.soft != nullptr && packet_length + ethernet_size > descriptor.len)
-    return INVALID_TOO_LONG;
-  if (packet_length < ipv4_size + udp_size || packet_length + ethernet_size > descriptor.len)
+  if (link.soft != nullptr && packet_length + ethernet_size > size) return INVALID_TOO_LONG;
+  if (packet_length < ipv4_size + udp_size || packet_length + ethernet_size > size)
     return INVALID_IP_LENGTH;
   if (load16(bytes + udp_length) != packet_length - ipv4_size) return INVALID_UDP_LENGTH;
   if (sum16(bytes + ip, ipv4_size) != 0xffff) return INVALID_CHECKSUM;
@@ -203,21 +216,33 @@ u32 RxStage::judge(const xdp_desc& descriptor, const RxLink& link, u32& length) 
   return INVALID_COUNT;
 }
 
-/// Pushes the frame to every worker that has a subscriber and room in its backlog; returns how
-/// many. Each is told that number: a worker that alone holds a frame may send the frame itself.
-u32 RxStage::hand_over(u32 address, u32 length, u64 stamp_ns) {
+/// The counters of a feed, which are about to change.
+feed_counters& RxStage::ahead(u32 feed) {
+  touched_ |= u64{1} << feed;
+  return counters_[feed];
+}
+
+/// Pushes the frame to every worker that has a subscriber of its feed and room in its backlog;
+/// returns how many. Each is told that number: a worker that alone holds a frame may send the frame
+/// itself.
+u32 RxStage::hand_over(u32 address, const Judged& frame, u64 stamp_ns) {
   u32 takers[FANTAIL_WORKERS_MAX];
   u32 holders = 0;
   for (u32 w = 0; w < workers_; ++w) {
-    if (wanted_[w] == 0) continue;
-    if (forward_[w].tail() - giveback_[w].head() < backlog_max_) takers[holders++] = w;
-    else ++mirror_.backlog[w]; // the worker charges it to its subscribers
+    if ((wanted_[w] >> frame.feed & 1) == 0) continue;
+    if (forward_[w].tail() - giveback_[w].head() < backlog_max_) {
+      takers[holders++] = w;
+    } else { // the worker charges it to its subscribers
+      ++mirror_.backlog[w];
+      ++mirror_.feed_backlog[w][frame.feed];
+    }
   }
   for (u32 i = 0; i < holders; ++i) {
     forward_slot& next = forward_[takers[i]].next();
     put(next.address, address);
-    put(next.length, static_cast<u16>(length));
-    put(next.holders, static_cast<u16>(holders));
+    put(next.length, static_cast<u16>(frame.length));
+    put(next.holders, static_cast<u8>(holders));
+    put(next.feed, static_cast<u8>(frame.feed));
     put(next.stamp_ns, stamp_ns);
   }
   return holders;
@@ -238,12 +263,11 @@ void RxStage::set_handed(u32 frame, u32 count) {
 
 /// All of a turn at once: holders first, so that a worker that sees the tail sees them too.
 void RxStage::commit() {
-  journal_.set(self_.received, mirror_.received);
-  journal_.set(self_.bytes, mirror_.bytes);
-  if (mirror_.slow_path != self_.slow_path) journal_.set(self_.slow_path, mirror_.slow_path);
-  for (u32 i = 0; i < INVALID_COUNT; ++i)
-    if (mirror_.invalid[i] != self_.invalid[i]) journal_.set(self_.invalid[i], mirror_.invalid[i]);
+  for (u64 left = touched_; left != 0; left &= left - 1)
+    commit_feed(static_cast<u32>(std::countr_zero(left)));
+  touched_ = 0;
   for (u32 w = 0; w < workers_; ++w) {
+    // behind what it is the sum of: whoever sees it sees that
     if (mirror_.backlog[w] != self_.backlog[w]) journal_.set(self_.backlog[w], mirror_.backlog[w]);
     if (giveback_[w].moved()) giveback_[w].commit_to(journal_);
     if (forward_[w].moved()) forward_[w].commit_to(journal_);
@@ -255,6 +279,22 @@ void RxStage::commit() {
       journal_.set_kernel(2 * i + 1, fill_producer_[i]);
   }
   journal_.commit();
+}
+
+void RxStage::commit_feed(u32 feed) {
+  const feed_counters& ahead = counters_[feed];
+  feed_counters& committed = arena_.feed_counters(index_, feed);
+  if (ahead.received != committed.received) {
+    journal_.set(committed.received, ahead.received);
+    journal_.set(committed.bytes, ahead.bytes);
+  }
+  if (ahead.slow_path != committed.slow_path) journal_.set(committed.slow_path, ahead.slow_path);
+  for (u32 i = 0; i < INVALID_COUNT; ++i)
+    if (ahead.invalid[i] != committed.invalid[i])
+      journal_.set(committed.invalid[i], ahead.invalid[i]);
+  for (u32 w = 0; w < workers_; ++w)
+    if (mirror_.feed_backlog[w][feed] != self_.feed_backlog[w][feed])
+      journal_.set(self_.feed_backlog[w][feed], mirror_.feed_backlog[w][feed]);
 }
 
 /// Pairs with the worker's asleep, fence, look again: one of the two sees the other. It is left out

@@ -15,6 +15,7 @@
 
 #include <vector>
 
+#include "feeds/feed_index.hpp"
 #include "link/links.hpp"
 #include "shm/arena.hpp"
 
@@ -47,12 +48,20 @@ private:
   void finish(u32 moved);
   bool is_slow_due() const;
   void prefetch(const RxLink& link, u32 consumer, u32 count) const;
-  /// Why a descriptor is refused, or INVALID_COUNT if it is good; then `length` loses its padding.
-  u32 judge(const xdp_desc& descriptor, const RxLink& link, u32& length) const;
-  u32 hand_over(u32 address, u32 length, u64 stamp_ns);
+  /// A frame that a descriptor names, as far as it is known.
+  struct Judged {
+    u32 why = INVALID_COUNT; // it is refused, or INVALID_COUNT: it is good
+    u32 feed = 0;            // where it counts
+    u32 length = 0;          // of a good one, without the padding of short frames
+  };
+  Judged judge(const xdp_desc& descriptor, const RxLink& link) const;
+  u32 judge_lengths(const u8* bytes, u32 size, const RxLink& link, u32& length) const;
+  u32 hand_over(u32 address, const Judged& frame, u64 stamp_ns);
+  feed_counters& ahead(u32 feed);
   void give_to_kernel(u32 frame);
   void set_handed(u32 frame, u32 count);
   void commit();
+  void commit_feed(u32 feed);
   void wake();
 
   // More members than our rule of thumb: most are cursors and counters ahead of one commit, which
@@ -69,10 +78,13 @@ private:
   std::vector<Consumer<u32>> giveback_;          // from each worker
   std::vector<u32> rx_consumer_, fill_producer_; // per link, ahead of what is committed
   std::vector<u8> handed_;                       // mirror of arena.handed()
-  // per worker: subscribers it has in the adopted table
-  std::vector<u32> wanted_;
-  receiver mirror_; // counters ahead of what is committed
-  u64 generation_ = 0;
+  FeedIndex feeds_;
+  // per worker: a bit for each feed that it has subscribers of in the adopted table
+  std::vector<u64> wanted_;
+  receiver mirror_;                     // counters ahead of what is committed
+  std::vector<feed_counters> counters_; // the same by feed
+  u64 touched_ = 0;                     // a bit for each feed whose counters are ahead
+  u64 generation_ = ~u64{0};            // none is adopted
   u64 backlog_max_;
   bool wakes_others_;
   bool fill_sleeps_;      // the driver may ask for a wake-up

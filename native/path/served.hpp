@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT-0
 //
-// Whom a worker serves: the rows that the table it follows lists for it, in order of adding, and
-// how many of them each filter answers for. Rows do not change within a table, so that every packet
-// of a burst has the same jobs.
+// Whom a worker serves: the rows that the table it follows lists for it, in order of adding, by the
+// feeds that they get, and how many of them each filter answers for. Rows do not change within a
+// table, so that every packet of a feed has the same jobs.
 #pragma once
 
 #include <algorithm>
+#include <bit>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "shm/arena.hpp"
@@ -23,68 +26,124 @@ public:
     bool is_reached() const {
       return state == SUBSCRIBER_STATE_LIVE || state == SUBSCRIBER_STATE_KERNEL;
     }
+    drop why_unreached() const {
+      return state == SUBSCRIBER_STATE_NO_ROUTE ? DROP_NO_ROUTE : DROP_NO_NEIGHBOUR;
+    }
   };
-  /// One packet's jobs for one filter: [first, first + count).
+  /// One packet's jobs for one filter.
   struct Group {
-    u32 slot;
-    u32 first, count;
+    u32 slot, count;
   };
 
   explicit Served(const Arena& arena)
       : arena_(arena), rotate_(arena.header().order == ORDER_ROTATE) {
-    rows_.reserve(FANTAIL_SUBSCRIBERS_MAX);
-    groups_.reserve(FANTAIL_FILTERS_MAX);
+    listed_.reserve(FANTAIL_SUBSCRIBERS_MAX);
+    rows_.reserve(std::size_t{FANTAIL_SUBSCRIBERS_MAX} * FANTAIL_FEEDS_MAX);
+    groups_.reserve(FANTAIL_FILTERS_MAX * FANTAIL_FEEDS_MAX);
   }
 
   void follow(u64 generation, u32 worker) {
     generation_ = generation;
     const table& now = arena_.table(generation);
     const u32 count = std::min(peek(now.count[worker]), FANTAIL_SUBSCRIBERS_MAX);
-    rows_.clear();
+    listed_.clear();
     for (u32 i = 0; i < count; ++i) {
       const u16 row = peek(now.list[worker][i]);
-      if (row >= FANTAIL_SUBSCRIBERS_MAX) continue;
-      const subscriber& to = record(row);
-      rows_.push_back({row, to.state, static_cast<u8>(to.filter % FANTAIL_FILTERS_MAX)});
+      if (row < FANTAIL_SUBSCRIBERS_MAX) listed_.push_back(row);
     }
-    group();
+    place();
+    groups_.clear();
+    reached_max_ = 0;
+    for (Feed& feed : feeds_) {
+      group(feed);
+      reached_max_ = std::max(reached_max_, feed.reached);
+    }
   }
 
   u64 generation() const { return generation_; }
   const subscriber& record(u16 row) const { return arena_.table(generation_).rows[row]; }
-  const std::vector<Row>& rows() const { return rows_; }
-  u32 count() const { return static_cast<u32>(rows_.size()); }
+  /// Where a filter sees the records.
+  u32 window_records() const {
+    return static_cast<u32>(FANTAIL_WINDOW_SUBSCRIBERS + (generation_ & 1) * sizeof(table) +
+                            __builtin_offsetof(table, rows));
+  }
+  /// All of this worker's, whatever they get.
+  const std::vector<u16>& listed() const { return listed_; }
+  /// Those that get a feed.
+  std::span<const Row> rows(u32 feed) const {
+    return {rows_.data() + feeds_[feed].first, feeds_[feed].count};
+  }
+  u32 count(u32 feed) const { return feeds_[feed].count; }
   /// Those among them that get a job of each packet.
-  u32 reached() const { return reached_; }
-  const std::vector<Group>& groups() const { return groups_; }
-  /// Index of the row that the next packet starts with. There is at least one row.
-  u32 next_first() {
+  u32 reached(u32 feed) const { return feeds_[feed].reached; }
+  u32 reached_max() const { return reached_max_; }
+  /// By filter slot.
+  std::span<const Group> groups(u32 feed) const {
+    return {groups_.data() + feeds_[feed].group_first, feeds_[feed].group_count};
+  }
+  /// Index of the row that the next packet of that feed starts with. There is at least one row.
+  u32 next_first(u32 feed) {
     if (!rotate_) return 0;
-    if (rotation_ >= rows_.size()) rotation_ = 0;
-    return rotation_++;
+    Feed& of = feeds_[feed];
+    if (of.rotation >= of.count) of.rotation = 0;
+    return of.rotation++;
   }
 
 private:
-  void group() {
-    u32 count[FANTAIL_FILTERS_MAX] = {};
-    for (const Row& row : rows_)
-      if (row.is_reached()) ++count[row.slot];
-    groups_.clear();
+  struct Feed {
+    u32 first, count; // in rows_
+    u32 reached;
+    u32 group_first, group_count; // in groups_
+    u32 rotation;
+  };
+
+  /// The feeds' rows, one feed's behind the other's, each in order of adding.
+  void place() {
+    u64 open = 0;
+    for (u32 feed = 0; feed < FANTAIL_FEEDS_MAX; ++feed)
+      if (arena_.table(generation_).feeds[feed].is_open != 0) open |= u64{1} << feed;
+    const auto each_feed = [this, open](u16 row, auto&& take) {
+      for (u64 left = record(row).feeds & open; left != 0; left &= left - 1)
+        take(feeds_[std::countr_zero(left)]);
+    };
+    for (Feed& feed : feeds_) feed.count = 0;
+    for (const u16 row : listed_) each_feed(row, [](Feed& feed) { ++feed.count; });
     u32 first = 0;
-    for (u32 slot = 0; slot < FANTAIL_FILTERS_MAX; ++slot) {
-      if (count[slot] != 0) groups_.push_back({slot, first, count[slot]});
-      first += count[slot];
+    for (Feed& feed : feeds_) {
+      feed.first = first;
+      first += std::exchange(feed.count, 0);
     }
-    reached_ = first;
+    rows_.resize(first);
+    for (const u16 row : listed_) {
+      const subscriber& to = record(row);
+      const Row served{row, to.state, static_cast<u8>(to.filter % FANTAIL_FILTERS_MAX)};
+      each_feed(row, [&](Feed& feed) { rows_[feed.first + feed.count++] = served; });
+    }
+  }
+
+  void group(Feed& feed) {
+    u32 count[FANTAIL_FILTERS_MAX] = {};
+    feed.reached = 0;
+    for (u32 i = 0; i < feed.count; ++i) {
+      const Row& row = rows_[feed.first + i];
+      if (!row.is_reached()) continue;
+      ++count[row.slot];
+      ++feed.reached;
+    }
+    feed.group_first = static_cast<u32>(groups_.size());
+    for (u32 slot = 0; slot < FANTAIL_FILTERS_MAX; ++slot)
+      if (count[slot] != 0) groups_.push_back({slot, count[slot]});
+    feed.group_count = static_cast<u32>(groups_.size()) - feed.group_first;
   }
 
   const Arena& arena_;
   bool rotate_;
   u64 generation_ = 0;
+  std::vector<u16> listed_;
   std::vector<Row> rows_;
-  std::vector<Group> groups_; // by filter slot
-  u32 reached_ = 0;
-  u32 rotation_ = 0;
+  std::vector<Group> groups_;
+  Feed feeds_[FANTAIL_FEEDS_MAX] = {};
+  u32 reached_max_ = 0;
 };
 
 } // namespace fantail

@@ -39,7 +39,7 @@ TxStage::TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_
   if (link_.soft != nullptr) link_.soft->recover();
   for (u32 r = 0; r < arena_.header().receivers; ++r)
     sources_.push_back({arena_.forward_consumer(r, index_), arena_.giveback_producer(r, index_),
-                        peek(self_.backlog_seen[r])});
+                        FeedBacklog(arena_.receiver(r), index_, self_.backlog_seen[r])});
   burst_.reserve(FANTAIL_BURST_MAX);
   asked_.reserve(FANTAIL_JOBS_MAX);
   kernel_copies_.recover(accounts_);
@@ -122,27 +122,28 @@ void TxStage::adopt() {
   publish(self_.generation_done, generation);
 }
 
-/// Frames that a receiver could not hand over were owed to each subscriber here.
+/// Frames that a receiver could not hand over were owed to each subscriber of their feed here.
 void TxStage::charge_backlog() {
-  for (u32 r = 0; r < sources_.size(); ++r) {
-    const u64 refused = acquire(arena_.receiver(r).backlog[index_]);
-    const u64 count = refused - sources_[r].backlog_seen;
-    if (count == 0) continue;
-    sources_[r].backlog_seen = refused;
-    for (const Served::Row& to : served_.rows()) {
-      accounts_.owe(to.row, count);
-      accounts_.drop(to.row, DROP_BACKLOG, count);
-    }
+  for (Source& source : sources_) {
+    if (!source.backlog.has_more()) continue;
+    source.backlog.charge(journal_, [this](u32 feed, u64 count) {
+      for (const Served::Row& to : served_.rows(feed)) {
+        if (to.state == SUBSCRIBER_STATE_PAUSED) continue; // owed nothing
+        accounts_.owe(to.row, count);
+        accounts_.drop(to.row, DROP_BACKLOG, count);
+      }
+    });
   }
 }
 
-/// Serves the rows of a table; those that are new in it count from zero. Nothing is pending.
+/// Serves the rows of a table; new ones count from zero. Nothing is pending.
 void TxStage::follow(u64 generation) {
   served_.follow(generation, index_);
-  for (const Served::Row& to : served_.rows()) {
-    const u64 epoch = served_.record(to.row).epoch;
-    if (epoch != accounts_.epoch(to.row)) accounts_.restart(to.row, epoch, journal_);
+  for (const u16 row : served_.listed()) {
+    const u64 epoch = served_.record(row).epoch;
+    if (epoch != accounts_.epoch(row)) accounts_.restart(row, epoch, journal_);
   }
+  if (link_.soft != nullptr) link_.soft->follow(arena_.table(generation));
 }
 
 // -- make room, take ------------------------------------------------------------------------------
@@ -153,12 +154,11 @@ u32 TxStage::room() const {
   return std::min(FANTAIL_TX_FRAMES - on_ring, frames_.room());
 }
 
-/// False: there is no room for one packet to all subscribers that get it, so this turn takes none;
-/// its commit, its kick and the next turn's reap make some. True after 1 ms all the same: what does
-/// not fit then drops as tx_full.
+/// False: no room for one packet to all that may get it, so this turn takes none; its commit, kick
+/// and the next reap make some. True after 1 ms all the same: what does not fit drops as tx_full.
 bool TxStage::make_room() {
   const auto is_waiting = [](Source& from) { return from.forward.available() != 0; };
-  if (room() < served_.reached() && std::ranges::any_of(sources_, is_waiting)) {
+  if (room() < served_.reached_max() && std::ranges::any_of(sources_, is_waiting)) {
     const u64 now = clock_ns();
     if (full_since_ns_ == 0) full_since_ns_ = now;
     if (now - full_since_ns_ < retry_ns) return false;
@@ -169,24 +169,30 @@ bool TxStage::make_room() {
 
 /// Packets of all receivers in turn, as many as the burst aims at.
 void TxStage::take() {
-  u32 wanted = FANTAIL_BURST_MAX;
-  const u32 reached = served_.reached(), count = static_cast<u32>(sources_.size());
-  for (u32 i = 0; i < count && burst_.size() < wanted; ++i) {
+  u32 jobs_left = 0;
+  bool is_full = false;
+  const u32 count = static_cast<u32>(sources_.size());
+  for (u32 i = 0; i < count && !is_full; ++i) {
     const u32 at = next_source_ + i;
     Consumer<forward_slot>& from = sources_[at < count ? at : at - count].forward;
     u32 available = from.available();
     if (available == 0) continue;
-    if (burst_.empty() && reached != 0) // here, so that an idle turn divides nothing
-      wanted = std::clamp(std::min(link_.jobs_aim(), room()) / reached, 1u, FANTAIL_BURST_MAX);
-    for (; available != 0 && burst_.size() < wanted; --available) {
+    if (burst_.empty()) jobs_left = std::min(link_.jobs_aim(), room());
+    for (; available != 0; --available) {
+      // receivers of ours write no other
+      const u32 feed = peek(from.look().feed) % FANTAIL_FEEDS_MAX, jobs = served_.reached(feed);
+      is_full = burst_.size() == FANTAIL_BURST_MAX || (!burst_.empty() && jobs > jobs_left);
+      if (is_full) break;
+      jobs_left -= std::min(jobs, jobs_left);
       const forward_slot& slot = from.take();
       const u32 address = peek(slot.address), length = peek(slot.length);
       // no receiver of ours writes that; a frame that does not exist cannot be given back
       if (!frames_.is_received(address / FANTAIL_FRAME_SIZE) || length < FANTAIL_HEADER_SIZE ||
           address % FANTAIL_FRAME_SIZE + length > FANTAIL_FRAME_SIZE)
         continue;
-      const bool alone = served_.count() == 1 && peek(slot.holders) == 1;
-      burst_.push_back({address, static_cast<u16>(length), peek(slot.stamp_ns), alone, false});
+      const bool alone = served_.count(feed) == 1 && peek(slot.holders) == 1;
+      burst_.push_back({address, static_cast<u16>(length), static_cast<u8>(feed),
+                        peek(slot.stamp_ns), alone, false});
     }
   }
   next_source_ = next_source_ + 1 < count ? next_source_ + 1 : 0;
@@ -198,9 +204,11 @@ void TxStage::take() {
 void TxStage::ask() {
   asked_.clear();
   if (burst_.empty()) return;
-  filters_.place(served_.groups(), packets());
-  if (served_.count() != 0)
-    for (u32 p = 0; p < packets(); ++p) ask(p);
+  filters_.begin_placing();
+  for (const Packet& packet : burst_) filters_.want(served_.groups(packet.feed));
+  filters_.place();
+  for (u32 p = 0; p < packets(); ++p)
+    if (served_.count(burst_[p].feed) != 0) ask(p);
   laps_.lap(STAGE_GATHER);
   if (!asked_.empty()) filters_.begin(ahead_.packets, laps_.is_timed());
 }
@@ -214,19 +222,17 @@ void TxStage::ask(u32 index) {
       arena_.header().checksum_full != 0
           ? frame::sum16(payload + FANTAIL_HEADER_SIZE, packet.length - FANTAIL_HEADER_SIZE)
           : FANTAIL_VERDICT_UNSET;
-  const u32 records =
-      static_cast<u32>(FANTAIL_WINDOW_SUBSCRIBERS + (served_.generation() & 1) * sizeof(table) +
-                       __builtin_offsetof(table, rows));
   const u64 receive_ns = realtime_.of(packet.stamp_ns);
-  u32 turn = served_.next_first();
-  for (u32 left = served_.count(); left != 0; --left) {
-    const Served::Row to = served_.rows()[turn];
-    if (++turn == served_.count()) turn = 0;
+  const u32 records = served_.window_records();
+  const std::span<const Served::Row> rows = served_.rows(packet.feed);
+  u32 turn = served_.next_first(packet.feed);
+  for (std::size_t left = rows.size(); left != 0; --left) {
+    const Served::Row to = rows[turn];
+    if (++turn == rows.size()) turn = 0;
     if (to.state == SUBSCRIBER_STATE_PAUSED) continue; // owed nothing
     accounts_.owe(to.row);
     if (!to.is_reached()) {
-      accounts_.drop(to.row,
-                     to.state == SUBSCRIBER_STATE_NO_ROUTE ? DROP_NO_ROUTE : DROP_NO_NEIGHBOUR);
+      accounts_.drop(to.row, to.why_unreached());
       continue;
     }
     const u32 at = filters_.next_job(to.slot);
@@ -333,12 +339,9 @@ void TxStage::submit(u64 address, u32 length, tag& copy, u16 row) {
 /// so they are written before the TX producer, which comes last.
 void TxStage::commit() {
   accounts_.commit_to(journal_);
-  for (u32 r = 0; r < sources_.size(); ++r) {
-    const Source& source = sources_[r];
+  for (const Source& source : sources_) {
     if (source.forward.moved()) source.forward.commit_to(journal_);
     if (source.giveback.moved()) source.giveback.commit_to(journal_);
-    if (source.backlog_seen != peek(self_.backlog_seen[r]))
-      journal_.set(self_.backlog_seen[r], source.backlog_seen);
   }
   frames_.commit_to(journal_);
   if (ahead_.packets != peek(self_.packets)) journal_.set(self_.packets, ahead_.packets);
@@ -353,8 +356,7 @@ void TxStage::commit() {
 
 // -- kick -----------------------------------------------------------------------------------------
 
-/// Makes the kernel transmit what is on the TX ring, also what an earlier kick has left, for
-/// example while the link was down.
+/// Makes the kernel transmit what is on the TX ring, and what an earlier kick has left there.
 void TxStage::kick() {
   link_.kick(self_, arena_.header().mode, retry_ns, [&](u64 address, u32 why) {
     tag* copy = frames_.tag_of(static_cast<u32>(address / FANTAIL_FRAME_SIZE));
@@ -389,10 +391,8 @@ void TxStage::note(u64 committed_ns) {
 }
 
 bool TxStage::was_idle() const {
-  for (u32 r = 0; r < sources_.size(); ++r)
-    if (!sources_[r].forward.was_empty() ||
-        acquire(arena_.receiver(r).backlog[index_]) != sources_[r].backlog_seen)
-      return false;
+  for (const Source& source : sources_)
+    if (!source.forward.was_empty() || source.backlog.has_more()) return false;
   return acquire(*link_.completion.producer) == ahead_.completed &&
          acquire(arena_.control().generation) == served_.generation();
 }

@@ -16,6 +16,7 @@
 
 #include <vector>
 
+#include "feeds/feed_backlog.hpp"
 #include "link/kernel_copies.hpp"
 #include "link/links.hpp"
 #include "path/accounts.hpp"
@@ -78,7 +79,7 @@ private:
   struct Source {
     Consumer<forward_slot> forward;
     Producer<u32> giveback;
-    u64 backlog_seen; // frames that it could not hand over, as charged
+    FeedBacklog backlog;
   };
   /// What the next commit will make of our words.
   struct Ahead {
@@ -88,7 +89,8 @@ private:
   };
   struct Packet {
     u32 address; // in the UMEM
-    u32 length;
+    u16 length;
+    u8 feed;
     u64 stamp_ns;
     bool alone; // one worker, one subscriber: the frame itself may be sent
     bool kept;  // it was: the receiver gets it back when it completes

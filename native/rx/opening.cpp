@@ -200,10 +200,11 @@ void open_xdp_sockets(const Opening& o, DataPlane& plane, int interface_index, b
 void register_sockets(const Opening& o, const std::vector<Fd>& rx, const Program& program) {
   const Interface interface = describe_interface(o.interface);
   const Geometry& g = o.geometry;
-  const u32 reader = o.queues[0];
-  const feed_rule rule = rule_of(interface, g.listen_ip, g.mtu, program.attach, reader);
+  const u32 reader = reader_of(o.queues[0], 0);
+  const feed_rule rule = rule_of(interface, {g.listen_ip, 0}, g.mtu, program.attach, reader);
   set_own(program.xdp.own_fd(), interface);
-  if (o.slow_path >= 0) set_reader(program.xdp, reader, o.slow_path);
+  if (o.slow_path >= 0)
+    set_reader(program.xdp.readers_fd(), program.xdp.selector_fd(), reader, o.slow_path);
   for (u32 q = 0; q < o.queues.size(); ++q) {
     set_xsk(program.xdp.xsks_fd(), o.queues[q], rx[q].get());
     set_feed(program.xdp.feeds_fd(), o.queues[q], g.listen_ip, g.listen_port, rule);
@@ -228,7 +229,8 @@ Fd open_udp_socket(const Opening& o, u32 q) {
 void open_udp_sockets(const Opening& o, DataPlane& plane) {
   for (u32 q = 0; q < o.queues.size(); ++q) {
     Fd fd = open_udp_socket(o, q);
-    fill(SoftLink(plane.arena, q, fd.get()).fill_ring(), plane.arena.ring_frames(q));
+    FeedSockets sockets({fd.get()}, -1, {});
+    fill(SoftLink(plane.arena, q, sockets, 0).fill_ring(), plane.arena.ring_frames(q));
     plane.rx.push_back(std::move(fd));
     plane.intakes.push_back(new_intake());
   }

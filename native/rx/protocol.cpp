@@ -102,6 +102,7 @@ Start parse_start(Received task) {
               .worker_wakes = list(json.at("workerWakes")),
               .listener = fd(json.at("listener")),
               .slow_path = slow_path == nullptr ? -1 : fd(*slow_path),
+              .feed_channel = fd(json.at("feedChannel")),
               .cpu = cpu == nullptr ? -1 : cpu->get<int>(),
               .data_plane = {}};
   if (adopt != nullptr)

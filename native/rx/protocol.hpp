@@ -26,7 +26,8 @@ struct Start {
   int wake;                      // own eventfd
   std::vector<int> worker_wakes; // eventfd of each worker
   int listener;                  // abstract socket on which the next supervisor asks
-  int slow_path;                 // its UDP socket; -1: there is none
+  int slow_path;                 // the first feed's UDP socket; -1: there is none
+  int feed_channel;              // where those of the other feeds come from
   int cpu;                       // core to run on; -1: wherever the kernel puts it
   std::variant<Opening, Adoption> data_plane;
 };

@@ -72,6 +72,7 @@ arena_header lay_out(const Geometry& g) {
   h.table = at.take(2 * sizeof(table));
   h.counters = at.take(FANTAIL_SUBSCRIBERS_MAX * sizeof(counters));
   h.lease = at.take(FANTAIL_SUBSCRIBERS_MAX * sizeof(lease));
+  h.feed_counters = at.take(u64{h.receivers} * FANTAIL_FEEDS_MAX * sizeof(feed_counters));
   h.forward_size = sizeof(ring_header) + u64{h.ring_slots} * sizeof(forward_slot);
   h.forward = at.take(rings * h.forward_size);
   h.giveback_size = sizeof(ring_header) + u64{h.ring_slots} * sizeof(u32);
@@ -190,12 +191,23 @@ Arena Arena::attach(int fd) {
   return arena;
 }
 
-/// Puts every frame in its first place: TX frames on the free rings, those of the slow path on its
-/// fill ring (the other RX frames go to theirs with the sockets).
+/// Both tables know the first feed. Puts every frame in its first place: TX frames on the free
+/// rings, those of the slow path on its fill ring (the other RX frames go to theirs with the
+/// sockets).
 void Arena::fill(const Geometry& geometry) {
   const arena_header planned = lay_out(geometry);
   header_ = planned;
   shared_header() = planned;
+  for (u32 i = 0; i < 2; ++i) {
+    fantail::table& empty = at<fantail::table>(planned.table)[i];
+    empty.feed_epochs = 1;
+    empty.feeds[0] = {.epoch = 1,
+                      .ip = geometry.listen_ip,
+                      .port = geometry.listen_port,
+                      .is_open = 1,
+                      .source = 0,
+                      .pad_20 = {}};
+  }
   for (u32 w = 0; w < planned.workers; ++w) {
     for (u32 i = 0; i < FANTAIL_TX_FRAMES; ++i) free_frames(w)[i] = tx_frame_first(w) + i;
     worker(w).free_tail = FANTAIL_TX_FRAMES;

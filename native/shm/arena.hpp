@@ -26,7 +26,7 @@ struct Geometry {
   fantail::mode mode = MODE_SOCKET; // what the kernel granted
   std::span<const u32> queue_ids;
   u32 workers = 1;
-  u32 listen_ip = 0;   // network order
+  u32 listen_ip = 0;   // of the first feed, network order
   u16 listen_port = 0; // network order
   u16 mtu = 1500;      // bytes of IP packet
   fantail::order order = ORDER_ROTATE;
@@ -65,6 +65,9 @@ public:
   }
   fantail::counters& counters(u32 row) const {
     return at<fantail::counters>(header().counters)[row];
+  }
+  fantail::feed_counters& feed_counters(u32 r, u32 feed) const {
+    return at<fantail::feed_counters>(header().feed_counters)[r * FANTAIL_FEEDS_MAX + feed];
   }
   u32* handed() const { return at<u32>(header().handed); }
   tag* rx_tag() const { return at<tag>(header().rx_tag); }

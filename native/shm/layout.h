@@ -15,7 +15,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0xdf0b1578u
+#define FANTAIL_LAYOUT_VERSION 0x8a3ec81fu
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -35,6 +35,7 @@ typedef __u64 u64;
 #define FANTAIL_PARAM_SIZE 64u
 #define FANTAIL_WORKERS_MAX 16u
 #define FANTAIL_QUEUES_MAX 64u
+#define FANTAIL_FEEDS_MAX 64u
 #define FANTAIL_KERNEL_COPIES_MAX 8u
 #define FANTAIL_KERNEL_SOCKETS_MAX 16u
 #define FANTAIL_TIMED_EVERY 16u
@@ -207,8 +208,8 @@ struct arena_header {
 	u32 queues; /* (creator) queues served */
 	u32 receivers; /* (creator) 1 in split, one per queue in inline */
 	u32 workers; /* (creator) TX workers, at most queues */
-	u32 listen_ip; /* (creator) the feed, network order */
-	u16 listen_port; /* (creator) the feed, network order */
+	u32 listen_ip; /* (creator) the first feed, network order */
+	u16 listen_port; /* (creator) the first feed, network order */
 	u16 mtu; /* (creator) bytes of IP packet that the interface takes */
 	u32 order; /* (creator) enum order */
 	u32 busy_poll; /* (creator) 1: never sleep */
@@ -238,7 +239,8 @@ struct arena_header {
 	u64 filter_slot; /* (creator) struct filter_slot [workers][FILTERS_MAX] */
 	u64 filter_state; /* (creator) struct filter_state [workers][FILTERS_MAX] */
 	u64 lease; /* (creator) struct lease [SUBSCRIBERS_MAX] */
-	u8 pad_496[16];
+	u64 feed_counters; /* (creator) struct feed_counters [receivers][FEEDS_MAX] */
+	u8 pad_504[8];
 };
 FANTAIL_ASSERT(sizeof(struct arena_header) == 512, "arena_header changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, magic) == 0, "arena_header.magic moved");
@@ -280,6 +282,7 @@ FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, queue_id) == 216, "arena_
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, filter_slot) == 472, "arena_header.filter_slot moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, filter_state) == 480, "arena_header.filter_state moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, lease) == 488, "arena_header.lease moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct arena_header, feed_counters) == 496, "arena_header.feed_counters moved");
 /* Orders of the supervisor to every process of the data path. */
 struct control {
 	u32 state; /* (supervisor) enum run_state */
@@ -304,30 +307,37 @@ struct receiver {
 	u64 heartbeat_ns; /* (receiver) CLOCK_MONOTONIC of its last turn */
 	u64 journal; /* (receiver) sequence << 32 | entries committed and not yet applied */
 	u8 pad_32[32];
-	u64 received; /* (receiver) frames taken that are valid */
-	u64 bytes; /* (receiver) UDP payload bytes of those */
-	u64 invalid[INVALID_COUNT]; /* (receiver) frames refused, by enum invalid */
 	u64 timed_bursts; /* (receiver) turns that were timed, in split; one in TIMED_EVERY */
 	u64 timed_frames; /* (receiver) frames moved in those */
 	u64 receive_ns; /* (receiver) time those took */
-	u64 slow_path; /* (receiver) datagrams taken from the kernel that XDP had passed to it, good or refused */
-	u8 pad_168[24];
-	u64 backlog[16]; /* (receiver) frames not handed to that worker since its backlog was full */
+	u8 pad_88[40];
+	u64 backlog[FANTAIL_WORKERS_MAX]; /* (receiver) frames not handed to that worker since its backlog was full; stored after feed_backlog */
+	u64 feed_backlog[FANTAIL_WORKERS_MAX][FANTAIL_FEEDS_MAX]; /* (receiver) of these, by feed */
 };
-FANTAIL_ASSERT(sizeof(struct receiver) == 320, "receiver changed size");
+FANTAIL_ASSERT(sizeof(struct receiver) == 8448, "receiver changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, asleep) == 0, "receiver.asleep moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, pid) == 4, "receiver.pid moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, generation_done) == 8, "receiver.generation_done moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, heartbeat_ns) == 16, "receiver.heartbeat_ns moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct receiver, journal) == 24, "receiver.journal moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct receiver, received) == 64, "receiver.received moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct receiver, bytes) == 72, "receiver.bytes moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct receiver, invalid) == 80, "receiver.invalid moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct receiver, timed_bursts) == 136, "receiver.timed_bursts moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct receiver, timed_frames) == 144, "receiver.timed_frames moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct receiver, receive_ns) == 152, "receiver.receive_ns moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct receiver, slow_path) == 160, "receiver.slow_path moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct receiver, backlog) == 192, "receiver.backlog moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct receiver, timed_bursts) == 64, "receiver.timed_bursts moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct receiver, timed_frames) == 72, "receiver.timed_frames moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct receiver, receive_ns) == 80, "receiver.receive_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct receiver, backlog) == 128, "receiver.backlog moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct receiver, feed_backlog) == 256, "receiver.feed_backlog moved");
+/* What a receiver counts at the index of a feed; never reset. */
+struct feed_counters {
+	u64 received; /* (receiver) frames taken that are valid */
+	u64 bytes; /* (receiver) UDP payload bytes of those */
+	u64 slow_path; /* (receiver) datagrams taken from the kernel that XDP had passed to it, good or refused */
+	u64 invalid[INVALID_COUNT]; /* (receiver) frames refused, by enum invalid; those of no feed count at index 0 */
+	u8 pad_80[48];
+};
+FANTAIL_ASSERT(sizeof(struct feed_counters) == 128, "feed_counters changed size");
+FANTAIL_ASSERT(__builtin_offsetof(struct feed_counters, received) == 0, "feed_counters.received moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct feed_counters, bytes) == 8, "feed_counters.bytes moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct feed_counters, slow_path) == 16, "feed_counters.slow_path moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct feed_counters, invalid) == 24, "feed_counters.invalid moved");
 /* One TX worker: its state, its free TX frames, its counters, its journal. */
 struct worker {
 	u8 pad_0[4];
@@ -352,16 +362,14 @@ struct worker {
 	u64 kicks; /* (worker) sendto calls */
 	u64 kick_errors; /* (worker) sendto calls that failed other than with EAGAIN */
 	u8 pad_176[16];
-	u64 backlog_seen[FANTAIL_QUEUES_MAX]; /* (worker) each receiver's backlog count that was charged to subscribers */
 	u64 timed_bursts; /* (worker) bursts that were timed; one in TIMED_EVERY */
 	u64 timed_copies; /* (worker) jobs of those */
 	u64 stage_ns[STAGE_COUNT]; /* (worker) time those spent, by enum stage */
-	u8 pad_776[8];
 	u64 hot_head; /* (worker) TX frames ever taken from the ring of hot ones */
 	u64 hot_tail; /* (worker) TX frames ever put there */
-	u8 pad_800[32];
+	u8 pad_280[40];
 	u32 asleep; /* (worker) 1 while it is about to block in poll; alone on its line, since receivers read it each turn */
-	u8 pad_836[60];
+	u8 pad_324[60];
 	u64 bulk_calls; /* (worker) calls of the program that sends in bulk */
 	u64 bulk_copies; /* (worker) copies that it took */
 	u64 bulk_refused; /* (worker) of these refused by the device, each time */
@@ -372,8 +380,9 @@ struct worker {
 	u64 bulk_pumped; /* (worker) 1: a pump makes the calls; the pump clears it if the kernel refuses them */
 	u64 inside_ns[FANTAIL_HISTOGRAM_BUCKETS]; /* (worker) histogram: RX producer read to TX producer stored */
 	u64 kick_ns[FANTAIL_HISTOGRAM_BUCKETS]; /* (worker) histogram: the kick of each timed burst */
+	u64 backlog_seen[FANTAIL_QUEUES_MAX][FANTAIL_FEEDS_MAX]; /* (worker) each receiver's feed_backlog for it that was charged to subscribers */
 };
-FANTAIL_ASSERT(sizeof(struct worker) == 9152, "worker changed size");
+FANTAIL_ASSERT(sizeof(struct worker) == 41408, "worker changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, pid) == 4, "worker.pid moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, generation_done) == 8, "worker.generation_done moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, heartbeat_ns) == 16, "worker.heartbeat_ns moved");
@@ -393,23 +402,23 @@ FANTAIL_ASSERT(__builtin_offsetof(struct worker, in_place) == 144, "worker.in_pl
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, traps) == 152, "worker.traps moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, kicks) == 160, "worker.kicks moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, kick_errors) == 168, "worker.kick_errors moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, backlog_seen) == 192, "worker.backlog_seen moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, timed_bursts) == 704, "worker.timed_bursts moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, timed_copies) == 712, "worker.timed_copies moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, stage_ns) == 720, "worker.stage_ns moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, hot_head) == 784, "worker.hot_head moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, hot_tail) == 792, "worker.hot_tail moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, asleep) == 832, "worker.asleep moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_calls) == 896, "worker.bulk_calls moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_copies) == 904, "worker.bulk_copies moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_refused) == 912, "worker.bulk_refused moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_resent) == 920, "worker.bulk_resent moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_interrupted) == 928, "worker.bulk_interrupted moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_slowest_ns) == 936, "worker.bulk_slowest_ns moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_slow) == 944, "worker.bulk_slow moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_pumped) == 952, "worker.bulk_pumped moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, inside_ns) == 960, "worker.inside_ns moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, kick_ns) == 5056, "worker.kick_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, timed_bursts) == 192, "worker.timed_bursts moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, timed_copies) == 200, "worker.timed_copies moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, stage_ns) == 208, "worker.stage_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, hot_head) == 264, "worker.hot_head moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, hot_tail) == 272, "worker.hot_tail moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, asleep) == 320, "worker.asleep moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_calls) == 384, "worker.bulk_calls moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_copies) == 392, "worker.bulk_copies moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_refused) == 400, "worker.bulk_refused moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_resent) == 408, "worker.bulk_resent moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_interrupted) == 416, "worker.bulk_interrupted moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_slowest_ns) == 424, "worker.bulk_slowest_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_slow) == 432, "worker.bulk_slow moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_pumped) == 440, "worker.bulk_pumped moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, inside_ns) == 448, "worker.inside_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, kick_ns) == 4544, "worker.kick_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, backlog_seen) == 8640, "worker.backlog_seen moved");
 /* Cursors of an SPSC ring; both run free, slots follow. */
 struct ring_header {
 	u64 tail; /* (producer) slots ever pushed */
@@ -424,13 +433,15 @@ FANTAIL_ASSERT(__builtin_offsetof(struct ring_header, head) == 64, "ring_header.
 struct forward_slot {
 	u32 address; /* (producer) where its first byte is in the UMEM */
 	u16 length; /* (producer) Ethernet to end of IP packet, bytes (padding cut) */
-	u16 holders; /* (producer) workers that it was handed to */
+	u8 holders; /* (producer) workers that it was handed to */
+	u8 feed; /* (producer) index of the feed that it is of */
 	u64 stamp_ns; /* (producer) CLOCK_MONOTONIC when its RX producer index was read */
 };
 FANTAIL_ASSERT(sizeof(struct forward_slot) == 16, "forward_slot changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct forward_slot, address) == 0, "forward_slot.address moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct forward_slot, length) == 4, "forward_slot.length moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct forward_slot, holders) == 6, "forward_slot.holders moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct forward_slot, feed) == 7, "forward_slot.feed moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct forward_slot, stamp_ns) == 8, "forward_slot.stamp_ns moved");
 /* Which copy a frame on the TX ring is. */
 struct tag {
@@ -468,7 +479,9 @@ struct subscriber {
 	u64 epoch; /* (supervisor) unique to each add; a row that is used again has another */
 	u16 filter; /* (supervisor) slot of the filter that answers for it */
 	u16 param_length; /* (supervisor) bytes of param that are set; the rest are zero */
-	u8 pad_44[20];
+	u8 pad_44[4];
+	u64 feeds; /* (supervisor) a bit for each feed that it gets, by the feed's index; all ones: those to come, too */
+	u8 pad_56[8];
 	u8 param[FANTAIL_PARAM_SIZE]; /* (supervisor) the filter's parameters for this subscriber */
 };
 FANTAIL_ASSERT(sizeof(struct subscriber) == 128, "subscriber changed size");
@@ -484,19 +497,41 @@ FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, worker) == 28, "subscriber.
 FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, epoch) == 32, "subscriber.epoch moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, filter) == 40, "subscriber.filter moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, param_length) == 42, "subscriber.param_length moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, feeds) == 48, "subscriber.feeds moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, param) == 64, "subscriber.param moved");
-/* A published subscriber table, one of two; lists name the rows of each worker. */
+/* A feed that packets are received of. */
+struct table_feed {
+	u64 epoch; /* (supervisor) unique to each add; 0: there is no feed of this index */
+	u32 ip; /* (supervisor) where it is sent to, network order */
+	u16 port; /* (supervisor) network order */
+	u16 is_open; /* (supervisor) 0: removed; only what was under way may still come */
+	u32 source; /* (supervisor) the one address it is taken from; 0: any */
+	u8 pad_20[12];
+};
+FANTAIL_ASSERT(sizeof(struct table_feed) == 32, "table_feed changed size");
+FANTAIL_ASSERT(__builtin_offsetof(struct table_feed, epoch) == 0, "table_feed.epoch moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct table_feed, ip) == 8, "table_feed.ip moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct table_feed, port) == 12, "table_feed.port moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct table_feed, is_open) == 14, "table_feed.is_open moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct table_feed, source) == 16, "table_feed.source moved");
+/* A published table of feeds and subscribers, one of two; lists name the rows of each worker. */
 struct table {
 	u64 generation; /* (supervisor) the generation this buffer holds */
-	u8 pad_8[56];
+	u64 feed_epochs; /* (supervisor) the highest epoch that a feed was ever given */
+	u8 pad_16[48];
+	u64 wanted[FANTAIL_WORKERS_MAX]; /* (supervisor) a bit for each feed that a subscriber of that worker gets */
 	u32 count[FANTAIL_WORKERS_MAX]; /* (supervisor) rows in the list of each worker */
-	u8 pad_128[3968];
+	struct table_feed feeds[FANTAIL_FEEDS_MAX]; /* (supervisor) by index; the first is there always */
+	u8 pad_2304[1792];
 	u16 list[FANTAIL_WORKERS_MAX][FANTAIL_SUBSCRIBERS_MAX]; /* (supervisor) each worker's rows in order of adding */
 	struct subscriber rows[FANTAIL_SUBSCRIBERS_MAX]; /* (supervisor) every row, served or not */
 };
 FANTAIL_ASSERT(sizeof(struct table) == 659456, "table changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct table, generation) == 0, "table.generation moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct table, count) == 64, "table.count moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct table, feed_epochs) == 8, "table.feed_epochs moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct table, wanted) == 64, "table.wanted moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct table, count) == 192, "table.count moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct table, feeds) == 256, "table.feeds moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct table, list) == 4096, "table.list moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct table, rows) == 135168, "table.rows moved");
 /* One subscriber's account; received - sent - drops are in flight. */
@@ -707,15 +742,17 @@ struct feed_rule {
 	u8 mac[6]; /* (supervisor) its Ethernet destination */
 	u16 mtu; /* (supervisor) the most bytes of IP packet */
 	u32 generic; /* (supervisor) 1: generic XDP, which may see a batch of datagrams (GSO) as one, its checksum not filled in */
-	u32 reader; /* (supervisor) key of the socket that takes in what passed; the first queue that its launcher serves */
-	u32 source; /* (program) the last one that was found to be no address of this host; 0 when the rule is set */
+	u32 reader; /* (supervisor) key of the socket that takes in what passed: the first queue that its launcher serves * FEEDS_MAX + index of the feed there */
+	u32 source; /* (supervisor) the one address it is taken from; 0: any */
+	u32 seen; /* (program) the last source that was found to be no address of this host; 0 when the rule is set */
 };
-FANTAIL_ASSERT(sizeof(struct feed_rule) == 20, "feed_rule changed size");
+FANTAIL_ASSERT(sizeof(struct feed_rule) == 24, "feed_rule changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, mac) == 0, "feed_rule.mac moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, mtu) == 6, "feed_rule.mtu moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, generic) == 8, "feed_rule.generic moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, reader) == 12, "feed_rule.reader moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, source) == 16, "feed_rule.source moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, seen) == 20, "feed_rule.seen moved");
 
 #ifdef __cplusplus
 } // namespace fantail

@@ -54,6 +54,8 @@ public:
     if (tail_seen_ == head_) tail_seen_ = acquire(header_->tail);
     return static_cast<u32>(tail_seen_ - head_);
   }
+  /// The next slot, which stays the next; available() has said that there is one.
+  const Slot& look() const { return slots_[head_ & mask_]; }
   /// The next slot; available() has said that there is one. Stays ours until the head is committed.
   const Slot& take() { return slots_[head_++ & mask_]; }
   u64 head() const { return head_; }

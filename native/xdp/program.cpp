@@ -140,10 +140,15 @@ void delete_feed(int feeds_fd, u32 queue, u32 ip_be, u16 port_be) {
     throw error_of(errno, "remove a feed from the XDP program's map");
 }
 
-feed_rule rule_of(const Interface& interface, u32 ip_be, u16 mtu, Attach how, u32 reader) {
-  feed_rule rule{
-      .mac = {}, .mtu = mtu, .generic = how == Attach::generic, .reader = reader, .source = 0};
-  const u32 ip = ntohl(ip_be);
+feed_rule rule_of(const Interface& interface, const FeedAddresses& feed, u16 mtu, Attach how,
+                  u32 reader) {
+  feed_rule rule{.mac = {},
+                 .mtu = mtu,
+                 .generic = how == Attach::generic,
+                 .reader = reader,
+                 .source = feed.source,
+                 .seen = 0};
+  const u32 ip_be = feed.ip, ip = ntohl(feed.ip);
   const bool is_broadcast = ip_be == INADDR_BROADCAST ||
                             std::ranges::any_of(interface.addresses, [=](const Address& each) {
                               return broadcast_of(each) == ip_be;
@@ -177,12 +182,11 @@ void set_own(int own_fd, const Interface& interface) {
           "tell the XDP program an address of this host");
 }
 
-void set_reader(const Xdp& xdp, u32 reader, int udp_fd) {
-  const int selector = xdp.selector_fd();
-  check(setsockopt(udp_fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &selector, sizeof selector),
+void set_reader(int readers_fd, int selector_fd, u32 reader, int udp_fd) {
+  check(setsockopt(udp_fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &selector_fd, sizeof selector_fd),
         "choose among the sockets of the slow path");
   const u64 value = static_cast<u64>(udp_fd);
-  check(bpf_map_update_elem(xdp.readers_fd(), &reader, &value, BPF_ANY),
+  check(bpf_map_update_elem(readers_fd, &reader, &value, BPF_ANY),
         "put the socket of the slow path into the XDP program's map");
 }
 

@@ -87,17 +87,26 @@ void remove_bulk_pages(const Bulk& bulk, u32 queue);
 void set_feed(int feeds_fd, u32 queue, u32 ip_be, u16 port_be, const feed_rule& rule);
 void delete_feed(int feeds_fd, u32 queue, u32 ip_be, u16 port_be);
 
-/// What is asked of the frames of a feed on `ip_be`, and whose socket takes in those that pass. A
-/// group's are addressed to its MAC (RFC 1112, 6.4), those of a broadcast address of `interface` to
-/// all, others to the interface's own.
-feed_rule rule_of(const Interface& interface, u32 ip_be, u16 mtu, Attach how, u32 reader);
+/// Where a feed is sent to and, unless 0, the one address that it comes from; network order.
+struct FeedAddresses {
+  u32 ip, source;
+};
+/// What is asked of the frames of a feed, and whose socket takes in those that pass. A group's are
+/// addressed to its MAC (RFC 1112, 6.4), those of a broadcast address of `interface` to all, others
+/// to the interface's own.
+feed_rule rule_of(const Interface& interface, const FeedAddresses& feed, u16 mtu, Attach how,
+                  u32 reader);
+/// The key of a feed's socket: by its launcher's first queue, and its index there.
+constexpr u32 reader_of(u32 queue_first, u32 feed) {
+  return queue_first * FANTAIL_FEEDS_MAX + feed;
+}
 
 /// The addresses of the host are those of `interface` and its others, and no more.
 void set_own(int own_fd, const Interface& interface);
 
 /// Of the sockets that share that one's address and port, it receives the datagrams of frames that
 /// came on queues of the feeds whose rule names `reader`; and others that belong to nobody.
-void set_reader(const Xdp& xdp, u32 reader, int udp_fd);
+void set_reader(int readers_fd, int selector_fd, u32 reader, int udp_fd);
 
 /// Makes `xsk_fd` the socket of `queue`. The kernel takes it out when the socket closes.
 void set_xsk(int xsks_fd, u32 queue, int xsk_fd);

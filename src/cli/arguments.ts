@@ -7,6 +7,14 @@
 import ipaddr from 'ipaddr.js';
 import { isAddress, isPort } from '../domain/endpoint.js';
 import { UsageError } from '../domain/errors.js';
+import {
+  type FeedAddress,
+  type FeedChoice,
+  feedAddressOf,
+  feedChoiceOf,
+  isFeedName,
+  type NamedFeed,
+} from '../domain/feed.js';
 import { paramOf } from '../domain/filter.js';
 import { LEASE_SECONDS_MAX } from '../domain/lease.js';
 import { LEGACY_PORT } from '../legacy/protocol.js';
@@ -130,6 +138,39 @@ export function subnets(word: string, before: readonly string[] | undefined): st
   } catch {
     throw new UsageError(`--allow must be a subnet such as 10.0.0.0/24, not '${word}'`);
   }
+}
+
+export function feedName(word: string): string {
+  if (isFeedName(word)) return word;
+  throw new UsageError(
+    `the name of a feed is 1 to 32 of a-z, 0-9, _ and -, and not all: not '${word}'`,
+  );
+}
+
+/** IP:PORT, and @SOURCE behind it. */
+export function feedAddress(word: string): FeedAddress {
+  const found = feedAddressOf(word);
+  if (found !== null) return found;
+  throw new UsageError(
+    `a feed is sent to IP:PORT, such as 239.1.1.1:5000, or 239.1.1.1:5000@10.0.0.9 from that host alone, not '${word}'`,
+  );
+}
+
+/** One more feed, NAME=IP:PORT, behind those of the flags before it. */
+export function namedFeeds(word: string, before: readonly NamedFeed[] = []): NamedFeed[] {
+  const [name = '', ...rest] = word.split('=');
+  const feed = { name: feedName(name), ...feedAddress(rest.join('=')) };
+  const same = before.find((each) => each.name === feed.name);
+  if (feed.name === 'main' || same !== undefined)
+    throw new UsageError(`--feed ${word}: there is a feed ${feed.name} already`);
+  return [...before, feed];
+}
+
+/** Names of feeds of a subscriber, or `all`. */
+export function feedChoice(word: string): FeedChoice {
+  const found = feedChoiceOf(word);
+  if (found !== null) return found;
+  throw new UsageError(`--feed must be all, or names such as main,b, not '${word}'`);
 }
 
 /** Seconds, or `session`: as long as the command runs. */

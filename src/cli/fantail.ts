@@ -3,6 +3,7 @@
  * loaded when it is called, so that `fantail add` starts without the data plane.
  */
 import type { Command } from 'commander';
+import { feed } from './declarations/feeds.js';
 import { filter } from './declarations/filters.js';
 import { clean, demo, up } from './declarations/replicator.js';
 import { add, list, remove, stats } from './declarations/subscribers.js';
@@ -20,7 +21,7 @@ export function fantail(): Command {
       '\nHelp on one command: fantail <command> --help\nTry it on a virtual link: fantail demo',
     )
     .helpCommand('help', 'print this help, or that of a command');
-  for (const each of [up, add, remove, list, stats, send, bench, demo, filter, clean])
+  for (const each of [up, add, remove, list, feed, stats, send, bench, demo, filter, clean])
     made.addCommand(each());
   return made;
 }

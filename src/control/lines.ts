@@ -4,7 +4,7 @@
  */
 import { type Counts, countsText, sumOf } from '../domain/counts.js';
 import { FantailError } from '../domain/errors.js';
-import type { FilterInfo, FilterRow, Stats, SubscriberRow } from '../domain/statistics.js';
+import type { FeedRow, FilterInfo, FilterRow, Stats, SubscriberRow } from '../domain/statistics.js';
 import type { Operations, Parameters } from './operation.js';
 
 // ---- requests -----------------------------------------------------------------------------------
@@ -48,7 +48,8 @@ function inOrder(takes: Parameters, words: readonly string[]): Record<string, un
 
 export function subscriberLine(row: SubscriberRow): string {
   const expiry = row.expires_s === null ? '' : ` expires ${row.expires_s}`;
-  return `${row.ip} ${row.port} ${row.state} ${row.mac ?? '-'} worker ${row.worker} filter ${row.filter}${expiry}`;
+  const feeds = row.feeds.join(',') || '-';
+  return `${row.ip} ${row.port} ${row.state} ${row.mac ?? '-'} worker ${row.worker} filter ${row.filter}${expiry} feeds ${feeds}`;
 }
 
 export function filterLine(row: FilterRow): string {
@@ -65,21 +66,25 @@ export function filterLines({ cost_ns, calls, jobs, verdicts, faults }: FilterIn
   ];
 }
 
+export function feedLine(feed: FeedRow): string {
+  const { name, ip, port, source, received, bytes, subscribers } = feed;
+  const from = source === null ? '' : ` from ${source}`;
+  const left = feed.joined === false ? ' not a member of its group' : '';
+  const line = `feed ${ip} ${port} received ${received} bytes ${bytes} name ${name}${from} subscribers ${subscribers}${left}`;
+  const { slow_path, socket_lost } = feed;
+  return withCounts(line, { ...feed.drops, slow_path, socket_lost });
+}
+
 function withCounts(line: string, counts: Counts): string {
   return `${line} ${countsText(counts)}`.trimEnd();
 }
 
 export function statsLines(stats: Stats): string[] {
-  const { feed } = stats;
   const queues = stats.queues.join(',') || '-';
   return [
     `replicator ${stats.interface} queues ${queues} mode ${stats.mode} layout ${stats.layout} uptime_ms ${stats.uptime_ms}`,
     ...stats.fallbacks.map(({ mode, reason }) => `fallback ${mode}: ${reason}`),
-    withCounts(`feed ${feed.ip} ${feed.port} received ${feed.received} bytes ${feed.bytes}`, {
-      ...feed.drops,
-      slow_path: feed.slow_path,
-      socket_lost: feed.socket_lost,
-    }),
+    ...stats.feeds.map(feedLine),
     ...(Object.keys(stats.xdp).length > 0 ? [withCounts('xdp', stats.xdp)] : []),
     ...stats.kernel.map(({ queue, ...counts }) => withCounts(`kernel queue ${queue}`, counts)),
     ...stats.workers.map(({ worker, pid, restarts, inside_ns: inside, kick_ns: kick }) => {
@@ -93,7 +98,9 @@ export function statsLines(stats: Stats): string[] {
   ];
 }
 
-/** Sum over all subscribers, for one line a second in wscat. */
+const receivedOf = ({ feeds }: Stats) => feeds.reduce((sum, { received }) => sum + received, 0);
+
+/** Sum over all feeds and subscribers, for one line a second in wscat. */
 export function eventLine(stats: Stats): string {
   let sent = 0;
   let inFlight = 0;
@@ -104,5 +111,5 @@ export function eventLine(stats: Stats): string {
     dropped += sumOf(row.drops);
   }
   const all = `subscribers ${stats.subscribers.length} sent ${sent} in_flight ${inFlight} dropped ${dropped}`;
-  return `stats uptime_ms ${stats.uptime_ms} received ${stats.feed.received} ${all}`;
+  return `stats uptime_ms ${stats.uptime_ms} received ${receivedOf(stats)} ${all}`;
 }

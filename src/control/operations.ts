@@ -4,20 +4,21 @@
  */
 import { counted } from '../domain/counts.js';
 import { WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from './constants.js';
+import { feedOperations } from './feed-operations.js';
 import { filterOperations } from './filter-operations.js';
 import { statsLines, subscriberLine } from './lines.js';
 import { type Operation, operation, type Parameters, type Written } from './operation.js';
-import { ip, lease, optional, port, seconds, token } from './parameters.js';
+import { feedNames, ip, lease, optional, port, seconds, token } from './parameters.js';
 
 export const operations = {
   add: operation({
-    typed: 'add <ip> <port> [lease=<seconds>|session]',
-    does: 'send the feed there too; for so long, or as long as you are here',
-    takes: { ip, port, lease: optional(lease) },
+    typed: 'add <ip> <port> [feed=<name>,<name>|all] [lease=<seconds>|session]',
+    does: 'send feeds there too (main); for so long, or as long as you are here',
+    takes: { ip, port, feeds: optional(feedNames), lease: optional(lease) },
     fromWords: addFromWords,
     together: true,
-    perform: ({ replicator, session }, { ip, port, lease = null }) =>
-      replicator.add(ip, port, lease === 'session' ? session.life : lease),
+    perform: ({ replicator, session }, { ip, port, feeds, lease = null }) =>
+      replicator.add(ip, port, lease === 'session' ? session.life : lease, feeds),
     lines: ({ existing }, { ip, port }) => [
       `ok ${ip} ${port} ${existing ? 'was there already' : 'added'}`,
     ],
@@ -95,17 +96,22 @@ export const operations = {
     },
     lines: () => ['ok'],
   }),
+  ...feedOperations,
   ...filterOperations,
 } as const;
 
-/** `10.0.0.34 9001`, and `lease=30` behind it. */
+/** `10.0.0.34 9001`, and `feed=main,b` and `lease=30` behind it, in either order. */
 function addFromWords(words: readonly string[]): Record<string, unknown> | null {
-  const [ipWord, portWord, leaseWord, ...more] = words;
-  if (ipWord === undefined || portWord === undefined || more.length > 0) return null;
-  const read = { ip: ipWord, port: port.fromWord(portWord) };
-  if (leaseWord === undefined) return read;
-  const value = /^lease=(.*)$/.exec(leaseWord)?.[1];
-  return value === undefined ? null : { ...read, lease: lease.fromWord(value) };
+  const [ipWord, portWord, ...options] = words;
+  if (ipWord === undefined || portWord === undefined) return null;
+  const read: Record<string, unknown> = { ip: ipWord, port: port.fromWord(portWord) };
+  for (const option of options) {
+    const [, key, value = ''] = /^(feed|lease)=(.*)$/.exec(option) ?? [];
+    const name = key === 'feed' ? 'feeds' : key;
+    if (name === undefined || name in read) return null;
+    read[name] = name === 'feeds' ? feedNames.fromWord(value) : lease.fromWord(value);
+  }
+  return read;
 }
 
 type Table = typeof operations;

@@ -3,13 +3,15 @@
  * is not.
  */
 import * as z from 'zod';
-import { isAddress, isPort } from '../domain/endpoint.js';
+import { isAddress, isMulticast, isPort } from '../domain/endpoint.js';
+import { ALL_FEEDS, type FeedChoice, isFeedName } from '../domain/feed.js';
 import { paramOf } from '../domain/filter.js';
 import { LEASE_SECONDS_MAX } from '../domain/lease.js';
 import { limits } from '../memory/layout.js';
 import { TOKEN_LENGTH_MAX, WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from './constants.js';
 import type { Parameter } from './operation.js';
 
+const FEED_NAMES = '1 to 32 of a-z, 0-9, _ and -, not all';
 const asTyped = (word: string) => word;
 const numberIf = (pattern: RegExp) => (word: string) => (pattern.test(word) ? Number(word) : word);
 
@@ -55,6 +57,35 @@ export const token = {
     .min(1)
     .max(TOKEN_LENGTH_MAX),
   code: 'BAD_REQUEST',
+  fromWord: asTyped,
+} as const satisfies Parameter;
+
+/** Of a feed. */
+export const feedName = {
+  schema: z
+    .string({ error: ({ input }) => `${show(input)} is not the name of a feed: ${FEED_NAMES}` })
+    .refine(isFeedName),
+  code: 'BAD_REQUEST',
+  fromWord: asTyped,
+} as const satisfies Parameter;
+
+/** Feeds of a subscriber: names, or `all` alone. */
+export const feedNames = {
+  schema: z
+    .union([z.tuple([z.literal(ALL_FEEDS)]), z.array(z.string().refine(isFeedName)).min(1)], {
+      error: `feeds must be a list of names (${FEED_NAMES}), or of all alone`,
+    })
+    .transform((names): FeedChoice => (names[0] === ALL_FEEDS ? ALL_FEEDS : [...new Set(names)])),
+  code: 'BAD_REQUEST',
+  fromWord: (word: string) => word.split(','),
+} as const satisfies Parameter;
+
+/** The one host that a feed is taken from. */
+export const source = {
+  schema: z
+    .string({ error: ({ input }) => `${show(input)} is not the IPv4 address of a host` })
+    .refine((text) => isAddress(text) && !isMulticast(text)),
+  code: 'BAD_ADDRESS',
   fromWord: asTyped,
 } as const satisfies Parameter;
 

@@ -3,17 +3,22 @@
  * alone.
  */
 import type { Endpoint } from './endpoint.js';
+import type { FeedChoice, NamedFeed } from './feed.js';
 import type { Lease } from './lease.js';
-import type { FilterInfo, FilterRow, Stats, SubscriberRow } from './statistics.js';
+import type { FeedRow, FilterInfo, FilterRow, Stats, SubscriberRow } from './statistics.js';
 
 /**
  * What the control channel drives. `add` and `remove` throw FantailError (NOT_ALLOWED, TABLE_FULL,
  * BUSY …).
  */
 export interface Replicator {
-  add(ip: string, port: number, lease: Lease): Promise<{ existing: boolean }>;
+  /** `feeds`: without, they are as they were, and the first one for a new subscriber. */
+  add(ip: string, port: number, lease: Lease, feeds?: FeedChoice): Promise<{ existing: boolean }>;
   remove(ip: string, port: number): Promise<{ removed: boolean }>;
   list(): SubscriberRow[];
+  feedAdd(feed: NamedFeed): Promise<{ existing: boolean }>;
+  feedRemove(name: string): Promise<{ removed: boolean }>;
+  feedList(): Promise<FeedRow[]>;
   /** As it is after the call, and the same for all who ask at once. */
   stats(): Promise<Stats>;
   /** FILTER_REJECTED says which rule and where. */

@@ -16,6 +16,8 @@ export interface SubscriberRow {
   mac: string | null;
   worker: number;
   filter: string;
+  /** Names, in the order of adding. */
+  feeds: string[];
   /** What is left of its lease. */
   expires_s: Expiry;
 }
@@ -145,6 +147,31 @@ export interface FilterStats {
   rollbacks: { name: string; hash: string; reason: string; at_ms: number }[];
 }
 
+/** What came of a feed. */
+export interface FeedCounts {
+  received: number;
+  bytes: number;
+  /** Datagrams that came by the kernel instead of AF_XDP, good or refused; 0 in socket mode. */
+  slow_path: number;
+  /** Of the first feed also what came and is of no feed. */
+  drops: Counts;
+}
+
+/** One feed, since it was added. */
+export interface FeedRow extends FeedCounts {
+  name: string;
+  ip: string;
+  port: number;
+  /** The one host that it is taken from; null: any. */
+  source: string | null;
+  /** Whether the kernel has us as a member of the group; null: the address is none. */
+  joined: boolean | null;
+  /** That its UDP sockets lost or refused, on the slow path or in socket mode; modulo 2^32. */
+  socket_lost: number;
+  /** How many get it. */
+  subscribers: number;
+}
+
 export interface Stats {
   version: 1;
   uptime_ms: number;
@@ -153,19 +180,11 @@ export interface Stats {
   mode: Mode;
   fallbacks: { mode: Mode; reason: string }[];
   layout: 'inline' | 'split';
-  feed: {
-    ip: string;
-    port: number;
-    received: number;
-    bytes: number;
-    /** Datagrams that came by the kernel instead of AF_XDP, good or refused; 0 in socket mode. */
-    slow_path: number;
-    /** That the UDP sockets lost or refused, on the slow path or in socket mode; modulo 2^32. */
-    socket_lost: number;
-    /** Whether the kernel has us as a member of the group; null: the address is none. */
-    joined: boolean | null;
-    drops: Counts;
-  };
+  /** The first of `feeds`. */
+  feed: FeedRow;
+  feeds: FeedRow[];
+  /** What came of those that are removed. */
+  removed_feeds: FeedCounts;
   xdp: Counts;
   kernel: KernelRow[];
   receivers: ReceiverRow[];

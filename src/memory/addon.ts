@@ -132,7 +132,12 @@ export type NetlinkEvent =
 export interface ListenOptions {
   readonly ip: string;
   readonly port: number;
+  /** Empty: any. */
   readonly device: string;
+  /** Where the address is a group: this one joins it there, or leaves that to another socket. */
+  readonly joins: boolean;
+  /** The one host whose packets of a group are taken; null: any. */
+  readonly source: string | null;
 }
 
 /** A feed, and how the XDP program that takes it is attached. */
@@ -144,6 +149,10 @@ export interface XdpFeed {
   /** Bytes of IP packet. */
   readonly mtu: number;
   readonly generic: boolean;
+  /** Of the feed, in its launcher. */
+  readonly index: number;
+  /** The one host that it is taken from; null: any. */
+  readonly source: string | null;
 }
 
 /** The supervisor's half of the addon. */
@@ -263,6 +272,16 @@ export interface Supervisor {
    * interface has them now. Throws ENODEV if there is no such interface.
    */
   feedSet(feeds: number, own: number, netns: string | null, name: string, feed: XdpFeed): void;
+  /**
+   * The socket of the slow path of that feed of the launcher whose first queue that is.
+   */
+  feedReaderSet(
+    readers: number,
+    selector: number,
+    queue: number,
+    index: number,
+    socket: number,
+  ): void;
   /** Deleting a feed that is not there is fine. */
   feedDelete(feeds: number, queue: number, ip: string, port: number): void;
   /** Frames by `enum verdict`, summed over the CPUs. */
@@ -299,6 +318,8 @@ export interface WorkerDescriptors {
   readonly rx: readonly number[];
   /** Inline, of the first receiver: the socket of the slow path, if there is one. */
   readonly slowPath: number | null;
+  /** Where the UDP sockets of feeds other than the first come from (native/feeds/). */
+  readonly feedChannel: number;
   /** Of those of these sockets that are UDP (native/link/intake.hpp). */
   readonly intakes: readonly number[];
   /** The transmitting socket of its queue; null: it sends in bulk alone. */

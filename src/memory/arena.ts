@@ -115,6 +115,21 @@ export class Arena {
     return this.at('counters', row, field);
   }
 
+  /** What a receiver counts at the index of a feed. */
+  feedCounters(receiver: number, feed: number): number {
+    return this.at('feed_counters', receiver * limits.FEEDS_MAX + feed, 'received');
+  }
+
+  /** Packets that each receiver has ever handed to each worker, or that those have taken. */
+  forwarded(cursor: 'tail' | 'head'): bigint[] {
+    const word = (field: string) =>
+      Number(this.headerCopy.getBigUint64(offsetOf(HEADER, field), true));
+    const [start, size] = [word('forward'), word('forward_size')];
+    return Array.from({ length: this.receivers * this.workers }, (_, ring) =>
+      this.u64(start + size * ring + offsetOf('ring_header', cursor)),
+    );
+  }
+
   lease(row: number): number {
     return this.at('lease', row, 'until');
   }

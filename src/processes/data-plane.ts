@@ -10,12 +10,13 @@ import { closeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure, messageOf } from '../domain/errors.js';
 import type { FilterModule } from '../domain/filter.js';
+import type { Feed, Feeds } from '../feeds/feeds.js';
 import { addon } from '../memory/addon.js';
 import { Arena } from '../memory/arena.js';
 import type { KernelSockets } from '../routes/kernel-sockets.js';
 import { log } from '../terminal/log.js';
 import { Child } from './child.js';
-import type { Descriptors } from './descriptors.js';
+import { Descriptors, type Pair } from './descriptors.js';
 import { FilterOrders } from './filter-orders.js';
 import { fileOf, holdersOf } from './holders.js';
 import { type Inheritance, leave } from './inheritance.js';
@@ -40,8 +41,9 @@ export interface DataPlaneOptions {
   /** Those that every worker has from its start, checked. */
   readonly filters: readonly FilterModule[];
   readonly kernelSockets: KernelSockets;
-  /** The socket of the slow path; null: there is none. */
+  /** The first feed's socket of the slow path; null: there is none. */
   readonly slowPath: number | null;
+  readonly feeds: Feeds;
   readonly descriptors: Descriptors;
   /** The data path cannot go on; the reason is a sentence. */
   readonly onFatal: (failure: Failure) => void;
@@ -204,7 +206,8 @@ export class DataPlane {
     await Promise.all([...this.workers, receiver, ...standbys].map((each) => each.end()));
     if (opened.xdp !== null)
       for (const queue of opening.queues)
-        addon.feedDelete(opened.xdp.feeds, queue, opening.listen.ip, opening.listen.port);
+        for (const { ip, port } of this.options.feeds.all())
+          addon.feedDelete(opened.xdp.feeds, queue, ip, port);
     for (const fd of [socket, ...opened.fds].reverse()) closeSync(fd);
   }
 
@@ -264,16 +267,19 @@ export class DataPlane {
     const { arena, rx, tx, pages, intakes, xdp } = this.opened;
     const isInline = opening.layout === 'inline';
     const isOwn = (_: number, queue: number) => isInline && queue % opening.workers === worker;
-    descriptors.drainOrders(worker); // its predecessor's
+    // its predecessor's
+    Descriptors.drain(pairAt(descriptors.orders, worker));
     this.filters.tellFirst(worker);
+    this.tellFeeds(1 + worker);
     const running = beginWorker(this.workerStandby.take(), {
       cpu: workerCpus[worker] ?? null,
-      orders: descriptors.orders[worker]?.[1] ?? -1,
+      orders: pairAt(descriptors.orders, worker)[1],
       descriptors: {
         arena,
         worker,
         rx: rx.filter(isOwn),
         slowPath: isInline && worker === 0 ? slowPath : null,
+        feedChannel: pairAt(descriptors.feeds, 1 + worker)[1],
         intakes: intakes.filter(isOwn), // the slow path's is the first worker's
         tx: tx[worker] ?? null,
         pages: pages[worker] ?? null,
@@ -303,6 +309,7 @@ export class DataPlane {
   /** fantail-rx again, on what the first one opened. */
   private replaceRx(): Running {
     const { arena, rx, intakes } = this.opened;
+    this.tellFeeds(0);
     const waiting = this.rxStandby.take();
     const { socket } = waiting;
     // before its task: if we end from here on, the next supervisor finds in it all that we had
@@ -320,6 +327,40 @@ export class DataPlane {
       (error: Error) => log.error(`fantail-rx: ${error.message}`),
     );
     return running;
+  }
+
+  /** To each process that has sockets of feeds: one more. Before the table that names it. */
+  tellFeed(feed: Feed): void {
+    const processes = 1 + this.arena.workers;
+    for (let process = 0; process < processes; process++) this.sendFeed(process, feed);
+  }
+
+  /** To the successor of a process: all of them, instead of what its predecessor did not take. */
+  private tellFeeds(process: number): void {
+    const { descriptors, feeds } = this.options;
+    Descriptors.drain(pairAt(descriptors.feeds, process));
+    for (const feed of feeds.all()) this.sendFeed(process, feed);
+  }
+
+  /** `process`: 0 is fantail-rx, then the workers. native/feeds/feed_sockets.hpp reads it. */
+  private sendFeed(process: number, { index, epoch, sockets }: Feed): void {
+    const theirs = sockets.filter((_, link) => this.hasLink(process, link));
+    if (index === 0 || theirs.length === 0) return; // the first comes with the task
+    const [ours] = pairAt(this.options.descriptors.feeds, process);
+    addon.sendMessage(ours, `${index} ${epoch}`, theirs);
+  }
+
+  /**
+   * Whether a process works with the feeds' sockets of that link: of a queue in socket mode, where
+   * workers send by those of their own, else of the slow path.
+   */
+  private hasLink(process: number, link: number): boolean {
+    const { opening } = this.options;
+    const isInline = opening.layout === 'inline';
+    const worker = process - 1;
+    if (this.opened.mode !== 'socket') return process === (isInline ? 1 : 0);
+    if (process === 0) return !isInline;
+    return isInline ? link % opening.workers === worker : link === worker;
   }
 
   private tellKept(socket: number): boolean {
@@ -346,9 +387,12 @@ export class DataPlane {
   }
 }
 
+const pairAt = (pairs: readonly Pair[], index: number): Pair => pairs[index] ?? [-1, -1];
+
 function rxCommon({ descriptors, slowPath, rxCpu }: DataPlaneOptions) {
   return {
     slowPath,
+    feedChannel: pairAt(descriptors.feeds, 0)[1],
     wake: descriptors.rxWake,
     workerWakes: descriptors.workerWakes,
     listener: descriptors.listener,

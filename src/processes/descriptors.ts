@@ -1,11 +1,14 @@
 /**
  * The descriptors by which supervisor and data path reach one another, made once and kept while
- * processes come and go: eventfds that wake who sleeps, a socket for the filter orders of each
- * worker (both ends, so that orders wait where a worker is replaced), and the abstract socket on
- * which the next supervisor asks.
+ * processes come and go: eventfds that wake who sleeps, sockets for the filter orders of each
+ * worker and for the feeds' sockets of each process (both ends, so that what is sent waits where a
+ * process is replaced), and the abstract socket on which the next supervisor asks.
  */
 import { closeSync } from 'node:fs';
 import { addon } from '../memory/addon.js';
+
+/** A socket pair: our end, and that of the process. */
+export type Pair = readonly [ours: number, theirs: number];
 
 export class Descriptors {
   constructor(
@@ -13,35 +16,44 @@ export class Descriptors {
     readonly rxWake: number,
     readonly workerWakes: readonly number[],
     /** Of each worker: our end, and its own. */
-    readonly orders: readonly (readonly [ours: number, theirs: number])[],
+    readonly orders: readonly Pair[],
+    /** Of fantail-rx, then of each worker. */
+    readonly feeds: readonly Pair[],
   ) {}
 
   /** `listener` is taken over. */
   static open(listener: number, workers: number): Descriptors {
-    const each = <Thing>(make: () => Thing) => Array.from({ length: workers }, make);
+    const each = <Thing>(make: () => Thing, more = 0) =>
+      Array.from({ length: workers + more }, make);
     return new Descriptors(
       listener,
       addon.eventFd(),
       each(() => addon.eventFd()),
       each(() => Descriptors.pair()),
+      each(() => Descriptors.pair(), 1),
     );
   }
 
   /** Takes over what `all` gave to another supervisor. */
   static of(fds: readonly number[], workers: number): Descriptors {
     const [listener = -1, rxWake = -1, ...rest] = fds;
-    const orders = rest.slice(workers);
+    const pairs = (from: number, count: number) =>
+      Array.from(
+        { length: count },
+        (_, i): Pair => [rest[from + 2 * i] ?? -1, rest[from + 2 * i + 1] ?? -1],
+      );
     return new Descriptors(
       listener,
       rxWake,
       rest.slice(0, workers),
-      Array.from({ length: workers }, (_, i) => [orders[2 * i] ?? -1, orders[2 * i + 1] ?? -1]),
+      pairs(workers, workers),
+      pairs(3 * workers, workers + 1),
     );
   }
 
   /** How many there are for so many workers. */
   static count(workers: number): number {
-    return 2 + 3 * workers;
+    return 4 + 5 * workers;
   }
 
   static pair(): [number, number] {
@@ -49,7 +61,13 @@ export class Descriptors {
   }
 
   get all(): number[] {
-    return [this.listener, this.rxWake, ...this.workerWakes, ...this.orders.flat()];
+    return [
+      this.listener,
+      this.rxWake,
+      ...this.workerWakes,
+      ...this.orders.flat(),
+      ...this.feeds.flat(),
+    ];
   }
 
   /** Makes every sleeper look at the arena. */
@@ -57,9 +75,8 @@ export class Descriptors {
     for (const fd of [this.rxWake, ...this.workerWakes]) addon.signal(fd);
   }
 
-  /** Takes away the orders that wait for a worker which does not live any more. */
-  drainOrders(worker: number): void {
-    const [, theirs = -1] = this.orders[worker] ?? [];
+  /** Takes away what waits for a process which does not live any more. */
+  static drain([, theirs]: Pair): void {
     for (
       let next = addon.receiveMessage(theirs);
       next !== null;

@@ -57,6 +57,7 @@ export function beginRx(waiting: Waiting, task: RxTask): Running {
     workerWakes: task.workerWakes.map(place),
     listener: place(task.listener),
     slowPath: placeOrNull(place, task.slowPath),
+    feedChannel: place(task.feedChannel),
     open: open && {
       ...open,
       join: join && {
@@ -86,6 +87,7 @@ export function beginWorker(waiting: Waiting, { descriptors, orders, cpu }: Work
       worker: descriptors.worker,
       rx: descriptors.rx.map(place),
       slowPath: placeOrNull(place, descriptors.slowPath),
+      feedChannel: place(descriptors.feedChannel),
       intakes: descriptors.intakes.map(place),
       tx: placeOrNull(place, descriptors.tx),
       pages: placeOrNull(place, descriptors.pages),

@@ -45,6 +45,8 @@ export interface RxTask {
   readonly listener: number;
   /** The socket of the slow path, if there is one. */
   readonly slowPath: number | null;
+  /** Where the UDP sockets of the feeds but the first come from. */
+  readonly feedChannel: number;
   readonly cpu: number | null;
   /** `join`: the program of another launcher; null: load it. */
   readonly open: (RxOpening & { readonly join: JoinedXdp | null }) | null;

@@ -9,6 +9,7 @@ import type { Tokens } from '../control/gate/access.js';
 import { readToken } from '../control/gate/token.js';
 import type { Tls } from '../control/server.js';
 import { Failure, messageOf, UsageError } from '../domain/errors.js';
+import type { NamedFeed } from '../domain/feed.js';
 import type { Mode, Transmit } from '../domain/statistics.js';
 
 /** The feed: an interface, and where its packets are sent to. */
@@ -39,6 +40,7 @@ export interface UpFlags {
   readonly state?: string;
   readonly legacyControl?: { readonly address: string; readonly port: number };
   readonly netns?: string;
+  readonly feed?: readonly NamedFeed[];
 }
 
 export interface Config extends Listen {
@@ -64,6 +66,8 @@ export interface Config extends Listen {
   /** Null: there is none. */
   readonly legacyControl: { readonly address: string; readonly port: number } | null;
   readonly netns: string | null;
+  /** Beside the first. */
+  readonly feeds: readonly NamedFeed[];
 }
 
 /** Anybody who reaches the port could aim the feed: beyond loopback a token is a must. */
@@ -136,5 +140,6 @@ export function configOf(listen: Listen, flags: UpFlags): Config {
     state: flags.state ?? null,
     legacyControl: flags.legacyControl ?? null,
     netns: flags.netns ?? null,
+    feeds: flags.feed ?? [],
   };
 }

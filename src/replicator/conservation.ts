@@ -2,7 +2,7 @@
  * The check that nothing vanishes uncounted: what `stats --check` compares. Pure: samples come in.
  *
  *   a subscriber, at any time:  received = sent + in_flight + sum of drops
- *   XDP, once all is quiet:     redirect + feed.slow_path = feed.received + sum of feed.drops
+ *   XDP, once all is quiet:     redirect + slow_path = received + sum of drops, of all feeds
  *                                          + rx_dropped + rx_ring_full
  *
  * `in_flight` is what the account has not ended, so the first line can only fail by a sum that is
@@ -57,7 +57,7 @@ export function accountDifference(row: Stats['subscribers'][number]): string[] {
  * complete.
  */
 function stuckCopies(first: Stats, last: Stats): string[] {
-  if (first === last || first.feed.received !== last.feed.received) return [];
+  if (first === last || cameOf(first).received !== cameOf(last).received) return [];
   const stuck = last.subscribers.filter((row) => row.in_flight !== 0);
   return stuck.map(
     (row) =>
@@ -72,24 +72,36 @@ function xdpDifference(first: Stats, last: Stats): string[] {
   const flows = after !== before;
   const holds = flows ? before <= accounted(last) && accounted(first) <= after : difference === 0;
   if (holds) return [];
-  const { received, drops } = last.feed;
+  const { received, drops, slow_path } = cameOf(last);
   const kernel = `rx_dropped ${kernelSum(last, 'rx_dropped')} + rx_ring_full ${kernelSum(last, 'rx_ring_full')}`;
-  const sum = `feed received ${received} + feed drops ${sumOf(drops)} + ${kernel}`;
-  const slow = last.feed.slow_path === 0 ? '' : ` + slow_path ${last.feed.slow_path}`;
+  const sum = `feed received ${received} + feed drops ${drops} + ${kernel}`;
+  const slow = slow_path === 0 ? '' : ` + slow_path ${slow_path}`;
   return [`xdp: redirect ${last.xdp.redirect}${slow} is not ${sum}; difference ${difference}`];
 }
 
 /** What came to the receivers: frames that XDP redirected, datagrams that the kernel delivered. */
 function taken(stats: Stats): number {
-  return (stats.xdp.redirect ?? 0) + stats.feed.slow_path;
+  return (stats.xdp.redirect ?? 0) + cameOf(stats).slow_path;
 }
 
 /** What became of it. */
 function accounted(stats: Stats): number {
   const kernel = kernelSum(stats, 'rx_dropped') + kernelSum(stats, 'rx_ring_full');
-  return stats.feed.received + sumOf(stats.feed.drops) + kernel;
+  const { received, drops } = cameOf(stats);
+  return received + drops + kernel;
 }
 
 function kernelSum(stats: Stats, name: 'rx_dropped' | 'rx_ring_full'): number {
   return stats.kernel.reduce((sum, row) => sum + row[name], 0);
+}
+
+/** Of all feeds, those that are removed among them. */
+function cameOf({ feeds, removed_feeds }: Stats) {
+  const came = { received: 0, slow_path: 0, drops: 0 };
+  for (const { received, slow_path, drops } of [...feeds, removed_feeds]) {
+    came.received += received;
+    came.slow_path += slow_path;
+    came.drops += sumOf(drops);
+  }
+  return came;
 }

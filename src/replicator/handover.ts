@@ -9,6 +9,7 @@ import type { Counts } from '../domain/counts.js';
 import { Failure } from '../domain/errors.js';
 import { buildIdentity } from '../domain/installation.js';
 import type { Stats } from '../domain/statistics.js';
+import type { Feed, Feeds } from '../feeds/feeds.js';
 import type { FilterRecords, Filters } from '../filters/registry.js';
 import { addon, type Interface } from '../memory/addon.js';
 import { layoutVersion, limits } from '../memory/layout.js';
@@ -56,6 +57,11 @@ interface HandoverRecord extends Omit<Lasting, 'slowPath'> {
   readonly attach: SharedXdp['attach'] | null;
   readonly filters: FilterRecords;
   readonly hasSlowPath: boolean;
+  /** Those but the first; `sockets`: how many each has. */
+  readonly feeds: readonly (Omit<Feed, 'epoch' | 'sockets'> & {
+    readonly epoch: string;
+    readonly sockets: number;
+  })[];
 }
 
 /** What is left, as the one that leaves has it. */
@@ -67,6 +73,7 @@ export interface Handover extends Lasting {
   readonly sockets: KernelSockets;
   readonly filters: Filters;
   readonly subscribers: Subscribers;
+  readonly feeds: Feeds;
 }
 
 /** The same as the one that adopts gets it. */
@@ -75,6 +82,7 @@ export interface TakenOver extends Lasting {
   readonly descriptors: Descriptors;
   readonly sockets: KernelSockets;
   readonly filters: FilterRecords;
+  readonly feeds: readonly Feed[];
   /** By number of the module. */
   readonly modules: ReadonlyMap<number, Uint8Array>;
 }
@@ -125,6 +133,7 @@ export function nameOf(
 export function inheritanceOf(handover: Handover): Inheritance {
   const { plane, sockets, filters, slowPath, deployment, subscribers } = handover;
   const { mode, xdp, tx, pages, intakes, ringBecause } = plane.opened;
+  const others = handover.feeds.all().filter(({ index }) => index !== 0);
   const record: HandoverRecord = {
     build: buildOf(),
     interface: { name: handover.config.interfaceName, index: handover.link?.index ?? 0 },
@@ -141,6 +150,9 @@ export function inheritanceOf(handover: Handover): Inheritance {
     verdictsBefore: handover.verdictsBefore,
     filters: filters.records(subscribers.all()),
     hasSlowPath: slowPath !== null,
+    feeds: others.map(({ epoch, sockets, ...feed }) => {
+      return { ...feed, epoch: String(epoch), sockets: sockets.length };
+    }),
   };
   const pools = Array.from({ length: deployment.workers }, (_, worker) => sockets.fdsOf(worker));
   const own = filters.loaded().filter((module) => module !== filters.builtIn);
@@ -151,6 +163,7 @@ export function inheritanceOf(handover: Handover): Inheritance {
       ...pools.flat(),
       ...(slowPath === null ? [] : [slowPath]),
       ...own.map(({ bytes }) => plane.filters.fileOf(bytes)),
+      ...others.flatMap((feed) => feed.sockets),
     ],
   };
 }
@@ -196,8 +209,12 @@ export function takenOver(
   const [slowPath = null] = record.hasSlowPath ? take(1) : [];
   const own = filters.modules.filter(({ slot }) => slot !== 0);
   const modules = new Map(own.map(({ module }) => [module, contentAndClose(take(1)[0] ?? -1)]));
+  const feeds = record.feeds.map((feed) => {
+    return { ...feed, epoch: BigInt(feed.epoch), sockets: take(feed.sockets) };
+  });
   return {
     ...record,
+    feeds,
     opened,
     descriptors,
     sockets: new KernelSockets(pools, addon, 'leaving'),
@@ -243,16 +260,25 @@ function checkSame(
 
 /** Goes on with the subscribers that an earlier supervisor has published. */
 export function resume(
-  records: FilterRecords,
+  { filters: records, feeds: left }: Pick<TakenOver, 'filters' | 'feeds'>,
   parts: {
+    readonly feeds: Feeds;
     readonly table: SubscriberTable;
     readonly subscribers: Subscribers;
     readonly filters: Filters;
     readonly router: Router;
   },
 ): void {
-  const { table, subscribers, filters, router } = parts;
-  const { rows, retired, epochs } = table.published();
+  const { table, subscribers, filters, router, feeds } = parts;
+  const { rows, retired, epochs, feeds: known, feedEpochs } = table.published();
+  const isLeft = (epoch: bigint) => epoch === 1n || left.some((feed) => feed.epoch === epoch);
+  const gone = known.filter(({ epoch }) => !isLeft(epoch));
+  const last = left.at(-1)?.epoch ?? 0n;
+  feeds.restore(
+    left,
+    gone.map((feed) => ({ ...feed, name: '', sockets: [], base: [] })),
+    last > feedEpochs ? last : feedEpochs,
+  );
   const before = new Map(records.before);
   const routes = new Map<PublishedRow, Route>();
   // those that have a kernel socket first: no other may be given it
@@ -268,6 +294,7 @@ export function resume(
       port,
       worker,
       epoch,
+      feeds: row.feeds,
       row: row.row,
       route: routes.get(row) ?? SOCKET_ROUTER.track(row),
       filter: {

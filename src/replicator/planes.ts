@@ -6,6 +6,8 @@ import { closeSync } from 'node:fs';
 import { monotonicMs } from '../domain/clock.js';
 import type { Closers } from '../domain/closers.js';
 import type { Failure } from '../domain/errors.js';
+import type { Feed, Feeds } from '../feeds/feeds.js';
+import { openFeedSockets } from '../feeds/sockets.js';
 import { firstFilters } from '../filters/first.js';
 import type { FilterRecords, Filters } from '../filters/registry.js';
 import type { Interface } from '../memory/addon.js';
@@ -15,7 +17,6 @@ import { type Adopted, type Claimed, claim } from '../processes/inheritance.js';
 import { fdsOf, Launchers, type SharedXdp } from '../processes/launchers.js';
 import { NoMode } from '../processes/rx-protocol.js';
 import { KernelSockets } from '../routes/kernel-sockets.js';
-import { openSlowPath } from '../routes/slow-path.js';
 import type { Subscribers } from '../subscribers/subscribers.js';
 import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
@@ -30,6 +31,7 @@ export interface Opening {
   /** Null for the interface `-`. */
   readonly link: Interface | null;
   readonly subscribers: Subscribers;
+  readonly feeds: Feeds;
   /** The data path cannot go on. */
   readonly onFatal: (failure: Failure) => void;
   /** Whatever is opened is registered here. */
@@ -53,7 +55,11 @@ export interface OpenedPlane extends Lasting {
   readonly filters: Filters;
   readonly deployment: Deployment;
   /** Null: it is new. */
-  readonly adopted: { readonly pid: number; readonly filters: FilterRecords } | null;
+  readonly adopted: {
+    readonly pid: number;
+    readonly filters: FilterRecords;
+    readonly feeds: readonly Feed[];
+  } | null;
 }
 
 /** What a new data plane has before its mode is known. */
@@ -122,7 +128,7 @@ async function adoptPlane(
     fallbacks,
     startedAt_ms,
     verdictsBefore,
-    adopted: { pid, filters: taken.filters },
+    adopted: { pid, filters: taken.filters, feeds: taken.feeds },
   };
 }
 
@@ -165,11 +171,11 @@ async function openXdpPlane(
   if (link === null) throw new Error('an XDP mode needs an interface');
   checkListenAddress(config, link);
   const { interfaceName, netns } = config;
-  const listen = { ip: config.listenIp, port: config.listenPort };
   const { ip: source } = sourceOf(config, link);
   const { workers } = deployment;
   const sockets = closers.keep(KernelSockets.open({ netns, interfaceName, source, workers }));
-  const slowPath = openSlowPath({ netns, interfaceName, listen });
+  const feed = opening.feeds.main;
+  const [slowPath = -1] = openFeedSockets({ netns, interfaceName, feed, count: 1 });
   closers.add(() => closeSync(slowPath));
   const launchers = closers.keep(new Launchers(netns, link));
   const shared = await launchers.join();
@@ -212,7 +218,7 @@ type PlaneParts = New & {
 };
 
 function planeOptions(
-  { config, onFatal }: Opening,
+  { config, feeds, onFatal }: Opening,
   deployment: Deployment,
   { filters, descriptors, sockets, slowPath, shared }: PlaneParts,
 ): DataPlaneOptions {
@@ -241,6 +247,7 @@ function planeOptions(
     filters: filters.loaded(),
     kernelSockets: sockets,
     slowPath,
+    feeds,
     descriptors,
     onFatal,
   };

@@ -1,14 +1,15 @@
 /** What control may ask of a running replicator: subscribers, statistics, filters. */
 import { setImmediate as endOfTurn } from 'node:timers/promises';
 import type { Counts } from '../domain/counts.js';
-import { type Endpoint, endpointText, isMulticast } from '../domain/endpoint.js';
+import { type Endpoint, endpointText } from '../domain/endpoint.js';
+import type { FeedChoice, NamedFeed } from '../domain/feed.js';
 import type { Assignment } from '../domain/filter.js';
 import type { Lease } from '../domain/lease.js';
 import type { Replicator } from '../domain/replicator.js';
-import type { FilterInfo, FilterRow, Stats, SubscriberRow } from '../domain/statistics.js';
+import type { FeedRow, FilterInfo, FilterRow, Stats, SubscriberRow } from '../domain/statistics.js';
+import { bitOf, EVERY_FEED, type Feed, type Feeds } from '../feeds/feeds.js';
 import type { FilterDesk } from '../filters/desk.js';
 import type { Filters } from '../filters/registry.js';
-import { addon } from '../memory/addon.js';
 import type { DataPlane } from '../processes/data-plane.js';
 import type { Pulse } from '../processes/pulse.js';
 import type { Reach, Route } from '../routes/reach.js';
@@ -18,6 +19,7 @@ import type { Subscriber, Subscribers } from '../subscribers/subscribers.js';
 import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
 import type { Destinations } from './destinations.js';
+import type { FeedDesk } from './feed-desk.js';
 import type { Deployment } from './plan/deployment.js';
 import type { Paths } from './plan/paths.js';
 import { statsOf, whenSettled } from './stats.js';
@@ -46,12 +48,12 @@ export interface ReplicatorParts {
   readonly router: Router;
   readonly filters: Filters;
   readonly desk: FilterDesk;
+  readonly feeds: Feeds;
+  readonly feedDesk: FeedDesk;
   readonly pulse: Pulse;
   readonly paths: Paths;
   /** The socket of the slow path; null: there is none. */
   readonly slowPath: number | null;
-  /** As it is called now. */
-  readonly interfaceName: () => string;
 }
 
 export class LiveReplicator implements Replicator {
@@ -64,28 +66,41 @@ export class LiveReplicator implements Replicator {
     public destinations: Destinations,
   ) {}
 
-  async add(ip: string, port: number, lease: Lease): Promise<{ existing: boolean }> {
-    const { subscribers, publisher, leases } = this.parts;
+  async add(
+    ip: string,
+    port: number,
+    lease: Lease,
+    choice?: FeedChoice,
+  ): Promise<{ existing: boolean }> {
+    const { subscribers, publisher, leases, feeds } = this.parts;
+    const chosen = choice && chosenOf(choice, feeds);
     this.destinations.check(ip, port);
     const known = subscribers.find({ ip, port });
-    leases.give(known ?? this.newcomer({ ip, port }), lease);
+    const subscriber = known ?? this.newcomer({ ip, port });
+    leases.give(subscriber, lease);
+    if (chosen !== undefined) subscribers.choose(subscriber, chosen);
     await publisher.applied();
     return { existing: known !== undefined };
   }
 
   /** Of an earlier run: never served by another filter than its own. Published by who calls. */
-  restore(endpoint: Endpoint, lease: Lease, filter: Assignment): void {
+  restore(endpoint: Endpoint, lease: Lease, filter: Assignment, choice: FeedChoice): void {
     this.destinations.check(endpoint.ip, endpoint.port);
-    this.parts.leases.give(this.newcomer(endpoint, filter), lease);
+    const { leases, subscribers, feeds } = this.parts;
+    const chosen = chosenOf(choice, feeds);
+    const newcomer = this.newcomer(endpoint, filter);
+    subscribers.choose(newcomer, chosen);
+    leases.give(newcomer, lease);
   }
 
   private newcomer(
     { ip, port }: Endpoint,
     filter: Assignment = this.parts.filters.forNewcomer(),
   ): Subscriber {
-    const { subscribers, router, deployment } = this.parts;
+    const { subscribers, router, deployment, feeds } = this.parts;
     const worker = subscribers.leastLoadedWorker(deployment.workers);
-    const added = subscribers.add({ ip, port, worker, route: KERNEL_ROUTED, filter });
+    const route = KERNEL_ROUTED;
+    const added = subscribers.add({ ip, port, worker, route, filter, feeds: bitOf(feeds.main) });
     added.route = router.track({ ip, port, worker });
     return added;
   }
@@ -123,9 +138,22 @@ export class LiveReplicator implements Replicator {
         mac: route.mac === null ? null : macText(route.mac),
         worker,
         filter: filter.module.name,
+        feeds: this.parts.feeds.namesOf(subscriber.feeds),
         expires_s: leases.expiryOf(subscriber),
       };
     });
+  }
+
+  feedAdd(feed: NamedFeed): Promise<{ existing: boolean }> {
+    return this.parts.feedDesk.add(feed);
+  }
+
+  feedRemove(name: string): Promise<{ removed: boolean }> {
+    return this.parts.feedDesk.remove(name);
+  }
+
+  async feedList(): Promise<FeedRow[]> {
+    return (await this.stats()).feeds;
   }
 
   /** Read once for all who ask in one turn of the event loop. */
@@ -158,30 +186,24 @@ export class LiveReplicator implements Replicator {
       mode,
       fallbacks,
       layout: deployment.layout,
-      feed: { ip: config.listenIp, port: config.listenPort },
+      feeds: this.parts.feeds.all(),
       startedAt_ms,
       verdicts: xdp === null ? null : { fd: xdp.verdicts, before: this.parts.verdictsBefore },
       rxSockets: hasXsk ? rx : [],
       txSockets: hasXsk ? tx : [],
-      deliveredSockets: this.deliveredSockets(),
-      joined: this.joined(),
+      deliveredSockets: (feed) => this.deliveredSockets(feed),
+      joined: (feed) => this.parts.feedDesk.joined(feed),
       workers: plane.workers,
       pathReason: (worker) => paths.reasonOf(worker),
     });
   }
 
-  /** UDP sockets that the kernel delivers the feed to. */
-  private deliveredSockets(): readonly number[] {
+  /** UDP sockets that the kernel delivers a feed to. */
+  private deliveredSockets({ index, sockets }: Feed): readonly number[] {
     const { plane, slowPath } = this.parts;
+    if (index !== 0) return sockets;
     if (plane.opened.mode === 'socket') return plane.opened.rx;
     return slowPath === null ? [] : [slowPath];
-  }
-
-  /** Whether the kernel receives the feed's group; null: the feed is sent to none. */
-  private joined(): boolean | null {
-    const { netns, listenIp } = this.parts.config;
-    const name = this.parts.interfaceName();
-    return isMulticast(listenIp) && name !== '-' ? addon.isMember(netns, name, listenIp) : null;
   }
 
   async filterLoad(name: string, module: Uint8Array): Promise<FilterInfo> {
@@ -205,6 +227,11 @@ export class LiveReplicator implements Replicator {
   filterUnload(name: string): Promise<void> {
     return this.parts.desk.unload(name);
   }
+}
+
+/** A bit for each feed. Throws NOT_FOUND. */
+function chosenOf(choice: FeedChoice, feeds: Feeds): bigint {
+  return choice === 'all' ? EVERY_FEED : feeds.maskOf(choice);
 }
 
 /** `02:00:00:00:00:01`. */

@@ -5,15 +5,18 @@ import { monotonicMs } from '../domain/clock.js';
 import type { Counts } from '../domain/counts.js';
 import type {
   AccountRow,
+  FeedCounts,
+  FeedRow,
   KernelRow,
   Latency,
   ReceiverRow,
   Stats,
   WorkerRow,
 } from '../domain/statistics.js';
+import { bitOf, type Feed } from '../feeds/feeds.js';
 import { addon } from '../memory/addon.js';
 import { type Arena, InCommit, percentile } from '../memory/arena.js';
-import { membersOf, offsetOf } from '../memory/layout.js';
+import { limits, membersOf, offsetOf } from '../memory/layout.js';
 import type { Subscriber } from '../subscribers/subscribers.js';
 
 /** What is known outside the arena. */
@@ -23,17 +26,17 @@ export interface StatsContext {
   readonly mode: Stats['mode'];
   readonly fallbacks: Stats['fallbacks'];
   readonly layout: Stats['layout'];
-  readonly feed: { readonly ip: string; readonly port: number };
   readonly startedAt_ms: number;
   /** Map of verdict counters, and what it held when this launcher started; null in socket mode. */
   readonly verdicts: { readonly fd: number; readonly before: readonly Counts[] } | null;
   /** Receiving sockets, by queue; empty in socket mode. */
   readonly rxSockets: readonly number[];
   readonly txSockets: readonly number[];
-  /** UDP sockets that the kernel delivers the feed to: of the slow path, or of socket mode. */
-  readonly deliveredSockets: readonly number[];
-  /** Whether we are a member of the group that the feed is sent to; null: it is none. */
-  readonly joined: boolean | null;
+  readonly feeds: readonly Feed[];
+  /** UDP sockets that the kernel delivers a feed to: of the slow path, or of socket mode. */
+  readonly deliveredSockets: (feed: Feed) => readonly number[];
+  /** Whether we are a member of the group that a feed is sent to; null: it is none. */
+  readonly joined: (feed: Feed) => boolean | null;
   readonly workers: readonly { readonly pid: number; readonly restarts: number }[];
   /** Why a worker sends as it does. */
   readonly pathReason: (worker: number) => string;
@@ -46,9 +49,10 @@ const COMMIT_PAUSE_MS = 2;
 
 const word = (struct: string, field: string, base = 0) => (offsetOf(struct, field) - base) / 8;
 const DROP_NAMES = membersOf('drop');
-const RECEIVED = offsetOf('receiver', 'received');
-const INVALID = word('receiver', 'invalid', RECEIVED);
-const SLOW_PATH = word('receiver', 'slow_path', RECEIVED);
+const INVALID = word('feed_counters', 'invalid');
+const SLOW_PATH = word('feed_counters', 'slow_path');
+const INVALID_NAMES = membersOf('invalid').map((name) => `invalid_${name}`);
+const FEED_WORDS = INVALID + INVALID_NAMES.length;
 
 /**
  * A u64 counter as the number that goes over the wire: exact to 2^53, 285 years at a million a
@@ -86,25 +90,54 @@ export function accountOf(arena: Arena, { ip, port, row, worker, epoch }: Subscr
   };
 }
 
+/** Words of struct feed_counters at the index of a feed, of all receivers. */
+export function feedWords(arena: Arena, index: number): number[] {
+  const sums = new Array<number>(FEED_WORDS).fill(0);
+  for (let r = 0; r < arena.receivers; r++) {
+    const words = arena.consistent(arena.receiver(r, 'journal'), arena.feedCounters(r, index));
+    for (let i = 0; i < FEED_WORDS; i++) sums[i] = (sums[i] ?? 0) + numberOf(words[i]);
+  }
+  return sums;
+}
+
+function countsOf(words: readonly number[]): FeedCounts {
+  const [received = 0, bytes = 0] = words;
+  const drops = INVALID_NAMES.map((name, i) => [name, words[INVALID + i] ?? 0] as const);
+  return { received, bytes, slow_path: words[SLOW_PATH] ?? 0, drops: Object.fromEntries(drops) };
+}
+
+/** Words of a feed since it was added. */
+function ownWords(arena: Arena, { index, base }: Feed): number[] {
+  return feedWords(arena, index).map((sum, i) => sum - (base[i] ?? 0));
+}
+
 function feedOf(
   arena: Arena,
+  feed: Feed,
+  subscribers: readonly Subscriber[],
   { deliveredSockets, joined }: StatsContext,
-): Omit<Stats['feed'], 'ip' | 'port'> {
-  const lost = deliveredSockets.reduce((sum, fd) => sum + addon.lostDatagrams(fd), 0);
-  const counts = { received: 0, bytes: 0, slow_path: 0, socket_lost: lost };
-  const total = { ...counts, joined, drops: {} as Counts };
-  const names = membersOf('invalid').map((name) => `invalid_${name}`);
-  for (const name of names) total.drops[name] = 0;
-  for (let r = 0; r < arena.receivers; r++) {
-    const words = arena.consistent(arena.receiver(r, 'journal'), arena.receiver(r, 'received'));
-    total.received += numberOf(words[0]);
-    total.bytes += numberOf(words[1]);
-    total.slow_path += numberOf(words[SLOW_PATH]);
-    names.forEach((name, i) => {
-      total.drops[name] = (total.drops[name] ?? 0) + numberOf(words[INVALID + i]);
+): FeedRow {
+  const { name, ip, port, source } = feed;
+  const lost = deliveredSockets(feed).reduce((sum, fd) => sum + addon.lostDatagrams(fd), 0);
+  return {
+    ...{ name, ip, port, source, joined: joined(feed) },
+    ...countsOf(ownWords(arena, feed)),
+    socket_lost: lost,
+    subscribers: subscribers.filter(({ feeds }) => (feeds & bitOf(feed)) !== 0n).length,
+  };
+}
+
+/** All that was ever counted, less what is of a feed that is there. */
+function removedFeedsOf(arena: Arena, feeds: readonly Feed[]): FeedCounts {
+  const words = new Array<number>(FEED_WORDS).fill(0);
+  const add = (some: readonly number[], sign: 1 | -1) => {
+    some.forEach((word, i) => {
+      words[i] = (words[i] ?? 0) + sign * word;
     });
-  }
-  return total;
+  };
+  for (let index = 0; index < limits.FEEDS_MAX; index++) add(feedWords(arena, index), 1);
+  for (const feed of feeds) add(ownWords(arena, feed), -1);
+  return countsOf(words);
 }
 
 /** Verdicts of one queue by name, since the program was loaded. */
@@ -224,6 +257,10 @@ export function statsOf(
   subscribers: Iterable<Subscriber>,
   context: StatsContext,
 ): Stats {
+  const all = [...subscribers];
+  const feeds = context.feeds.map((feed) => feedOf(arena, feed, all, context));
+  const [feed] = feeds;
+  if (feed === undefined) throw new Error('the first feed is always there');
   return {
     version: 1,
     uptime_ms: Math.round(monotonicMs() - context.startedAt_ms),
@@ -232,12 +269,14 @@ export function statsOf(
     mode: context.mode,
     fallbacks: [...context.fallbacks],
     layout: context.layout,
-    feed: { ...context.feed, ...feedOf(arena, context) },
+    feed,
+    feeds,
+    removed_feeds: removedFeedsOf(arena, context.feeds),
     xdp: xdpOf(context),
     kernel: kernelOf(context),
     receivers: receiversOf(arena, context),
     workers: workersOf(arena, context),
-    subscribers: [...subscribers].map((subscriber) => accountOf(arena, subscriber)),
+    subscribers: all.map((subscriber) => accountOf(arena, subscriber)),
     filters: context.filters,
   };
 }

@@ -1,6 +1,8 @@
+import { closeSync } from 'node:fs';
 import { Closers } from '../domain/closers.js';
 import type { Failure } from '../domain/errors.js';
 import type { Stats } from '../domain/statistics.js';
+import { Feeds } from '../feeds/feeds.js';
 import { FilterDesk } from '../filters/desk.js';
 import { addon } from '../memory/addon.js';
 import { Pulse } from '../processes/pulse.js';
@@ -10,11 +12,11 @@ import { NextHops } from '../routes/next-hops.js';
 import { Reach } from '../routes/reach.js';
 import { Leases } from '../subscribers/leases.js';
 import { Publisher } from '../subscribers/publisher.js';
-import { Subscribers } from '../subscribers/subscribers.js';
+import { type Subscriber, Subscribers } from '../subscribers/subscribers.js';
 import { SubscriberTable } from '../subscribers/table.js';
 import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
-import { tellProgram } from './feed.js';
+import { FeedDesk } from './feed-desk.js';
 import { inheritanceOf, rememberBuild, resume } from './handover.js';
 import { destinationsOf, observe, sourceOf } from './interface.js';
 import { type ActionTargets, take } from './interface-events.js';
@@ -55,25 +57,26 @@ async function open(
   addon.noNewPrivileges(); // ours and everybody's whom we start
   addon.clearAmbientCapabilities(); // for all whom we start but fantail-rx (programs.ts)
   const subscribers = new Subscribers();
+  const feeds = new Feeds({ ip: config.listenIp, port: config.listenPort, source: null });
   const observed = observe(config);
   const { link } = observed;
   const deployment = deploymentOf(config, observed);
-  const opening = { config, link, subscribers, onFatal, closers };
+  const opening = { config, link, subscribers, feeds, onFatal, closers };
   // what is loaded last takes a quarter of a second, in which fantail-rx and the workers start
   const planeOpening = openPlaneFor(opening, deployment);
   const loading = loadRest();
   await Promise.allSettled([planeOpening, loading]); // what is opened is known before anything throws
   const opened = await planeOpening;
   const { ports, states } = await loading;
-  const { plane, sockets, filters, fallbacks } = opened;
-  if (opened.adopted === null) logFallbacks(plane.opened.mode, fallbacks);
+  const { plane, sockets, filters } = opened;
+  if (opened.adopted === null) logFallbacks(plane.opened.mode, opened.fallbacks);
   const { arena } = plane;
-  const table = new SubscriberTable(arena, subscribers, sourceOf(config, link));
+  const table = new SubscriberTable(arena, subscribers, feeds, sourceOf(config, link));
   const publisher = new Publisher({ table, sockets, wake: () => plane.wake() });
   const targets: ActionTargets = {
     judge: (now) => {
       replicator.destinations = destinationsOf(config, now);
-      tellProgram(opened, config, now);
+      feedDesk.interfaceChanged();
     },
     move: (moved) => {
       const source = sourceOf(config, moved);
@@ -83,15 +86,15 @@ async function open(
     publish: () => publisher.pump(),
     end: onFatal,
   };
-  const watch = link === null ? null : openWatch(opening, opened, targets);
-  const { router, nextHops } =
-    watch === null || plane.opened.mode === 'socket'
-      ? { router: SOCKET_ROUTER, nextHops: null }
-      : openRoutes(opening, { watch, sockets, publisher });
-  if (opened.adopted !== null)
-    resume(opened.adopted.filters, { table, subscribers, filters, router });
+  const watch = link === null ? null : openWatch(opening, targets);
+  const isRouted = watch !== null && plane.opened.mode !== 'socket';
+  const { router, nextHops } = isRouted
+    ? openRoutes(opening, { watch, sockets, publisher })
+    : { router: SOCKET_ROUTER, nextHops: null };
+  if (opened.adopted !== null) resume(opened.adopted, { ...opening, table, filters, router });
   const keep = () => leaveToNext(opening, opened);
   keep();
+  const feedDesk = openFeedDesk(opening, { opened, publisher, keep, watch });
   const desk = new FilterDesk({
     filters,
     workers: plane.filters,
@@ -101,22 +104,22 @@ async function open(
     publisher,
     onChange: keep,
   });
-  const leases = closers.keep(
-    new Leases(arena, subscribers, (subscriber) => replicator.expire(subscriber)),
-  );
+  const endLease = (subscriber: Subscriber) => replicator.expire(subscriber);
+  const leases = closers.keep(new Leases(arena, subscribers, endLease));
   if (opened.adopted !== null) leases.takeOver();
   const pulse = new Pulse({ filters, plane, desk });
   closers.add(() => pulse.stop());
   const paths = openPaths(opening, opened);
-  const interfaceName = () => watch?.interface.name ?? config.interfaceName;
-  const served = { leases, publisher, router, desk, pulse, paths };
-  const parts = { ...opening, ...opened, ...served, interfaceName };
+  const served = { leases, publisher, router, desk, feedDesk, pulse, paths };
+  const parts = { ...opening, ...opened, ...served };
   const replicator = closers.keep(new LiveReplicator(parts, destinationsOf(config, link)));
+  await feedDesk.open(config.feeds);
   const state = await states.openState(opening, opened.adopted !== null, {
     filters,
     desk,
     subscribers,
     leases,
+    feeds,
     replicator,
     keep,
   });
@@ -132,12 +135,32 @@ async function open(
 }
 
 /** What the next supervisor is to know, as it is now. */
-function leaveToNext({ config, link, subscribers }: Opening, opened: OpenedPlane): void {
+function leaveToNext(opening: Opening, opened: OpenedPlane): void {
   try {
-    opened.plane.keep(inheritanceOf({ ...opened, config, link, subscribers }));
+    opened.plane.keep(inheritanceOf({ ...opened, ...opening }));
   } catch (error) {
     log.error(error, 'what the next supervisor is to know');
   }
+}
+
+/** Feeds may come and go from then on. */
+function openFeedDesk(
+  opening: Opening,
+  parts: {
+    readonly opened: OpenedPlane;
+    readonly publisher: Publisher;
+    readonly keep: () => void;
+    readonly watch: InterfaceWatch | null;
+  },
+): FeedDesk {
+  const { feeds, closers } = opening;
+  const link = () => parts.watch?.interface ?? null;
+  const desk = new FeedDesk({ ...opening, ...parts, link });
+  desk.interfaceChanged(); // what changed while nobody watched
+  closers.add(() => {
+    for (const fd of feeds.all().flatMap(({ sockets }) => sockets)) closeSync(fd);
+  });
+  return desk;
 }
 
 /** What is not needed before packets flow. */
@@ -165,11 +188,7 @@ function openPaths({ subscribers, closers }: Opening, { deployment, plane }: Ope
 }
 
 /** Follows the interface, by its index, whatever it is called. */
-function openWatch(
-  { config, closers }: Opening,
-  opened: OpenedPlane,
-  targets: ActionTargets,
-): InterfaceWatch {
+function openWatch({ config, closers }: Opening, targets: ActionTargets): InterfaceWatch {
   const { netns, interfaceName } = config;
   const watch = new InterfaceWatch({
     netns,
@@ -179,7 +198,6 @@ function openWatch(
       take(event, { config: { ...config, interfaceName: known.name }, known }, targets);
     },
   });
-  tellProgram(opened, config, watch.interface); // what changed while nobody watched
   return closers.keep(watch);
 }
 

@@ -15,6 +15,8 @@ export interface Subscriber extends Endpoint, Holder {
   readonly worker: number;
   /** Unique to each subscription: counters of an earlier one in the same row are not its own. */
   readonly epoch: bigint;
+  /** Which feeds it gets, a bit each by index; EVERY_FEED: those to come, too. */
+  feeds: bigint;
   route: Route;
   /** The version of the whole that has its last change. */
   changed: number;
@@ -80,6 +82,11 @@ export class Subscribers {
     this.retired.push(subscriber.row);
     this.touch([]);
     return true;
+  }
+
+  choose(subscriber: Subscriber, feeds: bigint): void {
+    subscriber.feeds = feeds;
+    this.touch([subscriber]);
   }
 
   reroute(subscriber: Subscriber, route: Route): void {

@@ -5,8 +5,9 @@
  * follows the other, so nobody ever reads a buffer that changes.
  */
 import type { Endpoint } from '../domain/endpoint.js';
+import { bitOf, type Feed, type Feeds } from '../feeds/feeds.js';
 import type { Arena } from '../memory/arena.js';
-import { limits, membersOf, offsetOf } from '../memory/layout.js';
+import { limits, membersOf, offsetOf, structOf } from '../memory/layout.js';
 import type { Subscriber, Subscribers } from './subscribers.js';
 
 /** What every record has in common: the interface's own side of each frame. */
@@ -19,6 +20,8 @@ export interface PublishedRow extends Endpoint {
   readonly row: number;
   readonly worker: number;
   readonly epoch: bigint;
+  /** A bit for each feed by index. */
+  readonly feeds: bigint;
   /** The place in its worker's pool of the socket that its copies go through; null: none. */
   readonly kernelSocket: number | null;
   /** Of its filter. */
@@ -28,6 +31,7 @@ export interface PublishedRow extends Endpoint {
 
 const STATES = membersOf('subscriber_state');
 const at = (field: string) => offsetOf('subscriber', field);
+const atFeed = (field: string) => offsetOf('table_feed', field);
 
 function addressBytes(ip: string): Uint8Array {
   return Uint8Array.from(ip.split('.').map(Number));
@@ -36,15 +40,21 @@ function addressBytes(ip: string): Uint8Array {
 export class SubscriberTable {
   /** Rows of removed subscribers, until nobody serves them and their last copy has ended. */
   private retired: { readonly row: number; readonly generation: bigint }[] = [];
+  /**
+   * Removed feeds, by the generation without them; and once that is followed, what receivers had
+   * handed on by then.
+   */
+  private readonly leaving = new Map<Feed, { generation: bigint; handed: bigint[] | null }>();
   private generation = 0n;
   /** The version of `subscribers` that the newest generation holds. */
-  private written = 0;
+  private written = '';
   /** The versions that the two buffers hold: what changed since is to be written. */
   private readonly held: [number, number] = [-1, -1];
 
   constructor(
     private readonly arena: Arena,
     private readonly subscribers: Subscribers,
+    private readonly feeds: Feeds,
     private source: Source,
   ) {}
 
@@ -52,7 +62,13 @@ export class SubscriberTable {
    * What an earlier supervisor has published last, for this one to go on from: who is in it, rows
    * that somebody may still serve or have copies of, and the highest epoch of all.
    */
-  published(): { rows: PublishedRow[]; retired: Set<number>; epochs: bigint } {
+  published(): {
+    rows: PublishedRow[];
+    retired: Set<number>;
+    epochs: bigint;
+    feeds: Pick<Feed, 'index' | 'epoch' | 'ip' | 'port' | 'source'>[];
+    feedEpochs: bigint;
+  } {
     this.generation = this.arena.u64(this.arena.control('generation'));
     const rows = this.readRows();
     const live = new Set(rows.map(({ row }) => row));
@@ -63,7 +79,32 @@ export class SubscriberTable {
       if (epoch > epochs) epochs = epoch;
       if (epoch !== 0n && !live.has(row)) retired.add(row);
     }
-    return { rows, retired, epochs };
+    const feedEpochs = this.arena.u64(this.arena.table(this.generation, 'feed_epochs'));
+    return { rows, retired, epochs, feeds: this.readFeeds(), feedEpochs };
+  }
+
+  private readFeeds() {
+    const { view, buffer } = this.arena;
+    const found: Pick<Feed, 'index' | 'epoch' | 'ip' | 'port' | 'source'>[] = [];
+    for (let index = 0; index < limits.FEEDS_MAX; index++) {
+      const start = this.feedAt(this.generation, index);
+      const epoch = view.getBigUint64(start + atFeed('epoch'), true);
+      if (epoch === 0n) continue;
+      const ipAt = (field: string) => new Uint8Array(buffer, start + atFeed(field), 4).join('.');
+      const source = ipAt('source');
+      found.push({
+        index,
+        epoch,
+        ip: ipAt('ip'),
+        port: view.getUint16(start + atFeed('port')),
+        source: source === '0.0.0.0' ? null : source,
+      });
+    }
+    return found;
+  }
+
+  private feedAt(generation: bigint, index: number): number {
+    return this.arena.table(generation, 'feeds') + index * structOf('table_feed').size;
   }
 
   /** In the order of subscribing. */
@@ -87,6 +128,7 @@ export class SubscriberTable {
           row,
           worker,
           epoch: view.getBigUint64(start + at('epoch'), true),
+          feeds: view.getBigUint64(start + at('feeds'), true),
           kernelSocket: STATES[word('state')] === 'kernel' ? word('kernel_socket') : null,
           slot: word('filter') % limits.FILTERS_MAX,
           param: bytes('param', Math.min(word('param_length'), limits.PARAM_SIZE)),
@@ -108,7 +150,11 @@ export class SubscriberTable {
   }
 
   private get isWritten(): boolean {
-    return this.written === this.subscribers.version;
+    return this.written === this.versions;
+  }
+
+  private get versions(): string {
+    return `${this.subscribers.version} ${this.feeds.version}`;
   }
 
   /** The oldest generation that any worker or receiver still follows. */
@@ -129,30 +175,46 @@ export class SubscriberTable {
     const followed = this.followed();
     const next = this.generation + 1n;
     for (const row of this.subscribers.takeRetired()) this.retired.push({ row, generation: next });
+    for (const feed of this.feeds.leaving())
+      if (!this.leaving.has(feed)) this.leaving.set(feed, { generation: next, handed: null });
     if (this.isWritten || followed !== this.generation) return false;
     this.write(next);
     this.generation = next;
-    this.written = this.subscribers.version;
+    this.written = this.versions;
     this.arena.publish(this.arena.control('generation'), next);
     return true;
   }
 
   /**
    * Rows whose subscriber nobody serves any more, and whose copies have all ended, can be used
-   * again. False: there are others still.
+   * again, and indices of feeds of which nothing is under way. False: there are others still.
    */
   reclaim(followed: bigint): boolean {
+    this.reclaimFeeds(followed);
     this.retired = this.retired.filter(({ row, generation }) => {
       if (generation > followed || this.arena.inFlight(row) !== 0n) return true;
       this.subscribers.freeRow(row);
       return false;
     });
-    return this.retired.length === 0;
+    return this.retired.length === 0 && this.leaving.size === 0;
+  }
+
+  /** What receivers have handed on as packets of a feed, workers must have taken. */
+  private reclaimFeeds(followed: bigint): void {
+    for (const [feed, left] of this.leaving) {
+      if (left.generation > followed) continue;
+      left.handed ??= this.arena.forwarded('tail');
+      const taken = this.arena.forwarded('head');
+      if (left.handed.some((tail, ring) => (taken[ring] ?? 0n) < tail)) continue;
+      this.leaving.delete(feed);
+      this.feeds.freed(feed);
+    }
   }
 
   private write(generation: bigint): void {
     const { view } = this.arena;
     const counts = new Array<number>(this.arena.workers).fill(0);
+    const wanted = new Array<bigint>(this.arena.workers).fill(0n);
     const which = Number(generation & 1n) as 0 | 1;
     const list = this.arena.table(generation, 'list');
     for (const subscriber of this.subscribers.all()) {
@@ -160,6 +222,7 @@ export class SubscriberTable {
       const index = counts[worker] ?? 0;
       view.setUint16(list + 2 * (worker * limits.SUBSCRIBERS_MAX + index), row, true);
       counts[worker] = index + 1;
+      wanted[worker] = (wanted[worker] ?? 0n) | subscriber.feeds;
       if (subscriber.changed <= this.held[which]) continue;
       this.writeRecord(
         this.arena.table(generation, 'rows') + row * limits.SUBSCRIBER_SIZE,
@@ -169,11 +232,37 @@ export class SubscriberTable {
     counts.forEach((count, worker) => {
       view.setUint32(this.arena.table(generation, 'count') + 4 * worker, count, true);
     });
+    const open = this.feeds.all().reduce((bits, feed) => bits | bitOf(feed), 0n);
+    wanted.forEach((feeds, worker) => {
+      view.setBigUint64(this.arena.table(generation, 'wanted') + 8 * worker, feeds & open, true);
+    });
+    this.writeFeeds(generation);
     view.setBigUint64(this.arena.table(generation, 'generation'), generation, true);
     this.held[which] = this.subscribers.version;
   }
 
-  private writeRecord(start: number, { ip, port, worker, epoch, route, filter }: Subscriber): void {
+  /** Those that are leaving, too: what is under way is still theirs. */
+  private writeFeeds(generation: bigint): void {
+    const { view, buffer } = this.arena;
+    const { size } = structOf('table_feed');
+    new Uint8Array(buffer, this.feedAt(generation, 0), size * limits.FEEDS_MAX).fill(0);
+    const write = (feed: Feed, isOpen: boolean) => {
+      const start = this.feedAt(generation, feed.index);
+      const bytes = new Uint8Array(buffer, start, size);
+      bytes.set(addressBytes(feed.ip), atFeed('ip'));
+      view.setUint16(start + atFeed('port'), feed.port);
+      view.setUint16(start + atFeed('is_open'), isOpen ? 1 : 0, true);
+      if (feed.source !== null) bytes.set(addressBytes(feed.source), atFeed('source'));
+      view.setBigUint64(start + atFeed('epoch'), feed.epoch, true);
+    };
+    for (const feed of this.feeds.leaving()) write(feed, false);
+    for (const feed of this.feeds.all()) write(feed, true);
+    const epochs = this.arena.table(generation, 'feed_epochs');
+    view.setBigUint64(epochs, this.feeds.lastEpoch, true);
+  }
+
+  private writeRecord(start: number, subscriber: Subscriber): void {
+    const { ip, port, worker, epoch, feeds, route, filter } = subscriber;
     const { view, buffer } = this.arena;
     const bytes = new Uint8Array(buffer, start, limits.SUBSCRIBER_SIZE);
     bytes.set(addressBytes(ip), at('ip'));
@@ -190,6 +279,7 @@ export class SubscriberTable {
     );
     view.setUint32(start + at('worker'), worker, true);
     view.setBigUint64(start + at('epoch'), epoch, true);
+    view.setBigUint64(start + at('feeds'), feeds, true);
     view.setUint16(start + at('filter'), filter.module.slot, true);
     view.setUint16(start + at('param_length'), filter.param.length, true);
     bytes.fill(0, at('param'), at('param') + limits.PARAM_SIZE);

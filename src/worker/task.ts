@@ -42,6 +42,7 @@ function taskOf({ text, fds }: Message): WorkerTask {
       worker: descriptors.worker,
       rx: descriptors.rx.map(at),
       slowPath: atOrNull(descriptors.slowPath),
+      feedChannel: at(descriptors.feedChannel),
       intakes: descriptors.intakes.map(at),
       tx: atOrNull(descriptors.tx),
       pages: atOrNull(descriptors.pages),

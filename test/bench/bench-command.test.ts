@@ -285,8 +285,9 @@ class TestReplicator extends MemoryReplicator {
     const how = typeof lease === 'number' || lease === null ? lease : 'session';
     this.log.push(`add ${ip}:${port} ${how}`);
     const row = { ip, port, state: 'live', mac: null, worker: 0, filter: 'x' } as const;
+    const feeds = ['main'];
     const existing = this.rows.some((each) => each.ip === ip && each.port === port);
-    if (!existing) this.rows.push({ ...row, expires_s: 'session' });
+    if (!existing) this.rows.push({ ...row, feeds, expires_s: 'session' });
     return { existing };
   }
 

@@ -342,8 +342,8 @@ test('add, list and remove work, and say so when there was nothing to do', async
     done('10.0.0.34:9001 was subscribed already'),
   );
   const rows = [
-    'ip         port  state  mac                worker  filter',
-    '10.0.0.34  9001  live   02:00:00:00:00:02  0       default',
+    'ip         port  state  mac                worker  filter   feeds',
+    '10.0.0.34  9001  live   02:00:00:00:00:02  0       default  main',
   ];
   assert.equal(await fantail('list', ...at), done(rows.join('\n')));
   assert.equal(await fantail('remove', '10.0.0.34', '9001', ...at), done('removed 10.0.0.34:9001'));

@@ -192,7 +192,7 @@ test('the real wscat adds a subscriber by a typed line and by JSON', async () =>
   const both = await wscat(control.port, '-x', 'remove 10.0.0.34 9001', '-x', 'list');
   assert.is(
     both,
-    'ok 10.0.0.34 9001 removed\n10.0.0.34 9002 live 02:00:00:00:00:02 worker 0 filter default\nok 1 subscriber\n',
+    'ok 10.0.0.34 9001 removed\n10.0.0.34 9002 live 02:00:00:00:00:02 worker 0 filter default feeds main\nok 1 subscriber\n',
   );
   assert.match(
     await wscat(control.port, '-x', 'add 10.0.0 1'),
@@ -215,6 +215,7 @@ test('each frame is answered in its own encoding, with its id', async () => {
     mac: '02:00:00:00:00:02',
     worker: 0,
     filter: 'default',
+    feeds: ['main'],
     expires_s: null,
   };
   assert.equal(answer, { id: 5, ok: true, subscribers: [row] });
@@ -521,6 +522,7 @@ test('a peer that asks much and reads nothing holds one answer, and keeps nobody
       mac: '02:00:00:00:00:02',
       worker: 0,
       filter: 'default',
+      feeds: ['main'],
       expires_s: null,
     });
   }
@@ -675,7 +677,7 @@ test('each change is told: who asked, what, and how it was answered; what reads 
     [
       'add 10.0.0.1 9001',
       'remove 10.0.0.1 9001',
-      'add <ip> <port> [lease=<seconds>|session]',
+      'add <ip> <port> [feed=<name>,<name>|all] [lease=<seconds>|session]',
       'filter.load mine (8 bytes)',
     ],
   );

@@ -22,6 +22,7 @@ import {
 import { MESSAGE_SIZE_MAX } from '../../src/control/constants.js';
 import { type Answer, operations, type Question } from '../../src/control/operations.js';
 import { FantailError } from '../../src/domain/errors.js';
+import type { SubscriberRow } from '../../src/domain/statistics.js';
 import { limits } from '../../src/memory/layout.js';
 import { busyStats } from '../rig/memory-replicator.js';
 import { random } from '../rig/random.js';
@@ -395,18 +396,19 @@ test('answers carry id and ok, and are the same object in JSON and msgpack', () 
 });
 
 test('typed answers have their rows first and ok or error as the last line', () => {
-  const row = {
+  const row: SubscriberRow = {
     ip: '10.0.0.34',
     port: 9001,
     state: 'live',
     mac: null,
     worker: 1,
     filter: 'default',
+    feeds: ['main'],
     expires_s: null,
-  } as const;
+  };
   assert.is(
     answered('text', 1, { op: 'list' }, { subscribers: [row] }),
-    '10.0.0.34 9001 live - worker 1 filter default\nok 1 subscriber',
+    '10.0.0.34 9001 live - worker 1 filter default feeds main\nok 1 subscriber',
   );
   assert.is(answered('text', 1, { op: 'list' }, { subscribers: [] }), 'ok 0 subscribers');
   assert.is(answered('text', 1, { op: 'help' }, { help: ['a', 'b'] }), ['a', 'b', 'ok'].join('\n'));

@@ -127,6 +127,8 @@ function readOrNull(name: string): string | null {
 interface Job {
   /** Address of its subscriber's record; jobs may share one. */
   readonly record: number;
+  /** That of the packet. */
+  readonly packet: number;
   readonly length: number;
   readonly payload: Uint8Array;
   readonly checksum: 'zero' | 'full';
@@ -143,7 +145,8 @@ function writeJob(window: Window, index: number, next: () => number): Job {
   const length = lengthOf(next);
   for (let offset = 0; offset < 64; offset += 4) {
     mirror.setUint32(record + offset, extreme(next));
-    mirror.setUint32(packet + offset, next()); // a header of nonsense: none of it may matter
+    // a header of nonsense: none of it may matter but the port that it is sent to
+    mirror.setUint32(packet + offset, next());
   }
   const payload = window.bytes(packet + 42, Math.max(0, length - 42));
   for (let at = 0; at < payload.length; at += 5) payload[at] = next();
@@ -158,7 +161,7 @@ function writeJob(window: Window, index: number, next: () => number): Job {
   put('verdict', limits.VERDICT_UNSET);
   const sum = next() % 2 === 0 ? foldedSum : plainSum; // either is allowed
   put('payload_sum', checksum === 'zero' ? limits.VERDICT_UNSET : sum([...payload]));
-  return { record, length, payload, checksum };
+  return { record, packet, length, payload, checksum };
 }
 
 /**
@@ -177,7 +180,8 @@ function extreme(next: () => number): number {
   return kind === 0 ? 0 : kind === 1 ? 0xffffffff : kind === 2 ? 0xffff0000 : next();
 }
 
-function readSubscriber(window: Window, record: number): Subscriber {
+/** A copy leaves from the port that the packet was sent to: its feed's. */
+function readSubscriber(window: Window, { record, packet }: Job): Subscriber {
   const at = (field: string, size: number) => [
     ...window.bytes(record + offsetOf('subscriber', field), size),
   ];
@@ -186,7 +190,7 @@ function readSubscriber(window: Window, record: number): Subscriber {
     targetMac: at('target_mac', 6),
     sourceMac: at('source_mac', 6),
     sourceIp: at('source_ip', 4),
-    sourcePort: port('source_port'),
+    sourcePort: window.mirror.getUint16(packet + 36),
     targetIp: at('ip', 4),
     targetPort: port('port'),
   };
@@ -202,7 +206,7 @@ function answer(window: Window, index: number, job: Job): void {
   window.mirror.setUint16(at('header_start'), 64, true);
   window.mirror.setUint16(at('header_length'), 42, true);
   window.mirror.setUint32(at('replaced'), 42, true);
-  const header = rewrittenHeader(readSubscriber(window, job.record), job.payload, job.checksum);
+  const header = rewrittenHeader(readSubscriber(window, job), job.payload, job.checksum);
   window.bytes(limits.WINDOW_SLOTS + index * limits.SLOT_SIZE + 64, 42).set(header);
 }
 
@@ -241,7 +245,7 @@ for (const target of TARGETS) {
       window.memory,
     );
     const job = writeJob(window, 0, random(2));
-    const subscriber = readSubscriber(window, job.record);
+    const subscriber = readSubscriber(window, job);
     const before = rewrittenHeader(subscriber, new Uint8Array(2), 'full');
     // What the sum lacks to all ones, whose complement is zero.
     const payload = Uint8Array.from(before.slice(40));

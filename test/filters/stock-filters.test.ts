@@ -189,11 +189,11 @@ interface Changes {
   readonly payload?: readonly number[];
 }
 
-/** The IPv4 datagram of the plain rewrite, but for the changes. */
+/** The IPv4 datagram of the plain rewrite, from the packet's own port, but for the changes. */
 function datagram(job: Job, changes: Changes = {}): number[] {
   const { targetIp, checksum } = job;
   const { sourceIp = job.sourceIp, tos = 0, ttl = 64, payload = job.packet.slice(42) } = changes;
-  const ports = [...(changes.sourcePort ?? u16(job.sourcePort)), ...u16(job.targetPort)];
+  const ports = [...(changes.sourcePort ?? job.packet.slice(36, 38)), ...u16(job.targetPort)];
   const content = udp({ sourceIp, targetIp, ports, checksum }, payload);
   return ipv4({ sourceIp, targetIp, tos, ttl, protocol: 17, content });
 }

@@ -80,6 +80,7 @@ export function attachGuarded(): Guarded {
     program: null,
     pump: null,
     slowPath: null,
+    feedChannel: WAKE_FD, // nobody sends there
     intakes: [],
     wake: WAKE_FD,
     workerWakes: [WAKE_FD],

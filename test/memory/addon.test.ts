@@ -89,8 +89,16 @@ const RAW: RawOptions = { source: REPLICATOR_IP, device: 'rep0' };
 
 // ---- wrong arguments ----
 
-const FEED = { queues: [0], ip: '127.0.0.1', port: 1, mtu: 1500, generic: false };
-const LISTEN = { ip: '127.0.0.1', port: 1, device: 'lo' };
+const FEED = {
+  queues: [0],
+  ip: '127.0.0.1',
+  port: 1,
+  mtu: 1500,
+  generic: false,
+  index: 0,
+  source: null,
+};
+const LISTEN = { ip: '127.0.0.1', port: 1, device: 'lo', joins: true, source: null };
 const wrongFds = [undefined, null, '1', -1, 1.5, Number.NaN, 2 ** 31];
 const wrongPorts = [undefined, null, '1', -1, 1.5, 65536];
 const wrongIps = [
@@ -171,11 +179,25 @@ const refusals: readonly (readonly [
   ['feedSet', [1, 1, null, 'lo'], [undefined, 0, 65536, 0.5].map((mtu) => ({ ...FEED, mtu })), []],
   ['feedSet', [1, 1, null, 'lo'], wrongQueues.map((queues) => ({ ...FEED, queues })), []],
   ['feedSet', [1, 1, null, 'lo'], [undefined, 1].map((generic) => ({ ...FEED, generic })), []],
+  [
+    'feedSet',
+    [1, 1, null, 'lo'],
+    [undefined, -1, 64, 0.5].map((index) => ({ ...FEED, index })),
+    [],
+  ],
+  ['feedSet', [1, 1, null, 'lo'], [undefined, 1, ''].map((source) => ({ ...FEED, source })), []],
+  ['feedReaderSet', [], wrongFds, [1, 0, 0, 1]],
+  ['feedReaderSet', [1], wrongFds, [0, 0, 1]],
+  ['feedReaderSet', [1, 1], [undefined, -1, 64, 0.5], [0, 1]],
+  ['feedReaderSet', [1, 1, 0], [undefined, -1, 64, 0.5], [1]],
+  ['feedReaderSet', [1, 1, 0, 0], wrongFds, []],
   ['openListener', [], wrongNamespaces, [LISTEN]],
   ['openListener', [null], [undefined, null, 'x', {}], []],
   ['openListener', [null], wrongIps.map((ip) => ({ ...LISTEN, ip })), []],
   ['openListener', [null], wrongPorts.map((port) => ({ ...LISTEN, port })), []],
   ['openListener', [null], wrongTexts.map((device) => ({ ...LISTEN, device })), []],
+  ['openListener', [null], [undefined, 1].map((joins) => ({ ...LISTEN, joins })), []],
+  ['openListener', [null], [undefined, 1, ''].map((source) => ({ ...LISTEN, source })), []],
   ['lostDatagrams', [], wrongFds, []],
   ['isMember', [], wrongNamespaces, ['lo', '239.1.2.3']],
   ['isMember', [null], wrongTexts, ['239.1.2.3']],

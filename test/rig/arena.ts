@@ -40,6 +40,7 @@ export async function openBareArena(): Promise<BareArena> {
   const receiver = beginRx(waiting, {
     listener,
     slowPath: null,
+    feedChannel: wake, // nobody sends there
     wake,
     workerWakes: [wake],
     cpu: null,

@@ -5,9 +5,16 @@
  */
 
 import { FantailError } from '../../src/domain/errors.js';
+import type { FeedChoice, NamedFeed } from '../../src/domain/feed.js';
 import type { Lease } from '../../src/domain/lease.js';
 import type { Replicator } from '../../src/domain/replicator.js';
-import type { FilterInfo, FilterRow, Stats, SubscriberRow } from '../../src/domain/statistics.js';
+import type {
+  FeedRow,
+  FilterInfo,
+  FilterRow,
+  Stats,
+  SubscriberRow,
+} from '../../src/domain/statistics.js';
 
 export class MemoryReplicator implements Replicator {
   readonly rows: SubscriberRow[] = [];
@@ -25,7 +32,12 @@ export class MemoryReplicator implements Replicator {
 
   constructor(readonly capacity = 4096) {}
 
-  async add(ip: string, port: number, lease: Lease): Promise<{ existing: boolean }> {
+  async add(
+    ip: string,
+    port: number,
+    lease: Lease,
+    feeds?: FeedChoice,
+  ): Promise<{ existing: boolean }> {
     await this.wait();
     const { failure } = this;
     this.failure = null;
@@ -33,7 +45,12 @@ export class MemoryReplicator implements Replicator {
     if (!ip.startsWith('10.'))
       throw new FantailError('NOT_ALLOWED', `${ip} is outside 10.0.0.0/8; see --allow`);
     this.leases.push(lease);
-    if (this.indexOf(ip, port) >= 0) return { existing: true };
+    const known = this.rows[this.indexOf(ip, port)];
+    const chosen = feeds === 'all' ? this.names : [...(feeds ?? known?.feeds ?? ['main'])];
+    if (known !== undefined) {
+      known.feeds = chosen;
+      return { existing: true };
+    }
     if (this.rows.length >= this.capacity) {
       throw new FantailError(
         'TABLE_FULL',
@@ -47,11 +64,34 @@ export class MemoryReplicator implements Replicator {
       mac: '02:00:00:00:00:02',
       worker: 0,
       filter: 'default',
+      feeds: chosen,
       expires_s: typeof lease === 'number' || lease === null ? lease : 'session',
     });
     if (lease !== null && typeof lease !== 'number')
       lease.onEnd(() => this.rows.splice(this.indexOf(ip, port), 1));
     return { existing: false };
+  }
+
+  private get names(): string[] {
+    return this.current.feeds.map(({ name }) => name);
+  }
+
+  async feedAdd({ name, ...address }: NamedFeed): Promise<{ existing: boolean }> {
+    if (this.names.includes(name)) return { existing: true };
+    this.current.feeds.push({ ...emptyFeed(), ...address, name });
+    return { existing: false };
+  }
+
+  async feedRemove(name: string): Promise<{ removed: boolean }> {
+    if (name === 'main')
+      throw new FantailError('BAD_REQUEST', 'the feed main is there as long as fantail up runs');
+    const at = this.names.indexOf(name);
+    if (at >= 0) this.current.feeds.splice(at, 1);
+    return { removed: at >= 0 };
+  }
+
+  async feedList(): Promise<FeedRow[]> {
+    return this.current.feeds;
   }
 
   async remove(ip: string, port: number): Promise<{ removed: boolean }> {
@@ -130,8 +170,25 @@ export class MemoryReplicator implements Replicator {
   }
 }
 
+function emptyFeed(): FeedRow {
+  return {
+    name: 'main',
+    ip: '10.0.0.1',
+    port: 9000,
+    source: null,
+    joined: null,
+    received: 0,
+    bytes: 0,
+    slow_path: 0,
+    socket_lost: 0,
+    drops: {},
+    subscribers: 0,
+  };
+}
+
 /** Stats of a replicator in copy mode that has seen nothing. */
 export function emptyStats(): Stats {
+  const main = emptyFeed();
   return {
     version: 1,
     uptime_ms: 1000,
@@ -140,16 +197,9 @@ export function emptyStats(): Stats {
     mode: 'copy',
     fallbacks: [{ mode: 'zerocopy', reason: 'the driver has none' }],
     layout: 'inline',
-    feed: {
-      ip: '10.0.0.1',
-      port: 9000,
-      received: 0,
-      bytes: 0,
-      slow_path: 0,
-      socket_lost: 0,
-      joined: null,
-      drops: {},
-    },
+    feed: main,
+    feeds: [main],
+    removed_feeds: { received: 0, bytes: 0, slow_path: 0, drops: {} },
     xdp: { redirect: 0, other: 0 },
     kernel: [
       {

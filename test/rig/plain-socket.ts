@@ -36,7 +36,7 @@ class Receiver {
 
   constructor(namespace: string, { ip, port }: Endpoint) {
     this.fd = isMulticast(ip)
-      ? addon.openListener(namespace, { ip, port, device: 'rep0' })
+      ? addon.openListener(namespace, { ip, port, device: 'rep0', joins: true, source: null })
       : addon.openUdp(namespace, { ip, port });
     addon.setReceiveBuffer(this.fd, BUFFER_SIZE);
   }

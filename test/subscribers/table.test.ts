@@ -10,6 +10,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { FilterModule } from '../../src/domain/filter.js';
+import { Feeds } from '../../src/feeds/feeds.js';
 import { Arena } from '../../src/memory/arena.js';
 import { limits } from '../../src/memory/layout.js';
 import type { Route } from '../../src/routes/reach.js';
@@ -36,6 +37,9 @@ function listed(arena: Arena, generation: bigint): string[] {
   });
 }
 
+/** The first alone. */
+const FEEDS = new Feeds({ ip: '127.0.0.1', port: 9000, source: null });
+
 /** What a table of the same subscribers says that was never written before. */
 function writtenWhole(arena: Arena, subscribers: Subscribers, source: Source): string[] {
   const view: Pick<Subscribers, 'all' | 'version' | 'takeRetired'> = {
@@ -43,7 +47,7 @@ function writtenWhole(arena: Arena, subscribers: Subscribers, source: Source): s
     version: subscribers.version,
     takeRetired: () => [], // they are the other table's
   };
-  const table = new SubscriberTable(arena, view as Subscribers, source);
+  const table = new SubscriberTable(arena, view as Subscribers, FEEDS, source);
   assert.ok(table.publish());
   return listed(arena, 1n);
 }
@@ -125,6 +129,10 @@ function publish(next: Random, arena: Arena, table: SubscriberTable) {
   return 'died';
 }
 
+const anyOf = (next: Random) => {
+  return { worker: 0, route: routeOf(next), filter: filterOf(next), feeds: 1n };
+};
+
 test('records that did not change need not be written again, whatever came between, and who died', async () => {
   const next = random('subscriber table');
   const [arena, other] = [await openBareArena(), await openBareArena()].map(
@@ -132,7 +140,7 @@ test('records that did not change need not be written again, whatever came betwe
   ) as [Arena, Arena];
   let source = sourceOf(next);
   let subscribers = new Subscribers();
-  let table = new SubscriberTable(arena, subscribers, source);
+  let table = new SubscriberTable(arena, subscribers, FEEDS, source);
   const follow = () => {
     const generation = arena.u64(arena.control('generation'));
     arena.publish(arena.worker(0, 'generation_done'), generation);
@@ -145,7 +153,7 @@ test('records that did not change need not be written again, whatever came betwe
   const adopt = () => {
     const known = new Map([...subscribers.all()].map((each) => [each.row, each]));
     const heir = new Subscribers();
-    const successor = new SubscriberTable(arena, heir, source);
+    const successor = new SubscriberTable(arena, heir, FEEDS, source);
     const { rows, retired, epochs } = successor.published();
     heir.restore(
       rows.map((row) => ({
@@ -163,7 +171,7 @@ test('records that did not change need not be written again, whatever came betwe
     () => {
       const endpoint = { ip: '10.1.0.1', port: 1 + next.below(ENDPOINTS) };
       if (subscribers.find(endpoint) === undefined)
-        subscribers.add({ ...endpoint, worker: 0, route: routeOf(next), filter: filterOf(next) });
+        subscribers.add({ ...endpoint, ...anyOf(next) });
     },
     () => subscribers.remove({ ip: '10.1.0.1', port: 1 + next.below(ENDPOINTS) }),
     () => {

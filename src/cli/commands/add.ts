@@ -2,19 +2,22 @@
 
 import { type Client, type ClientFlags, orThrow, withClient } from '../../control/client.js';
 import { type Endpoint, endpointText } from '../../domain/endpoint.js';
+import type { FeedChoice } from '../../domain/feed.js';
 
 export interface AddFlags extends ClientFlags {
   readonly json?: boolean;
+  readonly feed?: FeedChoice;
   readonly lease?: number | 'session';
 }
 
 /** With a lease on the session it stays until the signal, or the replicator ends it. */
 export function add(subscriber: Endpoint, flags: AddFlags, signal: AbortSignal): Promise<void> {
-  const { lease } = flags;
+  const { lease, feed } = flags;
   return withClient(flags, async (client) => {
     const reply = await client.ask({
       op: 'add',
       ...subscriber,
+      ...(feed === undefined ? {} : { feeds: feed === 'all' ? (['all'] as const) : [...feed] }),
       ...(lease === undefined ? {} : { lease }),
     });
     if (flags.json) console.log(reply.text);

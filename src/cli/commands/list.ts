@@ -15,7 +15,8 @@ function listText(subscribers: readonly SubscriberRow[]): string {
   if (subscribers.length === 0)
     return 'no subscribers; add one with: fantail add <dest_ip> <dest_port>';
   const rows = subscribers.map((row) => {
-    return [row.ip, String(row.port), row.state, row.mac ?? '-', String(row.worker), row.filter];
+    const { ip, port, state, mac, worker, filter, feeds } = row;
+    return [ip, String(port), state, mac ?? '-', String(worker), filter, feeds.join(',') || '-'];
   });
-  return tableLines(['ip', 'port', 'state', 'mac', 'worker', 'filter'], rows).join('\n');
+  return tableLines(['ip', 'port', 'state', 'mac', 'worker', 'filter', 'feeds'], rows).join('\n');
 }

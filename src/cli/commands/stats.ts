@@ -8,7 +8,7 @@ import { type Client, type ClientFlags, orThrow, withClient } from '../../contro
 import { counted, countsText, sumOf } from '../../domain/counts.js';
 import { endpointText } from '../../domain/endpoint.js';
 import { Failure, UsageError } from '../../domain/errors.js';
-import type { Stats } from '../../domain/statistics.js';
+import type { FeedRow, Stats } from '../../domain/statistics.js';
 import { differences, isSettled } from '../../replicator/conservation.js';
 import { type Cell, grouped, tableLines } from '../../terminal/tables.js';
 
@@ -95,7 +95,7 @@ function statsText(current: Stats, previous: Stats | null): string {
   return [
     `${current.interface} · ${queues}${current.mode} · ${current.layout} · ${up}`,
     ...current.fallbacks.map(({ mode, reason }) => `  ${mode} was not possible: ${reason}`),
-    feedLine(current, previous),
+    ...current.feeds.map((feed) => feedLine(feed, current, previous)),
     ...(current.mode === 'socket'
       ? []
       : [`xdp     ${countsText(current.xdp) || 'nothing seen'}`, kernelLine(current)]),
@@ -107,18 +107,15 @@ function statsText(current: Stats, previous: Stats | null): string {
   ].join('\n');
 }
 
-function feedLine({ feed, ...current }: Stats, previous: Stats | null): string {
-  const rate = rateOf(
-    feed.received,
-    previous?.feed.received,
-    current.uptime_ms,
-    previous?.uptime_ms,
-  );
+function feedLine(feed: FeedRow, current: Stats, previous: Stats | null): string {
+  const before = previous?.feeds.find(({ name }) => name === feed.name);
+  const rate = rateOf(feed.received, before?.received, current.uptime_ms, previous?.uptime_ms);
   const parts = [
     `feed    ${feed.ip}:${feed.port}`,
     `received ${grouped(feed.received)}`,
     `bytes ${grouped(feed.bytes)}`,
   ];
+  if (current.feeds.length > 1) parts[0] = `feed    ${feed.name} ${feed.ip}:${feed.port}`;
   if (rate !== null) parts.push(`${grouped(rate)}/s`);
   const beside = countsText({ slow_path: feed.slow_path, socket_lost: feed.socket_lost });
   if (beside !== '') parts.push(beside);

@@ -13,6 +13,7 @@ import {
   interfaceName,
   legacyAddress,
   listenAddress,
+  namedFeeds,
   numberList,
   oneOf,
   port,
@@ -67,6 +68,11 @@ export function replicatorCommand(
       const listen = { interfaceName: name, listenIp, listenPort };
       await up(configOf(listen, flagsOf(listenIp, flags)));
     });
+  made.option(
+    '--feed <name=ip:port>',
+    'one more feed, with @IP behind it from that host alone; may be repeated, up to 64 in all',
+    namedFeeds,
+  );
   return addDeployment(made)
     .optionsGroup('Who may ask, and for what:')
     .option(

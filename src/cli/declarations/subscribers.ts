@@ -2,7 +2,7 @@
 import { type Command, Option } from 'commander';
 import type { ClientFlags } from '../../control/client.js';
 import { CONTROL_URL, WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from '../../control/constants.js';
-import { address, lease, number, port } from '../arguments.js';
+import { address, feedChoice, lease, number, port } from '../arguments.js';
 import type { AddFlags } from '../commands/add.js';
 import type { StatsFlags } from '../commands/stats.js';
 import { command, interruption, STOP_WAIT_MS, untilInterrupted } from '../program.js';
@@ -23,12 +23,18 @@ export function addControl(made: Command): Command {
 }
 
 export function add(): Command {
-  const does = 'Add a subscriber: the feed goes there too from now on (4096 at most).';
-  const made = addSubscriber(command('add', does)).option(
-    '--lease <seconds>',
-    'for so long, adding again renews it; or session: until this command is ended',
-    lease,
-  );
+  const does = 'Add a subscriber: feeds go there too from now on (4096 at most).';
+  const made = addSubscriber(command('add', does))
+    .option(
+      '--feed <names>',
+      'which feeds, such as main,b; or all, those to come too (default: as before; main)',
+      feedChoice,
+    )
+    .option(
+      '--lease <seconds>',
+      'for so long, adding again renews it; or session: until this command is ended',
+      lease,
+    );
   return addClient(made).action(async (ip: string, port: number, flags: AddFlags) => {
     const run = await import('../commands/add.js');
     await untilInterrupted(run.add({ ip, port }, flags, interruption), STOP_WAIT_MS);
@@ -51,7 +57,7 @@ function addSubscriber(made: Command): Command {
 }
 
 export function list(): Command {
-  const does = 'List the subscribers: state, MAC, worker and filter of each.';
+  const does = 'List the subscribers: state, MAC, worker, filter and feeds of each.';
   return addClient(command('list', does)).action(async (flags: JsonFlags) => {
     const run = await import('../commands/list.js');
     await untilInterrupted(run.list(flags));

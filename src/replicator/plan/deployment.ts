@@ -147,11 +147,21 @@ export function checkListenAddress(
   { interfaceName, listenIp }: Pick<Config, 'interfaceName' | 'listenIp'>,
   link: Pick<Interface, 'addresses' | 'others'>,
 ): void {
-  if (!isReceived(listenIp, link))
-    throw new Failure(
-      `${listenIp} is neither an address of this host nor a multicast group, so the kernel receives ` +
-        `nothing there; give it to ${interfaceName} with: ip addr add ${listenIp}/32 dev ${interfaceName}`,
-    );
+  const why = checkFeedAddress(interfaceName, listenIp, link);
+  if (why !== null) throw new Failure(why);
+}
+
+/** Why the kernel would deliver nothing that is sent there, and what mends it; or null. */
+export function checkFeedAddress(
+  interfaceName: string,
+  ip: string,
+  link: Pick<Interface, 'addresses' | 'others'>,
+): string | null {
+  if (isReceived(ip, link)) return null;
+  return (
+    `${ip} is neither an address of this host nor a multicast group, so the kernel receives ` +
+    `nothing there; give it to ${interfaceName} with: ip addr add ${ip}/32 dev ${interfaceName}`
+  );
 }
 
 /** Whether the kernel delivers what is sent there: to the host, to a group, or to all. */

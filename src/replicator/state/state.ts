@@ -7,7 +7,9 @@
 import * as z from 'zod';
 import { endpointText, isAddress, isPort } from '../../domain/endpoint.js';
 import { Failure, FantailError, messageOf } from '../../domain/errors.js';
+import { isFeedName } from '../../domain/feed.js';
 import { LEASE_SECONDS_MAX } from '../../domain/lease.js';
+import { EVERY_FEED, type Feeds, MAIN } from '../../feeds/feeds.js';
 import type { FilterDesk } from '../../filters/desk.js';
 import { BUILT_IN, type Filters } from '../../filters/registry.js';
 import { limits } from '../../memory/layout.js';
@@ -33,12 +35,26 @@ const schema = z.strictObject({
     .array(z.strictObject({ name: z.string(), hash: z.string().regex(/^[0-9a-f]{64}$/) }))
     .max(limits.FILTERS_MAX),
   newcomers: z.strictObject(use),
+  /** But the first one; absent in files of earlier versions. */
+  feeds: z
+    .array(
+      z.strictObject({
+        name: z.string().refine(isFeedName),
+        ip: z.string().refine(isAddress),
+        port: z.number().refine(isPort),
+        source: z.string().refine(isAddress).nullable(),
+      }),
+    )
+    .max(limits.FEEDS_MAX)
+    .default([]),
   subscribers: z
     .array(
       z.strictObject({
         ip: z.string().refine(isAddress),
         port: z.number().refine(isPort),
         ...use,
+        /** Names, or all alone; absent in files of earlier versions. */
+        feeds: z.array(z.string()).default([MAIN]),
         /** Milliseconds since 1970; a lease on a session is one, too. */
         lease: z.union([z.null(), z.literal('session'), z.number()]),
       }),
@@ -52,6 +68,7 @@ export interface StateParts {
   readonly desk: FilterDesk;
   readonly subscribers: Subscribers;
   readonly leases: Leases;
+  readonly feeds: Feeds;
   readonly replicator: LiveReplicator;
   /** Tells what the next supervisor is to know. */
   readonly keep: () => void;
@@ -100,8 +117,8 @@ export class StateKeeper {
   }
 
   private async tryToWrite(): Promise<void> {
-    const { subscribers, leases } = this.parts;
-    const revision = `${subscribers.version} ${leases.version}`;
+    const { subscribers, leases, feeds } = this.parts;
+    const revision = `${subscribers.version} ${leases.version} ${feeds.version}`;
     if (revision === this.seen && !this.isFailing) return;
     try {
       await this.write();
@@ -126,7 +143,7 @@ export class StateKeeper {
   }
 }
 
-function stateOf({ filters, subscribers, leases }: StateParts): State {
+function stateOf({ filters, subscribers, leases, feeds }: StateParts): State {
   const named = new Map(
     filters.named().flatMap(({ name, module }) => (module === null ? [] : [[module, name]])),
   );
@@ -142,10 +159,15 @@ function stateOf({ filters, subscribers, leases }: StateParts): State {
       .filter(([module]) => module !== filters.builtIn)
       .map(([{ hash }, name]) => ({ name, hash })),
     newcomers: usedBy(filters.newcomers),
+    feeds: feeds
+      .all()
+      .filter(({ name }) => name !== MAIN)
+      .map(({ name, ip, port, source }) => ({ name, ip, port, source })),
     subscribers: [...subscribers.all()].map((subscriber) => ({
       ip: subscriber.ip,
       port: subscriber.port,
       ...usedBy(subscriber),
+      feeds: subscriber.feeds === EVERY_FEED ? ['all'] : feeds.namesOf(subscriber.feeds),
       lease: leases.endOf(subscriber),
     })),
   };
@@ -204,12 +226,14 @@ async function restore(state: State, file: StateFile, parts: StateParts): Promis
       filters.use(newcomers.filter, bytesOf(newcomers.param), filters.newcomers),
     );
   else log.info(`filter ${given} is that of --filter, and new subscribers get it: not the state's`);
-  for (const { ip, port, filter, param, lease } of state.subscribers) {
+  for (const feed of state.feeds)
+    await attempt(`feed ${feed.name}`, () => replicator.feedAdd(feed));
+  for (const { ip, port, filter, param, lease, feeds } of state.subscribers) {
     const left_s = secondsLeft(lease);
     if (left_s !== null && left_s <= 0) continue;
     await attempt(endpointText({ ip, port }), () => {
       const assigned = { module: filters.find(filter), param: bytesOf(param), before: null };
-      replicator.restore({ ip, port }, left_s, assigned);
+      replicator.restore({ ip, port }, left_s, assigned, feeds[0] === 'all' ? 'all' : feeds);
     });
   }
   keep();

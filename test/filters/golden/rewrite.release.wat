@@ -50,8 +50,9 @@
      local.tee $8
      i32.load offset=20
      local.set $9
-     local.get $8
-     i32.load16_u offset=24
+     local.get $0
+     i32.load
+     i32.load16_u offset=36
      local.get $8
      i32.load16_u offset=4
      i32.const 16

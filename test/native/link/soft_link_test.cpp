@@ -26,7 +26,7 @@ public:
 
   void start_receiver() {
     const Counting counting(receiver_stores);
-    soft_.emplace(arena, 0, link.fd(), intake_.at());
+    soft_.emplace(arena, 0, sockets_, 0, intake_.at());
     receiver_ =
         std::make_unique<RxStage>(arena, 0,
                                   std::vector<RxLink>{{arena.ring_frames(0), soft_->rx_ring(),
@@ -62,6 +62,7 @@ public:
 private:
   Fd intake_memory_ = new_intake();
   MappedIntake intake_{intake_memory_.get()};
+  FeedSockets sockets_{{link.fd()}, -1, listen()};
   std::optional<SoftLink> soft_; // of the receiver; the worker uses its other half
   std::unique_ptr<RxStage> receiver_;
   std::unique_ptr<TxStage> worker_;
@@ -97,8 +98,8 @@ void too_long_is_refused() {
   for (const u32 size : {most + 1, 65507u}) world->feed.send_to(world->link.port(), Bytes(size, 1));
   world->feed.send_to(world->link.port(), Bytes(100, 2));
   world->settle();
-  expect_equal(world->arena.receiver(0).invalid[INVALID_TOO_LONG], 2u, "invalid_too_long");
-  expect_equal(world->arena.receiver(0).received, 1u, "received");
+  expect_equal(world->arena.feed_counters(0, 0).invalid[INVALID_TOO_LONG], 2u, "invalid_too_long");
+  expect_equal(world->arena.feed_counters(0, 0).received, 1u, "received");
   expect_equal(world->sinks[0].take().size(), 1u, "datagrams that a subscriber got");
   const soft_link& rings = world->arena.soft(0);
   expect_equal(rings.fill_producer - rings.fill_consumer, FANTAIL_RX_FRAMES,
@@ -225,7 +226,7 @@ void receiver_kills_lose_nothing() {
     }
     world->receiver_stores = {};
     world->settle();
-    const u64 received = world->arena.receiver(0).received;
+    const u64 received = world->arena.feed_counters(0, 0).received;
     expect_equal(received, packets, "datagrams received");
     for (u32 i = 0; i < 2; ++i)
       check_sink(world->sinks[i].take(), world->arena.counters(i), received, payload_of_feed);

@@ -197,9 +197,9 @@ private:
     u64 received = 0;
     u64 invalid[INVALID_COUNT] = {};
     for (u32 r = 0; r < world_.arena().header().receivers; ++r) {
-      received += world_.arena().receiver(r).received;
-      for (u32 why = 0; why < INVALID_COUNT; ++why)
-        invalid[why] += world_.arena().receiver(r).invalid[why];
+      const feed_counters& feed = world_.arena().feed_counters(r, 0);
+      received += feed.received;
+      for (u32 why = 0; why < INVALID_COUNT; ++why) invalid[why] += feed.invalid[why];
     }
     for (u32 why = 0; why < INVALID_COUNT; ++why)
       expect_equal(invalid[why], tally_.invalid[why], invalid_names[why]);

@@ -49,7 +49,8 @@ void protocol_loses_no_wake_up(u64 seed) {
   std::atomic<u64> sleeps = 0;
   std::thread sleeper([&] {
     Random random(~seed);
-    Idle idle(false, false, wake.get(), {});
+    const FeedSockets none({}, -1, {});
+    Idle idle(false, false, wake.get(), {}, none);
     Journal journal(base, sizeof *shared, shared->consumer_state, shared->consumer_entries, {});
     Consumer<u64> in(&shared->header, shared->slots, 64);
     for (u64 taken = 0; taken < rounds;) {
@@ -136,10 +137,11 @@ void push_before_sleep_is_found() {
   const Fd wake(check(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
   const Fd memory = new_intake();
   const MappedIntake taken(memory.get());
-  SoftLink soft(world.arena, 0, world.link.fd(), taken.at());
+  FeedSockets sockets({world.link.fd()}, -1, world.listen());
+  SoftLink soft(world.arena, 0, sockets, 0, taken.at());
   RxStage receiver = receiver_of(world, soft, wake.get());
   filter_calls calls{};
-  WorkerLoop loop(world.arena, 0, {{}, {world.link.fd()}, wake.get(), {wake.get()}, {}, -1, {}},
+  WorkerLoop loop(world.arena, 0, {{}, {world.link.fd()}, wake.get(), {wake.get()}, {}, -1, -1, {}},
                   &calls);
   const auto push = [&] {
     world.feed.send_to(world.link.port(), payload_of(0, 0));
@@ -174,15 +176,20 @@ void loops_lose_no_wake_up(u64 seed) {
   const Fd worker_wake(check(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
   const Fd memory = new_intake();
   std::thread receiver([&] {
-    ReceiverLoop(
-        world.arena,
-        {{world.link.fd()}, {}, receiver_wake.get(), {worker_wake.get()}, {}, -1, {memory.get()}})
+    ReceiverLoop(world.arena, {{world.link.fd()},
+                               {},
+                               receiver_wake.get(),
+                               {worker_wake.get()},
+                               {},
+                               -1,
+                               -1,
+                               {memory.get()}})
         .run();
   });
   std::thread worker([&] {
     filter_calls calls{};
     WorkerLoop loop(world.arena, 0,
-                    {{}, {world.link.fd()}, worker_wake.get(), {worker_wake.get()}, {}, -1, {}},
+                    {{}, {world.link.fd()}, worker_wake.get(), {worker_wake.get()}, {}, -1, -1, {}},
                     &calls);
     for (; loop.wait() >= 0; loop.finish())
       answer_all(world.arena, static_cast<int>(loop.tx().jobs()));
@@ -216,13 +223,14 @@ void loops_lose_no_wake_up(u64 seed) {
 void spins_then_sleeps() {
   const Fd wake(check(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
   u64 heartbeat = 0;
-  Idle idle(false, false, wake.get(), {});
+  const FeedSockets none({}, -1, {});
+  Idle idle(false, false, wake.get(), {}, none);
   idle.worked();
   const u64 started = clock_ns();
   while (!idle.is_over(heartbeat)) expect(clock_ns() - started < lost_ns, "it does get tired");
   expect(clock_ns() - started >= 1'000'000, "it spins for a millisecond first");
   expect(heartbeat >= started, "the heartbeat is stored while it spins");
-  Idle busy(true, false, wake.get(), {});
+  Idle busy(true, false, wake.get(), {}, none);
   for (const u64 from = clock_ns(); clock_ns() - from < 5'000'000;)
     expect(!busy.is_over(heartbeat), "with --busy-poll it never gets tired");
 }

@@ -330,7 +330,7 @@ void check_frame(const FrameCase& one) {
   one.spoil(frame);
   for (int i = 0; i < 3; ++i) expect(world.rx[0].deliver(frame), "delivered");
   world.settle();
-  const receiver& self = world.arena().receiver(0);
+  const feed_counters& self = world.arena().feed_counters(0, 0);
   for (u32 why = 0; why < INVALID_COUNT; ++why)
     expect_equal(self.invalid[why], static_cast<int>(why) == one.why ? 3u : 0u, invalid_names[why]);
   expect_equal(self.received, one.why < 0 ? 3u : 0u, "received");
@@ -368,7 +368,7 @@ void bad_descriptors_are_counted() {
   }
   world.deliver(0, 2);
   world.settle();
-  expect_equal(world.arena().receiver(0).invalid[INVALID_DESCRIPTOR], std::size(bad),
+  expect_equal(world.arena().feed_counters(0, 0).invalid[INVALID_DESCRIPTOR], std::size(bad),
                "invalid_descriptor");
   for (u16 row = 0; row < 2; ++row)
     expect_equal(world.arena().counters(row).sent, 2u, "sent of what was good");
@@ -385,7 +385,8 @@ void held_frames_are_not_taken_twice() {
   rx.descriptor(*rx.producer) = rx.descriptor(*rx.producer - 1);
   kernel_store(*rx.producer, *rx.producer + 1);
   world.settle();
-  expect_equal(world.arena().receiver(0).invalid[INVALID_DESCRIPTOR], 1u, "invalid_descriptor");
+  expect_equal(world.arena().feed_counters(0, 0).invalid[INVALID_DESCRIPTOR], 1u,
+               "invalid_descriptor");
   expect_equal(world.arena().counters(0).sent, 1u, "sent");
   check_sums(world);
 }

@@ -66,6 +66,7 @@ subscriber subscriber_of(u32 number, u32 worker, u64 epoch) {
   record.source_ip = feed_ip;
   record.source_port = feed_port;
   record.worker = worker;
+  record.feeds = 1; // the first
   record.epoch = epoch;
   return record;
 }

@@ -152,17 +152,17 @@ void check_sums(World& world) {
 void check_feed(World& world) {
   u64 received = 0, bytes = 0, packets = 0, payload = 0;
   for (u32 r = 0; r < world.arena().header().receivers; ++r) {
-    received += world.arena().receiver(r).received;
-    bytes += world.arena().receiver(r).bytes;
-    for (const u64 invalid : world.arena().receiver(r).invalid)
-      expect_equal(invalid, 0u, "invalid frames");
+    const feed_counters& feed = world.arena().feed_counters(r, 0);
+    received += feed.received;
+    bytes += feed.bytes;
+    for (const u64 invalid : feed.invalid) expect_equal(invalid, 0u, "invalid frames");
   }
   for (u32 q = 0; q < world.delivered.size(); ++q)
     for (u64 sequence = 0; sequence < world.delivered[q]; ++sequence, ++packets)
       payload += world.payload(q, sequence).size();
   expect_equal(received, packets, "feed received");
   const u64 slow = world.shape().slow ? world.delivered.back() : 0;
-  expect_equal(world.arena().receiver(0).slow_path, slow, "of these by the slow path");
+  expect_equal(world.arena().feed_counters(0, 0).slow_path, slow, "of these by the slow path");
   expect_equal(bytes, payload, "feed bytes");
 }
 

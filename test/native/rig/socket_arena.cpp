@@ -106,4 +106,6 @@ SocketArena::SocketArena()
 
 SocketArena::~SocketArena() = default;
 
+FeedSocket SocketArena::listen() const { return {-1, feed_ip, feed_port}; }
+
 } // namespace fantail::testing

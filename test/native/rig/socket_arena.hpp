@@ -6,6 +6,7 @@
 
 #include <netinet/in.h>
 
+#include "feeds/feed_sockets.hpp"
 #include "rig/world.hpp"
 
 namespace fantail::testing {
@@ -52,6 +53,8 @@ class SocketArena {
 public:
   SocketArena();
   ~SocketArena();
+  /// Where datagrams are said to be sent to.
+  FeedSocket listen() const;
 
 private:
   Reserved memory_;

@@ -86,10 +86,11 @@ bool Supervisor::publish() {
 
 void Supervisor::write(u64 generation) {
   table& buffer = const_cast<table&>(arena_->table(generation)); // we are its one writer
-  for (u32 w = 0; w < FANTAIL_WORKERS_MAX; ++w) buffer.count[w] = 0;
+  for (u32 w = 0; w < FANTAIL_WORKERS_MAX; ++w) buffer.wanted[w] = buffer.count[w] = 0;
   for (const u16 row : order_) {
     const subscriber& record = desired_.at(row);
     buffer.list[record.worker][buffer.count[record.worker]++] = row;
+    buffer.wanted[record.worker] |= record.feeds;
     buffer.rows[row] = record;
   }
   buffer.generation = generation;
@@ -179,7 +180,8 @@ std::vector<RxLink> Process::links_of(u32 receiver) const {
       links.push_back(
           {arena_->ring_frames(q), queues_[q]->rx_ring(), queues_[q]->fill_ring(), nullptr, -1});
   if (slow && receiver == 0) {
-    const SoftLink rings(*arena_, 0, -1);
+    FeedSockets none({-1}, -1, {});
+    const SoftLink rings(*arena_, 0, none, 0);
     links.push_back({Arena::slow_frames(), rings.rx_ring(), rings.fill_ring(), nullptr, -1, true});
   }
   return links;
@@ -233,7 +235,8 @@ World::World(const Shape& shape)
     tx.emplace_back(arena_.umem(), arena_.header().umem_size, queue(q));
   }
   if (shape.slow) {
-    const SoftLink rings(arena_, 0, -1);
+    FeedSockets none({-1}, -1, {});
+    const SoftLink rings(arena_, 0, none, 0);
     rx.emplace_back(arena_.umem(), rings.fill_ring(), rings.rx_ring());
   }
   move_rings(shape.ring_start);

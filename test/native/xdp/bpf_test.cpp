@@ -93,7 +93,7 @@ struct Packet {
 
 // What the cases ask of a frame, but for what one sets otherwise.
 constexpr feed_rule RULE{
-    .mac = {2, 0, 0, 0, 0, 1}, .mtu = 9000, .generic = 0, .reader = 0, .source = 0};
+    .mac = {2, 0, 0, 0, 0, 1}, .mtu = 9000, .generic = 0, .reader = 0, .source = 0, .seen = 0};
 
 void put16(Bytes& bytes, unsigned value) {
   bytes.push_back(static_cast<u8>(value >> 8));
@@ -382,10 +382,10 @@ void test_rules(Bench& bench) {
   interface.addresses = {{.index = 1, .ip = ip, .prefix = 24}};
   const Packet plain{.ip = "10.77.0.60"};
 
-  set(ip, rule_of(interface, ip, 28 + 158, Attach::native, 0));
+  set(ip, rule_of(interface, {ip, 0}, 28 + 158, Attach::native, 0));
   check("a packet as long as the MTU", plain, VERDICT_REDIRECT);
   check("one byte longer", {.ip = "10.77.0.60", .payload = 159}, VERDICT_OVER_MTU);
-  set(ip, rule_of(interface, ip, 1500, Attach::generic, 0));
+  set(ip, rule_of(interface, {ip, 0}, 1500, Attach::generic, 0));
   check("generic: no checksum", plain, VERDICT_REDIRECT);
   const u16 unfilled = UNFILLED + 0x3b; // .60 is 0x3b more than .1
   check("generic: an unfilled one", {.ip = "10.77.0.60", .checksum = unfilled},
@@ -395,12 +395,12 @@ void test_rules(Bench& bench) {
           {.ip = "10.77.0.60", .checksum = static_cast<u16>(unfilled + by)}, VERDICT_REDIRECT);
   delete_feed(bench.xdp().feeds_fd(), 0, ip, htons(FEED_PORT));
 
-  set(group, rule_of(interface, group, 1500, Attach::native, 0));
+  set(group, rule_of(interface, {group, 0}, 1500, Attach::native, 0));
   const Packet to_group{.ip = "239.129.7.7", .target_mac = {1, 0, 0x5e, 1, 7, 7}};
   check("a group's frames bear its MAC", to_group, VERDICT_REDIRECT);
   check("and no other", {.ip = "239.129.7.7"}, VERDICT_FOREIGN_MAC);
   const u32 all = address("10.77.0.255");
-  set(all, rule_of(interface, all, 1500, Attach::native, 0));
+  set(all, rule_of(interface, {all, 0}, 1500, Attach::native, 0));
   check("those of a broadcast address that of all",
         {.ip = "10.77.0.255", .target_mac = {255, 255, 255, 255, 255, 255}}, VERDICT_REDIRECT);
   check("and no host's", {.ip = "10.77.0.255"}, VERDICT_FOREIGN_MAC);
@@ -458,9 +458,9 @@ void test_maps(Bench& bench) {
   expect("nor has it counts",
          number_of([&] { read_verdicts(bench.xdp().verdicts_fd(), past); }) == EINVAL);
   const Xdp fresh = Xdp::load();
-  for (u32 i = 0; i < 1024; ++i) set_feed(fresh.feeds_fd(), i / 16, htonl(i), htons(1), RULE);
-  expect("the 1025th feed is refused",
-         number_of([&] { set_feed(fresh.feeds_fd(), 0, htonl(1024), htons(1), RULE); }) == E2BIG);
+  for (u32 i = 0; i < 4096; ++i) set_feed(fresh.feeds_fd(), i / 64, htonl(i), htons(1), RULE);
+  expect("the 4097th feed is refused",
+         number_of([&] { set_feed(fresh.feeds_fd(), 0, htonl(4096), htons(1), RULE); }) == E2BIG);
   const auto copy = [](int fd) { return Fd(check(fcntl(fd, F_DUPFD_CLOEXEC, 0), "copy")); };
   std::array<Fd, XDP_FDS> copies;
   for (std::size_t i = 1; i < XDP_FDS; ++i) copies[i] = copy(bench.xdp().fds()[i]);

@@ -42,7 +42,7 @@ void rewrite(const job& job, char* header) {
   const char* record = memory + job.subscriber;
   const u32 source = load<u32>(record + offsetof(subscriber, source_ip));
   const u32 target = load<u32>(record + offsetof(subscriber, ip));
-  const u32 ports = load<u16>(record + offsetof(subscriber, source_port)) |
+  const u32 ports = load<u16>(memory + job.packet + 36) | // the feed's port
                     u32{load<u16>(record + offsetof(subscriber, port))} << 16;
   const u32 total_length = network16(job.length - 14), udp_length = network16(job.length - 34);
   const u32 addresses = pair(source) + pair(target);

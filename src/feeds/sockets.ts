@@ -1,0 +1,48 @@
+/**
+ * The UDP sockets of a feed: the kernel delivers to them what the XDP program has passed (options,
+ * fragments, tags of priority), or in socket mode all of it. The receiver takes it from there
+ * (native/path/rx_stage.cpp). They hold the feed's port, too, so that nothing which passes draws an
+ * ICMP error, and the first of them is the member of its group.
+ */
+import { closeSync } from 'node:fs';
+import type { Endpoint } from '../domain/endpoint.js';
+import { Failure } from '../domain/errors.js';
+import type { FeedAddress } from '../domain/feed.js';
+import { addon } from '../memory/addon.js';
+
+export interface FeedSocketOptions {
+  readonly netns: string | null;
+  /** `-`: any. */
+  readonly interfaceName: string;
+  readonly feed: FeedAddress;
+  /** Socket mode: one a queue, spread over by flow; else 1. */
+  readonly count: number;
+}
+
+export function openFeedSockets({
+  netns,
+  interfaceName,
+  feed,
+  count,
+}: FeedSocketOptions): number[] {
+  const device = interfaceName === '-' ? '' : interfaceName;
+  const fds: number[] = [];
+  try {
+    while (fds.length < count) {
+      const joins = fds.length === 0; // or each would get a copy of a group's packet
+      fds.push(addon.openListener(netns, { ...feed, device, joins }));
+    }
+    return fds;
+  } catch (error) {
+    for (const fd of fds) closeSync(fd);
+    throw portInUse(error, feed);
+  }
+}
+
+/** What a UDP port could not be bound for, with the line that shows who has it. */
+export function portInUse(error: unknown, { ip, port }: Endpoint): unknown {
+  if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') return error;
+  return new Failure(
+    `UDP port ${port} of ${ip} is in use by another program; see: ss -lunp 'sport = :${port}'`,
+  );
+}

@@ -1,0 +1,153 @@
+/**
+ * Feeds that come and go while the replicator runs, and what the XDP program knows of them.
+ *
+ * A new feed's address is known to receivers before the first packet of it can come: its sockets
+ * are sent to the processes, the table names it, the program takes it. A removed one is known until
+ * nothing of it is under way; the program and the kernel forget it first.
+ */
+import { closeSync } from 'node:fs';
+import { isMulticast } from '../domain/endpoint.js';
+import { Failure, FantailError, messageOf } from '../domain/errors.js';
+import type { FeedAddress, NamedFeed } from '../domain/feed.js';
+import { bitOf, EVERY_FEED, type Feed, type Feeds, feedText, MAIN } from '../feeds/feeds.js';
+import { openFeedSockets } from '../feeds/sockets.js';
+import { addon, type Interface } from '../memory/addon.js';
+import type { Publisher } from '../subscribers/publisher.js';
+import type { Subscribers } from '../subscribers/subscribers.js';
+import { log } from '../terminal/log.js';
+import type { Config } from './config.js';
+import { checkFeedAddress } from './plan/deployment.js';
+import type { OpenedPlane } from './planes.js';
+import { feedWords, whenSettled } from './stats.js';
+
+export interface FeedDeskOptions {
+  readonly config: Config;
+  readonly opened: OpenedPlane;
+  readonly feeds: Feeds;
+  readonly subscribers: Subscribers;
+  readonly publisher: Publisher;
+  /** As it is now; null for the interface `-`. */
+  readonly link: () => Interface | null;
+  /** What the next supervisor is to know has changed. */
+  readonly keep: () => void;
+}
+
+export class FeedDesk {
+  constructor(private readonly options: FeedDeskOptions) {}
+
+  /** Those of the command line. Throws Failure; those that an adopted data plane has are there. */
+  async open(feeds: readonly NamedFeed[]): Promise<void> {
+    for (const feed of feeds)
+      await this.add(feed).catch((error) => {
+        throw new Failure(`--feed ${feed.name}: ${messageOf(error)}`);
+      });
+  }
+
+  async add({ name, ...address }: NamedFeed): Promise<{ existing: boolean }> {
+    const { feeds, publisher } = this.options;
+    const same = feeds.find(name);
+    if (same !== undefined && feedText(same) === feedText(address)) {
+      await publisher.applied();
+      return { existing: true };
+    }
+    feeds.check(name, address);
+    this.checkAddress(address);
+    const feed = await this.openFeed(name, address);
+    this.options.keep();
+    this.options.opened.plane.tellFeed(feed);
+    await publisher.applied();
+    this.tellProgram(feed);
+    log.info(`feed ${name}: ${feedText(feed)}`);
+    return { existing: false };
+  }
+
+  private checkAddress(address: FeedAddress): void {
+    const { subscribers, config } = this.options;
+    if (subscribers.find(address) !== undefined)
+      throw new FantailError(
+        'NOT_ALLOWED',
+        `${feedText(address)} is a subscriber; remove it first`,
+      );
+    const link = this.options.link();
+    if (link === null || this.options.opened.plane.opened.mode === 'socket') return; // bind tells
+    const why = checkFeedAddress(config.interfaceName, address.ip, link);
+    if (why !== null) throw new FantailError('BAD_ADDRESS', why);
+  }
+
+  private async openFeed(name: string, address: FeedAddress): Promise<Feed> {
+    const { config, opened, feeds } = this.options;
+    const { plane, deployment } = opened;
+    const { netns, interfaceName } = config;
+    const { mode, xdp } = plane.opened;
+    const count = mode === 'socket' ? deployment.queues.length : 1;
+    const index = feeds.indexFor(address);
+    const base = await whenSettled(plane.arena, () => feedWords(plane.arena, index));
+    feeds.check(name, address); // another may have been added meanwhile
+    let sockets: number[];
+    try {
+      sockets = openFeedSockets({ netns, interfaceName, feed: address, count });
+    } catch (error) {
+      throw new FantailError('BAD_ADDRESS', messageOf(error));
+    }
+    const [first] = sockets;
+    if (xdp !== null && first !== undefined)
+      addon.feedReaderSet(xdp.readers, xdp.selector, deployment.queues[0] ?? 0, index, first);
+    return feeds.add({ ...address, name, index, sockets, base });
+  }
+
+  async remove(name: string): Promise<{ removed: boolean }> {
+    const { feeds, subscribers, publisher, opened, keep } = this.options;
+    if (name === MAIN)
+      throw new FantailError('BAD_REQUEST', 'the feed main is there as long as fantail up runs');
+    const feed = feeds.find(name);
+    if (feed !== undefined) {
+      const { xdp } = opened.plane.opened;
+      if (xdp !== null)
+        for (const queue of opened.deployment.queues)
+          addon.feedDelete(xdp.feeds, queue, feed.ip, feed.port);
+      feeds.close(feed);
+      for (const subscriber of subscribers.all())
+        if (subscriber.feeds !== EVERY_FEED && subscriber.feeds & bitOf(feed))
+          subscribers.choose(subscriber, subscriber.feeds & ~bitOf(feed));
+      for (const fd of feed.sockets) closeSync(fd);
+      keep();
+      log.info(`feed ${name} is removed: ${feedText(feed)}`);
+    }
+    await publisher.applied();
+    return { removed: feed !== undefined };
+  }
+
+  /** What the interface or the host has now decides which frames are certain to be for us. */
+  interfaceChanged(): void {
+    for (const feed of this.options.feeds.all()) this.tellProgram(feed);
+  }
+
+  /**
+   * Which frames of a feed are certain to be for us: by the MAC of the interface and the addresses
+   * of the host. fantail-rx has said so of the first one at the start.
+   */
+  private tellProgram({ index, ip, port, source }: Feed): void {
+    const { config, opened, link } = this.options;
+    const { plane, deployment } = opened;
+    const { xdp } = plane.opened;
+    const name = link()?.name;
+    if (xdp === null || name === undefined) return;
+    const { queues, mtu } = deployment;
+    const generic = xdp.attach === 'generic';
+    try {
+      const feed = { queues, index, ip, port, source, mtu, generic };
+      addon.feedSet(xdp.feeds, xdp.own, config.netns, name, feed);
+    } catch (error) {
+      // frames that it does not know for ours any more go by the kernel until the next change
+      log.warn(`the XDP program is not told of the change: ${messageOf(error)}`);
+    }
+  }
+
+  /** Whether the kernel receives a feed's group; null: it is sent to none. */
+  joined({ ip }: Feed): boolean | null {
+    const name = this.options.link()?.name ?? '-';
+    return isMulticast(ip) && name !== '-'
+      ? addon.isMember(this.options.config.netns, name, ip)
+      : null;
+  }
+}
