@@ -12,8 +12,9 @@ import * as assert from 'uvu/assert';
 import { filterFile } from '../../src/domain/installation.js';
 import { limits } from '../../src/memory/layout.js';
 import { FEED_IP, MTU_MAX, NEIGHBOURS, NOBODY_IP } from '../rig/link.js';
+import { Noise } from '../rig/noise.js';
 import { eventually, sleep } from '../rig/program.js';
-import { MAIN, type Replicator } from '../rig/replicator.js';
+import { MAIN, type Replicator, replicatorProcesses } from '../rig/replicator.js';
 import {
   assertLossless,
   assertReceived,
@@ -237,6 +238,7 @@ async function awaited(replicator: Replicator, filter: string): Promise<void> {
   const { link } = replicator;
   const late = { ip: NOBODY_IP, port: 9101 };
   const count = SLOW / 2;
+  const noise = new Noise(replicatorProcesses);
   const own = replicatedRoute(link);
   const from = filter === 'rewrite' ? {} : { sourceIp: FEED_IP, sourcePort: FEED_PORT };
   const sink = await startSink({ ...own, ...from }, { subscribers: [late], expect: count });
@@ -249,7 +251,12 @@ async function awaited(replicator: Replicator, filter: string): Promise<void> {
   link.ip('net', 'addr', 'add', `${NOBODY_IP}/24`, 'dev', 'net0');
   await feed.result();
   const sunk = await sink.within(10_000);
-  assert.equal(faultsOf(sunk, count), []);
+  const isLoud = noise.isLoud();
+  noise.end();
+  // what waited lies in the backlog of one core, which others may keep from its work, while what
+  // comes directly goes by another's
+  const faults = faultsOf(sunk, count).filter((fault) => !isLoud || !/reordered/.test(fault));
+  assert.equal(faults, []);
   const [seen] = sunk.subscribers;
   assert.equal([seen?.unsummed, seen?.identified, seen?.tos], [count, 0, { '0': count }]);
   assert.is(await state(), 'live');
