@@ -32,7 +32,12 @@ export interface FeedDeskOptions {
   readonly keep: () => void;
 }
 
+/** After a table that some worker was slow to follow. */
+const PUBLISH_AGAIN_MS = 100;
+
 export class FeedDesk {
+  private isClosed = false;
+
   constructor(private readonly options: FeedDeskOptions) {}
 
   /** Those of the command line. Throws Failure; those that an adopted data plane has are there. */
@@ -55,10 +60,29 @@ export class FeedDesk {
     const feed = await this.openFeed(name, address);
     this.options.keep();
     this.options.opened.plane.tellFeed(feed);
-    await publisher.applied();
-    this.tellProgram(feed);
     log.info(`feed ${name}: ${feedText(feed)}`);
+    await this.publish(feed);
     return { existing: false };
+  }
+
+  /** The program takes it once receivers know it; where they are slow to follow, BUSY is thrown. */
+  private async publish(feed: Feed): Promise<void> {
+    try {
+      await this.options.publisher.applied();
+      this.tellProgram(feed);
+    } catch (error) {
+      setTimeout(() => {
+        const isThere = !this.isClosed && this.options.feeds.find(feed.name) === feed;
+        if (isThere) this.publish(feed).catch(() => {}); // it is tried again
+      }, PUBLISH_AGAIN_MS).unref();
+      throw error;
+    }
+  }
+
+  /** The sockets of all feeds but the first, which are the data plane's. */
+  close(): void {
+    this.isClosed = true;
+    for (const { sockets } of this.options.feeds.all()) for (const fd of sockets) closeSync(fd);
   }
 
   private checkAddress(address: FeedAddress): void {

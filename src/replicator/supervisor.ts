@@ -1,4 +1,3 @@
-import { closeSync } from 'node:fs';
 import { Closers } from '../domain/closers.js';
 import type { Failure } from '../domain/errors.js';
 import type { Stats } from '../domain/statistics.js';
@@ -153,14 +152,10 @@ function openFeedDesk(
     readonly watch: InterfaceWatch | null;
   },
 ): FeedDesk {
-  const { feeds, closers } = opening;
   const link = () => parts.watch?.interface ?? null;
   const desk = new FeedDesk({ ...opening, ...parts, link });
   desk.interfaceChanged(); // what changed while nobody watched
-  closers.add(() => {
-    for (const fd of feeds.all().flatMap(({ sockets }) => sockets)) closeSync(fd);
-  });
-  return desk;
+  return opening.closers.keep(desk);
 }
 
 /** What is not needed before packets flow. */
