@@ -148,7 +148,9 @@ networkTest(
         }).result();
         await sleep(500);
         const expected = subscribers.map(({ ip, port }) => `${ip}:${port}: duplicated 100`);
-        assert.equal(faultsOf(await sink.stop(), COUNT), expected, `queue ${queue}`);
+        // the extras and their originals go two ways, which keep no order between them
+        const faults = faultsOf(await sink.stop(), COUNT).filter((each) => !/reordered/.test(each));
+        assert.equal(faults, expected, `queue ${queue}`);
       };
       await assertBoth(0);
       await assertBoth(1);
