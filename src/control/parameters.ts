@@ -4,7 +4,7 @@
  */
 import * as z from 'zod';
 import { isAddress, isMulticast, isPort } from '../domain/endpoint.js';
-import { ALL_FEEDS, type FeedChoice, isFeedName } from '../domain/feed.js';
+import { isFeedChoice, isFeedName } from '../domain/feed.js';
 import { paramOf } from '../domain/filter.js';
 import { LEASE_SECONDS_MAX } from '../domain/lease.js';
 import { limits } from '../memory/layout.js';
@@ -12,6 +12,7 @@ import { TOKEN_LENGTH_MAX, WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from './consta
 import type { Parameter } from './operation.js';
 
 const FEED_NAMES = '1 to 32 of a-z, 0-9, _ and -, not all';
+const FEED_CHOICE = `feeds must be a list of names (${FEED_NAMES}), or of all alone`;
 const asTyped = (word: string) => word;
 const numberIf = (pattern: RegExp) => (word: string) => (pattern.test(word) ? Number(word) : word);
 
@@ -71,11 +72,7 @@ export const feedName = {
 
 /** Feeds of a subscriber: names, or `all` alone. */
 export const feedNames = {
-  schema: z
-    .union([z.tuple([z.literal(ALL_FEEDS)]), z.array(z.string().refine(isFeedName)).min(1)], {
-      error: `feeds must be a list of names (${FEED_NAMES}), or of all alone`,
-    })
-    .transform((names): FeedChoice => (names[0] === ALL_FEEDS ? ALL_FEEDS : [...new Set(names)])),
+  schema: z.array(z.string(), { error: FEED_CHOICE }).refine(isFeedChoice, { error: FEED_CHOICE }),
   code: 'BAD_REQUEST',
   fromWord: (word: string) => word.split(','),
 } as const satisfies Parameter;

@@ -11,14 +11,19 @@ export interface NamedFeed extends FeedAddress {
   readonly name: string;
 }
 
-/** Which feeds a subscriber gets: by name, or all that there are and will be. */
-export type FeedChoice = readonly string[] | 'all';
-
-/** What stands for all of them. */
+/** In place of names: all that there are and will be. */
 export const ALL_FEEDS = 'all';
+
+/** Which feeds a subscriber gets: names, or ALL_FEEDS alone. */
+export type FeedChoice = readonly string[];
 
 export function isFeedName(text: string): boolean {
   return /^[a-z0-9_-]{1,32}$/.test(text) && text !== ALL_FEEDS;
+}
+
+export function isFeedChoice(names: readonly string[]): boolean {
+  if (names.length === 1 && names[0] === ALL_FEEDS) return true;
+  return names.length > 0 && names.every(isFeedName);
 }
 
 /** `239.1.1.1:5000` or `239.1.1.1:5000@10.0.0.9`; null: it is neither. */
@@ -36,7 +41,6 @@ export function feedAddressOf(text: string): FeedAddress | null {
 
 /** `main,b`, or `all`; null: it is neither. */
 export function feedChoiceOf(text: string): FeedChoice | null {
-  if (text === ALL_FEEDS) return ALL_FEEDS;
-  const names = [...new Set(text.split(','))];
-  return names.every(isFeedName) ? names : null;
+  const names = text.split(',');
+  return isFeedChoice(names) ? names : null;
 }

@@ -347,7 +347,12 @@ export class DataPlane {
     const theirs = sockets.filter((_, link) => this.hasLink(process, link));
     if (index === 0 || theirs.length === 0) return; // the first comes with the task
     const [ours] = pairAt(this.options.descriptors.feeds, process);
-    addon.sendMessage(ours, `${index} ${epoch}`, theirs);
+    try {
+      addon.sendMessage(ours, `${index} ${epoch}`, theirs);
+    } catch {
+      // many wait there already: its successor is sent all of them
+      (process === 0 ? this.receiver : this.workers[process - 1])?.kill();
+    }
   }
 
   /**

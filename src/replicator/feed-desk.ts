@@ -55,9 +55,9 @@ export class FeedDesk {
       await publisher.applied();
       return { existing: true };
     }
-    feeds.check(name, address);
     this.checkAddress(address);
-    const feed = await this.openFeed(name, address);
+    const { arena } = this.options.opened.plane;
+    const feed = await whenSettled(arena, () => this.openFeed(name, address));
     this.options.keep();
     this.options.opened.plane.tellFeed(feed);
     log.info(`feed ${name}: ${feedText(feed)}`);
@@ -98,15 +98,16 @@ export class FeedDesk {
     if (why !== null) throw new FantailError('BAD_ADDRESS', why);
   }
 
-  private async openFeed(name: string, address: FeedAddress): Promise<Feed> {
+  /** In one go, since another may be added meanwhile. Throws InCommit before anything is done. */
+  private openFeed(name: string, address: FeedAddress): Feed {
     const { config, opened, feeds } = this.options;
     const { plane, deployment } = opened;
     const { netns, interfaceName } = config;
     const { mode, xdp } = plane.opened;
     const count = mode === 'socket' ? deployment.queues.length : 1;
+    feeds.check(name, address);
     const index = feeds.indexFor(address);
-    const base = await whenSettled(plane.arena, () => feedWords(plane.arena, index));
-    feeds.check(name, address); // another may have been added meanwhile
+    const base = feedWords(plane.arena, index);
     let sockets: number[];
     try {
       sockets = openFeedSockets({ netns, interfaceName, feed: address, count });

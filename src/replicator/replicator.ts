@@ -2,7 +2,7 @@
 import { setImmediate as endOfTurn } from 'node:timers/promises';
 import type { Counts } from '../domain/counts.js';
 import { type Endpoint, endpointText } from '../domain/endpoint.js';
-import type { FeedChoice, NamedFeed } from '../domain/feed.js';
+import { ALL_FEEDS, type FeedChoice, type NamedFeed } from '../domain/feed.js';
 import type { Assignment } from '../domain/filter.js';
 import type { Lease } from '../domain/lease.js';
 import type { Replicator } from '../domain/replicator.js';
@@ -231,7 +231,7 @@ export class LiveReplicator implements Replicator {
 
 /** A bit for each feed. Throws NOT_FOUND. */
 function chosenOf(choice: FeedChoice, feeds: Feeds): bigint {
-  return choice === 'all' ? EVERY_FEED : feeds.maskOf(choice);
+  return choice.includes(ALL_FEEDS) ? EVERY_FEED : feeds.maskOf(choice);
 }
 
 /** `02:00:00:00:00:01`. */

@@ -154,7 +154,9 @@ function openFeedDesk(
 ): FeedDesk {
   const link = () => parts.watch?.interface ?? null;
   const desk = new FeedDesk({ ...opening, ...parts, link });
-  desk.interfaceChanged(); // what changed while nobody watched
+  // what changed while nobody watched; and an earlier one may not have told all that it had
+  desk.interfaceChanged();
+  for (const feed of opening.feeds.all()) parts.opened.plane.tellFeed(feed);
   return opening.closers.keep(desk);
 }
 

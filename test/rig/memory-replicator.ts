@@ -46,7 +46,7 @@ export class MemoryReplicator implements Replicator {
       throw new FantailError('NOT_ALLOWED', `${ip} is outside 10.0.0.0/8; see --allow`);
     this.leases.push(lease);
     const known = this.rows[this.indexOf(ip, port)];
-    const chosen = feeds === 'all' ? this.names : [...(feeds ?? known?.feeds ?? ['main'])];
+    const chosen = feeds?.[0] === 'all' ? this.names : [...(feeds ?? known?.feeds ?? ['main'])];
     if (known !== undefined) {
       known.feeds = chosen;
       return { existing: true };

@@ -17,7 +17,7 @@ export function add(subscriber: Endpoint, flags: AddFlags, signal: AbortSignal):
     const reply = await client.ask({
       op: 'add',
       ...subscriber,
-      ...(feed === undefined ? {} : { feeds: feed === 'all' ? (['all'] as const) : [...feed] }),
+      ...(feed === undefined ? {} : { feeds: [...feed] }),
       ...(lease === undefined ? {} : { lease }),
     });
     if (flags.json) console.log(reply.text);

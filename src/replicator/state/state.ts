@@ -7,7 +7,7 @@
 import * as z from 'zod';
 import { endpointText, isAddress, isPort } from '../../domain/endpoint.js';
 import { Failure, FantailError, messageOf } from '../../domain/errors.js';
-import { isFeedName } from '../../domain/feed.js';
+import { ALL_FEEDS, isFeedName } from '../../domain/feed.js';
 import { LEASE_SECONDS_MAX } from '../../domain/lease.js';
 import { EVERY_FEED, type Feeds, MAIN } from '../../feeds/feeds.js';
 import type { FilterDesk } from '../../filters/desk.js';
@@ -167,7 +167,7 @@ function stateOf({ filters, subscribers, leases, feeds }: StateParts): State {
       ip: subscriber.ip,
       port: subscriber.port,
       ...usedBy(subscriber),
-      feeds: subscriber.feeds === EVERY_FEED ? ['all'] : feeds.namesOf(subscriber.feeds),
+      feeds: subscriber.feeds === EVERY_FEED ? [ALL_FEEDS] : feeds.namesOf(subscriber.feeds),
       lease: leases.endOf(subscriber),
     })),
   };
@@ -233,7 +233,7 @@ async function restore(state: State, file: StateFile, parts: StateParts): Promis
     if (left_s !== null && left_s <= 0) continue;
     await attempt(endpointText({ ip, port }), () => {
       const assigned = { module: filters.find(filter), param: bytesOf(param), before: null };
-      replicator.restore({ ip, port }, left_s, assigned, feeds[0] === 'all' ? 'all' : feeds);
+      replicator.restore({ ip, port }, left_s, assigned, feeds);
     });
   }
   keep();
