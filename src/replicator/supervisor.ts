@@ -71,7 +71,7 @@ async function open(
   if (opened.adopted === null) logFallbacks(plane.opened.mode, opened.fallbacks);
   const { arena } = plane;
   const table = new SubscriberTable(arena, subscribers, feeds, sourceOf(config, link));
-  const publisher = new Publisher({ table, sockets, wake: () => plane.wake() });
+  const publisher = closers.keep(new Publisher({ table, sockets, wake: () => plane.wake() }));
   const targets: ActionTargets = {
     judge: (now) => {
       replicator.destinations = destinationsOf(config, now);
@@ -126,7 +126,7 @@ async function open(
   const control = await ports.openControl(opening, replicator);
   await ports.openLegacy(opening, replicator);
   // first to go: whoever waits is told before the channel closes
-  closers.add(() => publisher.stop());
+  closers.add(() => publisher.close());
   // before sessions end, and the leases on them
   if (state !== null) closers.keep(state);
   plane.takeCharge();

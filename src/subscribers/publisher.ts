@@ -28,6 +28,8 @@ export interface PublisherOptions {
   readonly sockets: Pick<KernelSockets, 'leaving' | 'release'>;
 }
 
+const stopping = () => new FantailError('BUSY', 'fantail is stopping');
+
 export class Publisher {
   private waiters: Waiter[] = [];
   /** Sockets given up by a subscriber, free once every worker follows that generation. */
@@ -35,6 +37,7 @@ export class Publisher {
   private timer: NodeJS.Timeout | null = null;
   /** Set while changes of this turn of the event loop wait to go out in one table. */
   private turn: NodeJS.Immediate | null = null;
+  private isClosed = false;
 
   constructor(private readonly options: PublisherOptions) {}
 
@@ -43,6 +46,7 @@ export class Publisher {
    * all the same.
    */
   applied(): Promise<void> {
+    if (this.isClosed) return Promise.reject(stopping());
     return new Promise((resolve, reject) => {
       const deadline_ms = performance.now() + APPLY_MS_MAX;
       this.waiters.push({ generation: this.options.table.wanted, deadline_ms, resolve, reject });
@@ -59,6 +63,7 @@ export class Publisher {
    * until they do.
    */
   pump(): void {
+    if (this.isClosed) return; // nobody may be left who follows
     if (this.timer !== null) clearTimeout(this.timer);
     this.timer = null;
     this.publish();
@@ -73,14 +78,17 @@ export class Publisher {
     else if (!isReclaimed) this.timer = setTimeout(() => this.pump(), RECLAIM_MS);
   }
 
-  /** Whoever still waits is told that fantail stops. */
-  stop(): void {
+  /**
+   * Whoever still waits is told that fantail stops. Nothing is published any more, whatever is
+   * asked: workers end, and a timer that waited for them would keep this process.
+   */
+  close(): void {
+    this.isClosed = true;
     if (this.timer !== null) clearTimeout(this.timer);
     this.timer = null;
     if (this.turn !== null) clearImmediate(this.turn);
     this.turn = null;
-    for (const waiter of this.waiters.splice(0))
-      waiter.reject(new FantailError('BUSY', 'fantail is stopping'));
+    for (const waiter of this.waiters.splice(0)) waiter.reject(stopping());
   }
 
   private publish(): void {
