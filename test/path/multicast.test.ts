@@ -54,7 +54,7 @@ for (const [name, flags] of RUNS)
         assert.is((await replicator.stats()).feed.joined, true);
         await assertServed(replicator);
         await replicator.check();
-        // the kernel keeps the groups of a device without an address; and a stop may come right then
+        // the kernel keeps the groups of a device without an address; a stop may come right then
         link.ip('replicator', 'addr', 'flush', 'dev', 'rep0');
         link.ip('replicator', 'addr', 'add', '10.77.0.1/24', 'dev', 'rep0');
         assert.is((await replicator.stats()).feed.joined, true);
