@@ -106,11 +106,6 @@ function countsOf(words: readonly number[]): FeedCounts {
   return { received, bytes, slow_path: words[SLOW_PATH] ?? 0, drops: Object.fromEntries(drops) };
 }
 
-/** Words of a feed since it was added. */
-function ownWords(arena: Arena, { index, base }: Feed): number[] {
-  return feedWords(arena, index).map((sum, i) => sum - (base[i] ?? 0));
-}
-
 function feedOf(
   arena: Arena,
   feed: Feed,
@@ -121,22 +116,21 @@ function feedOf(
   const lost = deliveredSockets(feed).reduce((sum, fd) => sum + addon.lostDatagrams(fd), 0);
   return {
     ...{ name, ip, port, source, joined: joined(feed) },
-    ...countsOf(ownWords(arena, feed)),
+    ...countsOf(feedWords(arena, feed.index).map((sum, i) => sum - (feed.base[i] ?? 0))),
     socket_lost: lost,
     subscribers: subscribers.filter(({ feeds }) => (feeds & bitOf(feed)) !== 0n).length,
   };
 }
 
-/** All that was ever counted, less what is of a feed that is there. */
+/** What was counted at an index before it was that of the feed that is there now, if one is. */
 function removedFeedsOf(arena: Arena, feeds: readonly Feed[]): FeedCounts {
   const words = new Array<number>(FEED_WORDS).fill(0);
-  const add = (some: readonly number[], sign: 1 | -1) => {
-    some.forEach((word, i) => {
-      words[i] = (words[i] ?? 0) + sign * word;
+  for (let index = 0; index < limits.FEEDS_MAX; index++) {
+    const feed = feeds.find((each) => each.index === index);
+    (feed?.base ?? feedWords(arena, index)).forEach((word, i) => {
+      words[i] = (words[i] ?? 0) + word;
     });
-  };
-  for (let index = 0; index < limits.FEEDS_MAX; index++) add(feedWords(arena, index), 1);
-  for (const feed of feeds) add(ownWords(arena, feed), -1);
+  }
   return countsOf(words);
 }
 

@@ -80,7 +80,8 @@ for (const [name, flags] of RUNS)
           ],
         );
         await replicator.cli('feed', 'remove', 'b');
-        assert.equal((await replicator.stats()).feeds.length, 1);
+        const after = await replicator.stats();
+        assert.equal([after.feeds.length, after.removed_feeds.received], [1, 2 * COUNT]);
         await replicator.check();
       });
     },
@@ -169,6 +170,8 @@ networkTest(
         const added = await replicator.ask({ op: 'feed.add', name, ip, port: 9200 + (turn % 5) });
         assert.is(added.ok, true, JSON.stringify(added));
         assert.equal(await replicator.ask({ op: 'feed.remove', name }).then(({ ok }) => ok), true);
+        const { removed_feeds: removed } = await replicator.stats();
+        assert.is(removed.received, 0, 'nothing came of them, and what came of main is not theirs');
       }
       await feed;
       assert.equal(faultsOf(await sink.within(SETTLE_MS), count), [], link.drops().join());

@@ -102,6 +102,56 @@ networkTest(
 
 networkTest(
   test,
+  'feeds and who gets which are there again after a restart; what cannot be is told',
+  { queues: 1 },
+  async (link) => {
+    const file = path('feeds');
+    const b = { name: 'b', ip: '10.77.0.1', port: 9100, source: null };
+    const group = { name: 'group', ip: '239.205.1.2', port: 9100, source: '10.77.0.2' };
+    const feedsOf = async (replicator: Replicator) =>
+      (await replicator.stats()).feeds.map((feed) => [feed.name, feed.ip, feed.port, feed.source]);
+    const chosen = async (replicator: Replicator) =>
+      (await replicator.list()).map(({ port, feeds }) => [port, feeds]);
+    await withState(link, file, async (replicator) => {
+      for (const { source, ...feed } of [b, group])
+        await replicator.change({
+          op: 'feed.add',
+          ...feed,
+          ...(source === null ? {} : { source }),
+        });
+      await replicator.change({ op: 'add', ip, port: 9001, feeds: ['b'] });
+      await replicator.change({ op: 'add', ip, port: 9002, feeds: ['all'] });
+      await replicator.change({ op: 'add', ip, port: 9003 });
+    });
+    await withState(link, file, async (replicator) => {
+      assert.equal(
+        (await feedsOf(replicator)).slice(1),
+        [b, group].map((feed) => [feed.name, feed.ip, feed.port, feed.source]),
+      );
+      assert.equal(await chosen(replicator), [
+        [9001, ['b']],
+        [9002, ['main', 'b', 'group']],
+        [9003, ['main']],
+      ]);
+      await replicator.change({ op: 'feed.add', name: 'late', ip: '10.77.0.1', port: 9101 });
+      assert.equal((await chosen(replicator))[1], [9002, ['main', 'b', 'group', 'late']]);
+      await replicator.change({ op: 'feed.remove', name: 'late' });
+    });
+    // another has its name: who got the state's gets none, and is told of
+    await withState(
+      link,
+      file,
+      async (replicator) => {
+        assert.match(replicator.told(), /not restored: feed b: feed b is 10\.77\.0\.1:9200/);
+        assert.equal((await feedsOf(replicator))[1], ['b', '10.77.0.1', 9200, null]);
+      },
+      ...['--feed', 'b=10.77.0.1:9200'],
+    );
+  },
+);
+
+networkTest(
+  test,
   'subscribers, filters, parameters and leases are there again after a restart',
   { queues: 1 },
   async (link) => {
