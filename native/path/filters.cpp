@@ -2,6 +2,7 @@
 #include "path/filters.hpp"
 
 #include <algorithm>
+#include <bit>
 
 #include "host/clock.hpp"
 #include "link/frame.hpp"
@@ -43,8 +44,8 @@ void Filters::set_state(u32 slot, u32 block, u64 owner) {
 void Filters::place() {
   count_ = 0;
   u32 first = 0;
-  for (u32 slot = 0; slot < FANTAIL_FILTERS_MAX; ++slot) {
-    if (wanted_[slot] == 0) continue;
+  for (u32 left = wanted_slots_; left != 0; left &= left - 1) {
+    const u32 slot = static_cast<u32>(std::countr_zero(left));
     calls_->slot[count_] = slot;
     calls_->first[count_] = next_job_[slot] = first;
     calls_->count[count_] = wanted_[slot];

@@ -9,7 +9,6 @@
 // asks the same again.
 #pragma once
 
-#include <algorithm>
 #include <span>
 
 #include "path/served.hpp"
@@ -19,6 +18,7 @@ namespace fantail {
 
 class Filters {
 public:
+  static_assert(FANTAIL_FILTERS_MAX <= 32, "wanted_slots_ has a bit for each");
   static constexpr u32 no_block = FANTAIL_FILTERS_MAX;
 
   /// After the journal's recover(): puts back the state of a burst that was not committed.
@@ -35,10 +35,14 @@ public:
 
   // -- a burst ----------------------------------------------------------------------------------
 
-  /// A burst begins, and that packet's jobs are to be among it.
-  void begin_placing() { std::fill(std::begin(wanted_), std::end(wanted_), 0); }
+  /// A burst begins; these are among its jobs, a packet's at a time.
+  void begin_placing() { wanted_slots_ = 0; }
   void want(std::span<const Served::Group> groups) {
-    for (const auto& [slot, count] : groups) wanted_[slot] += count;
+    for (const auto& [slot, count] : groups) {
+      const u32 bit = 1u << slot;
+      wanted_[slot] = count + ((wanted_slots_ & bit) != 0 ? wanted_[slot] : 0);
+      wanted_slots_ |= bit;
+    }
   }
   /// Places the jobs wanted: a filter's stand together, a packet's within them, in order of
   /// arrival.
@@ -86,6 +90,7 @@ private:
   u32 count_ = 0;                        // of the calls of this burst
   u32 resume_ = 0;                       // first job that a trap may be charged to
   u64 call_began_ns_ = 0;                // in a timed burst
+  u32 wanted_slots_ = 0;                 // a bit for each that has jobs in this burst
   u32 wanted_[FANTAIL_FILTERS_MAX] = {}; // jobs of this burst, by slot, as the next three
   u32 next_job_[FANTAIL_FILTERS_MAX] = {};
   u32 block_[FANTAIL_FILTERS_MAX]; // of its state, or no_block

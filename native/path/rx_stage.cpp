@@ -265,13 +265,12 @@ void RxStage::set_handed(u32 frame, u32 count) {
 void RxStage::commit() {
   for (u64 left = touched_; left != 0; left &= left - 1)
     commit_feed(static_cast<u32>(std::countr_zero(left)));
-  touched_ = 0;
   for (u32 w = 0; w < workers_; ++w) {
-    // behind what it is the sum of: whoever sees it sees that
-    if (mirror_.backlog[w] != self_.backlog[w]) journal_.set(self_.backlog[w], mirror_.backlog[w]);
+    if (mirror_.backlog[w] != self_.backlog[w]) commit_backlog(w);
     if (giveback_[w].moved()) giveback_[w].commit_to(journal_);
     if (forward_[w].moved()) forward_[w].commit_to(journal_);
   }
+  touched_ = 0;
   for (u32 i = 0; i < links_.size(); ++i) {
     if (rx_consumer_[i] != peek(*links_[i].rx.consumer))
       journal_.set_kernel(2 * i, rx_consumer_[i]);
@@ -292,9 +291,17 @@ void RxStage::commit_feed(u32 feed) {
   for (u32 i = 0; i < INVALID_COUNT; ++i)
     if (ahead.invalid[i] != committed.invalid[i])
       journal_.set(committed.invalid[i], ahead.invalid[i]);
-  for (u32 w = 0; w < workers_; ++w)
-    if (mirror_.feed_backlog[w][feed] != self_.feed_backlog[w][feed])
-      journal_.set(self_.feed_backlog[w][feed], mirror_.feed_backlog[w][feed]);
+}
+
+/// The sum behind what it is of: whoever sees it sees that.
+void RxStage::commit_backlog(u32 worker) {
+  for (u64 left = touched_; left != 0; left &= left - 1) {
+    const int feed = std::countr_zero(left);
+    const u64 ahead = mirror_.feed_backlog[worker][feed];
+    u64& committed = self_.feed_backlog[worker][feed];
+    if (ahead != committed) journal_.set(committed, ahead);
+  }
+  journal_.set(self_.backlog[worker], mirror_.backlog[worker]);
 }
 
 /// Pairs with the worker's asleep, fence, look again: one of the two sees the other. It is left out

@@ -62,6 +62,7 @@ private:
   void set_handed(u32 frame, u32 count);
   void commit();
   void commit_feed(u32 feed);
+  void commit_backlog(u32 worker);
   void wake();
 
   // More members than our rule of thumb: most are cursors and counters ahead of one commit, which
