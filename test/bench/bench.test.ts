@@ -6,7 +6,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { escaped, short, svgOf } from '../../tools/bench/report/chart.js';
-import { type Setup, transmit } from '../../tools/bench/runs/competitors.js';
+import { transmit } from '../../tools/bench/runs/competitors.js';
+import type { Setup } from '../../tools/bench/runs/contender.js';
 import {
   type Collected,
   Engine,

@@ -261,6 +261,16 @@ class Findings {
         values: quiet('20k', 'inside_p999_ns'),
       },
       {
+        name: '64 feeds of 16, the busiest: p50 / that feed alone',
+        most: 1.05,
+        values: this.special('feeds', 'p50_ratio'),
+      },
+      {
+        name: '64 feeds of 16, the busiest: output / that feed alone',
+        least: 0.95,
+        values: this.special('feeds', 'output_ratio'),
+      },
+      {
         name: '1 subscriber, 20k, a flood of orders: p99 / beside as much CPU time',
         most: 1.2,
         values: this.special('control flood', 'p99_ratio'),

@@ -3,7 +3,8 @@
  * stopped.
  */
 import { readFileSync } from 'node:fs';
-import { type Competitor, type Contender, type Setup, transmitFor } from './competitors.js';
+import { transmitFor } from './competitors.js';
+import type { Competitor, Contender, Setup } from './contender.js';
 import type { Collected, Engine, Percentiles, Sent } from './engine.js';
 import type { Point, Sizes } from './plan.js';
 import { searchLossless, type Trial } from './search.js';

@@ -13,8 +13,12 @@ import { atEnd, ROOT, run } from './process.js';
 
 export const FEED_PORT = 9000;
 export const SUBSCRIBER_PORT = 9001;
+/** Of subscribers that the sink does not look at. */
+export const UNMEASURED_PORT = 9002;
 export const SUBSCRIBERS_MAX = 1024;
 export const REPLICATOR_IP = '10.88.0.1';
+/** Where feed `index` is listened for: 0 is the one that is measured. */
+export const feedPort = (index: number) => (index === 0 ? FEED_PORT : 9100 + index);
 const HOSTS_A_NET = 250;
 /** With this MTU veth still takes an XDP program that knows nothing of fragments. */
 const MTU = 3498;

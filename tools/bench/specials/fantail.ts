@@ -1,11 +1,7 @@
 /** fantail alone while something is measured of it, and what its processes have used. */
 import { readdirSync, readFileSync } from 'node:fs';
-import {
-  type CompetitorName,
-  type Contender,
-  competitorOf,
-  type Setup,
-} from '../runs/competitors.js';
+import { type CompetitorName, competitorOf } from '../runs/competitors.js';
+import type { Contender, Setup } from '../runs/contender.js';
 
 /** From `ready` on everything that comes once has come. */
 export const SETTLE_MS = 300;

@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { sumOf } from '../../../src/domain/counts.js';
 import type { Stats } from '../../../src/domain/statistics.js';
 import { COMPILER_FLAGS } from '../../../src/filters/module.js';
-import type { CompetitorName, Setup } from '../runs/competitors.js';
+import type { CompetitorName } from '../runs/competitors.js';
+import type { Setup } from '../runs/contender.js';
 import { Engine } from '../runs/engine.js';
 import { measureWindow } from '../runs/measure.js';
 import type { Sizes } from '../runs/plan.js';
@@ -17,6 +18,7 @@ import { SIZE, type Special } from '../runs/special.js';
 import { built, makeWorld, type World } from '../runs/world.js';
 import { controlFlood } from './control-flood.js';
 import { commandOf, cpuNs, SETTLE_MS, withFantail } from './fantail.js';
+import { feeds } from './feeds.js';
 import { half } from './half.js';
 import { undisturbedSpecials } from './undisturbed.js';
 
@@ -361,6 +363,7 @@ export const specials: readonly Special[] = [
   overload('fantail split'),
   workers,
   filters,
+  feeds,
   controlFlood,
   half,
 ];
