@@ -271,6 +271,11 @@ class Findings {
         values: this.special('feeds', 'output_ratio'),
       },
       {
+        name: 'another feed added and removed 100 times under 100k packets/s: lost',
+        most: 0,
+        values: this.special('feed changes', 'lost'),
+      },
+      {
         name: '1 subscriber, 20k, a flood of orders: p99 / beside as much CPU time',
         most: 1.2,
         values: this.special('control flood', 'p99_ratio'),

@@ -1,8 +1,10 @@
 /**
  * What other feeds cost the busiest one: its latency and its limit with 63 others beside it, each
- * with as many subscribers and a packet a second, against the same feed alone.
+ * with as many subscribers and a packet a second, against the same feed alone; and whether it loses
+ * anything while others are added and removed.
  */
 import { join } from 'node:path';
+import { connect } from '../../../src/control/client.js';
 import { limits } from '../../../src/memory/layout.js';
 import { measureWindow } from '../runs/measure.js';
 import { ROOT, Running } from '../runs/process.js';
@@ -72,4 +74,45 @@ export const feeds: Special = {
       },
     };
   },
+};
+
+// ---- Feeds that come and go ----
+
+const CHANGED_RATE = 100_000;
+const CHANGES = 100;
+/** Longer than all changes take; the rest of it is quiet. */
+const CHANGED_MS = 15_000;
+
+export const feedChanges: Special = {
+  id: 'feed changes',
+  title: `fantail inline: 100k packets/s to 1, another feed added and removed ${CHANGES} times`,
+  rounds: 3,
+  run: ({ world, engine }, { soakMs }) =>
+    withFantail('fantail inline', { world, subscribers: 1, size: SIZE }, async (fantail) => {
+      const client = await connect({ control: fantail.control ?? '' });
+      const ask = async (request: Parameters<typeof client.ask>[0]) => {
+        const { text, body } = await client.ask(request);
+        if (!body.ok) throw new Error(text);
+      };
+      const [name, to] = ['other', { ip: REPLICATOR_IP, port: feedPort(1) }];
+      let isOver = false;
+      let changes = 0;
+      const window = measureWindow(engine, {
+        subscribers: 1,
+        size: SIZE,
+        queues: world.queues,
+        rate: CHANGED_RATE,
+        ms: Math.min(CHANGED_MS, soakMs),
+        detail: false,
+      }).finally(() => {
+        isOver = true;
+      });
+      for (; !isOver && changes < CHANGES; changes++) {
+        await ask({ op: 'feed.add', name, ...to });
+        await ask({ op: 'feed.remove', name });
+      }
+      const { lost, duplicated, reordered, sent } = await window;
+      client.close();
+      return { values: { changes, sent, lost, duplicated, reordered } };
+    }),
 };

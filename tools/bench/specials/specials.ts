@@ -18,7 +18,7 @@ import { SIZE, type Special } from '../runs/special.js';
 import { built, makeWorld, type World } from '../runs/world.js';
 import { controlFlood } from './control-flood.js';
 import { commandOf, cpuNs, SETTLE_MS, withFantail } from './fantail.js';
-import { feeds } from './feeds.js';
+import { feedChanges, feeds } from './feeds.js';
 import { half } from './half.js';
 import { undisturbedSpecials } from './undisturbed.js';
 
@@ -364,6 +364,7 @@ export const specials: readonly Special[] = [
   workers,
   filters,
   feeds,
+  feedChanges,
   controlFlood,
   half,
 ];
