@@ -26,7 +26,11 @@ import { adopted, killed, type Running, runningOf } from './running.js';
 import { type Opened, type RxOpening, untilOpened, untilRunning } from './rx-protocol.js';
 import { Standby } from './standby.js';
 
-const ATTACH_MS_MAX = 10_000;
+/**
+ * From a worker's start until it has the arena. It ends only what hangs: with emulated cores on a
+ * loaded machine a start has taken more than 10 s.
+ */
+const ATTACH_MS_MAX = 30_000;
 const POLL_MS = 2;
 
 export interface DataPlaneOptions {
