@@ -102,7 +102,7 @@ export class Channel {
     do {
       await sleep(LOOK_MS);
       [before, last] = [last, await this.stats()];
-    } while (!(isSettled(last) && before.feed.received === last.feed.received) && Date.now() < end);
+    } while (!(isSettled(last) && received(before) === received(last)) && Date.now() < end);
     return { first, last };
   }
 
@@ -113,6 +113,9 @@ export class Channel {
     if (found.length > 0) throw new Error(found.join('\n'));
   }
 }
+
+/** Of all feeds that are there. */
+const received = ({ feeds }: Stats) => feeds.reduce((sum, feed) => sum + feed.received, 0);
 
 /** Accounts that do not add up in one sample, which must hold at any time. */
 export const accountFaults = (stats: Stats): string[] =>

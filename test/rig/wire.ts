@@ -106,6 +106,8 @@ export interface Route {
   readonly sourceMacs: readonly string[];
   readonly sourceIp: string;
   readonly sourcePort: number;
+  /** Of a second feed, which the later half of the flows is of. */
+  readonly secondPort?: number;
 }
 
 /** Feed and sink both on net0, a replicator behind the other end. */
@@ -204,6 +206,7 @@ export async function startSink(route: Route, options: SinkOptions): Promise<Too
     flows: options.flows,
     linger_ms: options.lingerMs,
   });
+  if (route.secondPort !== undefined) args.push('--source-port', String(route.secondPort));
   for (const mac of route.sourceMacs) args.push('--source-mac', mac);
   for (const destination of options.subscribers) args.push('--subscriber', text(destination));
   for (const destination of options.extras ?? []) args.push('--extra', text(destination));

@@ -10,7 +10,8 @@ import { Link } from '../rig/link.js';
 import { lackForNetwork } from '../rig/program.js';
 import { random } from '../rig/random.js';
 import { LAYOUTS } from '../rig/scenario.js';
-import { assertWell, MODES, type SoakOptions, soak, WAYS } from './soak.js';
+import { assertWell, soak } from './soak.js';
+import { MODES, type SoakOptions, WAYS } from './world.js';
 
 type Flags = Pick<
   SoakOptions,

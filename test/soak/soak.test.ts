@@ -9,7 +9,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { random } from '../rig/random.js';
 import { LAYOUTS, networkTest } from '../rig/scenario.js';
-import { assertWell, type SoakOptions, soak } from './soak.js';
+import { assertWell, soak } from './soak.js';
+import type { SoakOptions } from './world.js';
 
 const test = suite('soak');
 /** So low that the rings have room for seconds of a machine that is busy. */

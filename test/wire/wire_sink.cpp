@@ -11,7 +11,7 @@
 // before, else in `duplicated` or `corrupt`; `reordered` are those that came after a later one.
 // Independently of that, its headers may be wrong: `bad_header` (MACs, source, TTL, DF, lengths,
 // fragments, options) and `bad_checksum` (IPv4 or UDP). `unexpected` are frames from the
-// replicator's source address and port to anybody who is not a subscriber.
+// replicator's source address and a port of its feeds to anybody who is not a subscriber.
 
 #include <algorithm>
 #include <array>
@@ -46,7 +46,8 @@ constexpr unsigned BUCKETS_PER_OCTAVE = 32;
 
 struct Settings {
   std::string interface;
-  Endpoint source;
+  uint32_t source_ip = 0;
+  std::vector<uint16_t> source_ports; // equally many flows come from each, the first from the first
   std::vector<Mac> source_macs; // none: any
   std::vector<std::string> subscribers, extras;
   std::vector<size_t> sizes;
@@ -63,7 +64,10 @@ Settings parse(int argc, char** argv) {
       "");
   Settings settings;
   settings.interface = flags.text("--interface");
-  settings.source = {parse_ip(flags.text("--source-ip")), parse_port(flags.text("--source-port"))};
+  settings.source_ip = parse_ip(flags.text("--source-ip"));
+  for (const std::string& port : flags.all("--source-port"))
+    settings.source_ports.push_back(parse_port(port));
+  if (settings.source_ports.empty()) throw Usage("--source-port is missing");
   for (const std::string& mac : flags.all("--source-mac"))
     settings.source_macs.push_back(parse_mac(mac));
   settings.subscribers = flags.all("--subscriber");
@@ -75,6 +79,8 @@ Settings parse(int argc, char** argv) {
   settings.expect = flags.number("--expect", 0, SEQUENCE_MAX);
   settings.flows = flags.number("--flows", 1, 256);
   if (settings.flows == 0) throw Usage("--flows 0 expects nothing");
+  if (settings.flows % settings.source_ports.size() != 0)
+    throw Usage("--flows must be so many for each --source-port");
   settings.linger_ms = flags.number("--linger-ms", 200, 60'000);
   return settings;
 }
@@ -156,14 +162,14 @@ public:
     const Endpoint source{load<uint32_t>(ip + 12), load<uint16_t>(udp)};
     const Endpoint target{load<uint32_t>(ip + 16), load<uint16_t>(udp + 2)};
     const uint8_t protocol = ip[9];
-    if (protocol == IPPROTO_ICMP && source.ip == settings_.source.ip) {
+    if (protocol == IPPROTO_ICMP && source.ip == settings_.source_ip) {
       icmp_errors_ += udp[0] == ICMP_DEST_UNREACH ? 1u : 0u;
       return;
     }
     if (protocol != IPPROTO_UDP) return;
     const auto found = by_endpoint_.find(target);
     if (found != by_endpoint_.end()) check_copy(frame, *found->second, source);
-    else if (source == settings_.source) ++unexpected_;
+    else if (is_replicator(source)) ++unexpected_;
   }
 
   // True once every subscriber that is waited for has what it expects of every flow.
@@ -230,7 +236,7 @@ private:
     const bool from_mac = macs.empty() || std::any_of(macs.begin(), macs.end(), is_source);
     const bool to_mac = std::memcmp(frame.bytes, subscriber.mac.data(), 6) == 0;
     const bool usual = load_u16_be(ip + 6) == 0x4000 && ip[8] == 64;
-    if (!whole || !from_mac || !to_mac || !usual || source != settings_.source)
+    if (!whole || !from_mac || !to_mac || !usual || !is_replicator(source))
       ++subscriber.bad_header;
     if (!whole) {
       ++subscriber.corrupt;
@@ -242,10 +248,22 @@ private:
     if (!summed) ++subscriber.unsummed;
     if (load_u16_be(ip + 4) != 0) ++subscriber.identified;
     if (fold(sum(ip, IP_SIZE)) != 0xffff || !udp_right) ++subscriber.bad_checksum;
-    check_payload(frame, subscriber, udp_size - UDP_SIZE);
+    check_payload(frame, subscriber, source, udp_size - UDP_SIZE);
   }
 
-  void check_payload(const Seen& frame, Subscriber& subscriber, size_t size) {
+  // Where copies may come from at all.
+  bool is_replicator(Endpoint source) const {
+    const std::vector<uint16_t>& ports = settings_.source_ports;
+    return source.ip == settings_.source_ip &&
+           std::find(ports.begin(), ports.end(), source.port) != ports.end();
+  }
+
+  // Where copies of that flow must come from.
+  uint16_t source_port_of(uint64_t flow) const {
+    return settings_.source_ports[flow * settings_.source_ports.size() / settings_.flows];
+  }
+
+  void check_payload(const Seen& frame, Subscriber& subscriber, Endpoint source, size_t size) {
     const uint8_t* payload = frame.bytes + PAYLOAD_AT;
     uint64_t number = subscriber.flows[0].next; // too short to say: the next one of the only flow
     std::memcpy(&number, payload, std::min(size, sizeof number));
@@ -265,6 +283,7 @@ private:
       ++subscriber.corrupt;
       return;
     }
+    if (is_replicator(source) && source.port != source_port_of(flow)) ++subscriber.bad_header;
     if (size >= PATTERN_AT)
       subscriber.latency.add(frame.time_ns > send_ns ? frame.time_ns - send_ns : 0);
     account(subscriber, subscriber.flows[flow], sequence);
