@@ -238,8 +238,8 @@ export class Replicator extends Channel {
   /** Ends it whatever its state. */
   close(): void {
     this.asker.close();
+    this.program.close(); // first: it would replace those that end
     for (const { pid } of [...this.processes(), ...this.standbys()]) process.kill(pid, 'SIGKILL');
-    this.program.close();
   }
 
   told(): string {
