@@ -5,8 +5,9 @@
  * that serves the queue on which the frame came, though several launchers' sockets share address
  * and port:
  *
- *   note_queue()    for a frame that passes: on which queue its flow comes
+ *   note_queue()     for a frame that passes: on which queue its flow comes
  *   fantail_reader() of the sockets that share the port, the one of that queue's launcher
+ *   fantail_member() of a group's members, each of which the kernel gives a copy: the same
  *
  * A flow keeps its queue (receive-side scaling, Documentation/networking/scaling.rst); all pieces
  * of a datagram are of one flow, and the first piece tells its ports. Where no queue is known, or
@@ -19,6 +20,8 @@
 /* Tags that a frame is looked behind. */
 #define TAGS_MAX 2
 #define VLAN_TAG_SIZE 4
+/* Bytes of a datagram that a socket filter keeps: all (socket(7), SO_ATTACH_BPF). */
+#define WHOLE 0xffff
 
 struct flow {
   __u32 saddr, daddr; /* network order, as all of it is */
@@ -43,6 +46,14 @@ struct {
   __type(key, __u32);
   __type(value, __u64);
 } readers SEC(".maps");
+
+/* The cookie of each socket of `readers` (SO_COOKIE, socket(7)), written with it; 0: none yet. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, RULES_MAX);
+  __type(key, __u32);
+  __type(value, __u64);
+} cookies SEC(".maps");
 
 /* If the frame begins a datagram of a feed of its queue, its flow is noted. */
 static __always_inline void note_queue(struct xdp_md* ctx) {
@@ -79,8 +90,11 @@ static __always_inline bool choose(struct sk_reuseport_md* ctx, __u32 reader) {
   return bpf_sk_select_reuseport(ctx, &readers, &reader, 0) == 0;
 }
 
-/* The flow of a datagram whose context begins at the UDP header; false: it cannot be read. */
-static __always_inline bool read_flow(struct sk_reuseport_md* ctx, struct flow* flow) {
+/*
+ * The flow of a datagram whose context, of either program, begins at the UDP header; false: it
+ * cannot be read.
+ */
+static __always_inline bool read_flow(void* ctx, struct flow* flow) {
   return bpf_skb_load_bytes_relative(ctx, offsetof(struct iphdr, saddr), &flow->saddr,
                                      2 * sizeof(flow->saddr), BPF_HDR_START_NET) == 0 &&
          bpf_skb_load_bytes(ctx, 0, &flow->sport, 2 * sizeof(flow->sport)) == 0;
@@ -108,4 +122,41 @@ int fantail_reader(struct sk_reuseport_md* ctx) {
   for (__u32 each = 0; each < FANTAIL_QUEUES_MAX; ++each)
     if (choose_by_queue(ctx, &flow, each)) break;
   return SK_PASS;
+}
+
+/* The cookie of the socket of the launcher that serves the feed on that queue; 0: nobody does. */
+static __noinline __u64 cookie_by_queue(const struct flow* flow, __u32 queue) {
+  const struct feed key = {.queue = queue, .daddr = flow->daddr, .dport = flow->dport};
+  const struct feed_rule* rule;
+  const __u64* cookie;
+  __u32 reader;
+
+  /* a rule outlives a launcher that is killed, its socket does not */
+  if (!bpf_map_lookup_elem(&xsks, &queue)) return 0;
+  rule = bpf_map_lookup_elem(&feeds, &key);
+  if (!rule) return 0;
+  reader = rule->reader;
+  cookie = bpf_map_lookup_elem(&cookies, &reader);
+  return cookie ? *cookie : 0;
+}
+
+/* Of the sockets of one launcher and feed only the slow path's has this filter. */
+SEC("socket")
+int fantail_member(struct __sk_buff* skb) {
+  const __u64 own = bpf_get_socket_cookie(skb);
+  struct flow flow = {};
+  const __u32* queue;
+  __u64 cookie;
+
+  if (!read_flow(skb, &flow)) return WHOLE;
+  queue = bpf_map_lookup_elem(&flows, &flow);
+  if (queue) {
+    cookie = cookie_by_queue(&flow, *queue);
+    if (cookie) return cookie == own ? WHOLE : 0;
+  }
+  for (__u32 each = 0; each < FANTAIL_QUEUES_MAX; ++each) {
+    cookie = cookie_by_queue(&flow, each);
+    if (cookie) return cookie == own ? WHOLE : 0;
+  }
+  return WHOLE;
 }

@@ -19,13 +19,15 @@ u32 feed_index_in(const Arguments& arguments, Napi::Value value) {
   return static_cast<u32>(arguments.integer_in(value, "index", 0, FANTAIL_FEEDS_MAX - 1));
 }
 
-/// feedReaderSet(readers, selector, queue, index, socket): the socket of the slow path of that feed
-/// of the launcher whose first queue that is.
+/// feedReaderSet(path, queue, index, socket, isGroup): the socket of the slow path of that feed of
+/// the launcher whose first queue that is. `path`: SlowPathFds, xdp/program.hpp.
 Napi::Value feed_reader_set_js(const Arguments& arguments) {
-  const int readers = arguments.fd(0, "readers"), selector = arguments.fd(1, "selector");
-  const auto queue = static_cast<u32>(arguments.integer(2, "queue", 0, FANTAIL_QUEUES_MAX - 1));
-  const u32 index = feed_index_in(arguments, arguments.at(3));
-  set_reader(readers, selector, reader_of(queue, index), arguments.fd(4, "socket"));
+  const Napi::Object given = arguments.object(0, "path");
+  const auto fd = [&](const char* name) { return arguments.fd_in(given.Get(name), name); };
+  const SlowPathFds path{fd("readers"), fd("cookies"), fd("selector"), fd("member")};
+  const u32 index = feed_index_in(arguments, arguments.at(2));
+  const bool is_group = arguments.flag_in(arguments.at(4), "isGroup");
+  set_reader(path, reader_of(queue_of(arguments), index), arguments.fd(3, "socket"), is_group);
   return arguments.env().Undefined();
 }
 

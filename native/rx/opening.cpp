@@ -204,7 +204,7 @@ void register_sockets(const Opening& o, const std::vector<Fd>& rx, const Program
   const feed_rule rule = rule_of(interface, {g.listen_ip, 0}, g.mtu, program.attach, reader);
   set_own(program.xdp.own_fd(), interface);
   if (o.slow_path >= 0)
-    set_reader(program.xdp.readers_fd(), program.xdp.selector_fd(), reader, o.slow_path);
+    set_reader(program.xdp.slow_path(), reader, o.slow_path, IN_MULTICAST(ntohl(g.listen_ip)));
   for (u32 q = 0; q < o.queues.size(); ++q) {
     set_xsk(program.xdp.xsks_fd(), o.queues[q], rx[q].get());
     set_feed(program.xdp.feeds_fd(), o.queues[q], g.listen_ip, g.listen_port, rule);

@@ -92,15 +92,17 @@ std::optional<u32> broadcast_of(const Address& address) {
 Xdp Xdp::adopt(std::array<Fd, XDP_FDS> fds, std::optional<Bulk> bulk) {
   Xdp xdp;
   xdp.bulk_ = std::move(bulk);
-  Fd* const members[] = {&xdp.link_,     &xdp.xsks_,    &xdp.feeds_,   &xdp.own_,
-                         &xdp.verdicts_, &xdp.readers_, &xdp.selector_};
+  Fd* const members[] = {&xdp.link_,    &xdp.xsks_,    &xdp.feeds_,    &xdp.own_,   &xdp.verdicts_,
+                         &xdp.readers_, &xdp.cookies_, &xdp.selector_, &xdp.member_};
   static_assert(std::size(members) == XDP_FDS);
   for (std::size_t i = 0; i < XDP_FDS; ++i) *members[i] = std::move(fds[i]);
   return xdp;
 }
 
 std::array<int, XDP_FDS> Xdp::fds() const {
-  return {link_fd(), xsks_fd(), feeds_fd(), own_fd(), verdicts_fd(), readers_fd(), selector_fd()};
+  const auto [readers, cookies, selector, member] = slow_path();
+  return {link_fd(), xsks_fd(), feeds_fd(), own_fd(), verdicts_fd(),
+          readers,   cookies,   selector,   member};
 }
 
 void Xdp::attach(int ifindex, Attach how) {
@@ -182,12 +184,21 @@ void set_own(int own_fd, const Interface& interface) {
           "tell the XDP program an address of this host");
 }
 
-void set_reader(int readers_fd, int selector_fd, u32 reader, int udp_fd) {
-  check(setsockopt(udp_fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &selector_fd, sizeof selector_fd),
-        "choose among the sockets of the slow path");
+void set_reader(const SlowPathFds& path, u32 reader, int udp_fd, bool is_group) {
+  const auto attach = [=](int option, int program) {
+    check(setsockopt(udp_fd, SOL_SOCKET, option, &program, sizeof program),
+          "choose among the sockets of the slow path");
+  };
+  attach(SO_ATTACH_REUSEPORT_EBPF, path.selector);
   const u64 value = static_cast<u64>(udp_fd);
-  check(bpf_map_update_elem(readers_fd, &reader, &value, BPF_ANY),
+  check(bpf_map_update_elem(path.readers, &reader, &value, BPF_ANY),
         "put the socket of the slow path into the XDP program's map");
+  u64 cookie = 0;
+  socklen_t size = sizeof cookie;
+  check(getsockopt(udp_fd, SOL_SOCKET, SO_COOKIE, &cookie, &size), "ask for a socket's cookie");
+  check(bpf_map_update_elem(path.cookies, &reader, &cookie, BPF_ANY),
+        "put the cookie of the slow path's socket into the XDP program's map");
+  if (is_group) attach(SO_ATTACH_BPF, path.member);
 }
 
 void set_xsk(int xsks_fd, u32 queue, int xsk_fd) {

@@ -34,8 +34,15 @@ struct Bulk {
 /// The compiled programs, as embedded in this executable. Defined in program_load.cpp.
 std::span<const std::byte> replicate_object();
 
+/// What decides which socket of the slow path takes a datagram in (bpf/slow_path.bpf.h): maps of
+/// the sockets and of their cookies, the program of sockets that share a port, the filter of
+/// members of a group. Borrowed.
+struct SlowPathFds {
+  int readers, cookies, selector, member;
+};
+
 /// Descriptors of the program and its maps that others share.
-constexpr std::size_t XDP_FDS = 7;
+constexpr std::size_t XDP_FDS = 9;
 
 class Xdp {
 public:
@@ -48,7 +55,8 @@ public:
 
   /// Takes over what another process has loaded and attached.
   static Xdp adopt(std::array<Fd, XDP_FDS> fds, std::optional<Bulk> bulk = std::nullopt);
-  /// Its descriptors as adopt() takes them: link, xsks, feeds, own, verdicts, readers, selector.
+  /// Its descriptors as adopt() takes them: link, xsks, feeds, own, verdicts, those of
+  /// slow_path() in their order.
   std::array<int, XDP_FDS> fds() const;
 
   /// Attaches to an interface of this network namespace, for as long as link_fd() or a copy is
@@ -61,8 +69,9 @@ public:
   int feeds_fd() const { return feeds_.get(); }
   int own_fd() const { return own_.get(); }
   int verdicts_fd() const { return verdicts_.get(); }
-  int readers_fd() const { return readers_.get(); }
-  int selector_fd() const { return selector_.get(); } // the program on the slow path's sockets
+  SlowPathFds slow_path() const {
+    return {readers_.get(), cookies_.get(), selector_.get(), member_.get()};
+  }
   const std::optional<Bulk>& bulk() const { return bulk_; }
   /// Its programs on tracepoints go, if we are the last to have them.
   void forget_bulk() { bulk_.reset(); }
@@ -71,7 +80,7 @@ private:
   static Xdp load_program(std::span<const std::byte> object, const char* name);
   static Xdp of(bpf_object* object, const char* program);
 
-  Fd program_, link_, xsks_, feeds_, own_, verdicts_, readers_, selector_;
+  Fd program_, link_, xsks_, feeds_, own_, verdicts_, readers_, cookies_, selector_, member_;
   std::optional<Bulk> bulk_;
 };
 
@@ -106,7 +115,8 @@ void set_own(int own_fd, const Interface& interface);
 
 /// Of the sockets that share that one's address and port, it receives the datagrams of frames that
 /// came on queues of the feeds whose rule names `reader`; and others that belong to nobody.
-void set_reader(int readers_fd, int selector_fd, u32 reader, int udp_fd);
+/// Of the members of a group, it alone; `is_group` says that its address is one.
+void set_reader(const SlowPathFds& path, u32 reader, int udp_fd, bool is_group);
 
 /// Makes `xsk_fd` the socket of `queue`. The kernel takes it out when the socket closes.
 void set_xsk(int xsks_fd, u32 queue, int xsk_fd);

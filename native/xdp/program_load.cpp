@@ -30,8 +30,9 @@ namespace {
 constexpr std::size_t VERIFIER_LOG_SIZE = 1 << 20; // a whole log of this program is some 10 KiB
 constexpr std::size_t VERIFIER_LINES_SHOWN = 12;
 
-// Chooses among the sockets of the slow path.
+// They choose among the sockets of the slow path.
 constexpr const char* selector_name = "fantail_reader";
+constexpr const char* member_name = "fantail_member";
 
 using Object = std::unique_ptr<bpf_object, decltype(&bpf_object__close)>;
 
@@ -128,13 +129,18 @@ Xdp Xdp::of(bpf_object* object, const char* program) {
   xdp.own_ = keep_map(object, "own");
   xdp.verdicts_ = keep_map(object, "verdicts");
   xdp.readers_ = keep_map(object, "readers");
-  bpf_program* const selector = bpf_object__find_program_by_name(object, selector_name);
-  xdp.selector_ = keep(bpf_program__fd(selector), "keep the program of the slow path");
+  xdp.cookies_ = keep_map(object, "cookies");
+  const auto keep_program = [=](const char* name) {
+    const bpf_program* const found = bpf_object__find_program_by_name(object, name);
+    return keep(bpf_program__fd(found), "keep a program of the slow path");
+  };
+  xdp.selector_ = keep_program(selector_name);
+  xdp.member_ = keep_program(member_name);
   return xdp;
 }
 
 Xdp Xdp::load_program(std::span<const std::byte> bytes, const char* name) {
-  const char* const names[] = {name, selector_name};
+  const char* const names[] = {name, selector_name, member_name};
   const Object object = load_object(bytes, names, false);
   return of(object.get(), name);
 }
@@ -142,7 +148,7 @@ Xdp Xdp::load_program(std::span<const std::byte> bytes, const char* name) {
 Xdp Xdp::load_bulk(int ifindex) {
   // each program on a tracepoint has its name
   constexpr const char* names[] = {"fantail_bulk", "xdp_devmap_xmit", "xdp_redirect_err",
-                                   selector_name};
+                                   selector_name, member_name};
   libbpf_set_print(nullptr);
   const Object object = load_object(replicate_object(), names, true);
   Xdp xdp = of(object.get(), names[0]);

@@ -140,6 +140,17 @@ export interface ListenOptions {
   readonly source: string | null;
 }
 
+/**
+ * What decides which socket of the slow path takes a datagram in: maps of the sockets and of their
+ * cookies, the program of sockets that share a port, the filter of a group's members.
+ */
+export interface SlowPathFds {
+  readonly readers: number;
+  readonly cookies: number;
+  readonly selector: number;
+  readonly member: number;
+}
+
 /** A feed, and how the XDP program that takes it is attached. */
 export interface XdpFeed {
   /** All that the launcher serves, the first of them first. */
@@ -273,14 +284,15 @@ export interface Supervisor {
    */
   feedSet(feeds: number, own: number, netns: string | null, name: string, feed: XdpFeed): void;
   /**
-   * The socket of the slow path of that feed of the launcher whose first queue that is.
+   * The socket of the slow path of that feed of the launcher whose first queue that is; `isGroup`:
+   * the feed's address is a group's.
    */
   feedReaderSet(
-    readers: number,
-    selector: number,
+    path: SlowPathFds,
     queue: number,
     index: number,
     socket: number,
+    isGroup: boolean,
   ): void;
   /** Deleting a feed that is not there is fine. */
   feedDelete(feeds: number, queue: number, ip: string, port: number): void;

@@ -10,11 +10,11 @@
 import { closeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../domain/errors.js';
-import { addon, type Interface, type Watch } from '../memory/addon.js';
+import { addon, type Interface, type SlowPathFds, type Watch } from '../memory/addon.js';
 import { log } from '../terminal/log.js';
 
 /** The program of an interface as descriptors; the caller closes them. */
-export interface SharedXdp {
+export interface SharedXdp extends SlowPathFds {
   readonly attach: 'native' | 'generic';
   readonly link: number;
   readonly xsks: number;
@@ -22,9 +22,6 @@ export interface SharedXdp {
   /** The addresses of the host. */
   readonly own: number;
   readonly verdicts: number;
-  /** Sockets of slow paths, and the program that chooses among them. */
-  readonly readers: number;
-  readonly selector: number;
   /** Of a program that can send in bulk: the program, the map of maps, and what must stay open. */
   readonly bulk: readonly number[];
 }
@@ -34,13 +31,13 @@ export const fdsOf = (shared: SharedXdp): number[] => [...commonFdsOf(shared), .
 
 /** Without those for bulk, in the order of native/xdp/program.hpp. */
 export const commonFdsOf = (shared: SharedXdp): number[] => {
-  const { link, xsks, feeds, own, verdicts, readers, selector } = shared;
-  return [link, xsks, feeds, own, verdicts, readers, selector];
+  const { link, xsks, feeds, own, verdicts, readers, cookies, selector, member } = shared;
+  return [link, xsks, feeds, own, verdicts, readers, cookies, selector, member];
 };
 
 /** The same back; null: it is not all there. */
 export function sharedXdp(attach: SharedXdp['attach'], fds: readonly number[]): SharedXdp | null {
-  const [link, xsks, feeds, own, verdicts, readers, selector, ...bulk] = fds;
+  const [link, xsks, feeds, own, verdicts, readers, cookies, selector, member, ...bulk] = fds;
   const isWhole =
     link !== undefined &&
     xsks !== undefined &&
@@ -48,9 +45,12 @@ export function sharedXdp(attach: SharedXdp['attach'], fds: readonly number[]): 
     own !== undefined &&
     verdicts !== undefined &&
     readers !== undefined &&
-    selector !== undefined;
+    cookies !== undefined &&
+    selector !== undefined &&
+    member !== undefined;
   if (!isWhole) return null;
-  return { attach, link, xsks, feeds, own, verdicts, readers, selector, bulk };
+  const slowPath = { readers, cookies, selector, member };
+  return { attach, link, xsks, feeds, own, verdicts, ...slowPath, bulk };
 }
 
 /** Descriptors of a program that sends in bulk (native/xdp/program.hpp, struct Bulk). */

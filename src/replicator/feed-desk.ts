@@ -116,7 +116,7 @@ export class FeedDesk {
     }
     const [first] = sockets;
     if (xdp !== null && first !== undefined)
-      addon.feedReaderSet(xdp.readers, xdp.selector, deployment.queues[0] ?? 0, index, first);
+      addon.feedReaderSet(xdp, deployment.queues[0] ?? 0, index, first, isMulticast(address.ip));
     return feeds.add({ ...address, name, index, sockets, base });
   }
 

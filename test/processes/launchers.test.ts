@@ -9,15 +9,23 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Link } from '../rig/link.js';
-import { sleep } from '../rig/program.js';
+import { GROUP, type Link, REPLICATOR_IP } from '../rig/link.js';
+import { eventually, sleep } from '../rig/program.js';
 import { Replicator, residueOf, startUp } from '../rig/replicator.js';
 import { LAYOUTS, networkTest, subscribersOf } from '../rig/scenario.js';
-import { type Destination, faultsOf, replicatedRoute, startFeed, startSink } from '../rig/wire.js';
+import {
+  type Destination,
+  faultsOf,
+  LISTEN_PORT,
+  replicatedRoute,
+  startFeed,
+  startSink,
+} from '../rig/wire.js';
 
 const test = suite('launchers');
 const RATE = 4000;
 const COUNT = 1000;
+const LATER_PORT = 9300;
 
 const flagsOf = (layout: string, queue: number) => [
   '--mode',
@@ -126,48 +134,89 @@ for (const layout of LAYOUTS) {
 /** A flow of its own, of packets with IP options. */
 const UNUSUAL = { count: 100, flow: 1, unusualEvery: 1 };
 
+/** The feed of both launchers: how each is started with it, or is told of it. */
+const FEEDS = [
+  ['of an address', { listenIp: REPLICATOR_IP }, null],
+  ['of a group', { listenIp: GROUP.ip }, null],
+  ['of a group added later', { listenIp: REPLICATOR_IP }, `${GROUP.ip}:${LATER_PORT}`],
+] as const;
+
+for (const [name, listen, later] of FEEDS)
+  networkTest(
+    test,
+    `what only the kernel can read reaches the launcher of the queue that it came on, and no other: ${name}`,
+    { queues: 2 },
+    async (link) => {
+      await withLaunchers(async (started) => {
+        const all = subscribersOf(6);
+        const groups = [all.slice(0, 3), all.slice(3)];
+        for (const queue of [0, 1]) {
+          const one = await Replicator.start({ link, ...listen, flags: flagsOf('inline', queue) });
+          started.push(one);
+          if (later !== null) await one.cli('feed', 'add', 'later', later);
+          for (const { ip, port } of groups[queue] ?? [])
+            await one.change({ op: 'add', ip, port, feeds: [later === null ? 'main' : 'later'] });
+          await one.subscribe(groups[queue] ?? []);
+        }
+        const [first, second] = started as [Replicator, Replicator];
+        const port = later === null ? LISTEN_PORT : LATER_PORT;
+        const isGroup = name !== 'of an address';
+        const target = isGroup ? { targetIp: GROUP.ip, targetMac: GROUP.mac } : {};
+        const route = { ...replicatedRoute(link), ...target, sourcePort: port };
+        const assertBoth = async (queue: number) => {
+          const subscribers = groups[queue] ?? [];
+          const sink = await startSink(route, { subscribers, flows: 2 });
+          const common = { queue, sourcePort: 7000 + queue, port };
+          // each keeps its order; between AF_XDP and the kernel there is none
+          await Promise.all([
+            startFeed(route, { ...common, rate: RATE, count: COUNT }).result(),
+            startFeed(route, { ...common, rate: RATE / 10, ...UNUSUAL }).result(),
+          ]);
+          await sleep(500);
+          assert.equal(faultsOf(await sink.stop(), COUNT + UNUSUAL.count), [], `queue ${queue}`);
+        };
+        await assertBoth(0);
+        await assertBoth(1);
+        const slow = async () => {
+          const seen = await Promise.all(started.map((one) => one.stats()));
+          return seen.map(({ feeds }) => [feeds.at(-1)?.received, feeds.at(-1)?.slow_path]);
+        };
+        assert.equal(await slow(), [
+          [COUNT + UNUSUAL.count, UNUSUAL.count],
+          [COUNT + UNUSUAL.count, UNUSUAL.count],
+        ]);
+        await assertGone(first); // its socket has left the group, and its place there
+        await assertBoth(1);
+        await second.check();
+        await assertGone(second);
+        assert.equal(await second.residue(), []);
+      });
+    },
+  );
+
 networkTest(
   test,
-  'what only the kernel can read reaches the launcher of the queue that it came on, and no other',
+  'of a group, too, what only the kernel can read reaches who is left when a launcher was killed whole',
   { queues: 2 },
   async (link) => {
     await withLaunchers(async (started) => {
-      const all = subscribersOf(6);
-      const groups = [all.slice(0, 3), all.slice(3)];
-      for (const queue of [0, 1]) {
-        const one = await Replicator.start({ link, flags: flagsOf('inline', queue) });
-        started.push(one);
-        await one.subscribe(groups[queue] ?? []);
-      }
+      for (const queue of [0, 1])
+        started.push(
+          await Replicator.start({ link, listenIp: GROUP.ip, flags: flagsOf('inline', queue) }),
+        );
       const [first, second] = started as [Replicator, Replicator];
-      const assertBoth = async (queue: number) => {
-        const subscribers = groups[queue] ?? [];
-        const route = replicatedRoute(link);
-        const sink = await startSink(route, { subscribers, flows: 2 });
-        const common = { queue, sourcePort: 7000 + queue };
-        // each keeps its order; between AF_XDP and the kernel there is none
-        await Promise.all([
-          startFeed(route, { ...common, rate: RATE, count: COUNT }).result(),
-          startFeed(route, { ...common, rate: RATE / 10, ...UNUSUAL }).result(),
-        ]);
-        await sleep(500);
-        assert.equal(faultsOf(await sink.stop(), COUNT + UNUSUAL.count), [], `queue ${queue}`);
-      };
-      await assertBoth(0);
-      await assertBoth(1);
-      const slow = async () => {
-        const seen = await Promise.all(started.map((one) => one.stats()));
-        return seen.map(({ feed }) => [feed.received, feed.slow_path]);
-      };
-      assert.equal(await slow(), [
-        [COUNT + UNUSUAL.count, UNUSUAL.count],
-        [COUNT + UNUSUAL.count, UNUSUAL.count],
-      ]);
-      await assertGone(first); // its socket has left the group, and its place there
-      await assertBoth(1);
-      await second.check();
+      await second.subscribe(subscribersOf(3));
+      first.close();
+      await eventually('the first is gone', () => first.processes().length === 0);
+      await sleep(500); // who ends is without memory before its descriptors are closed
+      const route = { ...replicatedRoute(link), targetIp: GROUP.ip, targetMac: GROUP.mac };
+      const sink = await startSink(route, { subscribers: subscribersOf(3) });
+      // a flow that nobody knows, on the queue of nobody
+      const common = { queue: 0, sourcePort: 7100, rate: RATE / 10 };
+      await startFeed(route, { ...common, count: 100, unusualEvery: 1 }).result();
+      await sleep(500);
+      assert.equal(faultsOf(await sink.stop(), 100), []);
       await assertGone(second);
-      assert.equal(await second.residue(), []);
     });
   },
 );

@@ -48,7 +48,7 @@ struct Settings {
   std::string interface;
   uint32_t source_ip = 0;
   std::vector<uint16_t> source_ports; // equally many flows come from each, the first from the first
-  std::vector<Mac> source_macs; // none: any
+  std::vector<Mac> source_macs;       // none: any
   std::vector<std::string> subscribers, extras;
   std::vector<size_t> sizes;
   uint64_t seed = 0, expect = 0, flows = 1, linger_ms = 0;
@@ -236,8 +236,7 @@ private:
     const bool from_mac = macs.empty() || std::any_of(macs.begin(), macs.end(), is_source);
     const bool to_mac = std::memcmp(frame.bytes, subscriber.mac.data(), 6) == 0;
     const bool usual = load_u16_be(ip + 6) == 0x4000 && ip[8] == 64;
-    if (!whole || !from_mac || !to_mac || !usual || !is_replicator(source))
-      ++subscriber.bad_header;
+    if (!whole || !from_mac || !to_mac || !usual || !is_replicator(source)) ++subscriber.bad_header;
     if (!whole) {
       ++subscriber.corrupt;
       return;
