@@ -1,6 +1,7 @@
 /** The interface of a replicator: what is observed of it, and what that means. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { networkInterfaces, release } from 'node:os';
+import { join } from 'node:path';
 import { Failure, messageOf } from '../domain/errors.js';
 import { hasTrapHandler } from '../filters/traps.js';
 import { addon, type Interface } from '../memory/addon.js';
@@ -18,10 +19,19 @@ export function observe(config: Config): Observed {
   return {
     link,
     kernel: release(),
+    isModule: link !== null && isModule(link.driver),
     capabilities: addon.capabilities(),
     hasTrapHandler: hasTrapHandler(),
     cores: allowedCores(readFileSync('/proc/self/status', 'utf8')),
   };
+}
+
+/**
+ * Whether a driver was loaded as a module: only those have a state
+ * (Documentation/ABI/stable/sysfs-module).
+ */
+function isModule(driver: string): boolean {
+  return existsSync(join('/sys/module', driver.replaceAll('-', '_'), 'initstate'));
 }
 
 /** As the kernel has it now; null if there is none of that name, such as `-`. */

@@ -54,6 +54,7 @@ interface Given {
   capabilities?: readonly string[];
   cores?: number;
   kernel?: string;
+  isModule?: boolean;
   hasTrapHandler?: boolean;
 }
 
@@ -65,6 +66,7 @@ function deploy(given: Given = {}) {
   return deploymentOf(config, {
     link,
     kernel,
+    isModule: given.isModule ?? false,
     capabilities,
     hasTrapHandler: given.hasTrapHandler ?? true,
     cores: Array.from({ length: cores }, (_, i) => i),
@@ -262,7 +264,7 @@ test('a queue that nobody serves here is a warning with the lines that mend it',
   assert.equal(deploy({ flags: { queues: [1], mode: 'socket' }, link: card(3) }).warnings, []);
 });
 
-for (const [driver, driver_version, kernel, has] of [
+for (const [driver, driver_version, kernel, has, isModule = false] of [
   ['ice', '7.3.4', '7.3.4', false],
   ['ena', '6.18.5', '6.18.5', true],
   ['ena', '2.13.1g', '6.8.0-1019-aws', false],
@@ -272,14 +274,15 @@ for (const [driver, driver_version, kernel, has] of [
   ['i40e', '5.18.19', '5.18.19', false],
   ['i40e', '5.19.1', '5.19.1', true],
   ['virtio_net', '1.0.0', '6.18.5', true],
-  ['igb', '6.14.0', '6.14.0', true],
+  ['virtio_net', '1.0.0', '6.18.5', false, true],
+  ['igb', '6.14.0', '6.14.0', true, true],
 ] as const)
-  test(`auto ${has ? 'tries' : 'passes over'} zero copy on ${driver} ${driver_version}, Linux ${kernel}`, () => {
+  test(`auto ${has ? 'tries' : 'passes over'} zero copy on ${driver} ${driver_version}${isModule ? ', a module' : ''}, Linux ${kernel}`, () => {
     const link = card(1, { driver, driver_version });
-    const { modes, fallbacks, warnings } = deploy({ link, kernel });
+    const { modes, fallbacks, warnings } = deploy({ link, kernel, isModule });
     assert.equal(modes, [...(has ? ['zerocopy'] : []), 'copy', 'skb', 'socket']);
     assert.equal(warnings, []);
-    const named = deploy({ link, kernel, flags: { mode: 'zerocopy' } });
+    const named = deploy({ link, kernel, isModule, flags: { mode: 'zerocopy' } });
     assert.equal(named.modes, ['zerocopy'], 'who names it has it');
     if (has) return assert.equal([fallbacks, named.warnings], [[], []]);
     assert.equal(
@@ -293,12 +296,14 @@ for (const [driver, driver_version, kernel, has] of [
 test('the driver facts are those of docs/zero-copy.md, row by row', () => {
   const page = readFileSync(join(ROOT, 'docs', 'zero-copy.md'), 'utf8');
   const table = page.slice(page.indexOf('| driver |')).split('\n\n')[0] ?? '';
-  const rows = DRIVER_FACTS.map(({ driver, kernels, versions, what, handling, source }) => {
+  const rows = DRIVER_FACTS.map(({ driver, kernels, versions, asModule, what, ...rest }) => {
+    const { handling, source } = rest;
     const text = (version: readonly number[]) => version.join('.');
     const holds = [
       ...(kernels?.from === undefined ? [] : [`from ${text(kernels.from)}`]),
       ...(kernels?.below === undefined ? [] : [`before ${text(kernels.below)}`]),
       ...(versions?.upTo === undefined ? [] : [`its own versions up to ${text(versions.upTo)}`]),
+      ...(asModule ? ['where it is a module'] : []),
     ];
     return `| ${[driver, holds.join(', ') || 'any', what, handling, source].join(' | ')} |`;
   });

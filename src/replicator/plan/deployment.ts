@@ -17,6 +17,8 @@ export interface Observed {
   readonly link: Interface | null;
   /** As `uname -r` has it. */
   readonly kernel: string;
+  /** Whether the driver of `link` is a module, not part of the kernel's image. */
+  readonly isModule: boolean;
   /** Effective capabilities of this process. */
   readonly capabilities: readonly string[];
   /** Whether a filter that stores where it may not is stopped there (filters/traps.ts). */
@@ -73,13 +75,14 @@ export function missingCapabilities(capabilities: readonly string[]): string[] {
 }
 
 /** What is known against zero copy on that driver, or null. */
-function zeroCopyFault({ link, kernel }: Pick<Observed, 'link' | 'kernel'>): string | null {
+function zeroCopyFault({ link, kernel, isModule }: Observed): string | null {
   if (link === null) return null;
-  return faultOfZeroCopy({ name: link.driver, version: link.driver_version, kernel });
+  return faultOfZeroCopy({ name: link.driver, version: link.driver_version, kernel, isModule });
 }
 
 /** Which modes to try, and which are out already. */
-function modesOf({ mode, interfaceName }: Config, { link, kernel, capabilities }: Observed) {
+function modesOf({ mode, interfaceName }: Config, observed: Observed) {
+  const { link, capabilities } = observed;
   const missing = missingCapabilities(capabilities);
   let reason: string | null = null;
   if (link === null) reason = "the interface '-' is no link";
@@ -89,7 +92,7 @@ function modesOf({ mode, interfaceName }: Config, { link, kernel, capabilities }
   if (mode === 'auto') {
     if (reason === null) {
       const modes: Mode[] = [...XDP_MODES, 'socket'];
-      const fault = zeroCopyFault({ link, kernel });
+      const fault = zeroCopyFault(observed);
       if (fault === null) return { modes, fallbacks: [] };
       const passedOver = { mode: 'zerocopy' as const, reason: fault };
       return { modes: modes.filter((each) => each !== 'zerocopy'), fallbacks: [passedOver] };
@@ -197,13 +200,14 @@ function unservedWarning(
 
 function warningsOf(
   config: Config,
-  { link, kernel }: Observed,
+  observed: Observed,
   { queues, modes, share }: { queues: number[]; modes: readonly Mode[]; share: string | null },
 ): string[] {
   const { interfaceName, mode } = config;
+  const { link } = observed;
   const major = Number.parseInt(process.versions.node, 10);
   const node = `fantail was never tried with Node ${major}; it was with ${NODES_TRIED.join(', ')}`;
-  const fault = zeroCopyFault({ link, kernel });
+  const fault = zeroCopyFault(observed);
   const bulk = link === null ? null : faultOfBulk(link.driver);
   const isSocket = modes[0] === 'socket' || link === null;
   const unserved = isSocket ? null : unservedWarning(config, link, queues);
