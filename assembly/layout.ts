@@ -42,6 +42,8 @@ export const SUBSCRIBER_EPOCH: usize = 32;
 export const SUBSCRIBER_FILTER: usize = 40;
 /** u16: bytes of param that are set; the rest are zero */
 export const SUBSCRIBER_PARAM_LENGTH: usize = 42;
+/** u8: time to live of its copies (RFC 791, 3.1), 1 to 255 */
+export const SUBSCRIBER_TTL: usize = 44;
 /** u64: a bit for each feed that it gets, by the feed's index; all ones: those to come, too */
 export const SUBSCRIBER_FEEDS: usize = 48;
 /** u8[PARAM_SIZE]: the filter's parameters for this subscriber */

@@ -25,6 +25,7 @@ import {
   SUBSCRIBER_SOURCE_IP,
   SUBSCRIBER_SOURCE_MAC,
   SUBSCRIBER_TARGET_MAC,
+  SUBSCRIBER_TTL,
   VERDICT_UNSET,
 } from './layout';
 
@@ -64,10 +65,15 @@ const IP_SERVICE: usize = IP;
  * 3.1).
  */
 const TYPE_VERSION_TOS: u32 = 0x00450008;
-/** Bytes 20–23 as one u32: don't fragment, TTL 64, protocol 17 UDP (RFC 791, 3.1; RFC 768). */
-const FRAGMENT_TTL_PROTOCOL: u32 = 0x11400040;
-/** Their 16-bit words for the checksum: 0x4500, then 0x4000 and 0x4011, in network order. */
-const FIXED_SUM: u32 = 0x0045 + 0x0040 + 0x1140;
+/**
+ * Bytes 20–23 as one u32: don't fragment, a TTL to be put in, protocol 17 UDP (RFC 791, 3.1; RFC
+ * 768).
+ */
+const FRAGMENT_PROTOCOL: u32 = 0x11000040;
+/** The place of the TTL in it. */
+const TTL_SHIFT: u32 = 16;
+/** Their 16-bit words for the checksum: 0x4500, 0x4000 and 0x0011, in network order. */
+const FIXED_SUM: u32 = 0x0045 + 0x0040 + 0x1100;
 /** The pseudo header's word of zero and protocol 17, in network order (RFC 768). */
 const PROTOCOL_SUM: u32 = 0x1100;
 
@@ -101,15 +107,17 @@ export function rewrite(
   const target = load<u32>(subscriber, SUBSCRIBER_IP);
   const ports =
     <u32>load<u16>(packet, PACKET_TARGET_PORT) | (<u32>load<u16>(subscriber, SUBSCRIBER_PORT) << 16);
+  const ttl = <u32>load<u8>(subscriber, SUBSCRIBER_TTL);
   const total_length = network16(length - <u32>IP);
   const udp_length = network16(length - <u32>UDP);
   const addresses = pair(source) + pair(target);
 
   write_ethernet(header, subscriber);
   // the id between is 0
-  const length_to_protocol = <u64>total_length | (<u64>FRAGMENT_TTL_PROTOCOL << 32);
+  const fragment_to_protocol = FRAGMENT_PROTOCOL | (ttl << TTL_SHIFT);
+  const length_to_protocol = <u64>total_length | (<u64>fragment_to_protocol << 32);
   store<u64>(header, length_to_protocol, IP_TOTAL_LENGTH);
-  store<u16>(header, <u16>~fold(FIXED_SUM + total_length + addresses), IP_CHECKSUM);
+  store<u16>(header, <u16>~fold(FIXED_SUM + ttl + total_length + addresses), IP_CHECKSUM);
   store<u32>(header, source, IP_SOURCE);
   store<u32>(header, target, IP_TARGET);
   store<u32>(header, ports, UDP);
@@ -178,7 +186,8 @@ export function set_udp_checksum(header: usize, payload_sum: u32): void {
 export function write_ip(header: usize, subscriber: usize, total_length: u32, protocol: u32): void {
   const source = load<u32>(subscriber, SUBSCRIBER_SOURCE_IP);
   const target = load<u32>(subscriber, SUBSCRIBER_IP);
-  const fragment_to_protocol = (FRAGMENT_TTL_PROTOCOL & 0xffffff) | (protocol << 24);
+  const ttl = <u32>load<u8>(subscriber, SUBSCRIBER_TTL);
+  const fragment_to_protocol = (FRAGMENT_PROTOCOL & 0xffff) | (ttl << TTL_SHIFT) | (protocol << 24);
   const length = network16(total_length);
   const fixed = pair(TYPE_VERSION_TOS >>> 16) + pair(fragment_to_protocol);
   write_ethernet(header, subscriber);

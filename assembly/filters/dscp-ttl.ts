@@ -2,14 +2,17 @@
  * The plain rewrite with a class of service and a lifetime: for networks that queue by DSCP, and
  * for subscribers that many or few routers away.
  *
- * Parameter: `dscp=0…63` (default 0), `ttl=1…255` (default 64), such as `dscp=46 ttl=8`. One that
- * cannot be read drops the subscriber's copies. No state.
+ * Parameter: `dscp=0…63` (default 0), `ttl=1…255` (default: what it would have been), such as
+ * `dscp=46 ttl=8`. One that cannot be read drops the subscriber's copies. No state.
  */
 import { set_dscp, set_ttl } from '../rewrite';
 import { Job, burst } from '../sdk';
 import { Settings, settings } from '../settings';
 
 export { fantail_abi } from '../sdk';
+
+/** No lifetime is asked for. */
+const AS_IT_IS: u32 = 0;
 
 @unmanaged
 class Service extends Settings {
@@ -18,7 +21,7 @@ class Service extends Settings {
 
   read(): void {
     this.dscp = this.number('dscp', 0, 63, 0);
-    this.ttl = this.number('ttl', 1, 255, 64);
+    this.ttl = this.number('ttl', 1, 255, AS_IT_IS);
   }
 }
 
@@ -29,7 +32,7 @@ class DscpTtl extends Job {
     if (!this.fits || !service.is_valid) return this.drop();
     this.rewrite();
     set_dscp(this.header, service.dscp);
-    set_ttl(this.header, service.ttl);
+    if (service.ttl != AS_IT_IS) set_ttl(this.header, service.ttl);
     this.send_rewritten();
   }
 }

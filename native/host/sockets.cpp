@@ -111,6 +111,8 @@ Fd open_listener(const ListenOptions& options) {
   set_receive_buffer(fd.get(), buffer_size);
   // only groups that this very socket has joined
   set_option(fd.get(), IPPROTO_IP, IP_MULTICAST_ALL, 0, "choose the groups of a UDP socket");
+  // and none of its own copies to one, which leave by that device, come back
+  set_option(fd.get(), IPPROTO_IP, IP_MULTICAST_LOOP, 0, "keep multicast copies from the host");
   bind_udp(fd.get(), options.ip, options.port);
   if (options.join_on && IN_MULTICAST(ntohl(options.ip))) {
     if (options.source != 0) join_source(fd.get(), options.ip, options.source, *options.join_on);

@@ -15,7 +15,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0x8a3ec81fu
+#define FANTAIL_LAYOUT_VERSION 0x9b45cc44u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -479,7 +479,8 @@ struct subscriber {
 	u64 epoch; /* (supervisor) unique to each add; a row that is used again has another */
 	u16 filter; /* (supervisor) slot of the filter that answers for it */
 	u16 param_length; /* (supervisor) bytes of param that are set; the rest are zero */
-	u8 pad_44[4];
+	u8 ttl; /* (supervisor) time to live of its copies (RFC 791, 3.1), 1 to 255 */
+	u8 pad_45[3];
 	u64 feeds; /* (supervisor) a bit for each feed that it gets, by the feed's index; all ones: those to come, too */
 	u8 pad_56[8];
 	u8 param[FANTAIL_PARAM_SIZE]; /* (supervisor) the filter's parameters for this subscriber */
@@ -497,6 +498,7 @@ FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, worker) == 28, "subscriber.
 FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, epoch) == 32, "subscriber.epoch moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, filter) == 40, "subscriber.filter moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, param_length) == 42, "subscriber.param_length moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, ttl) == 44, "subscriber.ttl moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, feeds) == 48, "subscriber.feeds moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, param) == 64, "subscriber.param moved");
 /* A feed that packets are received of. */

@@ -28,6 +28,12 @@ export function isMulticast(ip: string): boolean {
   return first >= 224 && first <= 239;
 }
 
+/** Where frames to a group are addressed to (RFC 1112, 6.4): six bytes. */
+export function groupMac(ip: string): Uint8Array {
+  const [, second = 0, third = 0, last = 0] = ip.split('.').map(Number);
+  return Uint8Array.of(0x01, 0x00, 0x5e, second & 0x7f, third, last);
+}
+
 export function isPort(port: number): boolean {
   return Number.isInteger(port) && port >= 1 && port <= 65535;
 }

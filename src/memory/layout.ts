@@ -572,6 +572,7 @@ export const structs: readonly Struct[] = [
       ],
       [40, 'u16', 'filter', 'supervisor', 'slot of the filter that answers for it'],
       [42, 'u16', 'param_length', 'supervisor', 'bytes of param that are set; the rest are zero'],
+      [44, 'u8', 'ttl', 'supervisor', 'time to live of its copies (RFC 791, 3.1), 1 to 255'],
       [
         48,
         'u64',

@@ -36,6 +36,7 @@ export interface UpFlags {
   readonly tlsCert?: string;
   readonly tlsKey?: string;
   readonly allow?: readonly string[];
+  readonly multicastTtl: number;
   readonly filter?: string;
   readonly state?: string;
   readonly legacyControl?: { readonly address: string; readonly port: number };
@@ -60,6 +61,8 @@ export interface Config extends Listen {
   readonly tls: Tls | null;
   /** Null: the interface's own subnets. */
   readonly allow: readonly string[] | null;
+  /** Time to live of copies to groups. */
+  readonly multicastTtl: number;
   readonly filter: string | null;
   /** Where subscribers and filters outlive a restart; null: nowhere. */
   readonly state: string | null;
@@ -136,6 +139,7 @@ export function configOf(listen: Listen, flags: UpFlags): Config {
     tokens,
     tls: tlsOf(flags),
     allow: flags.allow ?? null,
+    multicastTtl: flags.multicastTtl,
     filter: flags.filter ?? null,
     state: flags.state ?? null,
     legacyControl: flags.legacyControl ?? null,

@@ -1,16 +1,17 @@
 /**
- * Where copies may be sent. A replicator is an amplifier, so a subscriber must be a single host
- * inside the allowed subnets, and neither fantail itself nor its feed. Pure.
+ * Where copies may be sent. A replicator is an amplifier, so a subscriber must be inside the
+ * allowed subnets: a single host that is not fantail's own, or a group, which only `--allow` can
+ * name. Pure.
  */
 import type { NetworkInterfaceInfo } from 'node:os';
 import ipaddr from 'ipaddr.js';
+import type { Endpoint } from '../domain/endpoint.js';
 import { FantailError } from '../domain/errors.js';
 import type { Address } from '../memory/addon.js';
 
 type Subnet = [ipaddr.IPv4, number];
 
 export interface DestinationRules {
-  readonly feed: { readonly ip: string; readonly port: number };
   /** The interface's own addresses. */
   readonly own: readonly Address[];
   /** Those of the host's other interfaces: a copy would not leave the host. */
@@ -20,7 +21,9 @@ export interface DestinationRules {
 }
 
 /** Kinds of address that are no single host. */
-const NO_HOST = new Set(['broadcast', 'multicast', 'unspecified', 'reserved']);
+const NO_HOST = new Set(['broadcast', 'unspecified', 'reserved']);
+/** Groups of protocols that run a link; some of them every host listens to (RFC 5771, 4). */
+const LINK_CONTROL: Subnet = [ipaddr.IPv4.parse('224.0.0.0'), 24];
 /** From this prefix on a subnet has neither a broadcast address nor one of its own (RFC 3021). */
 const PREFIX_POINT_TO_POINT = 31;
 
@@ -46,16 +49,16 @@ export class Destinations {
   }
 
   /** Throws NOT_ALLOWED with the rule that is broken. */
-  check(ip: string, port: number): void {
-    const why = this.refusal(ip, port);
+  check({ ip, port }: Endpoint): void {
+    const why = this.refusal(ip);
     if (why !== null) throw new FantailError('NOT_ALLOWED', `${ip}:${port} ${why}`);
   }
 
-  private refusal(ip: string, port: number): string | null {
-    const { feed, own, others, allow } = this.rules;
-    if (ip === feed.ip && port === feed.port) return 'is the feed itself';
+  private refusal(ip: string): string | null {
+    const { own, others, allow } = this.rules;
     const address = ipaddr.IPv4.parse(ip);
     const range = address.range();
+    if (range === 'multicast') return this.refusalOfGroup(address);
     if (NO_HOST.has(range)) return `is a ${range} address; subscribers are single hosts`;
     if (own.some((mine) => mine.ip === ip)) return "is fantail's own address";
     if (others.some((other) => other.ip === ip)) return "is another address of fantail's own host";
@@ -63,8 +66,19 @@ export class Destinations {
       const noHost = noHostOf(cidr, ip);
       if (noHost !== null) return `is the ${noHost} of the subnet ${subnetOf(cidr)}`;
     }
-    if (this.allow.some((subnet) => address.match(subnet))) return null;
-    return `is outside what is allowed (${this.rules.allow.join(', ')}); see --allow`;
+    if (this.isAllowed(address)) return null;
+    return `is outside what is allowed (${allow.join(', ')}); see --allow`;
+  }
+
+  private refusalOfGroup(group: ipaddr.IPv4): string | null {
+    if (group.match(LINK_CONTROL)) return 'is a group of the protocols that run a link (RFC 5771)';
+    if (this.isAllowed(group)) return null;
+    const flags = [...this.rules.allow, `${group}/32`].map((subnet) => `--allow ${subnet}`);
+    return `is a group, which has to be allowed: ${flags.join(' ')}`;
+  }
+
+  private isAllowed(address: ipaddr.IPv4): boolean {
+    return this.allow.some((subnet) => address.match(subnet));
   }
 }
 

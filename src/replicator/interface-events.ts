@@ -8,7 +8,7 @@ import type { Interface } from '../memory/addon.js';
 import type { InterfaceEvent } from '../routes/interface-watch.js';
 import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
-import { describe, sourceOf } from './interface.js';
+import { describe, sourceIpOf } from './interface.js';
 
 export interface InterfaceState {
   /** `interfaceName`: as it is called now. */
@@ -42,7 +42,7 @@ export function plan(event: InterfaceEvent, { config, link }: InterfaceState): A
     case 'mac':
     case 'address': {
       if (link === null) return []; // its addresses go first: `gone` is the next event
-      const { ip } = sourceOf(config, link);
+      const ip = sourceIpOf(config, link);
       return [
         { kind: 'judge', link },
         { kind: 'move', link },

@@ -58,27 +58,31 @@ export function allowedCores(status: string): number[] {
   });
 }
 
-/** Our side of every frame: the listen address if it is the interface's, else its first. */
+/** Where copies come from: the listen address if it is the interface's, else its first. */
+export function sourceIpOf({ listenIp }: Pick<Config, 'listenIp'>, link: Interface | null): string {
+  const own = link?.addresses ?? [];
+  return own.find((each) => each.ip === listenIp)?.ip ?? own[0]?.ip ?? listenIp;
+}
+
+/** Our side of every frame. */
 export function sourceOf(
-  { listenIp, listenPort }: Pick<Config, 'listenIp' | 'listenPort'>,
+  config: Pick<Config, 'listenIp' | 'listenPort' | 'multicastTtl'>,
   link: Interface | null,
 ): Source {
-  const own = link?.addresses ?? [];
-  const ip = own.find((each) => each.ip === listenIp)?.ip ?? own[0]?.ip ?? listenIp;
+  const { listenPort: port, multicastTtl } = config;
   const mac = Uint8Array.from(
     (link?.mac || '00:00:00:00:00:00').split(':').map((byte) => Number.parseInt(byte, 16)),
   );
-  return { ip, port: listenPort, mac };
+  return { ip: sourceIpOf(config, link), port, mac, multicastTtl };
 }
 
 /** Where copies may be sent: what was configured, or the subnets of the interface. */
 export function destinationsOf(config: Config, link: Interface | null): Destinations {
-  const { listenIp, listenPort } = config;
+  const { listenIp } = config;
   const local = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
   const allow =
     config.allow ?? (link === null ? defaultAllowOf(listenIp, local) : defaultAllow(link));
-  const feed = { ip: listenIp, port: listenPort };
   // of a loopback every address is our own and every host a local one, and `-` is no interface
-  if (link === null || link.loopback) return new Destinations({ feed, own: [], others: [], allow });
-  return new Destinations({ feed, own: link.addresses, others: link.others, allow });
+  if (link === null || link.loopback) return new Destinations({ own: [], others: [], allow });
+  return new Destinations({ own: link.addresses, others: link.others, allow });
 }

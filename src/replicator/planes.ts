@@ -21,7 +21,7 @@ import type { Subscribers } from '../subscribers/subscribers.js';
 import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
 import { type Lasting, nameOf, type TakenOver, takenOver } from './handover.js';
-import { sourceOf } from './interface.js';
+import { sourceIpOf } from './interface.js';
 import { checkListenAddress, type Deployment } from './plan/deployment.js';
 import { verdictsOf } from './stats.js';
 
@@ -171,7 +171,7 @@ async function openXdpPlane(
   if (link === null) throw new Error('an XDP mode needs an interface');
   checkListenAddress(config, link);
   const { interfaceName, netns } = config;
-  const { ip: source } = sourceOf(config, link);
+  const source = sourceIpOf(config, link);
   const { workers } = deployment;
   const sockets = closers.keep(KernelSockets.open({ netns, interfaceName, source, workers }));
   const feed = opening.feeds.main;

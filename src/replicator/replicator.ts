@@ -2,6 +2,7 @@
 import { setImmediate as endOfTurn } from 'node:timers/promises';
 import type { Counts } from '../domain/counts.js';
 import { type Endpoint, endpointText } from '../domain/endpoint.js';
+import { FantailError } from '../domain/errors.js';
 import { ALL_FEEDS, type FeedChoice, type NamedFeed } from '../domain/feed.js';
 import type { Assignment } from '../domain/filter.js';
 import type { Lease } from '../domain/lease.js';
@@ -74,7 +75,7 @@ export class LiveReplicator implements Replicator {
   ): Promise<{ existing: boolean }> {
     const { subscribers, publisher, leases, feeds } = this.parts;
     const chosen = choice && chosenOf(choice, feeds);
-    this.destinations.check(ip, port);
+    this.checkDestination({ ip, port });
     const known = subscribers.find({ ip, port });
     const subscriber = known ?? this.newcomer({ ip, port });
     leases.give(subscriber, lease);
@@ -85,12 +86,22 @@ export class LiveReplicator implements Replicator {
 
   /** Of an earlier run: never served by another filter than its own. Published by who calls. */
   restore(endpoint: Endpoint, lease: Lease, filter: Assignment, choice: FeedChoice): void {
-    this.destinations.check(endpoint.ip, endpoint.port);
+    this.checkDestination(endpoint);
     const { leases, subscribers, feeds } = this.parts;
     const chosen = chosenOf(choice, feeds);
     const newcomer = this.newcomer(endpoint, filter);
     subscribers.choose(newcomer, chosen);
     leases.give(newcomer, lease);
+  }
+
+  private checkDestination(endpoint: Endpoint): void {
+    const feed = this.parts.feeds.at(endpoint);
+    if (feed !== undefined)
+      throw new FantailError(
+        'NOT_ALLOWED',
+        `${endpointText(endpoint)} is the feed ${feed.name} itself`,
+      );
+    this.destinations.check(endpoint);
   }
 
   private newcomer(

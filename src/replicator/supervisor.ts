@@ -17,7 +17,7 @@ import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
 import { FeedDesk } from './feed-desk.js';
 import { inheritanceOf, rememberBuild, resume } from './handover.js';
-import { destinationsOf, observe, sourceOf } from './interface.js';
+import { destinationsOf, observe, sourceIpOf, sourceOf } from './interface.js';
 import { type ActionTargets, take } from './interface-events.js';
 import { deploymentOf } from './plan/deployment.js';
 import { onlyPath, Paths } from './plan/paths.js';
@@ -212,7 +212,7 @@ function openRoutes(
   const nextHops = new NextHops({
     netns,
     watch,
-    source: sourceOf(config, link).ip,
+    source: sourceIpOf(config, link),
     onChange: (ip) => reach.nextHopChanged(ip),
     onProblem: (sentence) => log.warn(sentence),
   });

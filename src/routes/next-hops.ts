@@ -2,11 +2,13 @@
  * The next hop of each destination that somebody watches, and its MAC address.
  *
  *   destination ──kernel route──> via (gateway, or the destination itself) ──neighbour──> MAC
+ *   group ────────────────────────────────────────────────────────────────(RFC 1112)────> MAC
  *
  * Kept up to date by rtnetlink, whose events come by way of interface-watch.ts. reach.ts asks here;
  * nothing is ever decided from an old answer, since every change is told by `onChange`.
  */
 import { closeSync } from 'node:fs';
+import { groupMac, isMulticast } from '../domain/endpoint.js';
 import { addon, type NetlinkEvent } from '../memory/addon.js';
 import { Groups } from './groups.js';
 import type { InterfaceWatch } from './interface-watch.js';
@@ -135,6 +137,8 @@ export class NextHops {
     if (watch.isGone || this.closed) return NO_ROUTE;
     // The loopback has routes without next hops and neighbours without addresses.
     if (watch.interface.loopback) return { state: 'reachable', mac: LOOPBACK_MAC, via: ip };
+    // nobody is asked for a group's MAC, and it leaves by our interface, whatever the routes say
+    if (isMulticast(ip)) return { state: 'reachable', mac: groupMac(ip), via: ip };
     const via = addon.lookUpRoute(this.requests, watch.interface.index, ip, this.source);
     return via === null ? NO_ROUTE : this.hopThrough(via);
   }

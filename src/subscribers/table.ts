@@ -4,7 +4,7 @@
  * Two buffers take turns. One is rewritten only when every worker and receiver has said that it
  * follows the other, so nobody ever reads a buffer that changes.
  */
-import type { Endpoint } from '../domain/endpoint.js';
+import { type Endpoint, isMulticast } from '../domain/endpoint.js';
 import { bitOf, type Feed, type Feeds } from '../feeds/feeds.js';
 import type { Arena } from '../memory/arena.js';
 import { limits, membersOf, offsetOf, structOf } from '../memory/layout.js';
@@ -13,7 +13,12 @@ import type { Subscriber, Subscribers } from './subscribers.js';
 /** What every record has in common: the interface's own side of each frame. */
 export interface Source extends Endpoint {
   readonly mac: Uint8Array;
+  /** Time to live of copies to groups. */
+  readonly multicastTtl: number;
 }
+
+/** Of copies to a host. */
+const TTL = 64;
 
 /** A row as it was published; without what an arena does not say. */
 export interface PublishedRow extends Endpoint {
@@ -282,6 +287,7 @@ export class SubscriberTable {
     view.setBigUint64(start + at('feeds'), feeds, true);
     view.setUint16(start + at('filter'), filter.module.slot, true);
     view.setUint16(start + at('param_length'), filter.param.length, true);
+    view.setUint8(start + at('ttl'), isMulticast(ip) ? this.source.multicastTtl : TTL);
     bytes.fill(0, at('param'), at('param') + limits.PARAM_SIZE);
     bytes.set(filter.param, at('param'));
   }

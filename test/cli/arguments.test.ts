@@ -42,6 +42,7 @@ const UP = {
   queues: 'all',
   order: 'rotate',
   udpChecksum: 'zero',
+  multicastTtl: 1,
   transmit: 'ring',
 };
 const MEASURE = ['10.0.0.5', '5000', '10.0.0.9', '9000', '10', '0.5'];

@@ -191,6 +191,7 @@ function readSubscriber(window: Window, { record, packet }: Job): Subscriber {
     sourceMac: at('source_mac', 6),
     sourceIp: at('source_ip', 4),
     sourcePort: window.mirror.getUint16(packet + 36),
+    ttl: window.mirror.getUint8(record + 44),
     targetIp: at('ip', 4),
     targetPort: port('port'),
   };

@@ -11,6 +11,7 @@ export interface Subscriber {
   readonly sourcePort: number;
   readonly targetIp: readonly number[];
   readonly targetPort: number;
+  readonly ttl: number;
 }
 
 /**
@@ -36,7 +37,7 @@ export function rewrittenHeader(
     ...bigEndian(20 + udpLength),
     ...[0, 0], // identification
     ...[0x40, 0], // don't fragment, offset 0
-    64, // time to live
+    subscriber.ttl, // time to live
     17, // UDP
     ...[0, 0], // checksum, not yet
     ...subscriber.sourceIp,

@@ -91,6 +91,7 @@ class Bench {
     this.#bytes.set(job.sourceMac, field('source_mac'));
     this.#bytes.set(job.sourceIp, field('source_ip'));
     this.#bytes.writeUInt16BE(job.sourcePort, field('source_port'));
+    this.#bytes[field('ttl')] = job.ttl;
     this.#bytes.writeBigUInt64LE(job.epoch, field('epoch'));
     this.#bytes.writeUInt16LE(job.param.length, field('param_length'));
     this.#bytes.fill(0, field('param'), field('param') + limits.PARAM_SIZE);
@@ -192,7 +193,12 @@ interface Changes {
 /** The IPv4 datagram of the plain rewrite, from the packet's own port, but for the changes. */
 function datagram(job: Job, changes: Changes = {}): number[] {
   const { targetIp, checksum } = job;
-  const { sourceIp = job.sourceIp, tos = 0, ttl = 64, payload = job.packet.slice(42) } = changes;
+  const {
+    sourceIp = job.sourceIp,
+    tos = 0,
+    ttl = job.ttl,
+    payload = job.packet.slice(42),
+  } = changes;
   const ports = [...(changes.sourcePort ?? job.packet.slice(36, 38)), ...u16(job.targetPort)];
   const content = udp({ sourceIp, targetIp, ports, checksum }, payload);
   return ipv4({ sourceIp, targetIp, tos, ttl, protocol: 17, content });
@@ -235,7 +241,7 @@ const oracles: Readonly<Record<string, Oracle>> = {
   'dscp-ttl': (job) => {
     const words = wordsOf(job.param, ['dscp', 'ttl']);
     const dscp = numberIn(words?.get('dscp'), [0, 63], 0);
-    const ttl = numberIn(words?.get('ttl'), [1, 255], 64);
+    const ttl = numberIn(words?.get('ttl'), [1, 255], job.ttl);
     return words === null || Number.isNaN(dscp + ttl) ? null : plain(job, { tos: dscp * 4, ttl });
   },
 
@@ -257,7 +263,7 @@ const oracles: Readonly<Record<string, Oracle>> = {
       job,
       0x08,
       0x00,
-      ...ipv4({ sourceIp, targetIp, tos: 0, ttl: 64, protocol: 47, content }),
+      ...ipv4({ sourceIp, targetIp, tos: 0, ttl: job.ttl, protocol: 47, content }),
     );
   },
 
@@ -337,6 +343,7 @@ function jobOf(next: Random, index: number, given: Partial<Job> = {}): Job {
     sourcePort: next.below(65536),
     targetIp: extremeBytes(next, 4),
     targetPort: next.below(65536),
+    ttl: 1 + next.below(255),
     epoch: BigInt(next.below(1000)),
     param: '',
     checksum: next.below(2) === 0 ? 'zero' : 'full',

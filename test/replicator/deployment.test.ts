@@ -46,6 +46,7 @@ const DEFAULTS: UpFlags = {
   order: 'rotate',
   udpChecksum: 'zero',
   transmit: 'ring',
+  multicastTtl: 1,
 };
 
 interface Given {

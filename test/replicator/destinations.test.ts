@@ -11,7 +11,6 @@ import { Destinations, defaultAllow, defaultAllowOf } from '../../src/replicator
 const test = suite('destinations');
 
 const rules = new Destinations({
-  feed: { ip: '10.0.0.9', port: 5000 },
   own: [
     { ip: '10.0.0.1', prefix: 24 },
     { ip: '192.168.7.2', prefix: 31 },
@@ -22,7 +21,7 @@ const rules = new Destinations({
 
 function refusal(ip: string, port = 9001): string | null {
   try {
-    rules.check(ip, port);
+    rules.check({ ip, port });
     return null;
   } catch (error) {
     if (!(error instanceof FantailError)) throw error;
@@ -48,11 +47,6 @@ test('what is just outside an allowed subnet is refused, and the sentence names 
     assert.match(refusal(ip) ?? '', /outside what is allowed \(10\.0\.0\.0\/24, .*\); see --allow/);
 });
 
-test('the feed itself is refused, another port of its address is not', () => {
-  assert.match(refusal('10.0.0.9', 5000) ?? '', /is the feed itself/);
-  assert.is(refusal('10.0.0.9', 5001), null);
-});
-
 test("fantail's own addresses are refused on every port", () => {
   for (const ip of ['10.0.0.1', '192.168.7.2']) assert.match(refusal(ip, 1) ?? '', /own address/);
 });
@@ -71,11 +65,28 @@ test('an allowed subnet has two addresses that are no host, unless it has but tw
   assert.is(refusal('192.168.7.3'), null);
 });
 
-test('broadcast, subnet, multicast and other addresses that are no host are refused', () => {
+test('a group has to be allowed by name, and the sentence says how; first to last', () => {
+  const more = '--allow 172.16.0.0/12 --allow 192.168.7.2/31 --allow 239.1.2.3/32';
+  assert.ok(refusal('239.1.2.3')?.endsWith(more), refusal('239.1.2.3') ?? '');
+  const allow = ['239.1.2.0/24', '224.0.0.0/16'];
+  const groups = new Destinations({ own: [], others: [], allow });
+  for (const ip of ['239.1.2.0', '239.1.2.3', '239.1.2.255', '224.0.1.0'])
+    groups.check({ ip, port: 9001 });
+  for (const [ip, why] of [
+    ['239.1.3.0', /has to be allowed/],
+    ['224.0.0.1', /run a link \(RFC 5771\)/],
+    ['224.0.0.255', /run a link/],
+  ] as const)
+    assert.throws(
+      () => groups.check({ ip, port: 9001 }),
+      (error: unknown) => error instanceof FantailError && why.test(error.message),
+    );
+});
+
+test('broadcast, subnet and other addresses that are no host are refused', () => {
   assert.match(refusal('10.0.0.255') ?? '', /broadcast address of the subnet/);
   assert.match(refusal('10.0.0.0') ?? '', /is the address of the subnet 10\.0\.0\.0\/24/);
   assert.match(refusal('255.255.255.255') ?? '', /broadcast/);
-  assert.match(refusal('239.1.2.3') ?? '', /multicast/);
   assert.match(refusal('0.0.0.0') ?? '', /unspecified/);
   assert.match(refusal('250.1.2.3') ?? '', /reserved/);
 });

@@ -87,6 +87,8 @@ export interface SinkOptions {
   readonly sizes?: string;
   readonly seed?: number;
   readonly lingerMs?: number;
+  /** Time to live of copies to a group; absent: 1. */
+  readonly groupTtl?: number;
 }
 
 /**
@@ -205,6 +207,7 @@ export async function startSink(route: Route, options: SinkOptions): Promise<Too
     expect: options.expect,
     flows: options.flows,
     linger_ms: options.lingerMs,
+    group_ttl: options.groupTtl,
   });
   if (route.secondPort !== undefined) args.push('--source-port', String(route.secondPort));
   for (const mac of route.sourceMacs) args.push('--source-mac', mac);

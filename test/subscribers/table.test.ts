@@ -75,6 +75,7 @@ const sourceOf = (next: Random): Source => ({
   ip: `10.0.0.${next.below(256)}`,
   port: next.below(65_536),
   mac: bytes(next, 6),
+  multicastTtl: 1 + next.below(255),
 });
 
 /** Thrown in place of a store: as after kill -9, nothing that follows is done. */

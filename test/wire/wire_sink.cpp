@@ -52,6 +52,7 @@ struct Settings {
   std::vector<std::string> subscribers, extras;
   std::vector<size_t> sizes;
   uint64_t seed = 0, expect = 0, flows = 1, linger_ms = 0;
+  uint64_t group_ttl = 1; // of copies to a group; those to a host have 64
 };
 
 volatile std::sig_atomic_t stopped = 0; // set by the signal handler only
@@ -60,7 +61,7 @@ Settings parse(int argc, char** argv) {
   const Flags flags(
       argc, argv,
       "--interface --source-ip --source-port --source-mac --subscriber --extra --size "
-      "--sizes --seed --expect --flows --linger-ms",
+      "--sizes --seed --expect --flows --linger-ms --group-ttl",
       "");
   Settings settings;
   settings.interface = flags.text("--interface");
@@ -81,6 +82,7 @@ Settings parse(int argc, char** argv) {
   if (settings.flows == 0) throw Usage("--flows 0 expects nothing");
   if (settings.flows % settings.source_ports.size() != 0)
     throw Usage("--flows must be so many for each --source-port");
+  settings.group_ttl = flags.number("--group-ttl", 1, 255);
   settings.linger_ms = flags.number("--linger-ms", 200, 60'000);
   return settings;
 }
@@ -235,7 +237,8 @@ private:
     const std::vector<Mac>& macs = settings_.source_macs;
     const bool from_mac = macs.empty() || std::any_of(macs.begin(), macs.end(), is_source);
     const bool to_mac = std::memcmp(frame.bytes, subscriber.mac.data(), 6) == 0;
-    const bool usual = load_u16_be(ip + 6) == 0x4000 && ip[8] == 64;
+    const uint64_t ttl = IN_MULTICAST(ntohl(load<uint32_t>(ip + 16))) ? settings_.group_ttl : 64;
+    const bool usual = load_u16_be(ip + 6) == 0x4000 && ip[8] == ttl;
     if (!whole || !from_mac || !to_mac || !usual || !is_replicator(source)) ++subscriber.bad_header;
     if (!whole) {
       ++subscriber.corrupt;
@@ -437,7 +440,8 @@ void run(const Settings& settings) {
   Checker checker(settings);
   Ring ring(settings.interface);
   std::vector<Fd> drops;
-  for (const Endpoint endpoint : checker.endpoints()) drops.push_back(drop_at(endpoint));
+  for (const Endpoint endpoint : checker.endpoints())
+    if (!IN_MULTICAST(ntohl(endpoint.ip))) drops.push_back(drop_at(endpoint)); // it draws none
   std::printf("ready\n");
   std::fflush(stdout);
   while (stopped == 0 && !checker.complete()) ring.read(checker, 100);

@@ -150,6 +150,12 @@ function addDeployment(made: Command): Command {
       'zero',
     )
     .option(
+      '--multicast-ttl <n>',
+      'routers that copies to a group may pass, and one more (groups: --allow)',
+      integer('--multicast-ttl', { min: 1, max: 255 }),
+      1,
+    )
+    .option(
       '--transmit <how>',
       'ring (AF_XDP), bulk (native XDP, for many subscribers), or auto: by the load',
       oneOf('--transmit', ['auto', 'ring', 'bulk']),

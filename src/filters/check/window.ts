@@ -123,6 +123,7 @@ export class Window {
     record.set([2, 0, 0, 0, 0, 1], at('source_mac'));
     view.setUint32(at('source_ip'), 0xc00002fe);
     view.setUint16(at('source_port'), 8000);
+    view.setUint8(at('ttl'), 64);
     view.setBigUint64(at('epoch'), BigInt(row + 1), true);
     view.setUint16(at('param_length'), param.length, true);
     record.set(param.subarray(0, PARAM_SIZE), at('param'));

@@ -15,6 +15,7 @@
   (local $7 i32)
   (local $8 i32)
   (local $9 i32)
+  (local $10 i32)
   local.get $0
   local.get $1
   local.get $2
@@ -59,6 +60,9 @@
      i32.shl
      i32.or
      local.set $1
+     local.get $8
+     i32.load8_u offset=44
+     local.set $10
      local.get $9
      i32.const 65535
      i32.and
@@ -107,12 +111,21 @@
      i32.or
      local.tee $8
      i64.extend_i32_u
-     i64.const 1242993772032163840
+     local.get $10
+     i32.const 16
+     i32.shl
+     i32.const 285212736
+     i32.or
+     i64.extend_i32_u
+     i64.const 32
+     i64.shl
      i64.or
      i64.store offset=16
      local.get $6
+     local.get $10
+     i32.const 4485
+     i32.add
      local.get $8
-     i32.const 4549
      i32.add
      local.get $3
      i32.add

@@ -65,6 +65,7 @@ subscriber subscriber_of(u32 number, u32 worker, u64 epoch) {
   std::memcpy(record.source_mac, source, 6);
   record.source_ip = feed_ip;
   record.source_port = feed_port;
+  record.ttl = 64;
   record.worker = worker;
   record.feeds = 1; // the first
   record.epoch = epoch;

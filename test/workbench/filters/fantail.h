@@ -31,7 +31,8 @@ struct subscriber {
   u64 epoch;
   u16 filter;
   u16 param_length;
-  u8 reserved[4];
+  u8 ttl;
+  u8 reserved[3];
   u64 feeds;
   u8 reserved_too[8];
   u8 param[64];

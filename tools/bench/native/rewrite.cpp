@@ -49,8 +49,9 @@ void rewrite(const job& job, char* header) {
   store(header, load<u64>(record + offsetof(subscriber, target_mac)));
   store(header + 8, load<u32>(record + offsetof(subscriber, source_mac) + 2));
   store(header + 12, u32{0x00450008});
-  store(header + 16, u64{total_length} | u64{0x11400040} << 32);
-  store(header + 24, static_cast<u16>(~fold(0x0045 + 0x0040 + 0x1140 + total_length + addresses)));
+  const u32 ttl = load<u8>(record + offsetof(subscriber, ttl)), fixed = 0x0045 + 0x0040 + 0x1100;
+  store(header + 16, u64{total_length} | u64{0x11000040 | ttl << 16} << 32);
+  store(header + 24, static_cast<u16>(~fold(fixed + ttl + total_length + addresses)));
   store(header + 26, source);
   store(header + 30, target);
   store(header + 34, ports);
