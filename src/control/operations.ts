@@ -33,6 +33,26 @@ export const operations = {
       `ok ${ip} ${port} ${removed ? 'removed' : 'was not there'}`,
     ],
   }),
+  pause: operation({
+    typed: 'pause <ip> <port>',
+    does: 'owe it nothing until resume',
+    takes: { ip, port },
+    together: true,
+    perform: ({ replicator }, { ip, port }) => replicator.pause(ip, port, true),
+    lines: ({ changed }, { ip, port }) => [
+      `ok ${ip} ${port} ${changed ? 'paused' : 'was paused already'}`,
+    ],
+  }),
+  resume: operation({
+    typed: 'resume <ip> <port>',
+    does: 'send there again',
+    takes: { ip, port },
+    together: true,
+    perform: ({ replicator }, { ip, port }) => replicator.pause(ip, port, false),
+    lines: ({ changed }, { ip, port }) => [
+      `ok ${ip} ${port} ${changed ? 'resumed' : 'was not paused'}`,
+    ],
+  }),
   list: operation({
     typed: 'list',
     does: 'all subscribers',

@@ -15,6 +15,8 @@ export interface Replicator {
   /** `feeds`: without, they are as they were, and the first one for a new subscriber. */
   add(ip: string, port: number, lease: Lease, feeds?: FeedChoice): Promise<{ existing: boolean }>;
   remove(ip: string, port: number): Promise<{ removed: boolean }>;
+  /** Owed nothing from now on, or again everything. NOT_FOUND where nobody is. */
+  pause(ip: string, port: number, isPaused: boolean): Promise<{ changed: boolean }>;
   list(): SubscriberRow[];
   feedAdd(feed: NamedFeed): Promise<{ existing: boolean }>;
   feedRemove(name: string): Promise<{ removed: boolean }>;

@@ -287,7 +287,7 @@ export function resume(
   );
   for (const row of inTurn) routes.set(row, router.track(row, row.kernelSocket));
   const restored = rows.map((row) => {
-    const { ip, port, worker, epoch, slot, param } = row;
+    const { ip, port, worker, epoch, slot, param, isPaused } = row;
     const older = before.get(String(epoch));
     return {
       ip,
@@ -295,6 +295,7 @@ export function resume(
       worker,
       epoch,
       feeds: row.feeds,
+      isPaused,
       row: row.row,
       route: routes.get(row) ?? SOCKET_ROUTER.track(row),
       filter: {

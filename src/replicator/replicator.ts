@@ -57,6 +57,15 @@ export interface ReplicatorParts {
   readonly slowPath: number | null;
 }
 
+/** A subscriber of an earlier run. */
+export interface Kept {
+  readonly endpoint: Endpoint;
+  readonly lease: Lease;
+  readonly filter: Assignment;
+  readonly choice: FeedChoice;
+  readonly isPaused: boolean;
+}
+
 export class LiveReplicator implements Replicator {
   /** Asked for, and not read yet. */
   private reading: Promise<Stats> | null = null;
@@ -85,12 +94,13 @@ export class LiveReplicator implements Replicator {
   }
 
   /** Of an earlier run: never served by another filter than its own. Published by who calls. */
-  restore(endpoint: Endpoint, lease: Lease, filter: Assignment, choice: FeedChoice): void {
+  restore({ endpoint, lease, filter, choice, isPaused }: Kept): void {
     this.checkDestination(endpoint);
     const { leases, subscribers, feeds } = this.parts;
     const chosen = chosenOf(choice, feeds);
     const newcomer = this.newcomer(endpoint, filter);
     subscribers.choose(newcomer, chosen);
+    if (isPaused) subscribers.pause(newcomer, true);
     leases.give(newcomer, lease);
   }
 
@@ -111,7 +121,11 @@ export class LiveReplicator implements Replicator {
     const { subscribers, router, deployment, feeds } = this.parts;
     const worker = subscribers.leastLoadedWorker(deployment.workers);
     const route = KERNEL_ROUTED;
-    const added = subscribers.add({ ip, port, worker, route, filter, feeds: bitOf(feeds.main) });
+    const added = subscribers.add({
+      ...{ ip, port, worker, route, filter },
+      feeds: bitOf(feeds.main),
+      isPaused: false,
+    });
     added.route = router.track({ ip, port, worker });
     return added;
   }
@@ -121,6 +135,17 @@ export class LiveReplicator implements Replicator {
     if (found !== undefined) this.forget(found);
     await this.parts.publisher.applied();
     return { removed: found !== undefined };
+  }
+
+  async pause(ip: string, port: number, isPaused: boolean): Promise<{ changed: boolean }> {
+    const { subscribers, publisher } = this.parts;
+    const found = subscribers.find({ ip, port });
+    if (found === undefined)
+      throw new FantailError('NOT_FOUND', `${ip}:${port} is not subscribed; see: list`);
+    const changed = found.isPaused !== isPaused;
+    if (changed) subscribers.pause(found, isPaused);
+    await publisher.applied();
+    return { changed };
   }
 
   /** Its lease has ended. */
@@ -141,11 +166,12 @@ export class LiveReplicator implements Replicator {
   list(): SubscriberRow[] {
     const { subscribers, leases } = this.parts;
     return [...subscribers.all()].map((subscriber) => {
-      const { ip, port, worker, route, filter } = subscriber;
+      const { ip, port, worker, route, filter, isPaused } = subscriber;
+      const reached = route.state === 'no_route' ? 'unresolved' : route.state;
       return {
         ip,
         port,
-        state: route.state === 'no_route' ? 'unresolved' : route.state,
+        state: isPaused ? 'paused' : reached,
         mac: route.mac === null ? null : macText(route.mac),
         worker,
         filter: filter.module.name,

@@ -17,6 +17,8 @@ export interface Subscriber extends Endpoint, Holder {
   readonly epoch: bigint;
   /** Which feeds it gets, a bit each by index; EVERY_FEED: those to come, too. */
   feeds: bigint;
+  /** It is owed nothing for now, by wish. */
+  isPaused: boolean;
   route: Route;
   /** The version of the whole that has its last change. */
   changed: number;
@@ -86,6 +88,11 @@ export class Subscribers {
 
   choose(subscriber: Subscriber, feeds: bigint): void {
     subscriber.feeds = feeds;
+    this.touch([subscriber]);
+  }
+
+  pause(subscriber: Subscriber, isPaused: boolean): void {
+    subscriber.isPaused = isPaused;
     this.touch([subscriber]);
   }
 

@@ -27,6 +27,7 @@ export interface PublishedRow extends Endpoint {
   readonly epoch: bigint;
   /** A bit for each feed by index. */
   readonly feeds: bigint;
+  readonly isPaused: boolean;
   /** The place in its worker's pool of the socket that its copies go through; null: none. */
   readonly kernelSocket: number | null;
   /** Of its filter. */
@@ -134,7 +135,9 @@ export class SubscriberTable {
           worker,
           epoch: view.getBigUint64(start + at('epoch'), true),
           feeds: view.getBigUint64(start + at('feeds'), true),
-          kernelSocket: STATES[word('state')] === 'kernel' ? word('kernel_socket') : null,
+          isPaused: STATES[word('state')] === 'paused',
+          kernelSocket:
+            word('kernel_socket') < limits.KERNEL_SOCKETS_MAX ? word('kernel_socket') : null,
           slot: word('filter') % limits.FILTERS_MAX,
           param: bytes('param', Math.min(word('param_length'), limits.PARAM_SIZE)),
         });
@@ -267,7 +270,8 @@ export class SubscriberTable {
   }
 
   private writeRecord(start: number, subscriber: Subscriber): void {
-    const { ip, port, worker, epoch, feeds, route, filter } = subscriber;
+    const { ip, port, worker, epoch, feeds, route, filter, isPaused } = subscriber;
+    const state = isPaused ? 'paused' : route.state;
     const { view, buffer } = this.arena;
     const bytes = new Uint8Array(buffer, start, limits.SUBSCRIBER_SIZE);
     bytes.set(addressBytes(ip), at('ip'));
@@ -276,7 +280,7 @@ export class SubscriberTable {
     bytes.set(addressBytes(this.source.ip), at('source_ip'));
     view.setUint16(start + at('port'), port);
     view.setUint16(start + at('source_port'), this.source.port);
-    view.setUint16(start + at('state'), STATES.indexOf(route.state), true);
+    view.setUint16(start + at('state'), STATES.indexOf(state), true);
     view.setUint16(
       start + at('kernel_socket'),
       route.kernelSocket ?? limits.KERNEL_SOCKETS_MAX,

@@ -25,11 +25,15 @@ import { ROOT } from '../rig/program.js';
 
 const test = suite('cli');
 const PROGRAM = join(ROOT, 'build', 'programs', 'main.js');
-const commands = ['up', 'add', 'remove', 'list', 'stats', 'send', 'bench', 'demo', 'filter'];
+const commands = [
+  ...['up', 'add', 'remove', 'pause', 'resume', 'list', 'stats', 'send', 'bench', 'demo', 'filter'],
+];
 const ANSWER_MS_MAX = 20_000;
 const clientCommands = [
   ['add', '10.0.0.34', '9001'],
   ['remove', '10.0.0.34', '9001'],
+  ['pause', '10.0.0.34', '9001'],
+  ['resume', '10.0.0.34', '9001'],
   ['list'],
   ['stats'],
 ];
@@ -187,7 +191,7 @@ test('misuse exits 2 with one line and a suggestion', async () => {
 });
 
 test('a wrong value exits 2, quotes it and says what is right', async () => {
-  for (const command of ['add', 'remove']) {
+  for (const command of ['add', 'remove', 'pause', 'resume']) {
     await misused(
       /dest_ip must be an IPv4 address such as .*'10\.0\.0\.300'/,
       command,
@@ -329,7 +333,7 @@ test('up tells what is wrong with tokens and certificates before it opens anythi
   await refuses(1, /are no certificate/, ...lo, '--tls-cert', token, '--tls-key', token);
 });
 
-test('add, list and remove work, and say so when there was nothing to do', async () => {
+test('add, list, pause, resume and remove work, and say so when there was nothing to do', async () => {
   const at = ['--control', url];
   const done = (stdout: string) => ({ status: 0, stdout: `${stdout}\n`, stderr: '' });
   assert.equal(
@@ -346,7 +350,17 @@ test('add, list and remove work, and say so when there was nothing to do', async
     '10.0.0.34  9001  live   02:00:00:00:00:02  0       default  main',
   ];
   assert.equal(await fantail('list', ...at), done(rows.join('\n')));
-  assert.equal(await fantail('remove', '10.0.0.34', '9001', ...at), done('removed 10.0.0.34:9001'));
+  const says = async (command: string, answer: string) =>
+    assert.equal(await fantail(command, '10.0.0.34', '9001', ...at), done(answer));
+  await says('pause', '10.0.0.34:9001 paused');
+  await says('pause', '10.0.0.34:9001 was paused already');
+  assert.match((await fantail('list', ...at)).stdout, /9001 {2}paused/);
+  await says('resume', '10.0.0.34:9001 resumed');
+  await says('resume', '10.0.0.34:9001 was not paused');
+  await says('remove', 'removed 10.0.0.34:9001');
+  const nobody = await fantail('pause', '10.0.0.34', '9001', ...at);
+  assert.is(nobody.status, 1);
+  assert.match(nobody.stderr, /10\.0\.0\.34:9001 is not subscribed/);
   assert.equal(
     await fantail('remove', '10.0.0.34', '9001', ...at),
     done('10.0.0.34:9001 was not subscribed'),

@@ -65,6 +65,8 @@ function codeOf(decoded: Decoded): string {
 const samples: [line: string, request: object][] = [
   ['add 10.0.0.34 9001', { op: 'add', ip: '10.0.0.34', port: 9001 }],
   ['remove 10.0.0.34 65535', { op: 'remove', ip: '10.0.0.34', port: 65535 }],
+  ['pause 10.0.0.34 9001', { op: 'pause', ip: '10.0.0.34', port: 9001 }],
+  ['resume 10.0.0.34 9001', { op: 'resume', ip: '10.0.0.34', port: 9001 }],
   ['list', { op: 'list' }],
   ['stats', { op: 'stats' }],
   ['watch 1', { op: 'watch', seconds: 1 }],

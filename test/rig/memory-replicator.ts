@@ -101,6 +101,16 @@ export class MemoryReplicator implements Replicator {
     return { removed: index >= 0 };
   }
 
+  async pause(ip: string, port: number, isPaused: boolean): Promise<{ changed: boolean }> {
+    await this.wait();
+    const row = this.rows[this.indexOf(ip, port)];
+    if (row === undefined)
+      throw new FantailError('NOT_FOUND', `${ip}:${port} is not subscribed; see: list`);
+    const before = row.state;
+    row.state = isPaused ? 'paused' : 'live';
+    return { changed: row.state !== before };
+  }
+
   list(): SubscriberRow[] {
     return this.rows;
   }

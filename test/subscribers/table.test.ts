@@ -24,7 +24,7 @@ const STEPS = 6000;
 /** Few, so that rows are given up and taken again. */
 const ENDPOINTS = 60;
 /** Into shared memory, of a record with its place in the list; `set` and `fill` are one each. */
-const STORES_A_RECORD = 15;
+const STORES_A_RECORD = 16;
 
 /** In the buffer of that generation: what worker 0 serves, each with its row and its record. */
 function listed(arena: Arena, generation: bigint): string[] {
@@ -131,7 +131,8 @@ function publish(next: Random, arena: Arena, table: SubscriberTable) {
 }
 
 const anyOf = (next: Random) => {
-  return { worker: 0, route: routeOf(next), filter: filterOf(next), feeds: 1n };
+  const [route, filter, isPaused] = [routeOf(next), filterOf(next), next.below(4) === 0];
+  return { worker: 0, route, filter, feeds: 1n, isPaused };
 };
 
 test('records that did not change need not be written again, whatever came between, and who died', async () => {
@@ -168,6 +169,10 @@ test('records that did not change need not be written again, whatever came betwe
     [subscribers, table] = [heir, successor];
   };
 
+  const toAny = (change: (one: Subscriber) => void) => () => {
+    const one = any();
+    if (one !== undefined) change(one);
+  };
   const changes: (() => void)[] = [
     () => {
       const endpoint = { ip: '10.1.0.1', port: 1 + next.below(ENDPOINTS) };
@@ -175,16 +180,12 @@ test('records that did not change need not be written again, whatever came betwe
         subscribers.add({ ...endpoint, ...anyOf(next) });
     },
     () => subscribers.remove({ ip: '10.1.0.1', port: 1 + next.below(ENDPOINTS) }),
-    () => {
-      const one = any();
-      if (one !== undefined) subscribers.reroute(one, routeOf(next));
-    },
-    () => {
-      const one = any();
-      if (one === undefined) return;
+    toAny((one) => subscribers.reroute(one, routeOf(next))),
+    toAny((one) => subscribers.pause(one, !one.isPaused)),
+    toAny((one) => {
       one.filter = filterOf(next);
       subscribers.touch([one]);
-    },
+    }),
     () => {
       if (next.below(10) > 0) return;
       for (const each of subscribers.all()) each.filter = filterOf(next);

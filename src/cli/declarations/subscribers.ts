@@ -50,6 +50,19 @@ export function remove(): Command {
   );
 }
 
+export const pause = () =>
+  pausing('pause', 'Send nothing to a subscriber, which keeps its place, until resume.');
+export const resume = () => pausing('resume', 'Send to a paused subscriber again.');
+
+function pausing(op: 'pause' | 'resume', does: string): Command {
+  return addClient(addSubscriber(command(op, does))).action(
+    async (ip: string, port: number, flags: JsonFlags) => {
+      const run = await import('../commands/pause.js');
+      await untilInterrupted(run.pause(op, { ip, port }, flags));
+    },
+  );
+}
+
 function addSubscriber(made: Command): Command {
   return made
     .argument('<dest_ip>', 'IPv4 address', address('dest_ip'))

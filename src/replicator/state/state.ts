@@ -55,6 +55,7 @@ const schema = z.strictObject({
         ...use,
         /** Names, or all alone; absent in files of earlier versions. */
         feeds: z.array(z.string()).default([MAIN]),
+        paused: z.boolean().default(false),
         /** Milliseconds since 1970; a lease on a session is one, too. */
         lease: z.union([z.null(), z.literal('session'), z.number()]),
       }),
@@ -168,6 +169,7 @@ function stateOf({ filters, subscribers, leases, feeds }: StateParts): State {
       port: subscriber.port,
       ...usedBy(subscriber),
       feeds: subscriber.feeds === EVERY_FEED ? [ALL_FEEDS] : feeds.namesOf(subscriber.feeds),
+      paused: subscriber.isPaused,
       lease: leases.endOf(subscriber),
     })),
   };
@@ -228,12 +230,13 @@ async function restore(state: State, file: StateFile, parts: StateParts): Promis
   else log.info(`filter ${given} is that of --filter, and new subscribers get it: not the state's`);
   for (const feed of state.feeds)
     await attempt(`feed ${feed.name}`, () => replicator.feedAdd(feed));
-  for (const { ip, port, filter, param, lease, feeds } of state.subscribers) {
+  for (const { ip, port, filter, param, lease, feeds: choice, paused } of state.subscribers) {
     const left_s = secondsLeft(lease);
     if (left_s !== null && left_s <= 0) continue;
     await attempt(endpointText({ ip, port }), () => {
       const assigned = { module: filters.find(filter), param: bytesOf(param), before: null };
-      replicator.restore({ ip, port }, left_s, assigned, feeds);
+      const endpoint = { ip, port };
+      replicator.restore({ endpoint, lease: left_s, filter: assigned, choice, isPaused: paused });
     });
   }
   keep();
