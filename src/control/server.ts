@@ -52,8 +52,20 @@ export interface ControlOptions {
   onHttp?: OnHttp;
   /** Told of each change that was asked for, and how it was answered. */
   onChange?: (change: Change) => void;
+  /** Told of each answer: the operation, empty where none could be read, and `ok` or the code. */
+  onAnswer?: Served['onAnswer'];
   /** Told of each error that is a fault of fantail's own. */
   onError?: (error: unknown) => void;
+  /** For probes; absent: it is ready as soon as the port is open. */
+  health?: () => Health;
+}
+
+/** Of the replicator, for who runs it: `/healthz` and `/readyz`. */
+export interface Health {
+  /** Data flows, or could. */
+  readonly isHealthy: boolean;
+  /** `ready` was said, and it does not stop yet. */
+  readonly isReady: boolean;
 }
 
 export interface Tls {
@@ -79,6 +91,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     replicator,
     codec: new Codec(options.operations ?? operations),
     onChange: (change) => onChange?.(change),
+    onAnswer: (op, code) => options.onAnswer?.(op, code),
     onError: (thrown) => onError?.(thrown),
   };
   const sessions = new Set<Session>();
@@ -194,6 +207,12 @@ export const schemeOf = (tls: Tls | null | undefined): 'ws' | 'wss' =>
 
 // ---- plain HTTP ---------------------------------------------------------------------------------
 
+const ALL_WELL: Health = { isHealthy: true, isReady: true };
+const PROBES: Readonly<Record<string, (health: Health) => boolean>> = {
+  '/healthz': ({ isHealthy }) => isHealthy,
+  '/readyz': ({ isReady }) => isReady,
+};
+
 async function serveHttp(
   request: IncomingMessage,
   response: ServerResponse,
@@ -207,8 +226,12 @@ async function serveHttp(
     response.writeHead(status, { 'Content-Type': 'text/plain; charset=utf-8' });
     response.end(request.method === 'HEAD' ? '' : `fantail: ${sentence}\n`);
   };
-  const refused = httpRefusalOf(request, access);
-  if (refused !== null) {
+  const probe = PROBES[request.url ?? ''];
+  const refused = probe ? refusalOf(request, access) : httpRefusalOf(request, access);
+  if (refused === null && probe !== undefined) {
+    // neither a token nor a word: whoever starts and watches a service has none
+    response.writeHead(probe(options.health?.() ?? ALL_WELL) ? 200 : 503).end();
+  } else if (refused !== null) {
     if (await whenToBeTold(refused, request, access)) answer(refused.status, refused.sentence);
     else request.socket.destroy();
   } else if (!isHandled(request, response, options)) {

@@ -46,6 +46,9 @@ export class Arena {
   private readonly headerCopy: DataView;
   private readonly words: BigUint64Array;
   private readonly row = new BigUint64Array(ROW_WORDS);
+  /** The same memory: numbers are made of halves faster than of BigInts. */
+  private readonly halves = new Uint32Array(this.row.buffer);
+  private readonly numbers = new Float64Array(ROW_WORDS);
   /** By journal: the commit that a stage was seen to be stuck in. */
   private readonly stopped = new Map<number, bigint>();
 
@@ -187,15 +190,22 @@ export class Arena {
   }
 
   /**
-   * A row of counters of a receiver or worker, none of its commits in between. The copy is
-   * overwritten by the next call. Throws InCommit, within a millisecond, if the stage does not come
-   * out of its commit; ask again once it has had time to get its core back.
+   * A row of counters of a receiver or worker, none of its commits in between, as numbers: exact to
+   * 2^53, 285 years at a million a second. The copy is overwritten by the next call. Throws
+   * InCommit, within a millisecond, if the stage does not come out of its commit; ask again once it
+   * has had time to get its core back.
    */
-  consistent(journal: number, source: number): BigUint64Array {
-    if (addon.readConsistent(this.buffer, journal, source, this.row)) return this.row;
-    if (this.stopped.get(journal) !== this.u64(journal)) throw new InCommit(journal);
-    for (let i = 0; i < ROW_WORDS; i++) this.row[i] = this.u64(source + 8 * i);
-    return this.row;
+  consistent(journal: number, source: number): Float64Array {
+    if (!addon.readConsistent(this.buffer, journal, source, this.row)) {
+      if (this.stopped.get(journal) !== this.u64(journal)) throw new InCommit(journal);
+      for (let i = 0; i < ROW_WORDS; i++) this.row[i] = this.u64(source + 8 * i);
+    }
+    for (let i = 0; i < ROW_WORDS; i++) {
+      const number = (this.halves[2 * i + 1] ?? 0) * 2 ** 32 + (this.halves[2 * i] ?? 0);
+      if (number > Number.MAX_SAFE_INTEGER) throw new RangeError(`word ${i} is past 2^53`);
+      this.numbers[i] = number;
+    }
+    return this.numbers;
   }
 
   /**

@@ -183,6 +183,11 @@ export class DataPlane {
     this.tellKept(this.socket);
   }
 
+  /** It replicates, or could; and this process is the one that looks after it. */
+  get standing(): { isRunning: boolean; isOurs: boolean } {
+    return { isRunning: !this.stopped, isOurs: !this.stopped && this.isInCharge };
+  }
+
   /** The descriptors of the data plane, in the order in which replicator/handover.ts takes them. */
   get fds(): number[] {
     return [...this.opened.fds, ...this.options.descriptors.all];

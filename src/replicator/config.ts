@@ -37,6 +37,7 @@ export interface UpFlags {
   readonly tlsKey?: string;
   readonly allow?: readonly string[];
   readonly multicastTtl: number;
+  readonly metricsSubscribers: number;
   readonly filter?: string;
   readonly state?: string;
   readonly legacyControl?: { readonly address: string; readonly port: number };
@@ -63,6 +64,8 @@ export interface Config extends Listen {
   readonly allow: readonly string[] | null;
   /** Time to live of copies to groups. */
   readonly multicastTtl: number;
+  /** Subscribers that have rows of their own in /metrics. */
+  readonly metricsSubscribers: number;
   readonly filter: string | null;
   /** Where subscribers and filters outlive a restart; null: nowhere. */
   readonly state: string | null;
@@ -140,6 +143,7 @@ export function configOf(listen: Listen, flags: UpFlags): Config {
     tls: tlsOf(flags),
     allow: flags.allow ?? null,
     multicastTtl: flags.multicastTtl,
+    metricsSubscribers: flags.metricsSubscribers,
     filter: flags.filter ?? null,
     state: flags.state ?? null,
     legacyControl: flags.legacyControl ?? null,

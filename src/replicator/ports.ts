@@ -6,16 +6,21 @@ import { Failure, messageOf } from '../domain/errors.js';
 import type { Replicator } from '../domain/replicator.js';
 import { startLegacy } from '../legacy/server.js';
 import { addon } from '../memory/addon.js';
+import type { DataPlane } from '../processes/data-plane.js';
 import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
+import { Monitoring } from './monitoring.js';
 import type { OpenedPlane, Opening } from './planes.js';
+import type { LiveReplicator } from './replicator.js';
 
 const CONTROL_PORTS_TRIED_MAX = 100;
 
 export async function openControl(
   { config, closers }: Opening,
-  replicator: Replicator,
+  plane: DataPlane,
+  replicator: LiveReplicator,
 ): Promise<Control> {
+  const monitoring = new Monitoring(config, replicator, plane);
   const { address, port: first, explicit } = config.control;
   const { tokens, tls } = config;
   const onError = (error: unknown) => log.error(error, 'control channel');
@@ -33,6 +38,7 @@ export async function openControl(
         replicator,
         onChange,
         onError,
+        ...monitoring.options(),
       });
       closers.keep(control);
       if (port !== first)

@@ -7,7 +7,14 @@ import { ALL_FEEDS, type FeedChoice, type NamedFeed } from '../domain/feed.js';
 import type { Assignment } from '../domain/filter.js';
 import type { Lease } from '../domain/lease.js';
 import type { Replicator } from '../domain/replicator.js';
-import type { FeedRow, FilterInfo, FilterRow, Stats, SubscriberRow } from '../domain/statistics.js';
+import type {
+  FeedRow,
+  FilterInfo,
+  FilterRow,
+  Stats,
+  SubscriberRow,
+  SubscriberState,
+} from '../domain/statistics.js';
 import { bitOf, EVERY_FEED, type Feed, type Feeds } from '../feeds/feeds.js';
 import type { FilterDesk } from '../filters/desk.js';
 import type { Filters } from '../filters/registry.js';
@@ -55,6 +62,11 @@ export interface ReplicatorParts {
   readonly paths: Paths;
   /** The socket of the slow path; null: there is none. */
   readonly slowPath: number | null;
+}
+
+function stateOf({ isPaused, route: { state } }: Subscriber): SubscriberState {
+  if (isPaused) return 'paused';
+  return state === 'no_route' ? 'unresolved' : state;
 }
 
 /** A subscriber of an earlier run. */
@@ -166,12 +178,11 @@ export class LiveReplicator implements Replicator {
   list(): SubscriberRow[] {
     const { subscribers, leases } = this.parts;
     return [...subscribers.all()].map((subscriber) => {
-      const { ip, port, worker, route, filter, isPaused } = subscriber;
-      const reached = route.state === 'no_route' ? 'unresolved' : route.state;
+      const { ip, port, worker, route, filter } = subscriber;
       return {
         ip,
         port,
-        state: isPaused ? 'paused' : reached,
+        state: stateOf(subscriber),
         mac: route.mac === null ? null : macText(route.mac),
         worker,
         filter: filter.module.name,
@@ -179,6 +190,16 @@ export class LiveReplicator implements Replicator {
         expires_s: leases.expiryOf(subscriber),
       };
     });
+  }
+
+  /** How many there are in each state. */
+  states(): Map<SubscriberState, number> {
+    const counts = new Map<SubscriberState, number>();
+    for (const subscriber of this.parts.subscribers.all()) {
+      const state = stateOf(subscriber);
+      counts.set(state, (counts.get(state) ?? 0) + 1);
+    }
+    return counts;
   }
 
   feedAdd(feed: NamedFeed): Promise<{ existing: boolean }> {
@@ -197,6 +218,15 @@ export class LiveReplicator implements Replicator {
   stats(): Promise<Stats> {
     this.reading ??= this.readInTurn();
     return this.reading;
+  }
+
+  /** Of each worker, as counts by bucket. */
+  histograms(): { inside: number[]; kick: number[] }[] {
+    const { arena } = this.parts.plane;
+    return Array.from({ length: arena.workers }, (_, worker) => ({
+      inside: arena.histogram(worker, 'inside_ns'),
+      kick: arena.histogram(worker, 'kick_ns'),
+    }));
   }
 
   /** Resolves when nothing is read any more; what it reads from may be closed then. */

@@ -49,35 +49,30 @@ const COMMIT_PAUSE_MS = 2;
 
 const word = (struct: string, field: string, base = 0) => (offsetOf(struct, field) - base) / 8;
 const DROP_NAMES = membersOf('drop');
+const [RECEIVED, SENT, BYTES, DROP] = [
+  word('counters', 'received'),
+  word('counters', 'sent'),
+  word('counters', 'bytes'),
+  word('counters', 'drop'),
+];
 const INVALID = word('feed_counters', 'invalid');
 const SLOW_PATH = word('feed_counters', 'slow_path');
 const INVALID_NAMES = membersOf('invalid').map((name) => `invalid_${name}`);
 const FEED_WORDS = INVALID + INVALID_NAMES.length;
 
-/**
- * A u64 counter as the number that goes over the wire: exact to 2^53, 285 years at a million a
- * second.
- */
-function numberOf(value: bigint | undefined): number {
-  const number = Number(value ?? 0n);
-  if (!Number.isSafeInteger(number)) throw new RangeError(`counter ${value} is past 2^53`);
-  return number;
-}
-
 /** One subscriber's account, whole: no commit of its worker lies between any two of its words. */
 export function accountOf(arena: Arena, { ip, port, row, worker, epoch }: Subscriber): AccountRow {
   const words = arena.consistent(arena.worker(worker, 'journal'), arena.counters(row, 'epoch'));
-  const started = words[0] === epoch; // else its worker has not counted for it yet
-  const value = (field: string, index = 0) =>
-    started ? numberOf(words[word('counters', field) + index]) : 0;
+  const started = words[0] === Number(epoch); // else its worker has not counted for it yet
+  const value = (index: number) => (started ? (words[index] ?? 0) : 0);
   const drops: Counts = {};
-  DROP_NAMES.forEach((name, i) => {
-    drops[name] = value('drop', i);
-  });
-  const [received = 0, sent = 0, bytes = 0] = ['received', 'sent', 'bytes'].map((field) =>
-    value(field),
-  );
-  const dropped = Object.values(drops).reduce((sum, count) => sum + count, 0);
+  let dropped = 0;
+  for (const [i, name] of DROP_NAMES.entries()) {
+    const count = value(DROP + i);
+    drops[name] = count;
+    dropped += count;
+  }
+  const [received, sent, bytes] = [value(RECEIVED), value(SENT), value(BYTES)];
   return {
     ip,
     port,
@@ -95,7 +90,7 @@ export function feedWords(arena: Arena, index: number): number[] {
   const sums = new Array<number>(FEED_WORDS).fill(0);
   for (let r = 0; r < arena.receivers; r++) {
     const words = arena.consistent(arena.receiver(r, 'journal'), arena.feedCounters(r, index));
-    for (let i = 0; i < FEED_WORDS; i++) sums[i] = (sums[i] ?? 0) + numberOf(words[i]);
+    for (let i = 0; i < FEED_WORDS; i++) sums[i] = (sums[i] ?? 0) + (words[i] ?? 0);
   }
   return sums;
 }
@@ -177,7 +172,7 @@ function latencyOf(counts: readonly number[]): Latency {
  * Statistics that the data path stores outside its commits, so that no two of them need to fit
  * together.
  */
-const statistic = (arena: Arena, offset: number) => numberOf(arena.u64(offset));
+const statistic = (arena: Arena, offset: number) => Number(arena.u64(offset));
 
 function workersOf(arena: Arena, { workers, pathReason }: StatsContext): WorkerRow[] {
   return workers.map(({ pid, restarts }, worker) => {

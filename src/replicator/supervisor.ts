@@ -123,7 +123,7 @@ async function open(
     keep,
   });
   publisher.pump();
-  const control = await ports.openControl(opening, replicator);
+  const control = await ports.openControl(opening, plane, replicator);
   await ports.openLegacy(opening, replicator);
   // first to go: whoever waits is told before the channel closes
   closers.add(() => publisher.close());

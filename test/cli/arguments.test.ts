@@ -43,6 +43,7 @@ const UP = {
   order: 'rotate',
   udpChecksum: 'zero',
   multicastTtl: 1,
+  metricsSubscribers: 256,
   transmit: 'ring',
 };
 const MEASURE = ['10.0.0.5', '5000', '10.0.0.9', '9000', '10', '0.5'];

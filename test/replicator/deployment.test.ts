@@ -47,6 +47,7 @@ const DEFAULTS: UpFlags = {
   udpChecksum: 'zero',
   transmit: 'ring',
   multicastTtl: 1,
+  metricsSubscribers: 256,
 };
 
 interface Given {

@@ -63,7 +63,7 @@ const MARK = `FANTAIL_TEST=${process.pid}x`;
 export const replicatorProcesses = (): Process[] => processesWith(MARK);
 
 /** A free port of the loopback interface, free at least a moment ago. */
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer().once('error', reject);
     server.listen(0, '127.0.0.1', () => {

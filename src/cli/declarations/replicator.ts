@@ -88,6 +88,12 @@ export function replicatorCommand(
     .option('--tls-cert <file>', 'certificate of the control port, PEM: it is wss:// then')
     .option('--tls-key <file>', 'its key, PEM')
     .option(
+      '--metrics-subscribers <n>',
+      'so many have rows of their own in /metrics, the rest are summed',
+      integer('--metrics-subscribers', { min: 0, max: 4096 }),
+      256,
+    )
+    .option(
       '--allow <cidr>',
       'who may subscribe; may be repeated (default: the subnets of the interface)',
       subnets,

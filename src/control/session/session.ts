@@ -36,6 +36,8 @@ export interface Served {
   readonly codec: Codec;
   /** Told of each change that was asked for. */
   readonly onChange: (change: Change) => void;
+  /** Told of each answer: the operation, empty where none could be read, and `ok` or the code. */
+  readonly onAnswer: (op: string, code: Change['answer']) => void;
   /** Told of each error that is a fault of fantail's own. */
   readonly onError: (error: unknown) => void;
 }
@@ -151,11 +153,11 @@ export class Session {
         life: this.#life,
       });
       const answer = await asked.operation.perform(called, asked.request);
-      if (isKnown) this.#audit(asked, 'ok');
+      this.#answered(asked, 'ok', isKnown);
       return encodeAnswer(asked, answer);
     } catch (thrown) {
       const error = this.#asRefusal(thrown);
-      if (isKnown) this.#audit(asked, error.code);
+      this.#answered(asked, error.code, isKnown);
       return encodeError(asked, error);
     }
   }
@@ -179,7 +181,9 @@ export class Session {
     return new FantailError('INTERNAL', message);
   }
 
-  #audit(asked: Decoded, answer: Change['answer']): void {
+  #answered(asked: Decoded, answer: Change['answer'], isKnown: boolean): void {
+    this.served.onAnswer('request' in asked ? asked.request.op : '', answer);
+    if (!isKnown) return;
     const change = changeOf(`${this.peer.address}:${this.peer.port}`, asked, answer);
     if (change !== null) this.served.onChange(change);
   }

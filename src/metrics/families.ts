@@ -1,0 +1,254 @@
+/**
+ * What a replicator tells of itself as Prometheus has it: families of samples, each with its labels
+ * (https://prometheus.io/docs/concepts/data_model/). Pure. Names, units and labels are part of what
+ * other programs rely on; docs/monitoring/metrics.md lists them.
+ */
+import { sumOf } from '../domain/counts.js';
+import type {
+  AccountRow,
+  FilterInfo,
+  KernelRow,
+  Stats,
+  SubscriberState,
+} from '../domain/statistics.js';
+import { bucketStart } from '../memory/arena.js';
+
+export type Labels = Readonly<Record<string, string | number>>;
+
+export interface Sample {
+  readonly value: number;
+  readonly labels: Labels;
+  /** Of a histogram's parts: the family's name and what they are. */
+  readonly suffix?: '_bucket' | '_sum' | '_count';
+}
+
+export interface Family {
+  readonly name: string;
+  readonly help: string;
+  readonly type: 'counter' | 'gauge' | 'histogram';
+  readonly samples: readonly Sample[];
+}
+
+/** Nanoseconds as counts by bucket, of one worker. */
+export interface WorkerHistograms {
+  readonly inside: readonly number[];
+  readonly kick: readonly number[];
+}
+
+/** One answer of the control channel: how many there were. */
+export interface Answered {
+  readonly op: string;
+  readonly code: string;
+  readonly count: number;
+}
+
+/** All that one scrape is made of. */
+export interface Snapshot {
+  readonly version: string;
+  readonly stats: Stats;
+  readonly states: ReadonlyMap<SubscriberState, number>;
+  /** By worker. */
+  readonly histograms: readonly WorkerHistograms[];
+  readonly filters: readonly FilterInfo[];
+  readonly requests: readonly Answered[];
+  /** Subscribers that have rows of their own; the rest are summed under OTHERS. */
+  readonly subscribersMax: number;
+}
+
+/** In place of an address and port: all that have no row of their own. */
+export const OTHERS = 'others';
+
+/** Upper bounds of the buckets that are told, seconds: from a tenth of a microsecond up. */
+const BOUNDS_S = [
+  ...[1e-7, 2e-7, 5e-7, 1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5],
+  ...[1e-4, 2e-4, 5e-4, 1e-3, 1e-2, 1e-1, 1],
+];
+const NS = 1e-9;
+
+export function familiesOf(snapshot: Snapshot): Family[] {
+  const { stats } = snapshot;
+  return [
+    ...aboutItself(snapshot),
+    ...aboutFeeds(stats),
+    counter(
+      'fantail_xdp_verdicts_total',
+      'Frames by where they left the XDP program.',
+      Object.entries(stats.xdp).map(([verdict, value]) => ({ value, labels: { verdict } })),
+    ),
+    counter(
+      'fantail_kernel_total',
+      'Counters of the AF_XDP sockets of a queue (XDP_STATISTICS).',
+      stats.kernel.flatMap(kernelSamples),
+    ),
+    ...aboutSubscribers(snapshot),
+    ...aboutWorkers(snapshot),
+    counter(
+      'fantail_filter_jobs_total',
+      'One packet for one subscriber each, by what the filter said.',
+      snapshot.filters.flatMap(({ name: filter, verdicts, faults }) =>
+        Object.entries({ ...verdicts, ...faults }).map(([verdict, value]) => ({
+          value,
+          labels: { filter, verdict },
+        })),
+      ),
+    ),
+    counter(
+      'fantail_control_requests_total',
+      'Requests of the control channel, by operation and how they were answered.',
+      snapshot.requests.map(({ op, code, count }) => ({ value: count, labels: { op, code } })),
+    ),
+  ];
+}
+
+const family =
+  (type: Family['type']) =>
+  (name: string, help: string, samples: readonly Sample[]): Family => ({
+    ...{ name, help, type, samples },
+  });
+const counter = family('counter');
+const gauge = family('gauge');
+
+function aboutItself({ version, stats }: Snapshot): Family[] {
+  const { interface: name, mode, layout, uptime_ms } = stats;
+  const info = { value: 1, labels: { version, interface: name, mode, layout } };
+  const uptime = { value: uptime_ms / 1000, labels: {} };
+  return [
+    gauge('fantail_info', 'What runs, and how.', [info]),
+    gauge('fantail_uptime_seconds', 'Since this supervisor started.', [uptime]),
+  ];
+}
+
+function aboutFeeds({ feeds }: Stats): Family[] {
+  const of = (name: string, help: string, value: (feed: Stats['feed']) => number) =>
+    counter(
+      `fantail_feed_${name}_total`,
+      help,
+      feeds.map((feed) => ({ value: value(feed), labels: { feed: feed.name } })),
+    );
+  return [
+    of('received', 'Packets of a feed that were taken in.', ({ received }) => received),
+    of('bytes', 'Their bytes, from the Ethernet header on.', ({ bytes }) => bytes),
+    of('slow_path', 'Of its datagrams those that came by the kernel.', (feed) => feed.slow_path),
+    of('socket_lost', 'Datagrams that its UDP sockets lost.', (feed) => feed.socket_lost),
+    counter(
+      'fantail_feed_drops_total',
+      'Frames of a feed that were refused, by reason; reasons without any are left out.',
+      feeds.flatMap(({ name: feed, drops }) => dropSamples({ feed }, drops)),
+    ),
+    gauge(
+      'fantail_feed_joined',
+      'Whether the kernel has us as a member of the feed’s group.',
+      feeds.flatMap(({ name: feed, joined }) =>
+        joined === null ? [] : [{ value: Number(joined), labels: { feed } }],
+      ),
+    ),
+  ];
+}
+
+const kernelSamples = ({ queue, ...counters }: KernelRow): Sample[] =>
+  Object.entries(counters).map(([name, value]) => ({ value, labels: { queue, counter: name } }));
+
+/** Reasons without any are left out: ten rows a subscriber would be most of a scrape. */
+const dropSamples = (labels: Labels, drops: Stats['xdp']): Sample[] =>
+  Object.entries(drops)
+    .filter(([, value]) => value > 0)
+    .map(([reason, value]) => ({ value, labels: { ...labels, reason } }));
+
+interface Account {
+  readonly labels: Labels;
+  readonly rows: readonly AccountRow[];
+}
+
+function accountsOf({ stats, subscribersMax }: Snapshot): Account[] {
+  const own = stats.subscribers.slice(0, subscribersMax);
+  const rest = stats.subscribers.slice(subscribersMax);
+  const accounts = own.map((row): Account => {
+    return { labels: { ip: row.ip, port: row.port }, rows: [row] };
+  });
+  if (rest.length > 0) accounts.push({ labels: { ip: OTHERS, port: OTHERS }, rows: rest });
+  return accounts;
+}
+
+function aboutSubscribers(snapshot: Snapshot): Family[] {
+  const accounts = accountsOf(snapshot);
+  const sums = (name: 'received' | 'sent' | 'bytes' | 'in_flight') =>
+    accounts.map(({ labels, rows }) => {
+      return { value: rows.reduce((sum, row) => sum + row[name], 0), labels };
+    });
+  return [
+    counter('fantail_subscriber_received_total', 'Copies owed to it.', sums('received')),
+    counter('fantail_subscriber_sent_total', 'Copies that left.', sums('sent')),
+    counter('fantail_subscriber_bytes_total', 'Bytes of those.', sums('bytes')),
+    gauge('fantail_subscriber_in_flight', 'Copies that have not ended yet.', sums('in_flight')),
+    counter(
+      'fantail_subscriber_drops_total',
+      'Copies that were not sent, by reason; reasons without any are left out.',
+      accounts.flatMap(({ labels, rows }) => dropSamples(labels, dropsOf(rows))),
+    ),
+    gauge(
+      'fantail_subscribers',
+      'Subscribers by how they are reached.',
+      [...snapshot.states].map(([state, value]) => ({ value, labels: { state } })),
+    ),
+  ];
+}
+
+function dropsOf(rows: readonly AccountRow[]): Stats['xdp'] {
+  const sums: Record<string, number> = {};
+  for (const { drops } of rows) {
+    if (sumOf(drops) === 0) continue;
+    for (const [name, count] of Object.entries(drops)) sums[name] = (sums[name] ?? 0) + count;
+  }
+  return sums;
+}
+
+function aboutWorkers({ stats, histograms }: Snapshot): Family[] {
+  const { workers } = stats;
+  return [
+    counter(
+      'fantail_worker_restarts_total',
+      'Workers that were replaced.',
+      workers.map(({ worker, restarts }) => ({ value: restarts, labels: { worker } })),
+    ),
+    counter(
+      'fantail_transmit_calls_total',
+      'System calls that sent, by path.',
+      workers.flatMap(({ worker, kicks, transmit }) => [
+        { value: kicks, labels: { worker, path: 'ring' } },
+        { value: transmit.calls, labels: { worker, path: 'bulk' } },
+      ]),
+    ),
+    ...(['inside', 'kick'] as const).map((name) =>
+      family('histogram')(
+        `fantail_${name}_seconds`,
+        name === 'inside'
+          ? 'From reading the RX ring to storing into the TX ring, of every packet.'
+          : 'The system calls after that, of each timed burst.',
+        histograms.flatMap((counts, worker) => histogramSamples({ worker }, counts[name])),
+      ),
+    ),
+  ];
+}
+
+/**
+ * A bound counts what lies in buckets that end below it, each of which is at most an eighth wide.
+ * The sum takes each at the middle of its bucket.
+ */
+function histogramSamples(labels: Labels, counts: readonly number[]): Sample[] {
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  const middle = (bucket: number) => (bucketStart(bucket) + bucketStart(bucket + 1) - 1) / 2;
+  const sum_ns = counts.reduce((sum, count, bucket) => sum + count * middle(bucket), 0);
+  let bucket = 0;
+  let below = 0;
+  const buckets = BOUNDS_S.map((le): Sample => {
+    while (bucket < counts.length && (bucketStart(bucket + 1) - 1) * NS <= le)
+      below += counts[bucket++] ?? 0;
+    return { value: below, labels: { ...labels, le }, suffix: '_bucket' };
+  });
+  return [
+    ...buckets,
+    { value: total, labels: { ...labels, le: '+Inf' }, suffix: '_bucket' },
+    { value: sum_ns * NS, labels, suffix: '_sum' },
+    { value: total, labels, suffix: '_count' },
+  ];
+}

@@ -1,0 +1,63 @@
+/** What a monitoring system sees of a replicator: its metrics, and whether it is well. */
+import type { ControlOptions, Health } from '../control/server.js';
+import { version } from '../domain/installation.js';
+import { metricsHandler } from '../metrics/endpoints.js';
+import type { Answered } from '../metrics/families.js';
+import type { DataPlane } from '../processes/data-plane.js';
+import { log } from '../terminal/log.js';
+import type { Config } from './config.js';
+import type { LiveReplicator } from './replicator.js';
+
+export class Monitoring {
+  /** Answers of the control channel by operation and code: as many as there are of both. */
+  private readonly answered = new Map<
+    string,
+    { -readonly [Key in keyof Answered]: Answered[Key] }
+  >();
+
+  constructor(
+    private readonly config: Pick<Config, 'metricsSubscribers'>,
+    private readonly replicator: LiveReplicator,
+    private readonly plane: Pick<DataPlane, 'standing'>,
+  ) {}
+
+  /** What the control port is opened with. */
+  options(): Pick<ControlOptions, 'onHttp' | 'onAnswer' | 'health'> {
+    return {
+      onHttp: metricsHandler({
+        snapshot: () => this.snapshot(),
+        onError: (error) => log.error(error, 'metrics'),
+      }),
+      onAnswer: (op, code) => this.count(op, code),
+      health: () => this.health(),
+    };
+  }
+
+  private health(): Health {
+    const { isRunning, isOurs } = this.plane.standing;
+    return { isHealthy: isRunning, isReady: isOurs };
+  }
+
+  private count(op: string, code: string): void {
+    const key = `${op} ${code}`;
+    const row = this.answered.get(key);
+    if (row === undefined) this.answered.set(key, { op, code, count: 1 });
+    else row.count++;
+  }
+
+  private async snapshot() {
+    const { replicator, config } = this;
+    const stats = await replicator.stats();
+    return {
+      version,
+      stats,
+      states: replicator.states(),
+      histograms: replicator.histograms(),
+      filters: replicator.filterList().flatMap(({ name, status }) => {
+        return status === 'ready' ? [replicator.filterInfo(name)] : [];
+      }),
+      requests: [...this.answered.values()],
+      subscribersMax: config.metricsSubscribers,
+    };
+  }
+}
