@@ -15,7 +15,7 @@
  *     ├─ fits one buffer of ours?         no ──► multi_buffer
  *     ├─ a feed of this queue?            no ──► other
  *     ├─ from its source, if it has one?  no ──► other
- *     ├─ to the MAC of its receivers?     no ──► foreign_mac
+ *     ├─ to the MAC of its receivers?     no ──► foreign_mac (of another host's feed: any host's)
  *     ├─ from what another host may be?   no ──► martian
  *     ├─ UDP the whole IP packet?         no ──► udp_length
  *     ├─ as long as the MTU at most?      no ──► over_mtu
@@ -135,6 +135,22 @@ static __always_inline __u16 unfilled_checksum(const struct iphdr *ip, const str
 	return (sum & 0xffff) + (sum >> 16);
 }
 
+/* The bit of a MAC's first byte that groups have, and no host (IEEE 802, 8.2). */
+#define MAC_GROUP 1
+
+/*
+ * Whether a frame is addressed to those who receive the feed: to one MAC, or, of a feed of another
+ * host, to that of any host.
+ */
+static __always_inline bool is_for(const struct feed_rule *rule, const struct ethhdr *ethernet)
+{
+	const __u16 *to = (const __u16 *)ethernet->h_dest, *mac = (const __u16 *)rule->mac;
+
+	if (rule->any_mac)
+		return !(ethernet->h_dest[0] & MAC_GROUP);
+	return to[0] == mac[0] && to[1] == mac[1] && to[2] == mac[2];
+}
+
 /*
  * A frame of a feed by address and port: VERDICT_REDIRECT, or why the kernel is to judge it. A feed
  * comes from the same source again and again, so the last good one is remembered: with it, a look
@@ -143,12 +159,11 @@ static __always_inline __u16 unfilled_checksum(const struct iphdr *ip, const str
 static __always_inline enum verdict judge(struct feed_rule *rule, const struct ethhdr *ethernet,
 					  const struct iphdr *ip, const struct udphdr *udp)
 {
-	const __u16 *to = (const __u16 *)ethernet->h_dest, *mac = (const __u16 *)rule->mac;
 	const __u16 length = bpf_ntohs(ip->tot_len);
 
 	if (rule->source && ip->saddr != rule->source)
 		return VERDICT_OTHER;
-	if (to[0] != mac[0] || to[1] != mac[1] || to[2] != mac[2])
+	if (!is_for(rule, ethernet))
 		return VERDICT_FOREIGN_MAC;
 	if (ip->saddr != rule->seen) {
 		if (is_martian(ip->saddr))

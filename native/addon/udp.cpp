@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT-0
 //
-// UDP and raw sockets.
+// UDP, raw and packet sockets.
 #include "addon/arguments.hpp"
 #include "addon/exports.hpp"
 #include "addon/values.hpp"
@@ -29,7 +29,8 @@ Napi::Value open_listener_js(const Arguments& arguments) {
                               .device = device == "lo" ? "" : device,
                               .share = true,
                               .join_on = joins ? std::optional(device) : std::nullopt,
-                              .source = source.IsNull() ? 0 : arguments.ip_in(source, "source")};
+                              .source = source.IsNull() ? 0 : arguments.ip_in(source, "source"),
+                              .of_others = arguments.flag_in(given.Get("ofOthers"), "ofOthers")};
   return fd_value(arguments.env(),
                   from_namespace<Fd>(netns, [&] { return open_listener(options); }));
 }
@@ -58,6 +59,13 @@ Napi::Value open_raw_js(const Arguments& arguments) {
   const std::string device = arguments.text_in(given.Get("device"), "device");
   return fd_value(arguments.env(),
                   from_namespace<Fd>(netns, [&] { return open_raw(source, device); }));
+}
+
+Napi::Value open_promiscuous_js(const Arguments& arguments) {
+  const NamespaceName netns = arguments.text_or_null(0, "netns");
+  const std::string device = arguments.text(1, "device");
+  return fd_value(arguments.env(),
+                  from_namespace<Fd>(netns, [&] { return open_promiscuous(device); }));
 }
 
 Napi::Value connect_raw_js(const Arguments& arguments) {
@@ -96,6 +104,7 @@ void export_udp(Napi::Object exports) {
   export_function<lost_datagrams_js>(exports, "lostDatagrams");
   export_function<connect_udp_js>(exports, "connectUdp");
   export_function<open_raw_js>(exports, "openRaw");
+  export_function<open_promiscuous_js>(exports, "openPromiscuous");
   export_function<connect_raw_js>(exports, "connectRaw");
   export_function<queued_bytes_js>(exports, "queuedBytes");
   export_function<receive_udp_js>(exports, "receiveUdp");

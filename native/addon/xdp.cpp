@@ -42,7 +42,10 @@ Napi::Value feed_set_js(const Arguments& arguments) {
   const bool generic = arguments.flag_in(given.Get("generic"), "generic");
   const std::vector<u32> queues = arguments.queues_in(given.Get("queues"));
   const Napi::Value source = given.Get("source");
-  const FeedAddresses addresses{ip, source.IsNull() ? 0 : arguments.ip_in(source, "source")};
+  const FeedAddresses addresses{.ip = ip,
+                                .source = source.IsNull() ? 0 : arguments.ip_in(source, "source"),
+                                .promiscuous =
+                                    arguments.flag_in(given.Get("promiscuous"), "promiscuous")};
   const u32 index = feed_index_in(arguments, given.Get("index"));
   const auto interface = from_namespace<Interface>(netns, [&] { return describe_interface(name); });
   if (queues.empty()) arguments.refuse("queues", "one queue at least");

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <linux/filter.h>
+#include <linux/if_packet.h>
 #include <linux/if_xdp.h>
 #include <linux/sock_diag.h>
 #include <linux/sockios.h>
@@ -113,6 +114,8 @@ Fd open_listener(const ListenOptions& options) {
   set_option(fd.get(), IPPROTO_IP, IP_MULTICAST_ALL, 0, "choose the groups of a UDP socket");
   // and none of its own copies to one, which leave by that device, come back
   set_option(fd.get(), IPPROTO_IP, IP_MULTICAST_LOOP, 0, "keep multicast copies from the host");
+  if (options.of_others)
+    set_option(fd.get(), IPPROTO_IP, IP_FREEBIND, 1, "bind to an address of another host");
   bind_udp(fd.get(), options.ip, options.port);
   if (options.join_on && IN_MULTICAST(ntohl(options.ip))) {
     if (options.source != 0) join_source(fd.get(), options.ip, options.source, *options.join_on);
@@ -160,6 +163,21 @@ Fd open_raw(u32 source, const std::string& device) {
   set_option(fd.get(), IPPROTO_IP, IP_TRANSPARENT, 1, "give a raw socket any source address");
   const sockaddr_in at = address_of(source, 0);
   check(bind(fd.get(), reinterpret_cast<const sockaddr*>(&at), sizeof(at)), "bind a raw socket");
+  return fd;
+}
+
+Fd open_promiscuous(const std::string& device) {
+  constexpr int no_protocol = 0; // no frame is of it
+  Fd fd{socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, no_protocol)};
+  if (!fd && errno == EAFNOSUPPORT)
+    throw Error(EAFNOSUPPORT, "--promiscuous takes a packet socket, which is not allowed here; "
+                              "under systemd it is by RestrictAddressFamilies=AF_PACKET");
+  check(fd.get(), "open a packet socket");
+  packet_mreq request{};
+  request.mr_ifindex = static_cast<int>(if_nametoindex(device.c_str()));
+  request.mr_type = PACKET_MR_PROMISC;
+  check(setsockopt(fd.get(), SOL_PACKET, PACKET_ADD_MEMBERSHIP, &request, sizeof(request)),
+        ("put " + device + " in promiscuous mode").c_str());
   return fd;
 }
 

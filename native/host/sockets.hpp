@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT-0
 //
 // Sockets of the side paths (the UDP socket on the listen port that takes in what is unusual, and
-// the raw ones that carry copies while a neighbour is unresolved), those of the programs beside the
+// the raw ones that carry copies while a neighbour is unresolved, the packet socket that makes an
+// interface promiscuous), those of the programs beside the
 // replicator, and the statistics of an AF_XDP socket.
 // Addresses and ports are in network order.
 #pragma once
@@ -28,6 +29,8 @@ struct ListenOptions {
   // several sockets that share the port one should
   std::optional<std::string> join_on;
   u32 source = 0; // the one host whose packets of a group are taken (RFC 3376); 0: any
+  // `ip` may be no address of this host: then nothing comes until it is one (ip(7), IP_FREEBIND)
+  bool of_others = false;
 };
 
 /// A socket that takes in what the kernel delivers of a feed: of socket mode, or of the slow path,
@@ -54,6 +57,11 @@ void connect_udp(int fd, u32 ip, u16 port);
 Fd open_raw(u32 source, const std::string& device);
 /// Where its packets go, whatever their own destination says; may be called again with another.
 void connect_raw(int fd, u32 ip);
+
+/// A packet socket that keeps the device in promiscuous mode as long as a descriptor of it is open
+/// (packet(7), PACKET_MR_PROMISC), and receives nothing. Of the calling thread's network namespace.
+/// Takes CAP_NET_RAW.
+Fd open_promiscuous(const std::string& device);
 
 /// Bytes (with the kernel's own overhead) that a UDP or raw socket has not yet handed to the
 /// device, those that wait for a neighbour among them.

@@ -201,7 +201,8 @@ void register_sockets(const Opening& o, const std::vector<Fd>& rx, const Program
   const Interface interface = describe_interface(o.interface);
   const Geometry& g = o.geometry;
   const u32 reader = reader_of(o.queues[0], 0);
-  const feed_rule rule = rule_of(interface, {g.listen_ip, 0}, g.mtu, program.attach, reader);
+  const FeedAddresses feed{.ip = g.listen_ip, .source = 0, .promiscuous = o.promiscuous};
+  const feed_rule rule = rule_of(interface, feed, g.mtu, program.attach, reader);
   set_own(program.xdp.own_fd(), interface);
   if (o.slow_path >= 0)
     set_reader(program.xdp.slow_path(), reader, o.slow_path, IN_MULTICAST(ntohl(g.listen_ip)));

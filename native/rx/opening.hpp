@@ -38,6 +38,7 @@ struct Opening {
   Paths paths;
   std::optional<SharedProgram> join; // none: the program is to be loaded
   int slow_path = -1;                // its UDP socket, if there is one
+  bool promiscuous = false;          // the feed may be sent to another host
 };
 
 /// What a predecessor has opened, as descriptors.

@@ -62,7 +62,8 @@ template<class List> Opening opening_of(const Json& json, int slow_path, const L
                   .geometry = geometry_of(json),
                   .paths = {json.at("paths").at("ring"), json.at("paths").at("bulk")},
                   .join = {},
-                  .slow_path = slow_path};
+                  .slow_path = slow_path,
+                  .promiscuous = json.at("promiscuous")};
   if (const Json* netns = some(json, "netns")) opening.netns = netns->get<std::string>();
   for (const Json& name : json.at("modes"))
     opening.modes.push_back(member<mode>(mode_names, MODE_COUNT, name));

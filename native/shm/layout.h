@@ -15,7 +15,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0x9b45cc44u
+#define FANTAIL_LAYOUT_VERSION 0x8b7f8fb7u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -743,7 +743,8 @@ FANTAIL_ASSERT(__builtin_offsetof(struct feed, pad) == 10, "feed.pad moved");
 struct feed_rule {
 	u8 mac[6]; /* (supervisor) its Ethernet destination */
 	u16 mtu; /* (supervisor) the most bytes of IP packet */
-	u32 generic; /* (supervisor) 1: generic XDP, which may see a batch of datagrams (GSO) as one, its checksum not filled in */
+	u16 generic; /* (supervisor) 1: generic XDP, which may see a batch of datagrams (GSO) as one, its checksum not filled in */
+	u16 any_mac; /* (supervisor) 1: any host's MAC instead of `mac`, no group's: another host's feed (--promiscuous) */
 	u32 reader; /* (supervisor) key of the socket that takes in what passed: the first queue that its launcher serves * FEEDS_MAX + index of the feed there */
 	u32 source; /* (supervisor) the one address it is taken from; 0: any */
 	u32 seen; /* (program) the last source that was found to be no address of this host; 0 when the rule is set */
@@ -752,6 +753,7 @@ FANTAIL_ASSERT(sizeof(struct feed_rule) == 24, "feed_rule changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, mac) == 0, "feed_rule.mac moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, mtu) == 6, "feed_rule.mtu moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, generic) == 8, "feed_rule.generic moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, any_mac) == 10, "feed_rule.any_mac moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, reader) == 12, "feed_rule.reader moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, source) == 16, "feed_rule.source moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct feed_rule, seen) == 20, "feed_rule.seen moved");

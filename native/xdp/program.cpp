@@ -87,6 +87,13 @@ std::optional<u32> broadcast_of(const Address& address) {
   return address.ip | htonl(0xffffffffu >> address.prefix);
 }
 
+/// An address of this host, on whichever interface.
+bool is_own(const Interface& interface, u32 ip) {
+  const auto is_it = [=](const Address& each) { return each.ip == ip; };
+  return std::ranges::any_of(interface.addresses, is_it) ||
+         std::ranges::any_of(interface.others, is_it);
+}
+
 } // namespace
 
 Xdp Xdp::adopt(std::array<Fd, XDP_FDS> fds, std::optional<Bulk> bulk) {
@@ -147,6 +154,7 @@ feed_rule rule_of(const Interface& interface, const FeedAddresses& feed, u16 mtu
   feed_rule rule{.mac = {},
                  .mtu = mtu,
                  .generic = how == Attach::generic,
+                 .any_mac = 0,
                  .reader = reader,
                  .source = feed.source,
                  .seen = 0};
@@ -160,6 +168,8 @@ feed_rule rule_of(const Interface& interface, const FeedAddresses& feed, u16 mtu
   } else if (IN_MULTICAST(ip)) {
     const u8 mac[] = {0x01, 0x00, 0x5e, u8(ip >> 16 & 0x7f), u8(ip >> 8), u8(ip)};
     std::memcpy(rule.mac, mac, sizeof mac);
+  } else if (feed.promiscuous && !is_own(interface, ip_be)) {
+    rule.any_mac = 1;
   } else if (interface.link.mac) {
     std::memcpy(rule.mac, interface.link.mac->data(), sizeof rule.mac);
   }

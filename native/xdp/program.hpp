@@ -99,10 +99,11 @@ void delete_feed(int feeds_fd, u32 queue, u32 ip_be, u16 port_be);
 /// Where a feed is sent to and, unless 0, the one address that it comes from; network order.
 struct FeedAddresses {
   u32 ip, source;
+  bool promiscuous = false; // `ip` may be another host's
 };
 /// What is asked of the frames of a feed, and whose socket takes in those that pass. A group's are
-/// addressed to its MAC (RFC 1112, 6.4), those of a broadcast address of `interface` to all, others
-/// to the interface's own.
+/// addressed to its MAC (RFC 1112, 6.4), those of a broadcast address of `interface` to all, those
+/// of another host, where that may be, to any host's MAC, others to the interface's own.
 feed_rule rule_of(const Interface& interface, const FeedAddresses& feed, u16 mtu, Attach how,
                   u32 reader);
 /// The key of a feed's socket: by its launcher's first queue, and its index there.

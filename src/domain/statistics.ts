@@ -166,6 +166,11 @@ export interface FeedRow extends FeedCounts {
   source: string | null;
   /** Whether the kernel has us as a member of the group; null: the address is none. */
   joined: boolean | null;
+  /**
+   * It is sent to another host (--promiscuous): what XDP passes of it is counted under `xdp`, and
+   * the kernel receives none of that, so it reaches nobody.
+   */
+  of_another_host: boolean;
   /** That its UDP sockets lost or refused, on the slow path or in socket mode; modulo 2^32. */
   socket_lost: number;
   /** How many get it. */

@@ -15,6 +15,8 @@ export interface FeedSocketOptions {
   /** `-`: any. */
   readonly interfaceName: string;
   readonly feed: FeedAddress;
+  /** The feed may be sent to another host: the kernel delivers none of that. */
+  readonly promiscuous: boolean;
   /** Socket mode: one a queue, spread over by flow; else 1. */
   readonly count: number;
 }
@@ -23,6 +25,7 @@ export function openFeedSockets({
   netns,
   interfaceName,
   feed,
+  promiscuous,
   count,
 }: FeedSocketOptions): number[] {
   const device = interfaceName === '-' ? '' : interfaceName;
@@ -30,7 +33,7 @@ export function openFeedSockets({
   try {
     while (fds.length < count) {
       const joins = fds.length === 0; // or each would get a copy of a group's packet
-      fds.push(addon.openListener(netns, { ...feed, device, joins }));
+      fds.push(addon.openListener(netns, { ...feed, device, joins, ofOthers: promiscuous }));
     }
     return fds;
   } catch (error) {

@@ -138,6 +138,8 @@ export interface ListenOptions {
   readonly joins: boolean;
   /** The one host whose packets of a group are taken; null: any. */
   readonly source: string | null;
+  /** `ip` may be no address of this host: nothing comes as long as it is none. */
+  readonly ofOthers: boolean;
 }
 
 /**
@@ -164,6 +166,8 @@ export interface XdpFeed {
   readonly index: number;
   /** The one host that it is taken from; null: any. */
   readonly source: string | null;
+  /** `ip` may be another host's: then frames to any host's MAC are taken. */
+  readonly promiscuous: boolean;
 }
 
 /** The supervisor's half of the addon. */
@@ -191,6 +195,8 @@ export interface Supervisor {
    * (native/host/sockets.hpp).
    */
   openRaw(netns: string | null, options: RawOptions): number;
+  /** The device is in promiscuous mode as long as that packet socket is open, by whomever. */
+  openPromiscuous(netns: string | null, device: string): number;
   /** Where its packets go; may be called again with another. */
   connectRaw(fd: number, ip: string): void;
   /**

@@ -790,10 +790,17 @@ export const structs: readonly Struct[] = [
     [6, 'u16', 'mtu', 'supervisor', 'the most bytes of IP packet'],
     [
       8,
-      'u32',
+      'u16',
       'generic',
       'supervisor',
       '1: generic XDP, which may see a batch of datagrams (GSO) as one, its checksum not filled in',
+    ],
+    [
+      10,
+      'u16',
+      'any_mac',
+      'supervisor',
+      "1: any host's MAC instead of `mac`, no group's: another host's feed (--promiscuous)",
     ],
     [
       12,

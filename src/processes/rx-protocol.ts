@@ -20,6 +20,8 @@ export interface RxOpening {
   readonly layout: 'inline' | 'split';
   readonly workers: number;
   readonly listen: Endpoint;
+  /** That may be another host's. */
+  readonly promiscuous: boolean;
   /** Bytes of IP packet. */
   readonly mtu: number;
   readonly order: 'rotate' | 'fixed';

@@ -43,6 +43,7 @@ export interface UpFlags {
   readonly legacyControl?: { readonly address: string; readonly port: number };
   readonly netns?: string;
   readonly feed?: readonly NamedFeed[];
+  readonly promiscuous?: boolean;
 }
 
 export interface Config extends Listen {
@@ -74,6 +75,8 @@ export interface Config extends Listen {
   readonly netns: string | null;
   /** Beside the first. */
   readonly feeds: readonly NamedFeed[];
+  /** Feeds may be sent to other hosts. */
+  readonly promiscuous: boolean;
 }
 
 /** Anybody who reaches the port could aim the feed: beyond loopback a token is a must. */
@@ -149,5 +152,6 @@ export function configOf(listen: Listen, flags: UpFlags): Config {
     legacyControl: flags.legacyControl ?? null,
     netns: flags.netns ?? null,
     feeds: flags.feed ?? [],
+    promiscuous: flags.promiscuous === true,
   };
 }

@@ -16,7 +16,7 @@ import type { Publisher } from '../subscribers/publisher.js';
 import type { Subscribers } from '../subscribers/subscribers.js';
 import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
-import { checkFeedAddress } from './plan/deployment.js';
+import { checkFeedAddress, isReceived } from './plan/deployment.js';
 import type { OpenedPlane } from './planes.js';
 import { feedWords, whenSettled } from './stats.js';
 
@@ -94,7 +94,7 @@ export class FeedDesk {
       );
     const link = this.options.link();
     if (link === null || this.options.opened.plane.opened.mode === 'socket') return; // bind tells
-    const why = checkFeedAddress(config.interfaceName, address.ip, link);
+    const why = checkFeedAddress(config, address.ip, link);
     if (why !== null) throw new FantailError('BAD_ADDRESS', why);
   }
 
@@ -102,7 +102,7 @@ export class FeedDesk {
   private openFeed(name: string, address: FeedAddress): Feed {
     const { config, opened, feeds } = this.options;
     const { plane, deployment } = opened;
-    const { netns, interfaceName } = config;
+    const { netns, interfaceName, promiscuous } = config;
     const { mode, xdp } = plane.opened;
     const count = mode === 'socket' ? deployment.queues.length : 1;
     feeds.check(name, address);
@@ -110,7 +110,7 @@ export class FeedDesk {
     const base = feedWords(plane.arena, index);
     let sockets: number[];
     try {
-      sockets = openFeedSockets({ netns, interfaceName, feed: address, count });
+      sockets = openFeedSockets({ netns, interfaceName, feed: address, promiscuous, count });
     } catch (error) {
       throw new FantailError('BAD_ADDRESS', messageOf(error));
     }
@@ -160,7 +160,8 @@ export class FeedDesk {
     const { queues, mtu } = deployment;
     const generic = xdp.attach === 'generic';
     try {
-      const feed = { queues, index, ip, port, source, mtu, generic };
+      const { promiscuous } = config;
+      const feed = { queues, index, ip, port, source, mtu, generic, promiscuous };
       addon.feedSet(xdp.feeds, xdp.own, config.netns, name, feed);
     } catch (error) {
       // frames that it does not know for ours any more go by the kernel until the next change
@@ -174,5 +175,11 @@ export class FeedDesk {
     return isMulticast(ip) && name !== '-'
       ? addon.isMember(this.options.config.netns, name, ip)
       : null;
+  }
+
+  /** Whether a feed is sent to another host, as the addresses of this one are now. */
+  isOfAnotherHost({ ip }: Feed): boolean {
+    const link = this.options.link();
+    return this.options.config.promiscuous && link !== null && !isReceived(ip, link);
   }
 }

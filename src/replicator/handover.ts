@@ -39,10 +39,12 @@ export interface Lasting {
   readonly verdictsBefore: readonly Counts[];
   /** The socket of the slow path, which holds the listen port; null: there is none. */
   readonly slowPath: number | null;
+  /** The packet socket that keeps the interface promiscuous; null: nobody asked for that. */
+  readonly promiscuity: number | null;
 }
 
 /** JSON. */
-interface HandoverRecord extends Omit<Lasting, 'slowPath'> {
+interface HandoverRecord extends Omit<Lasting, 'slowPath' | 'promiscuity'> {
   /** How many descriptors of a kind there are: of the XDP program, and by worker. */
   readonly xdpFds: number;
   readonly txFds: number;
@@ -57,6 +59,7 @@ interface HandoverRecord extends Omit<Lasting, 'slowPath'> {
   readonly attach: SharedXdp['attach'] | null;
   readonly filters: FilterRecords;
   readonly hasSlowPath: boolean;
+  readonly hasPromiscuity: boolean;
   /** Those but the first; `sockets`: how many each has. */
   readonly feeds: readonly (Omit<Feed, 'epoch' | 'sockets'> & {
     readonly epoch: string;
@@ -100,7 +103,7 @@ function buildOf(): string {
 
 /** As the user would write it. */
 function shapeOf(config: Config, deployment: Deployment): Shape {
-  const { listenIp, listenPort, order, busyPoll, checksumFull, transmit } = config;
+  const { listenIp, listenPort, order, busyPoll, checksumFull, transmit, promiscuous } = config;
   const { queues, workers, layout, mtu } = deployment;
   return {
     'listen address': `${listenIp}:${listenPort}`,
@@ -111,6 +114,7 @@ function shapeOf(config: Config, deployment: Deployment): Shape {
     '--busy-poll': busyPoll ? 'on' : 'off',
     '--udp-checksum': checksumFull ? 'full' : 'zero',
     '--transmit': transmit,
+    '--promiscuous': promiscuous ? 'on' : 'off',
     MTU: String(mtu),
   };
 }
@@ -131,7 +135,7 @@ export function nameOf(
 }
 
 export function inheritanceOf(handover: Handover): Inheritance {
-  const { plane, sockets, filters, slowPath, deployment, subscribers } = handover;
+  const { plane, sockets, filters, slowPath, promiscuity, deployment, subscribers } = handover;
   const { mode, xdp, tx, pages, intakes, ringBecause } = plane.opened;
   const others = handover.feeds.all().filter(({ index }) => index !== 0);
   const record: HandoverRecord = {
@@ -150,6 +154,7 @@ export function inheritanceOf(handover: Handover): Inheritance {
     verdictsBefore: handover.verdictsBefore,
     filters: filters.records(subscribers.all()),
     hasSlowPath: slowPath !== null,
+    hasPromiscuity: promiscuity !== null,
     feeds: others.map(({ epoch, sockets, ...feed }) => {
       return { ...feed, epoch: String(epoch), sockets: sockets.length };
     }),
@@ -162,6 +167,7 @@ export function inheritanceOf(handover: Handover): Inheritance {
       ...plane.fds,
       ...pools.flat(),
       ...(slowPath === null ? [] : [slowPath]),
+      ...(promiscuity === null ? [] : [promiscuity]),
       ...own.map(({ bytes }) => plane.filters.fileOf(bytes)),
       ...others.flatMap((feed) => feed.sockets),
     ],
@@ -207,6 +213,7 @@ export function takenOver(
   const poolSize = mode === 'socket' ? 0 : limits.KERNEL_SOCKETS_MAX;
   const pools = Array.from({ length: mode === 'socket' ? 0 : workers }, () => take(poolSize));
   const [slowPath = null] = record.hasSlowPath ? take(1) : [];
+  const [promiscuity = null] = record.hasPromiscuity ? take(1) : [];
   const own = filters.modules.filter(({ slot }) => slot !== 0);
   const modules = new Map(own.map(({ module }) => [module, contentAndClose(take(1)[0] ?? -1)]));
   const feeds = record.feeds.map((feed) => {
@@ -219,6 +226,7 @@ export function takenOver(
     descriptors,
     sockets: new KernelSockets(pools, addon, 'leaving'),
     slowPath,
+    promiscuity,
     modules,
   };
 }

@@ -5,12 +5,12 @@
 import { closeSync } from 'node:fs';
 import { monotonicMs } from '../domain/clock.js';
 import type { Closers } from '../domain/closers.js';
-import type { Failure } from '../domain/errors.js';
+import { Failure } from '../domain/errors.js';
 import type { Feed, Feeds } from '../feeds/feeds.js';
 import { openFeedSockets } from '../feeds/sockets.js';
 import { firstFilters } from '../filters/first.js';
 import type { FilterRecords, Filters } from '../filters/registry.js';
-import type { Interface } from '../memory/addon.js';
+import { addon, type Interface } from '../memory/addon.js';
 import { DataPlane, type DataPlaneOptions } from '../processes/data-plane.js';
 import { Descriptors } from '../processes/descriptors.js';
 import { type Adopted, type Claimed, claim } from '../processes/inheritance.js';
@@ -95,11 +95,11 @@ async function adoptPlane(
     throw error;
   }
   for (const warning of wanted.warnings) log.warn(warning);
-  const { opened, slowPath, fallbacks, startedAt_ms, verdictsBefore } = taken;
+  const { opened, slowPath, promiscuity, fallbacks, startedAt_ms, verdictsBefore } = taken;
   const { pid, socket } = adopted;
   const descriptors = closers.keep(taken.descriptors);
   const sockets = closers.keep(taken.sockets);
-  if (slowPath !== null) closers.add(() => closeSync(slowPath));
+  for (const fd of [slowPath, promiscuity]) if (fd !== null) closers.add(() => closeSync(fd));
   const filters = await firstFilters(null, () => subscribers.all());
   filters.restore(taken.filters, (module) => taken.modules.get(module) ?? filters.builtIn.bytes);
   const deployment = { ...wanted, modes: [opened.mode] };
@@ -123,6 +123,7 @@ async function adoptPlane(
     plane,
     sockets,
     slowPath,
+    promiscuity,
     filters,
     deployment,
     fallbacks,
@@ -149,7 +150,9 @@ async function openBestPlane(
     try {
       return await openXdpPlane(opening, { ...deployment, modes }, fresh);
     } catch (error) {
-      if (!(error instanceof NoMode) || modes.length === deployment.modes.length) throw error;
+      if (!(error instanceof NoMode)) throw error;
+      if (modes.length === deployment.modes.length)
+        throw new Failure(`no mode that --promiscuous allows is possible: ${error.message}`);
       await closers.close(kept);
       fallbacks = error.tried;
     }
@@ -157,7 +160,7 @@ async function openBestPlane(
   return openPlane(
     opening,
     { ...deployment, modes: ['socket'], fallbacks },
-    { ...fresh, shared: null, sockets: new KernelSockets([]), slowPath: null },
+    { ...fresh, shared: null, sockets: new KernelSockets([]), slowPath: null, promiscuity: null },
   );
 }
 
@@ -170,17 +173,21 @@ async function openXdpPlane(
   // deploymentOf has seen to it
   if (link === null) throw new Error('an XDP mode needs an interface');
   checkListenAddress(config, link);
-  const { interfaceName, netns } = config;
+  const { interfaceName, netns, promiscuous } = config;
   const source = sourceIpOf(config, link);
   const { workers } = deployment;
   const sockets = closers.keep(KernelSockets.open({ netns, interfaceName, source, workers }));
   const feed = opening.feeds.main;
-  const [slowPath = -1] = openFeedSockets({ netns, interfaceName, feed, count: 1 });
+  const [slowPath = -1] = openFeedSockets({ netns, interfaceName, feed, promiscuous, count: 1 });
   closers.add(() => closeSync(slowPath));
+  const promiscuity = promiscuous ? addon.openPromiscuous(netns, interfaceName) : null;
+  if (promiscuity !== null) closers.add(() => closeSync(promiscuity));
   const launchers = closers.keep(new Launchers(netns, link));
   const shared = await launchers.join();
   if (shared !== null) for (const fd of fdsOf(shared)) closers.add(() => closeSync(fd));
-  const opened = await openPlane(opening, deployment, { ...fresh, shared, sockets, slowPath });
+  const opened = await openPlane(opening, deployment, {
+    ...{ ...fresh, shared, sockets, slowPath, promiscuity },
+  });
   const program = shared ?? opened.plane.opened.xdp;
   if (program !== null) launchers.share(program);
   return opened;
@@ -192,7 +199,7 @@ async function openPlane(
   parts: PlaneParts,
 ): Promise<OpenedPlane> {
   const startedAt_ms = monotonicMs();
-  const { shared, sockets, slowPath, filters } = parts;
+  const { shared, sockets, slowPath, promiscuity, filters } = parts;
   const verdictsBefore =
     shared === null ? [] : deployment.queues.map((queue) => verdictsOf(shared.verdicts, queue));
   const plane = await DataPlane.open(planeOptions(opening, deployment, parts));
@@ -202,6 +209,7 @@ async function openPlane(
     plane,
     sockets,
     slowPath,
+    promiscuity,
     filters,
     deployment,
     fallbacks,
@@ -215,12 +223,13 @@ type PlaneParts = New & {
   readonly shared: SharedXdp | null;
   readonly sockets: KernelSockets;
   readonly slowPath: number | null;
+  readonly promiscuity: number | null;
 };
 
 function planeOptions(
   { config, feeds, onFatal }: Opening,
   deployment: Deployment,
-  { filters, descriptors, sockets, slowPath, shared }: PlaneParts,
+  { filters, descriptors, sockets, slowPath, shared }: Omit<PlaneParts, 'promiscuity'>,
 ): DataPlaneOptions {
   const { modes, queues, layout, workers, mtu, yields, paths } = deployment;
   const { rxCpu, workerCpus, pumpCpus } = deployment;
@@ -233,6 +242,7 @@ function planeOptions(
       layout,
       workers,
       listen: { ip: config.listenIp, port: config.listenPort },
+      promiscuous: config.promiscuous,
       mtu,
       order: config.order,
       busyPoll: config.busyPoll,

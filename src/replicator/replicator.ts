@@ -260,6 +260,7 @@ export class LiveReplicator implements Replicator {
       txSockets: hasXsk ? tx : [],
       deliveredSockets: (feed) => this.deliveredSockets(feed),
       joined: (feed) => this.parts.feedDesk.joined(feed),
+      isOfAnotherHost: (feed) => this.parts.feedDesk.isOfAnotherHost(feed),
       workers: plane.workers,
       pathReason: (worker) => paths.reasonOf(worker),
     });

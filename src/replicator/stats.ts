@@ -37,6 +37,7 @@ export interface StatsContext {
   readonly deliveredSockets: (feed: Feed) => readonly number[];
   /** Whether we are a member of the group that a feed is sent to; null: it is none. */
   readonly joined: (feed: Feed) => boolean | null;
+  readonly isOfAnotherHost: (feed: Feed) => boolean;
   readonly workers: readonly { readonly pid: number; readonly restarts: number }[];
   /** Why a worker sends as it does. */
   readonly pathReason: (worker: number) => string;
@@ -105,12 +106,12 @@ function feedOf(
   arena: Arena,
   feed: Feed,
   subscribers: readonly Subscriber[],
-  { deliveredSockets, joined }: StatsContext,
+  { deliveredSockets, joined, isOfAnotherHost }: StatsContext,
 ): FeedRow {
   const { name, ip, port, source } = feed;
   const lost = deliveredSockets(feed).reduce((sum, fd) => sum + addon.lostDatagrams(fd), 0);
   return {
-    ...{ name, ip, port, source, joined: joined(feed) },
+    ...{ name, ip, port, source, joined: joined(feed), of_another_host: isOfAnotherHost(feed) },
     ...countsOf(feedWords(arena, feed.index).map((sum, i) => sum - (feed.base[i] ?? 0))),
     socket_lost: lost,
     subscribers: subscribers.filter(({ feeds }) => (feeds & bitOf(feed)) !== 0n).length,

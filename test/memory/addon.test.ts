@@ -97,8 +97,16 @@ const FEED = {
   generic: false,
   index: 0,
   source: null,
+  promiscuous: false,
 };
-const LISTEN = { ip: '127.0.0.1', port: 1, device: 'lo', joins: true, source: null };
+const LISTEN = {
+  ip: '127.0.0.1',
+  port: 1,
+  device: 'lo',
+  joins: true,
+  source: null,
+  ofOthers: false,
+};
 const wrongFds = [undefined, null, '1', -1, 1.5, Number.NaN, 2 ** 31];
 const wrongPorts = [undefined, null, '1', -1, 1.5, 65536];
 const wrongIps = [
@@ -186,6 +194,12 @@ const refusals: readonly (readonly [
     [],
   ],
   ['feedSet', [1, 1, null, 'lo'], [undefined, 1, ''].map((source) => ({ ...FEED, source })), []],
+  [
+    'feedSet',
+    [1, 1, null, 'lo'],
+    [undefined, 1].map((promiscuous) => ({ ...FEED, promiscuous })),
+    [],
+  ],
   ['feedReaderSet', [], wrongFds, [1, 0, 0, 1]],
   ['feedReaderSet', [1], wrongFds, [0, 0, 1]],
   ['feedReaderSet', [1, 1], [undefined, -1, 64, 0.5], [0, 1]],
@@ -198,6 +212,9 @@ const refusals: readonly (readonly [
   ['openListener', [null], wrongTexts.map((device) => ({ ...LISTEN, device })), []],
   ['openListener', [null], [undefined, 1].map((joins) => ({ ...LISTEN, joins })), []],
   ['openListener', [null], [undefined, 1, ''].map((source) => ({ ...LISTEN, source })), []],
+  ['openListener', [null], [undefined, 1].map((ofOthers) => ({ ...LISTEN, ofOthers })), []],
+  ['openPromiscuous', [], wrongNamespaces, ['lo']],
+  ['openPromiscuous', [null], wrongTexts, []],
   ['lostDatagrams', [], wrongFds, []],
   ['isMember', [], wrongNamespaces, ['lo', '239.1.2.3']],
   ['isMember', [null], wrongTexts, ['239.1.2.3']],

@@ -184,11 +184,30 @@ test('only an address that is received at can be listened on', () => {
     addresses: [{ ip: '10.0.0.1', prefix: 24 }],
     others: [{ ip: '192.0.2.1', prefix: 31 }],
   };
-  const check = (listenIp: string) => checkListenAddress({ interfaceName: 'eth0', listenIp }, link);
+  const check = (listenIp: string, promiscuous = false) =>
+    checkListenAddress({ interfaceName: 'eth0', listenIp, promiscuous }, link);
   for (const ip of ['10.0.0.1', '192.0.2.1', '10.0.0.255', '255.255.255.255']) check(ip);
   for (const group of ['224.0.0.1', '232.1.1.1', '239.255.255.255']) check(group);
   for (const ip of ['10.0.0.2', '192.0.2.0', '223.255.255.255', '240.0.0.1', '0.0.0.0'])
     fails(() => check(ip), /is neither .* ip addr add .*\/32 dev eth0/);
+  fails(() => check('10.0.0.2'), /, or, if it is another host's, .* --promiscuous$/);
+  for (const ip of ['10.0.0.1', '10.0.0.2', '1.0.0.0', '223.255.255.255', '239.1.1.1'])
+    check(ip, true);
+  for (const ip of ['0.0.0.0', '0.255.255.255', '127.0.0.1', '240.0.0.1'])
+    fails(() => check(ip, true), /is neither .* ip addr add .*\/32 dev eth0$/);
+});
+
+test('promiscuous mode takes frames off a link: what cannot is refused, and never fallen back to', () => {
+  const flags = { promiscuous: true };
+  assert.equal(deploy({ flags }).modes, ['zerocopy', 'copy', 'skb']);
+  assert.equal(deploy({ flags: { ...flags, mode: 'skb' } }).modes, ['skb']);
+  fails(
+    () => deploy({ flags: { ...flags, mode: 'socket' } }),
+    /--promiscuous is not possible on eth0: in socket mode .*--mode auto, zerocopy, copy or skb/,
+  );
+  fails(() => deploy({ flags, link: null }), /--promiscuous .* '-' is no link/);
+  fails(() => deploy({ flags, link: card(1, { loopback: true }) }), /--promiscuous .*loopback/);
+  fails(() => deploy({ flags, capabilities: [] }), /--promiscuous .*CAP_NET_RAW.*run with sudo/);
 });
 
 test('an interface that is down is a warning with the line that mends it', () => {

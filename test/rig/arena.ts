@@ -28,6 +28,7 @@ export async function openBareArena(): Promise<BareArena> {
     layout: 'split',
     workers: 1,
     listen: { ip: '127.0.0.1', port: 0 },
+    promiscuous: false,
     mtu: 1500,
     order: 'rotate',
     busyPoll: false,

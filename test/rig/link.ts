@@ -134,6 +134,12 @@ export class Link {
     );
   }
 
+  /** How many have put rep0 in promiscuous mode. */
+  promiscuity(): number {
+    const told = this.ip('replicator', '-d', 'link', 'show', 'dev', 'rep0');
+    return Number(/promiscuity (\d+)/.exec(told)?.[1]);
+  }
+
   /** Abstract sockets whose name holds `fantail`, in the replicator's namespace. */
   abstractSockets(): string[] {
     const table = run('ip', ['netns', 'exec', this.replicator, 'cat', '/proc/net/unix']);

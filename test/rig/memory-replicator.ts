@@ -187,6 +187,7 @@ function emptyFeed(): FeedRow {
     port: 9000,
     source: null,
     joined: null,
+    of_another_host: false,
     received: 0,
     bytes: 0,
     slow_path: 0,

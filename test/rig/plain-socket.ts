@@ -36,7 +36,10 @@ class Receiver {
 
   constructor(namespace: string, { ip, port }: Endpoint) {
     this.fd = isMulticast(ip)
-      ? addon.openListener(namespace, { ip, port, device: 'rep0', joins: true, source: null })
+      ? addon.openListener(namespace, {
+          ...{ ip, port, device: 'rep0' },
+          ...{ joins: true, source: null, ofOthers: false },
+        })
       : addon.openUdp(namespace, { ip, port });
     addon.setReceiveBuffer(this.fd, BUFFER_SIZE);
   }

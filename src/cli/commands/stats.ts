@@ -120,6 +120,7 @@ function feedLine(feed: FeedRow, current: Stats, previous: Stats | null): string
   const beside = countsText({ slow_path: feed.slow_path, socket_lost: feed.socket_lost });
   if (beside !== '') parts.push(beside);
   if (feed.joined === false) parts.push('not a member of its group');
+  if (feed.of_another_host) parts.push('of another host: plain frames only, the rest under xdp');
   return [...parts, countsText(feed.drops) || 'none refused'].join('  ');
 }
 

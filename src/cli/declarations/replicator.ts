@@ -73,6 +73,10 @@ export function replicatorCommand(
     'one more feed, with @IP behind it from that host alone; may be repeated, up to 64 in all',
     namedFeeds,
   );
+  made.option(
+    '--promiscuous',
+    'feeds may be sent to other hosts; of those only plain frames are taken (default: off)',
+  );
   return addDeployment(made)
     .optionsGroup('Who may ask, and for what:')
     .option(

@@ -80,8 +80,19 @@ function zeroCopyFault({ link, kernel, isModule }: Observed): string | null {
   return faultOfZeroCopy({ name: link.driver, version: link.driver_version, kernel, isModule });
 }
 
+/** Frames to other hosts are taken off the wire or not at all: the kernel delivers none of them. */
+function checkPromiscuous({ mode, interfaceName }: Config, noXdpBecause: string | null): void {
+  const why = mode === 'socket' ? 'in socket mode only what is for this host comes' : noXdpBecause;
+  if (why === null) return;
+  throw new Failure(
+    `--promiscuous is not possible on ${interfaceName}: ${why}; it takes a network interface and ` +
+      '--mode auto, zerocopy, copy or skb',
+  );
+}
+
 /** Which modes to try, and which are out already. */
-function modesOf({ mode, interfaceName }: Config, observed: Observed) {
+function modesOf(config: Config, observed: Observed) {
+  const { mode, interfaceName, promiscuous } = config;
   const { link, capabilities } = observed;
   const missing = missingCapabilities(capabilities);
   let reason: string | null = null;
@@ -89,9 +100,10 @@ function modesOf({ mode, interfaceName }: Config, observed: Observed) {
   else if (link.loopback) reason = 'a loopback has no link for AF_XDP';
   else if (missing.length > 0)
     reason = `AF_XDP takes ${missing.join(', ')}: run with sudo, or grant them to the service`;
+  if (promiscuous) checkPromiscuous(config, reason);
   if (mode === 'auto') {
     if (reason === null) {
-      const modes: Mode[] = [...XDP_MODES, 'socket'];
+      const modes: Mode[] = promiscuous ? [...XDP_MODES] : [...XDP_MODES, 'socket'];
       const fault = zeroCopyFault(observed);
       if (fault === null) return { modes, fallbacks: [] };
       const passedOver = { mode: 'zerocopy' as const, reason: fault };
@@ -145,30 +157,40 @@ function checkAddress(
     );
 }
 
-/** Throws if the kernel would deliver nothing that is sent to the listen address. */
+/** Throws if nothing that is sent to the listen address could be received. */
 export function checkListenAddress(
-  { interfaceName, listenIp }: Pick<Config, 'interfaceName' | 'listenIp'>,
+  config: Pick<Config, 'interfaceName' | 'listenIp' | 'promiscuous'>,
   link: Pick<Interface, 'addresses' | 'others'>,
 ): void {
-  const why = checkFeedAddress(interfaceName, listenIp, link);
+  const why = checkFeedAddress(config, config.listenIp, link);
   if (why !== null) throw new Failure(why);
 }
 
-/** Why the kernel would deliver nothing that is sent there, and what mends it; or null. */
+/** Why nothing that is sent there could be received, and what mends it; or null. */
 export function checkFeedAddress(
-  interfaceName: string,
+  { interfaceName, promiscuous }: Pick<Config, 'interfaceName' | 'promiscuous'>,
   ip: string,
   link: Pick<Interface, 'addresses' | 'others'>,
 ): string | null {
-  if (isReceived(ip, link)) return null;
-  return (
-    `${ip} is neither an address of this host nor a multicast group, so the kernel receives ` +
-    `nothing there; give it to ${interfaceName} with: ip addr add ${ip}/32 dev ${interfaceName}`
-  );
+  if (isReceived(ip, link) || (promiscuous && isHost(ip))) return null;
+  const cure =
+    `neither an address of this host nor a multicast group, so the kernel receives nothing there; ` +
+    `give it to ${interfaceName} with: ip addr add ${ip}/32 dev ${interfaceName}`;
+  const other = isHost(ip) ? ", or, if it is another host's, start fantail up --promiscuous" : '';
+  return `${ip} is ${cure}${other}`;
+}
+
+/**
+ * Whether another host could have that address: not "this network", nor a loopback's (RFC 1122,
+ * 3.2.1.3), nor multicast or above.
+ */
+function isHost(ip: string): boolean {
+  const [first = 0] = ip.split('.').map(Number);
+  return first > 0 && first < 224 && first !== 127;
 }
 
 /** Whether the kernel delivers what is sent there: to the host, to a group, or to all. */
-function isReceived(
+export function isReceived(
   listenIp: string,
   { addresses, others }: Pick<Interface, 'addresses' | 'others'>,
 ): boolean {

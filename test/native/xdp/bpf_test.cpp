@@ -92,8 +92,13 @@ struct Packet {
 };
 
 // What the cases ask of a frame, but for what one sets otherwise.
-constexpr feed_rule RULE{
-    .mac = {2, 0, 0, 0, 0, 1}, .mtu = 9000, .generic = 0, .reader = 0, .source = 0, .seen = 0};
+constexpr feed_rule RULE{.mac = {2, 0, 0, 0, 0, 1},
+                         .mtu = 9000,
+                         .generic = 0,
+                         .any_mac = 0,
+                         .reader = 0,
+                         .source = 0,
+                         .seen = 0};
 
 void put16(Bytes& bytes, unsigned value) {
   bytes.push_back(static_cast<u8>(value >> 8));
@@ -404,6 +409,34 @@ void test_rules(Bench& bench) {
   check("those of a broadcast address that of all",
         {.ip = "10.77.0.255", .target_mac = {255, 255, 255, 255, 255, 255}}, VERDICT_REDIRECT);
   check("and no host's", {.ip = "10.77.0.255"}, VERDICT_FOREIGN_MAC);
+
+  const u32 other = address("10.77.0.61");
+  interface.others = {{.index = 2, .ip = address("192.0.2.5"), .prefix = 32}};
+  const auto set_promiscuous = [&](u32 target) {
+    const FeedAddresses feed{.ip = target, .source = 0, .promiscuous = true};
+    set(target, rule_of(interface, feed, 1500, Attach::native, 0));
+  };
+  set_promiscuous(other);
+  for (const u8 first : {u8{2}, u8{6}, u8{0xfe}})
+    check("promiscuous: another host's, whatever its MAC",
+          {.ip = "10.77.0.61", .target_mac = {first, 9, 9, 9, 9, 9}}, VERDICT_REDIRECT);
+  for (const u8 first : {u8{1}, u8{3}, u8{0xff}})
+    check("promiscuous: not to a MAC of a group or of all",
+          {.ip = "10.77.0.61", .target_mac = {first, 9, 9, 9, 9, 9}}, VERDICT_FOREIGN_MAC);
+  check("promiscuous: not from our own address", {.ip = "10.77.0.61", .source = FEED_IP},
+        VERDICT_MARTIAN);
+  for (const char* own : {"10.77.0.60", "192.0.2.5"}) {
+    set_promiscuous(address(own));
+    check("promiscuous: to an address of our own by our MAC", {.ip = own}, VERDICT_REDIRECT);
+    check("promiscuous: and by no other", {.ip = own, .target_mac = {2, 9, 9, 9, 9, 9}},
+          VERDICT_FOREIGN_MAC);
+  }
+  set_promiscuous(group);
+  check("promiscuous: a group's as ever", to_group, VERDICT_REDIRECT);
+  check("promiscuous: and by no other MAC", {.ip = "239.129.7.7"}, VERDICT_FOREIGN_MAC);
+  set(other, rule_of(interface, {other, 0}, 1500, Attach::native, 0));
+  check("not promiscuous: our own MAC alone",
+        {.ip = "10.77.0.61", .target_mac = {2, 9, 9, 9, 9, 9}}, VERDICT_FOREIGN_MAC);
 
   Interface without = bench.interface();
   without.others.clear();
