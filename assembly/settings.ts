@@ -4,7 +4,7 @@
  *   @unmanaged class Service extends Settings {
  *     ttl: u32;
  *     read(): void {
- *       this.ttl = this.number('ttl', 1, 255, 64);
+ *       this.ttl = this.number('ttl', 1, 255, 0); // 0: none is asked for
  *     }
  *   }
  *   … settings<Service>(this.subscriber).ttl, and .is_valid …

@@ -30,7 +30,8 @@ Napi::Value open_listener_js(const Arguments& arguments) {
                               .share = true,
                               .join_on = joins ? std::optional(device) : std::nullopt,
                               .source = source.IsNull() ? 0 : arguments.ip_in(source, "source"),
-                              .of_others = arguments.flag_in(given.Get("ofOthers"), "ofOthers")};
+                              .of_others = arguments.flag_in(given.Get("ofOthers"), "ofOthers"),
+                              .groups_by = device};
   return fd_value(arguments.env(),
                   from_namespace<Fd>(netns, [&] { return open_listener(options); }));
 }

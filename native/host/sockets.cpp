@@ -81,6 +81,15 @@ void join_source(int fd, u32 group, u32 source, const std::string& device) {
         ("join the multicast group " + text_of(group, 0) + " on " + device).c_str());
 }
 
+void aim_groups(int fd, const std::string& device) {
+  set_option(fd, IPPROTO_IP, IP_MULTICAST_LOOP, 0, "keep copies to groups from the host");
+  if (device.empty()) return;
+  ip_mreqn by{};
+  by.imr_ifindex = static_cast<int>(if_nametoindex(device.c_str()));
+  check(setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &by, sizeof(by)),
+        ("send copies to groups by " + device).c_str());
+}
+
 void bind_udp(int fd, u32 ip, u16 port) {
   const sockaddr_in at = address_of(ip, port);
   if (bind(fd, reinterpret_cast<const sockaddr*>(&at), sizeof(at)) == 0) return;
@@ -112,8 +121,7 @@ Fd open_listener(const ListenOptions& options) {
   set_receive_buffer(fd.get(), buffer_size);
   // only groups that this very socket has joined
   set_option(fd.get(), IPPROTO_IP, IP_MULTICAST_ALL, 0, "choose the groups of a UDP socket");
-  // and none of its own copies to one, which leave by that device, come back
-  set_option(fd.get(), IPPROTO_IP, IP_MULTICAST_LOOP, 0, "keep multicast copies from the host");
+  aim_groups(fd.get(), options.groups_by);
   if (options.of_others)
     set_option(fd.get(), IPPROTO_IP, IP_FREEBIND, 1, "bind to an address of another host");
   bind_udp(fd.get(), options.ip, options.port);

@@ -31,12 +31,17 @@ struct ListenOptions {
   u32 source = 0; // the one host whose packets of a group are taken (RFC 3376); 0: any
   // `ip` may be no address of this host: then nothing comes until it is one (ip(7), IP_FREEBIND)
   bool of_others = false;
+  // out of which device leaves what it sends to groups; empty: that of its address, or where the
+  // routes point
+  std::string groups_by = {};
 };
 
 /// A socket that takes in what the kernel delivers of a feed: of socket mode, or of the slow path,
 /// where others share its port; which of them receives is xdp/program.hpp's affair (set_reader).
-/// It leaves its group when its last descriptor is closed. Of the calling thread's network
-/// namespace; never blocks.
+/// It leaves its group when its last descriptor is closed. What it sends to groups leaves by one
+/// device, whatever the routes say, and without a copy for this host, as frames of AF_XDP do; its
+/// TTL is each message's own (link/soft_link.cpp), which goes before IP_MULTICAST_TTL. Of the
+/// calling thread's network namespace; never blocks.
 Fd open_listener(const ListenOptions& options);
 /// Whether the kernel receives that group on the device, as /proc/net/igmp has it (proc(5)). Of the
 /// calling thread's network namespace.

@@ -219,7 +219,8 @@ Fd open_udp_socket(const Opening& o, u32 q) {
                          .port = o.geometry.listen_port,
                          .device = device == "lo" ? "" : device,
                          .share = o.queues.size() > 1,
-                         .join_on = q == 0 ? std::optional(device) : std::nullopt});
+                         .join_on = q == 0 ? std::optional(device) : std::nullopt,
+                         .groups_by = device});
   const int find = IP_PMTUDISC_DO; // DF, as in the other modes
   check(setsockopt(fd.get(), IPPROTO_IP, IP_MTU_DISCOVER, &find, sizeof find), "IP_MTU_DISCOVER");
   set_send_buffer(fd.get(), send_buffer_size);

@@ -18,6 +18,8 @@ export interface DestinationRules {
   readonly others: readonly Address[];
   /** Subnets as `10.0.0.0/24`. */
   readonly allow: readonly string[];
+  /** They are those of `--allow`: no default covers groups, however wide a subnet is. */
+  readonly isExplicit: boolean;
 }
 
 /** Kinds of address that are no single host. */
@@ -72,7 +74,7 @@ export class Destinations {
 
   private refusalOfGroup(group: ipaddr.IPv4): string | null {
     if (group.match(LINK_CONTROL)) return 'is a group of the protocols that run a link (RFC 5771)';
-    if (this.isAllowed(group)) return null;
+    if (this.rules.isExplicit && this.isAllowed(group)) return null;
     const flags = [...this.rules.allow, `${group}/32`].map((subnet) => `--allow ${subnet}`);
     return `is a group, which has to be allowed: ${flags.join(' ')}`;
   }

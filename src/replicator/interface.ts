@@ -83,6 +83,7 @@ export function destinationsOf(config: Config, link: Interface | null): Destinat
   const allow =
     config.allow ?? (link === null ? defaultAllowOf(listenIp, local) : defaultAllow(link));
   // of a loopback every address is our own and every host a local one, and `-` is no interface
-  if (link === null || link.loopback) return new Destinations({ own: [], others: [], allow });
-  return new Destinations({ own: link.addresses, others: link.others, allow });
+  const rules = { allow, isExplicit: config.allow !== null };
+  if (link === null || link.loopback) return new Destinations({ ...rules, own: [], others: [] });
+  return new Destinations({ ...rules, own: link.addresses, others: link.others });
 }

@@ -129,8 +129,8 @@ function sourceText(name: string): string {
  * ${name}: every packet that has a payload, under a plain new header, with the time to live that
  * the parameter asks for.
  *
- * Parameter: \`ttl=1…255\` (default 64). One that cannot be read drops the subscriber's copies. No
- * state.
+ * Parameter: \`ttl=1…255\` (default: what it would have been). One that cannot be read drops the
+ * subscriber's copies. No state.
  */
 import { set_ttl } from './${SDK}/rewrite';
 import { Job, burst } from './${SDK}/sdk';
@@ -140,10 +140,11 @@ export { fantail_abi } from './${SDK}/sdk';
 
 @unmanaged
 class Wanted extends Settings {
+  /** 0: none is asked for. */
   ttl: u32;
 
   read(): void {
-    this.ttl = this.number('ttl', 1, 255, 64);
+    this.ttl = this.number('ttl', 1, 255, 0);
   }
 }
 
@@ -155,7 +156,7 @@ class ${className} extends Job {
     if (!this.fits || !wanted.is_valid) return this.drop();
     if (this.payload_length == 0) return this.drop();
     this.rewrite();
-    set_ttl(this.header, wanted.ttl);
+    if (wanted.ttl != 0) set_ttl(this.header, wanted.ttl);
     this.send_rewritten();
   }
 }

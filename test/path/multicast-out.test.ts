@@ -24,12 +24,12 @@ const ALLOWED = ['--allow', '10.77.0.0/24', '--allow', `${GROUP.ip}/32`];
 
 /** Counts what comes to a port of that group's, joined on net0 or not, until it is told to stop. */
 const LISTENER = `
-  const [ip, port, joins] = process.argv.slice(1);
+  const [ip, port, joins, by = '10.77.0.2'] = process.argv.slice(1);
   const socket = require('node:dgram').createSocket({ type: 'udp4', reuseAddr: true });
   let count = 0;
   socket.on('message', () => count++);
   socket.bind(Number(port), ip, () => {
-    if (joins === 'yes') socket.addMembership(ip, '10.77.0.2');
+    if (joins === 'yes') socket.addMembership(ip, by);
     console.log('ready');
   });
   process.on('SIGTERM', () => { console.log('received ' + count); process.exit(0); });
@@ -86,6 +86,48 @@ for (const [name, flags] of RUNS)
           await assertServed(replicator, 5);
         },
       );
+    },
+  );
+
+/** A feed of one packet a millisecond by the loopback, from the address of that. */
+const LOCAL_FEED = `
+  const [ip, port, count] = process.argv.slice(1);
+  const socket = require('node:dgram').createSocket('udp4');
+  socket.bind(0, '127.0.0.1', () => {
+    socket.setMulticastInterface('127.0.0.1');
+    let left = Number(count);
+    const timer = setInterval(() => {
+      socket.send('hello', Number(port), ip);
+      if (--left > 0) return;
+      clearInterval(timer);
+      setTimeout(() => socket.close(), 100);
+    }, 1);
+  });
+`;
+
+for (const listenIp of ['127.0.0.1', '239.205.9.9'])
+  networkTest(
+    test,
+    `copies to a group stay on the loopback if fantail does, whatever the routes say: a feed to ${listenIp}`,
+    { queues: 1 },
+    async (link) => {
+      // by which they would leave the host
+      link.ip('replicator', 'route', 'add', '239.0.0.0/8', 'dev', 'rep0');
+      const allowed = ['--allow', '127.0.0.0/8', '--allow', `${GROUP.ip}/32`];
+      const flags = ['--mode', 'socket', ...allowed];
+      const options = { link, flags, interface: 'lo', listenIp, inside: true };
+      await withReplicator(options, async (replicator) => {
+        await replicator.subscribe([TO]);
+        const outside = await listen(link, 'yes');
+        const words = ['-e', LISTENER, GROUP.ip, String(TO.port), 'yes', '127.0.0.1'];
+        const inside = link.start('replicator', process.execPath, words);
+        await inside.line(/^ready$/m);
+        const feed = ['-e', LOCAL_FEED, listenIp, String(LISTEN_PORT), String(COUNT)];
+        await link.start('replicator', process.execPath, feed).wait();
+        await replicator.check();
+        assert.is((await replicator.stats()).feed.received, COUNT);
+        assert.equal([await heard(inside), await heard(outside)], [COUNT, 0]);
+      });
     },
   );
 

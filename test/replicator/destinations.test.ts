@@ -17,6 +17,7 @@ const rules = new Destinations({
   ],
   others: [{ ip: '172.16.5.5', prefix: 16 }],
   allow: ['10.0.0.0/24', '172.16.0.0/12', '192.168.7.2/31'],
+  isExplicit: true,
 });
 
 function refusal(ip: string, port = 9001): string | null {
@@ -69,7 +70,7 @@ test('a group has to be allowed by name, and the sentence says how; first to las
   const more = '--allow 172.16.0.0/12 --allow 192.168.7.2/31 --allow 239.1.2.3/32';
   assert.ok(refusal('239.1.2.3')?.endsWith(more), refusal('239.1.2.3') ?? '');
   const allow = ['239.1.2.0/24', '224.0.0.0/16'];
-  const groups = new Destinations({ own: [], others: [], allow });
+  const groups = new Destinations({ own: [], others: [], allow, isExplicit: true });
   for (const ip of ['239.1.2.0', '239.1.2.3', '239.1.2.255', '224.0.1.0'])
     groups.check({ ip, port: 9001 });
   for (const [ip, why] of [
@@ -81,6 +82,17 @@ test('a group has to be allowed by name, and the sentence says how; first to las
       () => groups.check({ ip, port: 9001 }),
       (error: unknown) => error instanceof FantailError && why.test(error.message),
     );
+});
+
+test('no default covers a group, however wide the subnet of the interface is', () => {
+  const allow = defaultAllow({ loopback: false, addresses: [{ ip: '10.1.2.3', prefix: 0 }] });
+  const group = { ip: '239.1.2.3', port: 9001 };
+  for (const isExplicit of [false, true]) {
+    const wide = new Destinations({ own: [], others: [], allow, isExplicit });
+    wide.check({ ip: '10.9.9.9', port: 9001 });
+    if (isExplicit) wide.check(group);
+    else assert.throws(() => wide.check(group), /--allow 0\.0\.0\.0\/0 --allow 239\.1\.2\.3\/32$/);
+  }
 });
 
 test('broadcast, subnet and other addresses that are no host are refused', () => {

@@ -55,6 +55,8 @@ const MISUSES: readonly [args: string[], says: RegExp][] = [
   [[...UP, '--cpus', 'x'], /--cpus/],
   [[...UP, '--order', 'random'], /rotate.*random/],
   [[...UP, '--udp-checksum', 'half'], /full.*half/],
+  [[...UP, '--multicast-ttl', '0'], /--multicast-ttl must be .* from 1 to 255, not '0'/],
+  [[...UP, '--multicast-ttl', '256'], /--multicast-ttl .*256/],
   [[...UP, '--control', '12345'], /--control/],
   [[...UP, '--control', '127.0.0.1:99999'], /--control/],
   [[...UP, '--control', '10.77.0.1:12345'], /token/], // beyond loopback only with a token
