@@ -11,6 +11,11 @@ export const SUBSCRIBER_SIZE: u32 = 128;
 export const PARAM_SIZE: u32 = 64;
 export const FILTER_ABI: u32 = 1;
 export const STATE_SIZE: u32 = 4096;
+export const REPORT_GAPS: u32 = 16;
+export const REPORT_GAP_SIZE: u32 = 32;
+export const REPORT_LINES: u32 = 8;
+export const REPORT_LINE_SIZE: u32 = 64;
+export const REPORT_SIZE: u32 = 1040;
 export const WINDOW_JOBS: u32 = 0x100000;
 export const WINDOW_STATE: u32 = 0x230000;
 export const VERDICT_UNSET: u32 = 0xffffffff;
@@ -70,3 +75,45 @@ export const JOB_REPLACED: usize = 24;
 export const JOB_PAYLOAD_SUM: usize = 28;
 /** u64: CLOCK_REALTIME at which its RX producer index was read */
 export const JOB_RECEIVE_NS: usize = 32;
+
+// Messages that came on none of the lines that should have brought them.
+/** u64: the first of them */
+export const REPORT_GAP_FROM: usize = 0;
+/** u64: the last; below the first where the numbers wrap between them */
+export const REPORT_GAP_TO: usize = 8;
+/** u64: of the packet that skipped them */
+export const REPORT_GAP_RECEIVE_NS: usize = 16;
+/** u64: the feeds that they were missed on, by bits of their index */
+export const REPORT_GAP_FEEDS: usize = 24;
+
+// One of several lines that bring the same.
+/** u64: the feeds that it is compared with, itself among them */
+export const REPORT_LINE_FEEDS: usize = 0;
+/** u32: its packets' destination address, network order */
+export const REPORT_LINE_IP: usize = 8;
+/** u16: and port, network order */
+export const REPORT_LINE_PORT: usize = 12;
+/** u16: the filter's own: lines of different kinds are apart */
+export const REPORT_LINE_KIND: usize = 14;
+/** u64: packets that went out */
+export const REPORT_LINE_WON: usize = 16;
+/** u64: packets that brought nothing new */
+export const REPORT_LINE_LATE: usize = 24;
+/** u64: packets of it whose copy came on another line soon after */
+export const REPORT_LINE_LEADS: usize = 32;
+/** u64: how long after, in all */
+export const REPORT_LINE_LEAD_SUM_NS: usize = 40;
+/** u64: the longest */
+export const REPORT_LINE_LEAD_MAX_NS: usize = 48;
+/** u64: 0: no line is here; else the filter's own, rising with use */
+export const REPORT_LINE_USED: usize = 56;
+
+// What a filter tells of gaps and lines, where fantail_report says in its block of state.
+/** u64: gaps ever told; number i is the entry i % REPORT_GAPS */
+export const FILTER_REPORT_GAP_COUNT: usize = 0;
+/** u64: messages of those */
+export const FILTER_REPORT_MISSING: usize = 8;
+/** report_gap[REPORT_GAPS]: the newest of them */
+export const FILTER_REPORT_GAP: usize = 16;
+/** report_line[REPORT_LINES]: those that packets came on */
+export const FILTER_REPORT_LINE: usize = 528;

@@ -222,7 +222,9 @@ function generate() {
 
 /** The stock filters, each a file; of the default one a debug build too. */
 async function compileFilters() {
-  const shared = ['sdk', 'rewrite', 'settings', 'layout'].map((name) => `assembly/${name}.ts`);
+  const shared = filesOf('assembly', ['.ts']).filter(
+    (file) => !file.startsWith('assembly/filters/'),
+  );
   const common = [...shared, 'asconfig.json', 'package-lock.json', 'tools/compile-filters.mjs'];
   const filters = filesOf('assembly/filters', ['.ts']).map((source) => {
     const name = basename(source, '.ts');

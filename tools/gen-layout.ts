@@ -174,14 +174,14 @@ export function cHeader(): string {
   ].join('\n');
 }
 
-/** The constants that a filter needs: jobs, subscribers, verdicts, limits. */
+/** The constants that a filter needs: jobs, subscribers, reports, verdicts, limits. */
 export function assemblyConstants(): string {
-  const wanted = ['job', 'subscriber'];
+  const wanted = ['job', 'subscriber', 'report_gap', 'report_line', 'filter_report'];
   const lines = [`// ${NOTE}`, ''];
   for (const [name, value] of Object.entries(limits)) {
     if (typeof value !== 'number') continue;
     if (
-      !/^(HEADER|SLOT|PARAM|SUBSCRIBER|JOB|FILTER_ABI|STATE|WINDOW_JOBS|WINDOW_STATE|VERDICT)/.test(
+      !/^(HEADER|SLOT|PARAM|SUBSCRIBER|JOB|FILTER_ABI|STATE|REPORT|WINDOW_JOBS|WINDOW_STATE|VERDICT)/.test(
         name,
       )
     )

@@ -15,7 +15,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0x8b7f8fb7u
+#define FANTAIL_LAYOUT_VERSION 0x81c6bcabu
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -45,6 +45,11 @@ typedef __u64 u64;
 #define FANTAIL_MODULE_SIZE_MAX 1048576u
 #define FANTAIL_FILTERS_MAX 16u
 #define FANTAIL_STATE_SIZE 4096u
+#define FANTAIL_REPORT_GAPS 16u
+#define FANTAIL_REPORT_GAP_SIZE 32u
+#define FANTAIL_REPORT_LINES 8u
+#define FANTAIL_REPORT_LINE_SIZE 64u
+#define FANTAIL_REPORT_SIZE 1040u
 #define FANTAIL_WINDOW_JOBS 0x100000u
 #define FANTAIL_WINDOW_SLOTS 0x130000u
 #define FANTAIL_WINDOW_STATE 0x230000u
@@ -619,6 +624,54 @@ FANTAIL_ASSERT(__builtin_offsetof(struct filter_state, block) == 0, "filter_stat
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_state, undo) == 4096, "filter_state.undo moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_state, owner) == 8192, "filter_state.owner moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_state, undo_packets) == 8200, "filter_state.undo_packets moved");
+/* Messages that came on none of the lines that should have brought them. */
+struct report_gap {
+	u64 from; /* (container) the first of them */
+	u64 to; /* (container) the last; below the first where the numbers wrap between them */
+	u64 receive_ns; /* (container) of the packet that skipped them */
+	u64 feeds; /* (container) the feeds that they were missed on, by bits of their index */
+};
+FANTAIL_ASSERT(sizeof(struct report_gap) == 32, "report_gap changed size");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_gap, from) == 0, "report_gap.from moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_gap, to) == 8, "report_gap.to moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_gap, receive_ns) == 16, "report_gap.receive_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_gap, feeds) == 24, "report_gap.feeds moved");
+/* One of several lines that bring the same. */
+struct report_line {
+	u64 feeds; /* (container) the feeds that it is compared with, itself among them */
+	u32 ip; /* (container) its packets' destination address, network order */
+	u16 port; /* (container) and port, network order */
+	u16 kind; /* (container) the filter's own: lines of different kinds are apart */
+	u64 won; /* (container) packets that went out */
+	u64 late; /* (container) packets that brought nothing new */
+	u64 leads; /* (container) packets of it whose copy came on another line soon after */
+	u64 lead_sum_ns; /* (container) how long after, in all */
+	u64 lead_max_ns; /* (container) the longest */
+	u64 used; /* (container) 0: no line is here; else the filter's own, rising with use */
+};
+FANTAIL_ASSERT(sizeof(struct report_line) == 64, "report_line changed size");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_line, feeds) == 0, "report_line.feeds moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_line, ip) == 8, "report_line.ip moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_line, port) == 12, "report_line.port moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_line, kind) == 14, "report_line.kind moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_line, won) == 16, "report_line.won moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_line, late) == 24, "report_line.late moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_line, leads) == 32, "report_line.leads moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_line, lead_sum_ns) == 40, "report_line.lead_sum_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_line, lead_max_ns) == 48, "report_line.lead_max_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_line, used) == 56, "report_line.used moved");
+/* What a filter tells of gaps and lines, where fantail_report says in its block of state. */
+struct filter_report {
+	u64 gap_count; /* (filter) gaps ever told; number i is the entry i % REPORT_GAPS */
+	u64 missing; /* (filter) messages of those */
+	struct report_gap gap[FANTAIL_REPORT_GAPS]; /* (filter) the newest of them */
+	struct report_line line[FANTAIL_REPORT_LINES]; /* (filter) those that packets came on */
+};
+FANTAIL_ASSERT(sizeof(struct filter_report) == 1040, "filter_report changed size");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_report, gap_count) == 0, "filter_report.gap_count moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_report, missing) == 8, "filter_report.missing moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_report, gap) == 16, "filter_report.gap moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_report, line) == 528, "filter_report.line moved");
 /* What a worker asks of its filters for one burst; read by its own JavaScript, not in the arena. */
 struct filter_calls {
 	u32 timed; /* (worker) 1: this burst is timed, tell when each call has returned */

@@ -16,6 +16,8 @@ export interface Facts {
   readonly abi: number;
   /** What fantail_state() answers; 0: the module keeps none. */
   readonly state: number;
+  /** What fantail_report() answers: where its report is in its state; null: it reports nothing. */
+  readonly report: number | null;
   /** SHA-256 of its bytes, hexadecimal. */
   readonly hash: string;
 }

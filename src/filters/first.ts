@@ -19,7 +19,7 @@ export async function firstFilters(
   holders: () => Iterable<Holder>,
 ): Promise<Filters> {
   const bytes = readModule(BUILT_IN_FILE);
-  const facts = { abi: limits.FILTER_ABI, state: 0, hash: hashOf(bytes) };
+  const facts = { abi: limits.FILTER_ABI, state: 0, report: null, hash: hashOf(bytes) };
   const filters = new Filters(bytes, facts, holders);
   if (file === null) return filters;
   const own = readModule(file);

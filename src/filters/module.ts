@@ -10,6 +10,8 @@ export const ABI_EXPORT = 'fantail_abi';
 export const BURST_EXPORT = 'fantail_burst';
 /** Optional: names the layout of the state that it keeps at WINDOW_STATE. */
 export const STATE_EXPORT = 'fantail_state';
+/** Optional: where in its state block the report of its gaps and lines is. */
+export const REPORT_EXPORT = 'fantail_report';
 
 /**
  * From this one on V8 inlines Wasm into Wasm by counts that its baseline compiler takes; where that
@@ -37,6 +39,8 @@ export interface Filter {
   readonly abi: number;
   /** What fantail_state() answers: the layout of the state that it keeps; 0 where it keeps none. */
   readonly state: number;
+  /** What fantail_report() answers: bytes into its state; null where it reports nothing. */
+  readonly report: number | null;
   /** The export itself: nothing stands between the worker's loop and the module. */
   readonly burst: Burst;
 }
@@ -65,8 +69,10 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
       `${ABI_EXPORT}() answers ${version}; this fantail speaks version ${limits.FILTER_ABI} of the ABI`,
     );
   }
+  const state = stateOf(exports[STATE_EXPORT]);
+  const report = reportOf(exports[REPORT_EXPORT], state);
   // the rules fix its signature
-  return { abi: version, state: stateOf(exports[STATE_EXPORT]), burst: burst as Burst };
+  return { abi: version, state, report, burst: burst as Burst };
 }
 
 /** As u32, so that it is the same number wherever it is kept. */
@@ -76,4 +82,16 @@ function stateOf(exported: unknown): number {
   if (state === 0)
     refuse(`${STATE_EXPORT}() answers 0, which means no state: leave the export out then`);
   return state;
+}
+
+/** Inside the state block, whole and aligned, so that whoever reads it needs to check nothing. */
+function reportOf(exported: unknown, state: number): number | null {
+  if (typeof exported !== 'function') return null;
+  if (state === 0)
+    refuse(`it exports ${REPORT_EXPORT} and not ${STATE_EXPORT}, where the report is`);
+  const offset = Number(exported()) >>> 0;
+  const last = limits.STATE_SIZE - limits.REPORT_SIZE;
+  if (offset % 8 !== 0 || offset > last)
+    refuse(`${REPORT_EXPORT}() answers ${offset}: it must be a multiple of 8, at most ${last}`);
+  return offset;
 }

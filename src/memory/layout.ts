@@ -109,6 +109,15 @@ export const limits = {
    */
   STATE_SIZE: 4096,
   /**
+   * What a filter tells of gaps and lines in its block: the newest gaps, and lines, that there is
+   * room for.
+   */
+  REPORT_GAPS: 16,
+  REPORT_GAP_SIZE: 32,
+  REPORT_LINES: 8,
+  REPORT_LINE_SIZE: 64,
+  REPORT_SIZE: 1040,
+  /**
    * The filter's memory: private pages, jobs, slots, state (read-write); then subscribers and RX
    * frames (read-only).
    */
@@ -690,6 +699,40 @@ export const structs: readonly Struct[] = [
       'packets taken when undo was copied; all ones: undo is not whole',
     ],
   ]),
+  struct(
+    'report_gap',
+    limits.REPORT_GAP_SIZE,
+    'Messages that came on none of the lines that should have brought them.',
+    [
+      [0, 'u64', 'from', CONTAINER, 'the first of them'],
+      [8, 'u64', 'to', CONTAINER, 'the last; below the first where the numbers wrap between them'],
+      [16, 'u64', 'receive_ns', CONTAINER, 'of the packet that skipped them'],
+      [24, 'u64', 'feeds', CONTAINER, 'the feeds that they were missed on, by bits of their index'],
+    ],
+  ),
+  struct('report_line', limits.REPORT_LINE_SIZE, 'One of several lines that bring the same.', [
+    [0, 'u64', 'feeds', CONTAINER, 'the feeds that it is compared with, itself among them'],
+    [8, 'u32', 'ip', CONTAINER, "its packets' destination address, network order"],
+    [12, 'u16', 'port', CONTAINER, 'and port, network order'],
+    [14, 'u16', 'kind', CONTAINER, "the filter's own: lines of different kinds are apart"],
+    [16, 'u64', 'won', CONTAINER, 'packets that went out'],
+    [24, 'u64', 'late', CONTAINER, 'packets that brought nothing new'],
+    [32, 'u64', 'leads', CONTAINER, 'packets of it whose copy came on another line soon after'],
+    [40, 'u64', 'lead_sum_ns', CONTAINER, 'how long after, in all'],
+    [48, 'u64', 'lead_max_ns', CONTAINER, 'the longest'],
+    [56, 'u64', 'used', CONTAINER, "0: no line is here; else the filter's own, rising with use"],
+  ]),
+  struct(
+    'filter_report',
+    limits.REPORT_SIZE,
+    'What a filter tells of gaps and lines, where fantail_report says in its block of state.',
+    [
+      [0, 'u64', 'gap_count', 'filter', 'gaps ever told; number i is the entry i % REPORT_GAPS'],
+      [8, 'u64', 'missing', 'filter', 'messages of those'],
+      [16, 'report_gap[REPORT_GAPS]', 'gap', 'filter', 'the newest of them'],
+      [NEXT, 'report_line[REPORT_LINES]', 'line', 'filter', 'those that packets came on'],
+    ],
+  ),
   struct(
     'filter_calls',
     NEXT,

@@ -12,7 +12,7 @@ import { ROOT } from '../domain/installation.js';
 const CONFIG = 'asconfig.json';
 /** The SDK's folder within a project. */
 const SDK = 'fantail';
-const SDK_FILES = ['sdk.ts', 'rewrite.ts', 'settings.ts', 'layout.ts'];
+const SDK_FILES = ['sdk.ts', 'rewrite.ts', 'settings.ts', 'report.ts', 'layout.ts'];
 /** It becomes the name of a folder, a file and, as is usual, of the filter. */
 const NAME = /^[a-z][a-z0-9-]{0,31}$/;
 

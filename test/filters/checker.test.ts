@@ -23,6 +23,7 @@ const test = suite('checker');
 
 const MEMORY = '(import "env" "memory" (memory 0))';
 const ABI = '(func (export "fantail_abi") (result i32) (i32.const 1))';
+const reportAt = (offset: string) => `(func (export "fantail_report") (result i32) ${offset})`;
 const STATE = '(func (export "fantail_state") (result i32) (i32.const -1))';
 const BURST = '(export "fantail_burst") (param $jobs i32) (param $first i32) (param $count i32)';
 
@@ -291,6 +292,26 @@ const refused: readonly [name: string, bytes: () => Uint8Array, sentence: RegExp
       filterOf({ more: '(func (export "fantail_state") (result i32) (i32.load (i32.const 0)))' }),
     /^its export fantail_state, function 2, must answer a constant and nothing else: it uses a load/,
   ],
+  [
+    'a fantail_report with another type',
+    () => filterOf({ more: `${STATE}(func (export "fantail_report") (result i64) (i64.const 0))` }),
+    /^its export fantail_report, function 3, must be of type \(\) -> \(i32\)/,
+  ],
+  [
+    'a fantail_report that is computed',
+    () => filterOf({ more: `${STATE}${reportAt('(i32.load (i32.const 0))')}` }),
+    /^its export fantail_report, function 3, must answer a constant and nothing else: it uses a load/,
+  ],
+  [
+    'a fantail_report without fantail_state',
+    () => filterOf({ more: reportAt('(i32.const 0)') }),
+    /^it exports fantail_report and not fantail_state, where the report is/,
+  ],
+  ...[4, 3064, -8].map((offset): [string, () => Uint8Array, RegExp] => [
+    `a fantail_report of ${offset}`,
+    () => filterOf({ more: `${STATE}${reportAt(`(i32.const ${offset})`)}` }),
+    /^fantail_report\(\) answers \d+: it must be a multiple of 8, at most 3056/,
+  ]),
   [
     'a fantail_state that is no function',
     () => filterOf({ more: '(global (export "fantail_state") i32 (i32.const 1))' }),
@@ -702,6 +723,9 @@ test('the loader asks for the ABI again', () => {
   );
   assert.is(instantiate(new WebAssembly.Module(filterOf({})), memory).abi, limits.FILTER_ABI);
   assert.is(instantiate(new WebAssembly.Module(filterOf({})), memory).state, 0);
+  assert.is(instantiate(new WebAssembly.Module(filterOf({})), memory).report, null);
+  const telling = filterOf({ more: `${STATE}${reportAt('(i32.const 3056)')}` });
+  assert.is(instantiate(new WebAssembly.Module(telling), memory).report, 3056);
   assert.is(
     instantiate(new WebAssembly.Module(filterOf({ more: STATE })), memory).state,
     0xffffffff,

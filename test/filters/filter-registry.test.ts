@@ -14,7 +14,7 @@ import { type Random, random } from '../rig/random.js';
 
 const test = suite('filter-registry');
 const NOTHING = new Uint8Array();
-const facts = (state = 0, hash = 'aa') => ({ abi: 1, state, hash });
+const facts = (state = 0, hash = 'aa') => ({ abi: 1, state, report: null, hash });
 
 function registry(count: number): { filters: Filters; subscribers: Holder[] } {
   const subscribers: Holder[] = [];

@@ -24,7 +24,7 @@ const STEPS = 6000;
 /** Few, so that rows are given up and taken again. */
 const ENDPOINTS = 60;
 /** Into shared memory, of a record with its place in the list; `set` and `fill` are one each. */
-const STORES_A_RECORD = 16;
+const STORES_A_RECORD = 17;
 
 /** In the buffer of that generation: what worker 0 serves, each with its row and its record. */
 function listed(arena: Arena, generation: bigint): string[] {

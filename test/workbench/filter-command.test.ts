@@ -394,6 +394,26 @@ test('state goes on from packet to packet of a capture', async () => {
   );
 });
 
+test('dedupe takes the number of a message from where --param says', async () => {
+  const numbered = (...bytes: readonly number[]) => {
+    const packet = samplePacket(20);
+    packet.set(bytes, 42 + 3);
+    return packet;
+  };
+  const packets = [numbered(0, 5), numbered(0, 6), numbered(0, 5), numbered(6, 0)];
+  const capture = put('numbered.pcap', pcap([...packets, samplePacket(3)], USUAL));
+  const outcomes = async (param: string) =>
+    (await succeeds('test', stock('dedupe'), capture, '--param', param, '--json'))
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line).outcome);
+  assert.equal(await outcomes('seq=3,2'), ['send', 'send', 'drop', 'send', 'send']);
+  assert.equal(await outcomes('seq=4,1'), ['send', 'send', 'drop', 'send', 'send']);
+  assert.equal(await outcomes('seq=3,1'), ['send', 'drop', 'drop', 'send', 'send']);
+  assert.equal(await outcomes('seq=3,2,le'), ['send', 'send', 'drop', 'send', 'send']);
+  assert.equal(await outcomes('seq=3'), Array(5).fill('drop'));
+});
+
 test('a capture that is damaged or of another kind is refused with the place', () => {
   const whole = pcap([samplePacket(5), samplePacket(6)], USUAL);
   const withWord = (at: number, value: number) => {

@@ -17,11 +17,11 @@ import { Samples } from './samples.js';
 export function checkModule(
   bytes: Uint8Array,
   onCompiled: () => void = () => {},
-): Pick<Filter, 'abi' | 'state'> {
+): Pick<Filter, 'abi' | 'state' | 'report'> {
   const module = compileByRules(bytes);
   onCompiled();
-  const { abi, state } = runOnSamples(module);
-  return { abi, state };
+  const { abi, state, report } = runOnSamples(module);
+  return { abi, state, report };
 }
 
 /** The first half: what can be told without running it. */

@@ -26,7 +26,7 @@ const CHECK_MS_MAX = 30_000;
 /** child.ts prints this when it has compiled the module, and then its verdict. */
 export const COMPILED = 'compiled\n';
 export type Verdict =
-  | { readonly abi: number; readonly state: number }
+  | { readonly abi: number; readonly state: number; readonly report: number | null }
   | { readonly code: Code; readonly message: string };
 
 /** The facts of a lawful module; throws FILTER_REJECTED with the rule and the place otherwise. */
@@ -46,7 +46,8 @@ export async function checkFilter(bytes: Uint8Array): Promise<Facts> {
   if (how !== 0) throw new Error(`the checker ended with status ${how}: ${error}`);
   const verdict = JSON.parse(isCompiled ? output.slice(COMPILED.length) : output) as Verdict;
   if ('code' in verdict) throw new FantailError(verdict.code, verdict.message);
-  return { abi: verdict.abi, state: verdict.state, hash: hashOf(bytes) };
+  const { abi, state, report } = verdict;
+  return { abi, state, report, hash: hashOf(bytes) };
 }
 
 /** SHA-256, hexadecimal: what `sha256sum` prints of the file. */

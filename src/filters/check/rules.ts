@@ -9,7 +9,7 @@
  * instructions, the small minimum, and data in the declared pages only.
  */
 import { limits } from '../../memory/layout.js';
-import { ABI_EXPORT, BURST_EXPORT, refuse, STATE_EXPORT } from '../module.js';
+import { ABI_EXPORT, BURST_EXPORT, REPORT_EXPORT, refuse, STATE_EXPORT } from '../module.js';
 import type { Cursor } from './cursor.js';
 import { instructionsIn } from './instructions.js';
 import { type Contents, contentsOf, type Signature } from './sections.js';
@@ -65,17 +65,15 @@ class Rules {
 
   check(): void {
     this.#checkMemory();
-    const abi = this.#checkExport(ABI_EXPORT, { params: [], results: [I32] });
+    const constant = new Map<number, string>();
+    for (const name of [ABI_EXPORT, STATE_EXPORT, REPORT_EXPORT])
+      if (name === ABI_EXPORT || this.#contents.exports.has(name))
+        constant.set(this.#checkExport(name, { params: [], results: [I32] }), name);
     this.#checkExport(BURST_EXPORT, { params: [I32, I32, I32], results: [] });
-    const state = this.#contents.exports.has(STATE_EXPORT)
-      ? this.#checkExport(STATE_EXPORT, { params: [], results: [I32] })
-      : null;
     this.#checkStart();
     this.#checkTables();
     this.#checkData();
-    this.#checkInstructions(
-      new Map([[abi, ABI_EXPORT], ...(state === null ? [] : [[state, STATE_EXPORT] as const])]),
-    );
+    this.#checkInstructions(constant);
   }
 
   #checkMemory(): void {
