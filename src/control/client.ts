@@ -128,7 +128,7 @@ export class Client {
     } else if (body.event === 'stats') {
       // here and below: the server's own type, made by the same program
       this.onEvent?.({ text, stats: body as unknown as Stats });
-    } else {
+    } else if (body.event === undefined) {
       this.asked.shift()?.resolve({ text, body: body as Reply['body'] });
     }
   }

@@ -11,9 +11,10 @@ import { Packr } from 'msgpackr/pack';
 import { Unpackr } from 'msgpackr/unpack';
 import type * as z from 'zod';
 import { FantailError, messageOf } from '../domain/errors.js';
+import type { GapEvent } from '../domain/replicator.js';
 import type { Stats } from '../domain/statistics.js';
 import { ID_LENGTH_MAX, MESSAGE_SIZE_MAX } from './constants.js';
-import { eventLine, parseLine } from './lines.js';
+import { eventLine, gapLine, parseLine } from './lines.js';
 import type { Operation, Operations } from './operation.js';
 import { clip, show } from './parameters.js';
 
@@ -198,20 +199,27 @@ export function encodeError({ encoding, id }: Asker, { code, message }: FantailE
   return encodeObject(encoding, { ...(id === undefined ? {} : { id }), ok: false, error });
 }
 
-/** Frames of events, for as long as their statistics are told to somebody. */
-const events = new WeakMap<Stats, Map<Encoding, Frame>>();
+/** Frames of events, for as long as what they are of is told to somebody. */
+const events = new WeakMap<Stats | GapEvent, Map<Encoding, Frame>>();
 
 /** The frame of one event of `watch`: the same for all who are told of the same statistics. */
 export function encodeEvent(encoding: Encoding, stats: Stats): Frame {
-  const made = events.get(stats) ?? new Map<Encoding, Frame>();
-  const frame = made.get(encoding) ?? newEvent(encoding, stats);
-  events.set(stats, made.set(encoding, frame));
-  return frame;
+  return encodedOnce(stats, encoding, () =>
+    encoding === 'text' ? eventLine(stats) : encodeObject(encoding, { event: 'stats', ...stats }),
+  );
 }
 
-function newEvent(encoding: Encoding, stats: Stats): Frame {
-  if (encoding === 'text') return eventLine(stats);
-  return encodeObject(encoding, { event: 'stats', ...stats });
+export function encodeGap(encoding: Encoding, gap: GapEvent): Frame {
+  return encodedOnce(gap, encoding, () =>
+    encoding === 'text' ? gapLine(gap) : encodeObject(encoding, { event: 'gap', ...gap }),
+  );
+}
+
+function encodedOnce(of: Stats | GapEvent, encoding: Encoding, encode: () => Frame): Frame {
+  const made = events.get(of) ?? new Map<Encoding, Frame>();
+  const frame = made.get(encoding) ?? encode();
+  events.set(of, made.set(encoding, frame));
+  return frame;
 }
 
 function encodeObject(encoding: 'json' | 'msgpack', value: object): Frame {

@@ -4,7 +4,15 @@
  */
 import { type Counts, countsText, sumOf } from '../domain/counts.js';
 import { FantailError } from '../domain/errors.js';
-import type { FeedRow, FilterInfo, FilterRow, Stats, SubscriberRow } from '../domain/statistics.js';
+import type { GapEvent } from '../domain/replicator.js';
+import type {
+  FeedRow,
+  FilterInfo,
+  FilterRow,
+  LoadedRow,
+  Stats,
+  SubscriberRow,
+} from '../domain/statistics.js';
 import type { Operations, Parameters } from './operation.js';
 
 // ---- requests -----------------------------------------------------------------------------------
@@ -95,6 +103,7 @@ export function statsLines(stats: Stats): string[] {
       const counted = `received ${row.received} sent ${row.sent} in_flight ${row.in_flight} bytes ${row.bytes}`;
       return withCounts(`subscriber ${row.ip} ${row.port} ${counted}`, row.drops);
     }),
+    ...stats.filters.loaded.flatMap(reportLines),
   ];
 }
 
@@ -112,4 +121,26 @@ export function eventLine(stats: Stats): string {
   }
   const all = `subscribers ${stats.subscribers.length} sent ${sent} in_flight ${inFlight} dropped ${dropped}`;
   return `stats uptime_ms ${stats.uptime_ms} received ${receivedOf(stats)} ${all}`;
+}
+
+/** Of a filter that reports: what it has missed, and a line for each line that it compares. */
+function reportLines({ name, gaps = [], lines = [] }: LoadedRow): string[] {
+  return [
+    ...gaps.map(
+      ({ worker, told, missing }) =>
+        `gaps ${name} worker ${worker} told ${told} missing ${missing}`,
+    ),
+    ...lines.map(({ worker, feeds, ip, port, won, late, lead_ns: lead }) => {
+      const leads = `leads ${lead.count} lead_ns ${lead.mean} ${lead.max}`;
+      return `line ${name} worker ${worker} feeds ${feedsText(feeds)} ${ip} ${port} won ${won} late ${late} ${leads}`;
+    }),
+  ];
+}
+
+const feedsText = (feeds: readonly string[]) => (feeds.length === 0 ? '-' : feeds.join(','));
+
+/** `gap main,b 17..19`. */
+export function gapLine({ feeds, from, to, suppressed = 0 }: GapEvent): string {
+  const more = suppressed === 0 ? '' : ` suppressed ${suppressed}`;
+  return `gap ${feedsText(feeds)} ${from}..${to}${more}`;
 }

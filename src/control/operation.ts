@@ -35,7 +35,10 @@ export interface Called {
   readonly session: {
     /** Throws UNAUTHORIZED, later and later. */
     authorize(token: string): Promise<void>;
-    /** Sends `stats` events in the encoding of the request, until the next call. */
+    /**
+     * Sends `stats` events, and those of gaps as they come, in the encoding of the request, until
+     * the next call.
+     */
     watch(seconds: number): void;
     unwatch(): void;
     /** The session itself, for what lasts as long. */

@@ -77,7 +77,7 @@ export const operations = {
   }),
   watch: operation({
     typed: 'watch <seconds>',
-    does: `counters every so many seconds, ${WATCH_SECONDS_MIN} to ${WATCH_SECONDS_MAX}`,
+    does: `counters every so many seconds, ${WATCH_SECONDS_MIN} to ${WATCH_SECONDS_MAX}, and gaps as they are found`,
     takes: { seconds },
     reads: true,
     perform: ({ session }, { seconds }) => {

@@ -8,6 +8,21 @@ import type { Lease } from './lease.js';
 import type { FeedRow, FilterInfo, FilterRow, Stats, SubscriberRow } from './statistics.js';
 
 /**
+ * Messages that came on none of the feeds that should have brought them, by the numbers that they
+ * bear: JSON numbers, exact to 2^53.
+ */
+export interface GapEvent {
+  readonly feeds: readonly string[];
+  readonly from: number;
+  /** The last of them; below the first where the numbers wrap between them. */
+  readonly to: number;
+  /** When they were skipped, milliseconds since 1970. */
+  readonly at_ms: number;
+  /** Gaps that were not told before this one, since there were too many; left out where none. */
+  readonly suppressed?: number;
+}
+
+/**
  * What the control channel drives. `add` and `remove` throw FantailError (NOT_ALLOWED, TABLE_FULL,
  * BUSY …).
  */
@@ -30,4 +45,6 @@ export interface Replicator {
   filterList(): FilterRow[];
   filterInfo(name: string): FilterInfo;
   filterUnload(name: string): Promise<void>;
+  /** Calls with each gap that a filter finds from now on; what it returns ends that. */
+  onGap(listener: (gap: GapEvent) => void): () => void;
 }

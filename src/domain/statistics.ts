@@ -140,9 +140,40 @@ export interface FilterInfo extends FilterRow {
   faults: { trap: number; bad_answer: number; too_big: number };
 }
 
+/** What one worker's filter has told of gaps: how many there were, and messages of those. */
+export interface GapsRow {
+  worker: number;
+  told: number;
+  missing: number;
+}
+
+/** A line that a filter compares with others: packets of it to one address, seen by one worker. */
+export interface LineRow {
+  worker: number;
+  /** Those that it is compared with, itself among them. */
+  feeds: string[];
+  ip: string;
+  port: number;
+  /** Packets that went out, and those that brought nothing new. */
+  won: number;
+  late: number;
+  /** Of packets that went out whose copy came on another line soon after: how long after. */
+  lead_ns: { count: number; mean: number; max: number };
+}
+
+export interface LoadedRow {
+  name: string;
+  hash: string | null;
+  traps: number;
+  bad_answers: number;
+  /** Of filters that report them. */
+  gaps?: GapsRow[];
+  lines?: LineRow[];
+}
+
 /** The filters' part of `stats`. */
 export interface FilterStats {
-  loaded: { name: string; hash: string | null; traps: number; bad_answers: number }[];
+  loaded: LoadedRow[];
   /** The last 16, oldest first. */
   rollbacks: { name: string; hash: string; reason: string; at_ms: number }[];
 }

@@ -22,6 +22,7 @@ import type { SubscriberTable } from '../subscribers/table.js';
 import { log } from '../terminal/log.js';
 import { checkFilter } from './check/process.js';
 import type { Filters } from './registry.js';
+import type { Reports } from './reports.js';
 
 /** What every worker has in its filter slots. */
 export interface WorkerFilters {
@@ -41,6 +42,7 @@ export interface FilterDeskOptions {
   readonly subscribers: Subscribers;
   readonly table: SubscriberTable;
   readonly publisher: Publisher;
+  readonly reports: Pick<Reports, 'rows'>;
   /** Something that the next supervisor must know is different. */
   readonly onChange: () => void;
 }
@@ -130,13 +132,14 @@ export class FilterDesk {
 
   /** For `stats`. */
   stats(): FilterStats {
-    const { filters } = this.options;
+    const { filters, reports } = this.options;
     return {
       loaded: filters.named().map(({ name, module }) => ({
         name,
         hash: module?.hash ?? null,
         traps: module === null ? 0 : this.count(module, 'traps'),
         bad_answers: module === null ? 0 : this.count(module, 'bad_answers'),
+        ...(module === null ? {} : reports.rows(module)),
       })),
       rollbacks: [...filters.rollbacks],
     };

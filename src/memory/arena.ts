@@ -114,6 +114,11 @@ export class Arena {
     return sum;
   }
 
+  /** A block of state of that worker. */
+  filterState(worker: number, block: number, field: 'block' | 'owner'): number {
+    return this.at('filter_state', worker * limits.FILTERS_MAX + block, field);
+  }
+
   counters(row: number, field: string): number {
     return this.at('counters', row, field);
   }

@@ -8,6 +8,7 @@
  *     a worker that crashed in a filter      → its filter condemned
  *     fantail-rx stopped                     → killed
  *     slots that nobody holds any more       → emptied
+ *     gaps that a filter has found           → told
  *
  * Each check takes some 0.3 ms from a core that may have packets to wait for, so there are two in a
  * second; ten while there is a filter that is not ours, for only such a one can be stuck or at
@@ -17,6 +18,7 @@
 import { counted } from '../domain/counts.js';
 import type { FilterModule } from '../domain/filter.js';
 import type { FilterDesk } from '../filters/desk.js';
+import type { Gaps } from '../filters/gaps.js';
 import type { Filters } from '../filters/registry.js';
 import type { Arena } from '../memory/arena.js';
 import { log } from '../terminal/log.js';
@@ -43,6 +45,7 @@ export interface PulseOptions {
   readonly filters: Filters;
   readonly plane: DataPlane;
   readonly desk: FilterDesk;
+  readonly gaps: Pick<Gaps, 'look'>;
 }
 
 export class Pulse {
@@ -89,12 +92,13 @@ export class Pulse {
   }
 
   private look(): void {
-    const { desk, filters } = this.options;
+    const { desk, filters, gaps } = this.options;
     this.looks++;
     this.arena.beat();
     if (this.isWary) {
       for (const module of filters.loaded())
         if (module !== filters.builtIn) this.lookAtFaults(module);
+      gaps.look();
       void desk.sweep();
     }
     for (const [worker, watchdog] of this.watchdogs.entries()) this.lookAt(worker, watchdog);

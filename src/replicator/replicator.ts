@@ -6,7 +6,7 @@ import { FantailError } from '../domain/errors.js';
 import { ALL_FEEDS, type FeedChoice, type NamedFeed } from '../domain/feed.js';
 import type { Assignment } from '../domain/filter.js';
 import type { Lease } from '../domain/lease.js';
-import type { Replicator } from '../domain/replicator.js';
+import type { GapEvent, Replicator } from '../domain/replicator.js';
 import type {
   FeedRow,
   FilterInfo,
@@ -17,6 +17,7 @@ import type {
 } from '../domain/statistics.js';
 import { bitOf, EVERY_FEED, type Feed, type Feeds } from '../feeds/feeds.js';
 import type { FilterDesk } from '../filters/desk.js';
+import type { Gaps } from '../filters/gaps.js';
 import type { Filters } from '../filters/registry.js';
 import type { DataPlane } from '../processes/data-plane.js';
 import type { Pulse } from '../processes/pulse.js';
@@ -58,6 +59,7 @@ export interface ReplicatorParts {
   readonly desk: FilterDesk;
   readonly feeds: Feeds;
   readonly feedDesk: FeedDesk;
+  readonly gaps: Gaps;
   readonly pulse: Pulse;
   readonly paths: Paths;
   /** The socket of the slow path; null: there is none. */
@@ -294,6 +296,10 @@ export class LiveReplicator implements Replicator {
 
   filterUnload(name: string): Promise<void> {
     return this.parts.desk.unload(name);
+  }
+
+  onGap(listener: (gap: GapEvent) => void): () => void {
+    return this.parts.gaps.onGap(listener);
   }
 }
 

@@ -1,8 +1,9 @@
 import { Closers } from '../domain/closers.js';
 import type { Failure } from '../domain/errors.js';
-import type { Stats } from '../domain/statistics.js';
 import { Feeds } from '../feeds/feeds.js';
 import { FilterDesk } from '../filters/desk.js';
+import { Gaps } from '../filters/gaps.js';
+import { Reports } from '../filters/reports.js';
 import { addon } from '../memory/addon.js';
 import { Pulse } from '../processes/pulse.js';
 import { InterfaceWatch } from '../routes/interface-watch.js';
@@ -68,8 +69,8 @@ async function open(
   const opened = await planeOpening;
   const { ports, states } = await loading;
   const { plane, sockets, filters } = opened;
-  if (opened.adopted === null) logFallbacks(plane.opened.mode, opened.fallbacks);
   const { arena } = plane;
+  logFallbacks(opened);
   const table = new SubscriberTable(arena, subscribers, feeds, sourceOf(config, link));
   const publisher = closers.keep(new Publisher({ table, sockets, wake: () => plane.wake() }));
   const targets: ActionTargets = {
@@ -94,6 +95,7 @@ async function open(
   const keep = () => leaveToNext(opening, opened);
   keep();
   const feedDesk = openFeedDesk(opening, { opened, publisher, keep, watch });
+  const { reports, gaps } = reportsOf(opening, opened);
   const desk = new FilterDesk({
     filters,
     workers: plane.filters,
@@ -101,27 +103,21 @@ async function open(
     subscribers,
     table,
     publisher,
+    reports,
     onChange: keep,
   });
   const endLease = (subscriber: Subscriber) => replicator.expire(subscriber);
   const leases = closers.keep(new Leases(arena, subscribers, endLease));
   if (opened.adopted !== null) leases.takeOver();
-  const pulse = new Pulse({ filters, plane, desk });
+  const pulse = new Pulse({ filters, plane, desk, gaps });
   closers.add(() => pulse.stop());
   const paths = openPaths(opening, opened);
-  const served = { leases, publisher, router, desk, feedDesk, pulse, paths };
+  const served = { leases, publisher, router, desk, feedDesk, gaps, pulse, paths };
   const parts = { ...opening, ...opened, ...served };
   const replicator = closers.keep(new LiveReplicator(parts, destinationsOf(config, link)));
   await feedDesk.open(config.feeds);
-  const state = await states.openState(opening, opened.adopted !== null, {
-    filters,
-    desk,
-    subscribers,
-    leases,
-    feeds,
-    replicator,
-    keep,
-  });
+  const kept = { filters, desk, subscribers, leases, feeds, replicator, keep };
+  const state = await states.openState(opening, opened.adopted !== null, kept);
   publisher.pump();
   const control = await ports.openControl(opening, plane, replicator);
   await ports.openLegacy(opening, replicator);
@@ -131,6 +127,18 @@ async function open(
   if (state !== null) closers.keep(state);
   plane.takeCharge();
   return ports.readyLine(opened, config, control);
+}
+
+/** What filters tell of gaps and lines. */
+function reportsOf(
+  { feeds }: Opening,
+  { plane: { arena }, filters }: OpenedPlane,
+): { reports: Reports; gaps: Gaps } {
+  const namesOf = (bits: bigint) => feeds.namesOf(bits);
+  const reports = new Reports(arena, namesOf);
+  const { workers } = arena;
+  const now = () => performance.now();
+  return { reports, gaps: new Gaps({ filters, reports, workers, namesOf, now }) };
 }
 
 /** What the next supervisor is to know, as it is now. */
@@ -168,13 +176,13 @@ async function loadRest() {
 }
 
 /** One warning: what it runs in, and why nothing better. */
-function logFallbacks(mode: Stats['mode'], fallbacks: Stats['fallbacks']): void {
-  if (fallbacks.length === 0) return;
+function logFallbacks({ adopted, plane, fallbacks }: OpenedPlane): void {
+  if (adopted !== null || fallbacks.length === 0) return;
   const reasons = [...new Set(fallbacks.map(({ reason }) => reason))].map((reason) => {
     const modes = fallbacks.filter((each) => each.reason === reason).map((each) => each.mode);
     return `${modes.join(', ')}: ${reason}`;
   });
-  log.warn(`running in ${mode} mode, since it cannot be ${reasons.join('; ')}`);
+  log.warn(`running in ${plane.opened.mode} mode, since it cannot be ${reasons.join('; ')}`);
 }
 
 /** Follows what each worker sends at once. */

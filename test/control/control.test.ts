@@ -27,8 +27,9 @@ import { isLoopback } from '../../src/control/gate/gate.js';
 import { type Control, type ControlOptions, startControl } from '../../src/control/server.js';
 import type { Change } from '../../src/control/session/audit.js';
 import { Failure } from '../../src/domain/errors.js';
+import type { GapEvent } from '../../src/domain/replicator.js';
 import { busyStats, MemoryReplicator } from '../rig/memory-replicator.js';
-import { ROOT } from '../rig/program.js';
+import { eventually, ROOT } from '../rig/program.js';
 import { random } from '../rig/random.js';
 
 const test = suite('control');
@@ -452,6 +453,37 @@ test('watch answers once, then tells the counters until unwatch', async () => {
   binary.socket.send(pack({ op: 'watch', seconds: 0.1 }));
   assert.equal(unpack((await binary.frame(2)) as Buffer), { event: 'stats', ...busyStats(5) });
   for (const each of [peer, typed, binary]) each.socket.terminate();
+});
+
+test('those who watch are told of gaps, each in its encoding, and nobody else is', async () => {
+  const { control, table } = await start();
+  const tell = (gap: GapEvent) => {
+    for (const listener of table.gapListeners) listener(gap);
+  };
+  const [json, typed, binary, idle] = await Promise.all(
+    Array.from({ length: 4 }, () => Peer.open(control.port)),
+  );
+  await idle?.ask('list');
+  await json?.ask({ op: 'watch', seconds: 3600 });
+  await typed?.ask('watch 3600');
+  binary?.socket.send(pack({ op: 'watch', seconds: 3600 }));
+  await binary?.frame(1);
+  const gap = { feeds: ['main', 'b'], from: 17, to: 19, at_ms: 1_700_000_000_000 };
+  tell(gap);
+  tell({ ...gap, feeds: [], suppressed: 12 });
+  assert.equal(JSON.parse(String(await json?.frame(2))), { event: 'gap', ...gap });
+  assert.is(JSON.parse(String(await json?.frame(3))).suppressed, 12);
+  assert.is(await typed?.frame(2), 'gap main,b 17..19');
+  assert.is(await typed?.frame(3), 'gap - 17..19 suppressed 12');
+  assert.equal(unpack((await binary?.frame(2)) as Buffer), { event: 'gap', ...gap });
+  await json?.ask('unwatch');
+  typed?.socket.terminate();
+  await eventually('whoever left is not told', () => table.gapListeners.size === 1);
+  tell(gap);
+  assert.is(await idle?.ask('unwatch'), 'ok no more events');
+  assert.is(idle?.frames.length, 2);
+  assert.is(json?.frames.length, 4);
+  for (const peer of [json, binary, idle]) peer?.socket.terminate();
 });
 
 test('a second watch replaces the first', async () => {

@@ -20,11 +20,12 @@ import {
   type Refused,
 } from '../../src/control/codec.js';
 import { MESSAGE_SIZE_MAX } from '../../src/control/constants.js';
+import { statsLines } from '../../src/control/lines.js';
 import { type Answer, operations, type Question } from '../../src/control/operations.js';
 import { FantailError } from '../../src/domain/errors.js';
 import type { SubscriberRow } from '../../src/domain/statistics.js';
 import { limits } from '../../src/memory/layout.js';
-import { busyStats } from '../rig/memory-replicator.js';
+import { busyStats, emptyStats } from '../rig/memory-replicator.js';
 import { random } from '../rig/random.js';
 
 const test = suite('protocol');
@@ -417,6 +418,27 @@ test('typed answers have their rows first and ok or error as the last line', () 
   const stats = String(answered('text', 1, { op: 'stats' }, busyStats(5))).split('\n');
   assert.is(stats.at(-1), 'ok 1 subscriber');
   assert.ok(stats.includes('subscriber 10.0.0.34 9001 received 5 sent 5 in_flight 0 bytes 710'));
+  const lead_ns = { count: 3, mean: 100, max: 200 };
+  const line = {
+    worker: 0,
+    feeds: ['main', 'b'],
+    ip: '239.1.1.1',
+    port: 5000,
+    won: 4,
+    late: 1,
+    lead_ns,
+  };
+  const faults = { hash: null, traps: 0, bad_answers: 0 };
+  const gaps = [{ worker: 0, told: 2, missing: 7 }];
+  const loaded = [
+    { name: 'rewrite', ...faults },
+    { name: 'ab', ...faults, gaps, lines: [line] },
+  ];
+  const told = statsLines({ ...emptyStats(), filters: { loaded, rollbacks: [] } });
+  assert.equal(told.slice(-2), [
+    'gaps ab worker 0 told 2 missing 7',
+    'line ab worker 0 feeds main,b 239.1.1.1 5000 won 4 late 1 leads 3 lead_ns 100 200',
+  ]);
   assert.is(
     encodeError({ encoding: 'text', id: 1 }, new FantailError('BUSY', 'try again')),
     'error BUSY try again',

@@ -7,7 +7,7 @@
 import { FantailError } from '../../src/domain/errors.js';
 import type { FeedChoice, NamedFeed } from '../../src/domain/feed.js';
 import type { Lease } from '../../src/domain/lease.js';
-import type { Replicator } from '../../src/domain/replicator.js';
+import type { GapEvent, Replicator } from '../../src/domain/replicator.js';
 import type {
   FeedRow,
   FilterInfo,
@@ -169,6 +169,14 @@ export class MemoryReplicator implements Replicator {
   async filterUnload(name: string): Promise<void> {
     this.filterInfo(name);
     this.filters.delete(name);
+  }
+
+  /** Whoever is told of gaps. */
+  readonly gapListeners = new Set<(gap: GapEvent) => void>();
+
+  onGap(listener: (gap: GapEvent) => void): () => void {
+    this.gapListeners.add(listener);
+    return () => this.gapListeners.delete(listener);
   }
 
   private indexOf(ip: string, port: number): number {

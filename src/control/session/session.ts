@@ -14,6 +14,7 @@ import {
   encodeAnswer,
   encodeError,
   encodeEvent,
+  encodeGap,
   type Frame,
 } from '../codec.js';
 import { BEFORE_TOKEN_SIZE_MAX } from '../constants.js';
@@ -22,7 +23,7 @@ import type { Called } from '../operation.js';
 import { Admission } from './admission.js';
 import { type Change, changeOf } from './audit.js';
 import { Inbox } from './inbox.js';
-import { Watch } from './watch.js';
+import { type Follow, Watch } from './watch.js';
 
 /** A peer must have read an answer after this time, and must answer a ping before the next. */
 export const STALL_MS = 30_000;
@@ -203,11 +204,12 @@ function calledBy(
       return null;
     }
   };
+  const follow: Follow = (tell) => replicator.onGap((gap) => tell(encodeGap(encoding, gap)));
   return {
     replicator,
     session: {
       authorize: (token) => admission.show(token),
-      watch: (seconds) => watch.start(seconds, event),
+      watch: (seconds) => watch.start(seconds, event, follow),
       unwatch: () => watch.stop(),
       help: () => codec.helpLines(),
       life,

@@ -6,6 +6,9 @@
 import { WebSocket } from 'ws';
 import type { Frame } from '../codec.js';
 
+/** Has `tell` called with each event of a kind that comes when it comes; returns what ends that. */
+export type Follow = (tell: (frame: Frame) => void) => () => void;
+
 /**
  * An event is skipped while this much of a session is unread, and the session is closed after so
  * many in a row.
@@ -19,6 +22,7 @@ export class Watch {
   /** Another one with each start and stop. */
   #watching = 0;
   #skipped = 0;
+  #unfollow = () => {};
 
   constructor(
     private readonly webSocket: WebSocket,
@@ -27,15 +31,18 @@ export class Watch {
   ) {}
 
   /** One watch a session: another one replaces it. */
-  start(seconds: number, event: () => Promise<Frame | null>): void {
+  start(seconds: number, event: () => Promise<Frame | null>, follow: Follow): void {
     this.stop();
     this.#skipped = 0;
+    this.#unfollow = follow((frame) => this.#tellNow(frame));
     this.#waitForNext(seconds * 1000, event);
   }
 
   stop(): void {
     this.#watching += 1;
     clearTimeout(this.#timer);
+    this.#unfollow();
+    this.#unfollow = () => {};
   }
 
   /** Until the next multiple of the period, which is the same for all that have it. */
@@ -47,6 +54,12 @@ export class Watch {
       await this.#tell(period_ms, event);
       if (watching === this.#watching) this.#waitForNext(period_ms, event);
     }, wait_ms);
+  }
+
+  /** A peer that does not read misses it; the other events let it go. */
+  #tellNow(frame: Frame): void {
+    const isOpen = this.webSocket.readyState === WebSocket.OPEN;
+    if (isOpen && this.webSocket.bufferedAmount <= UNREAD_SIZE_MAX) this.webSocket.send(frame);
   }
 
   async #tell(period_ms: number, event: () => Promise<Frame | null>): Promise<void> {
