@@ -13,9 +13,13 @@ export const FILTER_ABI: u32 = 1;
 export const STATE_SIZE: u32 = 4096;
 export const REPORT_GAPS: u32 = 16;
 export const REPORT_GAP_SIZE: u32 = 32;
+export const REPORT_OPEN: u32 = 44;
+export const REPORT_OPEN_SIZE: u32 = 32;
+export const REPORT_SETS: u32 = 8;
+export const REPORT_SET_SIZE: u32 = 40;
 export const REPORT_LINES: u32 = 8;
-export const REPORT_LINE_SIZE: u32 = 64;
-export const REPORT_SIZE: u32 = 1040;
+export const REPORT_LINE_SIZE: u32 = 56;
+export const REPORT_SIZE: u32 = 2728;
 export const WINDOW_JOBS: u32 = 0x100000;
 export const WINDOW_STATE: u32 = 0x230000;
 export const VERDICT_UNSET: u32 = 0xffffffff;
@@ -51,6 +55,8 @@ export const SUBSCRIBER_PARAM_LENGTH: usize = 42;
 export const SUBSCRIBER_TTL: usize = 44;
 /** u64: a bit for each feed that it gets, by the feed's index; all ones: those to come, too */
 export const SUBSCRIBER_FEEDS: usize = 48;
+/** u64: the same for all of one worker that get the same feeds by the same filter and parameter; never used again once the last has gone */
+export const SUBSCRIBER_SET: usize = 56;
 /** u8[PARAM_SIZE]: the filter's parameters for this subscriber */
 export const SUBSCRIBER_PARAM: usize = 64;
 
@@ -83,37 +89,69 @@ export const REPORT_GAP_FROM: usize = 0;
 export const REPORT_GAP_TO: usize = 8;
 /** u64: of the packet that skipped them */
 export const REPORT_GAP_RECEIVE_NS: usize = 16;
-/** u64: the feeds that they were missed on, by bits of their index */
-export const REPORT_GAP_FEEDS: usize = 24;
+/** u64: who has missed them: subscriber.set */
+export const REPORT_GAP_SET: usize = 24;
+
+// Messages that may still come.
+/** u64: the first of them, by a count that does not wrap */
+export const REPORT_OPEN_FROM: usize = 0;
+/** u64: one past the last; the same as from: there is none here */
+export const REPORT_OPEN_END: usize = 8;
+/** u64: of the packet that skipped them; 0: not to be told */
+export const REPORT_OPEN_RECEIVE_NS: usize = 16;
+/** u32: index of its report_set */
+export const REPORT_OPEN_SET: usize = 24;
+/** u32: the filter's own */
+export const REPORT_OPEN_OWN: usize = 28;
+
+// Subscribers that are decided for together, and what they have missed.
+/** u64: subscriber.set */
+export const REPORT_SET_SET: usize = 0;
+/** u64: that were told */
+export const REPORT_SET_GAPS: usize = 8;
+/** u64: messages of those */
+export const REPORT_SET_MISSING: usize = 16;
+/** u64: 0: none is here; else receive_ns of its last packet */
+export const REPORT_SET_USED: usize = 24;
+/** u32: of a number on the wire, after which it wraps */
+export const REPORT_SET_BITS: usize = 32;
 
 // One of several lines that bring the same.
-/** u64: the feeds that it is compared with, itself among them */
-export const REPORT_LINE_FEEDS: usize = 0;
 /** u32: its packets' destination address, network order */
-export const REPORT_LINE_IP: usize = 8;
+export const REPORT_LINE_IP: usize = 0;
 /** u16: and port, network order */
-export const REPORT_LINE_PORT: usize = 12;
-/** u16: the filter's own: lines of different kinds are apart */
-export const REPORT_LINE_KIND: usize = 14;
+export const REPORT_LINE_PORT: usize = 4;
+/** u16: index of the report_set that it is compared for */
+export const REPORT_LINE_SET: usize = 6;
 /** u64: packets that went out */
-export const REPORT_LINE_WON: usize = 16;
+export const REPORT_LINE_WON: usize = 8;
 /** u64: packets that brought nothing new */
-export const REPORT_LINE_LATE: usize = 24;
+export const REPORT_LINE_LATE: usize = 16;
 /** u64: packets of it whose copy came on another line soon after */
-export const REPORT_LINE_LEADS: usize = 32;
+export const REPORT_LINE_LEADS: usize = 24;
 /** u64: how long after, in all */
-export const REPORT_LINE_LEAD_SUM_NS: usize = 40;
+export const REPORT_LINE_LEAD_SUM_NS: usize = 32;
 /** u64: the longest */
-export const REPORT_LINE_LEAD_MAX_NS: usize = 48;
-/** u64: 0: no line is here; else the filter's own, rising with use */
-export const REPORT_LINE_USED: usize = 56;
+export const REPORT_LINE_LEAD_MAX_NS: usize = 40;
+/** u64: 0: none is here; else receive_ns of its last packet */
+export const REPORT_LINE_USED: usize = 48;
 
 // What a filter tells of gaps and lines, where fantail_report says in its block of state.
 /** u64: gaps ever told; number i is the entry i % REPORT_GAPS */
 export const FILTER_REPORT_GAP_COUNT: usize = 0;
 /** u64: messages of those */
 export const FILTER_REPORT_MISSING: usize = 8;
+/** u64: rises with each; while it does not, open stands still */
+export const FILTER_REPORT_PACKETS: usize = 16;
+/** u64: packets too short for their number: nothing was decided */
+export const FILTER_REPORT_TOO_SHORT: usize = 24;
+/** u64: nothing was decided since a table was full */
+export const FILTER_REPORT_NO_ROOM: usize = 32;
 /** report_gap[REPORT_GAPS]: the newest of them */
-export const FILTER_REPORT_GAP: usize = 16;
+export const FILTER_REPORT_GAP: usize = 40;
+/** report_open[REPORT_OPEN]: those that may have to be told */
+export const FILTER_REPORT_OPEN: usize = 552;
+/** report_set[REPORT_SETS]: those that packets came for */
+export const FILTER_REPORT_SET: usize = 1960;
 /** report_line[REPORT_LINES]: those that packets came on */
-export const FILTER_REPORT_LINE: usize = 528;
+export const FILTER_REPORT_LINE: usize = 2280;

@@ -176,7 +176,15 @@ export function cHeader(): string {
 
 /** The constants that a filter needs: jobs, subscribers, reports, verdicts, limits. */
 export function assemblyConstants(): string {
-  const wanted = ['job', 'subscriber', 'report_gap', 'report_line', 'filter_report'];
+  const wanted = [
+    'job',
+    'subscriber',
+    'report_gap',
+    'report_open',
+    'report_set',
+    'report_line',
+    'filter_report',
+  ];
   const lines = [`// ${NOTE}`, ''];
   for (const [name, value] of Object.entries(limits)) {
     if (typeof value !== 'number') continue;

@@ -83,10 +83,15 @@ export function offset_of(kind: u32): u32 {
   return kind & OFFSET_MAX;
 }
 
+/** Bits of a number. */
+export function bits_of(kind: u32): u32 {
+  return kind == MOLDUDP64 ? 64 : 8 * size_of(kind);
+}
+
 /** How many different numbers there are; 0: all of u64. */
 export function span_of(kind: u32): u64 {
-  const size = size_of(kind);
-  return size == 8 || kind == MOLDUDP64 ? 0 : (<u64>1) << (8 * <u64>size);
+  const bits = bits_of(kind);
+  return bits == 64 ? 0 : (<u64>1) << <u64>bits;
 }
 
 /** The number in a packet that is long enough. */

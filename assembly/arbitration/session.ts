@@ -1,116 +1,74 @@
-/** One sequence of messages: what has come of it, and what has not. */
+/** What is decided for together, and the sequences of messages that it is decided by. */
 import { Job } from '../sdk';
 
-/** Runs of missing messages that a session remembers; of more, the oldest is given up. */
-export const GAPS_MAX: u32 = 9;
-
-/** Messages [start, end) that have not come yet. */
+/** Of a set of subscribers, beside what it tells (SetReport): the packet that was decided last. */
 @unmanaged
-export class Gap {
-  start: u64;
-  end: u64;
-  /**
-   * When the packet came that skipped them; 0: they are not to be told, as those before the first
-   * packet, or were.
-   */
-  opened_ns: u64;
-}
-
-@unmanaged
-export class Session {
-  /** The subscribers that it is of: they get the same feeds, and number them alike. */
-  feeds: u64;
-  name_front: u64;
-  /** The packet that came last was the so-many-th; 0: this session is free. */
-  used: u64;
-  /** One past the highest message that came. */
-  next: u64;
-  /** When its heartbeats last went out, and whose they are. */
-  heartbeat_ns: u64;
-  /** The packet that was decided on last: its time, and below its address. */
-  private mark_ns: u64;
-  /** When the last packet came that brought something new. */
-  new_ns: u64;
-  /** Of the packets that brought nothing new since: the last that rose, and how many did. */
-  past_last: u64;
-  past_count: u32;
-  private mark_packet: u32;
-  heartbeat_ip: u32;
-  heartbeat_port: u16;
-  name_back: u16;
+export class Decision {
+  private receive_ns: u64;
+  private packet: u32;
+  /** How its packets are numbered (numbering.ts). */
   kind: u16;
   goes_out: bool;
-  gap_count: u8;
-  private unused: u32;
-  // Gap [GAPS_MAX], of rising messages
+  private unused: u8;
 
-  /** Whether the job's packet has been decided on for its subscriber's like. */
-  @inline has_decided(job: Job, feeds: u64, kind: u32): bool {
-    return (
-      this.mark_ns == job.receive_ns &&
-      this.mark_packet == <u32>job.packet &&
-      this.feeds == feeds &&
-      <u32>this.kind == kind
-    );
+  /** A frame's address comes back, but never with the same time. */
+  @inline is_of(job: Job): bool {
+    return this.receive_ns == job.receive_ns && this.packet == <u32>job.packet;
   }
 
-  @inline decided(job: Job, goes_out: bool): void {
-    this.mark_ns = job.receive_ns;
-    this.mark_packet = <u32>job.packet;
+  @inline take(job: Job, goes_out: bool): void {
+    this.receive_ns = job.receive_ns;
+    this.packet = <u32>job.packet;
     this.goes_out = goes_out;
   }
 
-  @inline is_of(feeds: u64, kind: u32, name_front: u64, name_back: u16): bool {
-    const same = this.name_front == name_front && this.name_back == name_back;
-    return same && this.feeds == feeds && <u32>this.kind == kind && this.used != 0;
-  }
-
-  /**
-   * With the first packet that is seen, of `sequence`. What came before has not gone out: the
-   * slower line may still bring it.
-   */
-  begin(sequence: u64, receive_ns: u64): void {
-    this.next = sequence;
-    this.heartbeat_ns = 0;
-    this.new_ns = receive_ns;
-    this.past_last = 0;
-    this.past_count = 0;
-    this.gap_count = 0;
-    if (sequence > 0) this.insert_gap(0, 0, sequence, 0);
-  }
-
-  @inline gap(index: u32): Gap {
-    const gaps = changetype<usize>(this) + offsetof<Session>();
-    return changetype<Gap>(gaps + <usize>index * offsetof<Gap>());
-  }
-
-  remove_gap(index: u32): void {
-    this.gap_count--;
-    for (; index < <u32>this.gap_count; index++) {
-      const gap = this.gap(index);
-      const after = this.gap(index + 1);
-      gap.start = after.start;
-      gap.end = after.end;
-      gap.opened_ns = after.opened_ns;
-    }
-  }
-
-  /** There must be room for it. */
-  insert_gap(index: u32, start: u64, end: u64, opened_ns: u64): void {
-    for (let last = <u32>this.gap_count; last > index; last--) {
-      const gap = this.gap(last);
-      const before = this.gap(last - 1);
-      gap.start = before.start;
-      gap.end = before.end;
-      gap.opened_ns = before.opened_ns;
-    }
-    const gap = this.gap(index);
-    gap.start = start;
-    gap.end = end;
-    gap.opened_ns = opened_ns;
-    this.gap_count++;
+  forget(): void {
+    this.receive_ns = 0;
+    this.packet = 0;
   }
 }
 
-/** Bytes of a session and its gaps. */
-export const SESSION_SIZE: usize = offsetof<Session>() + <usize>GAPS_MAX * offsetof<Gap>();
+/** One sequence of messages of one set. What has not come of it is in the report's open gaps. */
+@unmanaged
+export class Session {
+  /** When its last packet came; 0: this place is free. */
+  used: u64;
+  name_front: u64;
+  /** One past the highest message that came. */
+  next: u64;
+  /** None of its open gaps goes further. */
+  gaps_end: u64;
+  /** When its heartbeats last went out, and whose they are. */
+  heartbeat_ns: u64;
+  /** When it was last seen that its sender is not behind. */
+  alive_ns: u64;
+  /** Of the packets that were behind since: the last that rose, and how many did. */
+  past_last: u64;
+  past_count: u32;
+  heartbeat_ip: u32;
+  heartbeat_port: u16;
+  name_back: u16;
+  /** Index of its set. */
+  set: u32;
+
+  @inline is_of(set: u32, name_front: u64, name_back: u16): bool {
+    const same = this.name_front == name_front && this.name_back == name_back;
+    return same && this.set == set && this.used != 0;
+  }
+
+  /** With the first packet that is seen, of `sequence`. */
+  begin(sequence: u64, now: u64): void {
+    this.next = sequence;
+    this.gaps_end = 0;
+    this.heartbeat_ns = 0;
+    this.alive(now);
+  }
+
+  @inline alive(now: u64): void {
+    this.alive_ns = now;
+    this.past_count = 0;
+  }
+}
+
+export const SESSION_SIZE: usize = offsetof<Session>();
+export const DECISION_SIZE: usize = offsetof<Decision>();

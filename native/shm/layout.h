@@ -15,7 +15,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0x81c6bcabu
+#define FANTAIL_LAYOUT_VERSION 0x1af966e5u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -47,9 +47,13 @@ typedef __u64 u64;
 #define FANTAIL_STATE_SIZE 4096u
 #define FANTAIL_REPORT_GAPS 16u
 #define FANTAIL_REPORT_GAP_SIZE 32u
+#define FANTAIL_REPORT_OPEN 44u
+#define FANTAIL_REPORT_OPEN_SIZE 32u
+#define FANTAIL_REPORT_SETS 8u
+#define FANTAIL_REPORT_SET_SIZE 40u
 #define FANTAIL_REPORT_LINES 8u
-#define FANTAIL_REPORT_LINE_SIZE 64u
-#define FANTAIL_REPORT_SIZE 1040u
+#define FANTAIL_REPORT_LINE_SIZE 56u
+#define FANTAIL_REPORT_SIZE 2728u
 #define FANTAIL_WINDOW_JOBS 0x100000u
 #define FANTAIL_WINDOW_SLOTS 0x130000u
 #define FANTAIL_WINDOW_STATE 0x230000u
@@ -487,7 +491,7 @@ struct subscriber {
 	u8 ttl; /* (supervisor) time to live of its copies (RFC 791, 3.1), 1 to 255 */
 	u8 pad_45[3];
 	u64 feeds; /* (supervisor) a bit for each feed that it gets, by the feed's index; all ones: those to come, too */
-	u8 pad_56[8];
+	u64 set; /* (supervisor) the same for all of one worker that get the same feeds by the same filter and parameter; never used again once the last has gone */
 	u8 param[FANTAIL_PARAM_SIZE]; /* (supervisor) the filter's parameters for this subscriber */
 };
 FANTAIL_ASSERT(sizeof(struct subscriber) == 128, "subscriber changed size");
@@ -505,6 +509,7 @@ FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, filter) == 40, "subscriber.
 FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, param_length) == 42, "subscriber.param_length moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, ttl) == 44, "subscriber.ttl moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, feeds) == 48, "subscriber.feeds moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, set) == 56, "subscriber.set moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct subscriber, param) == 64, "subscriber.param moved");
 /* A feed that packets are received of. */
 struct table_feed {
@@ -629,49 +634,86 @@ struct report_gap {
 	u64 from; /* (container) the first of them */
 	u64 to; /* (container) the last; below the first where the numbers wrap between them */
 	u64 receive_ns; /* (container) of the packet that skipped them */
-	u64 feeds; /* (container) the feeds that they were missed on, by bits of their index */
+	u64 set; /* (container) who has missed them: subscriber.set */
 };
 FANTAIL_ASSERT(sizeof(struct report_gap) == 32, "report_gap changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct report_gap, from) == 0, "report_gap.from moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct report_gap, to) == 8, "report_gap.to moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct report_gap, receive_ns) == 16, "report_gap.receive_ns moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct report_gap, feeds) == 24, "report_gap.feeds moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_gap, set) == 24, "report_gap.set moved");
+/* Messages that may still come. */
+struct report_open {
+	u64 from; /* (container) the first of them, by a count that does not wrap */
+	u64 end; /* (container) one past the last; the same as from: there is none here */
+	u64 receive_ns; /* (container) of the packet that skipped them; 0: not to be told */
+	u32 set; /* (container) index of its report_set */
+	u32 own; /* (container) the filter's own */
+};
+FANTAIL_ASSERT(sizeof(struct report_open) == 32, "report_open changed size");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_open, from) == 0, "report_open.from moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_open, end) == 8, "report_open.end moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_open, receive_ns) == 16, "report_open.receive_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_open, set) == 24, "report_open.set moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_open, own) == 28, "report_open.own moved");
+/* Subscribers that are decided for together, and what they have missed. */
+struct report_set {
+	u64 set; /* (container) subscriber.set */
+	u64 gaps; /* (container) that were told */
+	u64 missing; /* (container) messages of those */
+	u64 used; /* (container) 0: none is here; else receive_ns of its last packet */
+	u32 bits; /* (container) of a number on the wire, after which it wraps */
+	u8 pad_36[4];
+};
+FANTAIL_ASSERT(sizeof(struct report_set) == 40, "report_set changed size");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_set, set) == 0, "report_set.set moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_set, gaps) == 8, "report_set.gaps moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_set, missing) == 16, "report_set.missing moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_set, used) == 24, "report_set.used moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_set, bits) == 32, "report_set.bits moved");
 /* One of several lines that bring the same. */
 struct report_line {
-	u64 feeds; /* (container) the feeds that it is compared with, itself among them */
 	u32 ip; /* (container) its packets' destination address, network order */
 	u16 port; /* (container) and port, network order */
-	u16 kind; /* (container) the filter's own: lines of different kinds are apart */
+	u16 set; /* (container) index of the report_set that it is compared for */
 	u64 won; /* (container) packets that went out */
 	u64 late; /* (container) packets that brought nothing new */
 	u64 leads; /* (container) packets of it whose copy came on another line soon after */
 	u64 lead_sum_ns; /* (container) how long after, in all */
 	u64 lead_max_ns; /* (container) the longest */
-	u64 used; /* (container) 0: no line is here; else the filter's own, rising with use */
+	u64 used; /* (container) 0: none is here; else receive_ns of its last packet */
 };
-FANTAIL_ASSERT(sizeof(struct report_line) == 64, "report_line changed size");
-FANTAIL_ASSERT(__builtin_offsetof(struct report_line, feeds) == 0, "report_line.feeds moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct report_line, ip) == 8, "report_line.ip moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct report_line, port) == 12, "report_line.port moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct report_line, kind) == 14, "report_line.kind moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct report_line, won) == 16, "report_line.won moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct report_line, late) == 24, "report_line.late moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct report_line, leads) == 32, "report_line.leads moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct report_line, lead_sum_ns) == 40, "report_line.lead_sum_ns moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct report_line, lead_max_ns) == 48, "report_line.lead_max_ns moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct report_line, used) == 56, "report_line.used moved");
+FANTAIL_ASSERT(sizeof(struct report_line) == 56, "report_line changed size");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_line, ip) == 0, "report_line.ip moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_line, port) == 4, "report_line.port moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_line, set) == 6, "report_line.set moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_line, won) == 8, "report_line.won moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_line, late) == 16, "report_line.late moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_line, leads) == 24, "report_line.leads moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_line, lead_sum_ns) == 32, "report_line.lead_sum_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_line, lead_max_ns) == 40, "report_line.lead_max_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct report_line, used) == 48, "report_line.used moved");
 /* What a filter tells of gaps and lines, where fantail_report says in its block of state. */
 struct filter_report {
 	u64 gap_count; /* (filter) gaps ever told; number i is the entry i % REPORT_GAPS */
 	u64 missing; /* (filter) messages of those */
+	u64 packets; /* (filter) rises with each; while it does not, open stands still */
+	u64 too_short; /* (filter) packets too short for their number: nothing was decided */
+	u64 no_room; /* (filter) nothing was decided since a table was full */
 	struct report_gap gap[FANTAIL_REPORT_GAPS]; /* (filter) the newest of them */
+	struct report_open open[FANTAIL_REPORT_OPEN]; /* (filter) those that may have to be told */
+	struct report_set set[FANTAIL_REPORT_SETS]; /* (filter) those that packets came for */
 	struct report_line line[FANTAIL_REPORT_LINES]; /* (filter) those that packets came on */
 };
-FANTAIL_ASSERT(sizeof(struct filter_report) == 1040, "filter_report changed size");
+FANTAIL_ASSERT(sizeof(struct filter_report) == 2728, "filter_report changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_report, gap_count) == 0, "filter_report.gap_count moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct filter_report, missing) == 8, "filter_report.missing moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct filter_report, gap) == 16, "filter_report.gap moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct filter_report, line) == 528, "filter_report.line moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_report, packets) == 16, "filter_report.packets moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_report, too_short) == 24, "filter_report.too_short moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_report, no_room) == 32, "filter_report.no_room moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_report, gap) == 40, "filter_report.gap moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_report, open) == 552, "filter_report.open moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_report, set) == 1960, "filter_report.set moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct filter_report, line) == 2280, "filter_report.line moved");
 /* What a worker asks of its filters for one burst; read by its own JavaScript, not in the arena. */
 struct filter_calls {
 	u32 timed; /* (worker) 1: this burst is timed, tell when each call has returned */

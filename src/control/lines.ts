@@ -123,16 +123,22 @@ export function eventLine(stats: Stats): string {
   return `stats uptime_ms ${stats.uptime_ms} received ${receivedOf(stats)} ${all}`;
 }
 
-/** Of a filter that reports: what it has missed, and a line for each line that it compares. */
-function reportLines({ name, gaps = [], lines = [] }: LoadedRow): string[] {
+/** Of a filter that reports: what it has missed in all, then by set and by line. */
+function reportLines({ name, report }: LoadedRow): string[] {
+  if (report === undefined) return [];
+  const { gaps, missing, too_short, no_room } = report;
   return [
-    ...gaps.map(
-      ({ worker, told, missing }) =>
-        `gaps ${name} worker ${worker} told ${told} missing ${missing}`,
-    ),
-    ...lines.map(({ worker, feeds, ip, port, won, late, lead_ns: lead }) => {
-      const leads = `leads ${lead.count} lead_ns ${lead.mean} ${lead.max}`;
-      return `line ${name} worker ${worker} feeds ${feedsText(feeds)} ${ip} ${port} won ${won} late ${late} ${leads}`;
+    `filter ${name} gaps ${gaps} missing ${missing} too_short ${too_short} no_room ${no_room}`,
+    ...report.sets.flatMap((set) => {
+      const whose = `${name} worker ${set.worker} feeds ${feedsText(set.feeds)}`;
+      const param = set.param === '' ? '' : ` param ${set.param}`;
+      return [
+        `set ${whose} subscribers ${set.subscribers} gaps ${set.gaps} missing ${set.missing}${param}`,
+        ...set.lines.map(({ feed, ip, port, won, late, lead_ns: lead }) => {
+          const line = `feed ${feed ?? '-'} ${ip} ${port} won ${won} late ${late}`;
+          return `line ${whose} ${line} leads ${lead.count} lead_ns ${lead.mean} ${lead.max}`;
+        }),
+      ];
     }),
   ];
 }

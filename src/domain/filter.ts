@@ -55,3 +55,11 @@ export function paramOf(text: string): Uint8Array | null {
   const digits = text.slice('hex:'.length);
   return /^([0-9a-fA-F]{2})*$/.test(digits) ? new Uint8Array(Buffer.from(digits, 'hex')) : null;
 }
+
+/** The same for people: as text if it is printable ASCII. */
+export function paramText(param: Uint8Array): string {
+  const bytes = Buffer.from(param);
+  const text = bytes.toString('latin1');
+  const isText = /^[ -~]*$/.test(text) && !text.startsWith('hex:');
+  return isText ? text : `hex:${bytes.toString('hex')}`;
+}

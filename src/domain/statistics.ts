@@ -140,18 +140,16 @@ export interface FilterInfo extends FilterRow {
   faults: { trap: number; bad_answer: number; too_big: number };
 }
 
-/** What one worker's filter has told of gaps: how many there were, and messages of those. */
-export interface GapsRow {
-  worker: number;
-  told: number;
-  missing: number;
+/** Messages that nobody has brought: the first and the last by their numbers, and when. */
+export interface GapRow {
+  from: number;
+  to: number;
+  at_ms: number;
 }
 
-/** A line that a filter compares with others: packets of it to one address, seen by one worker. */
+/** Packets of a set of subscribers that were sent to one address: a feed's. */
 export interface LineRow {
-  worker: number;
-  /** Those that it is compared with, itself among them. */
-  feeds: string[];
+  feed: string | null;
   ip: string;
   port: number;
   /** Packets that went out, and those that brought nothing new. */
@@ -161,14 +159,37 @@ export interface LineRow {
   lead_ns: { count: number; mean: number; max: number };
 }
 
+/** Subscribers of one worker that a filter decides for together, and what it tells of them. */
+export interface SetRow {
+  worker: number;
+  feeds: string[];
+  /** Text, or `hex:` and digits. */
+  param: string;
+  subscribers: number;
+  /** Gaps that were told, their messages, and the newest of them. */
+  gaps: number;
+  missing: number;
+  last_gaps: GapRow[];
+  lines: LineRow[];
+}
+
+/** What a filter tells of gaps and lines: counts of all workers, and those that are served now. */
+export interface ReportRow {
+  gaps: number;
+  missing: number;
+  /** Packets that it could not decide about: too short for their number, or no room to keep it. */
+  too_short: number;
+  no_room: number;
+  sets: SetRow[];
+}
+
 export interface LoadedRow {
   name: string;
   hash: string | null;
   traps: number;
   bad_answers: number;
-  /** Of filters that report them. */
-  gaps?: GapsRow[];
-  lines?: LineRow[];
+  /** Of filters that report. */
+  report?: ReportRow;
 }
 
 /** The filters' part of `stats`. */

@@ -134,6 +134,13 @@ export class Feeds {
     }, 0n);
   }
 
+  /** Those of a mask that are there, and their highest epoch: the two name them for good. */
+  openOf(mask: bigint): { bits: bigint; newest: bigint } {
+    const open = this.open.filter((feed) => mask & bitOf(feed));
+    const bits = open.reduce((all, feed) => all | bitOf(feed), 0n);
+    return { bits, newest: open.at(-1)?.epoch ?? 0n }; // in the order of adding
+  }
+
   /** In the order of adding. */
   namesOf(mask: bigint): string[] {
     return this.open.filter((feed) => mask & bitOf(feed)).map(({ name }) => name);

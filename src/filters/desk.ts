@@ -42,7 +42,7 @@ export interface FilterDeskOptions {
   readonly subscribers: Subscribers;
   readonly table: SubscriberTable;
   readonly publisher: Publisher;
-  readonly reports: Pick<Reports, 'rows'>;
+  readonly reports: Pick<Reports, 'row'>;
   /** Something that the next supervisor must know is different. */
   readonly onChange: () => void;
 }
@@ -139,7 +139,7 @@ export class FilterDesk {
         hash: module?.hash ?? null,
         traps: module === null ? 0 : this.count(module, 'traps'),
         bad_answers: module === null ? 0 : this.count(module, 'bad_answers'),
-        ...(module === null ? {} : reports.rows(module)),
+        ...(module === null ? {} : reports.row(module)),
       })),
       rollbacks: [...filters.rollbacks],
     };

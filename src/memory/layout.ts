@@ -109,14 +109,18 @@ export const limits = {
    */
   STATE_SIZE: 4096,
   /**
-   * What a filter tells of gaps and lines in its block: the newest gaps, and lines, that there is
-   * room for.
+   * What a filter tells in its block of gaps, sets of subscribers and lines: how many of each there
+   * is room for.
    */
   REPORT_GAPS: 16,
   REPORT_GAP_SIZE: 32,
+  REPORT_OPEN: 44,
+  REPORT_OPEN_SIZE: 32,
+  REPORT_SETS: 8,
+  REPORT_SET_SIZE: 40,
   REPORT_LINES: 8,
-  REPORT_LINE_SIZE: 64,
-  REPORT_SIZE: 1040,
+  REPORT_LINE_SIZE: 56,
+  REPORT_SIZE: 2728,
   /**
    * The filter's memory: private pages, jobs, slots, state (read-write); then subscribers and RX
    * frames (read-only).
@@ -589,6 +593,13 @@ export const structs: readonly Struct[] = [
         'supervisor',
         "a bit for each feed that it gets, by the feed's index; all ones: those to come, too",
       ],
+      [
+        56,
+        'u64',
+        'set',
+        'supervisor',
+        'the same for all of one worker that get the same feeds by the same filter and parameter; never used again once the last has gone',
+      ],
       [64, 'u8[PARAM_SIZE]', 'param', 'supervisor', "the filter's parameters for this subscriber"],
     ],
   ),
@@ -707,20 +718,38 @@ export const structs: readonly Struct[] = [
       [0, 'u64', 'from', CONTAINER, 'the first of them'],
       [8, 'u64', 'to', CONTAINER, 'the last; below the first where the numbers wrap between them'],
       [16, 'u64', 'receive_ns', CONTAINER, 'of the packet that skipped them'],
-      [24, 'u64', 'feeds', CONTAINER, 'the feeds that they were missed on, by bits of their index'],
+      [24, 'u64', 'set', CONTAINER, 'who has missed them: subscriber.set'],
+    ],
+  ),
+  struct('report_open', limits.REPORT_OPEN_SIZE, 'Messages that may still come.', [
+    [0, 'u64', 'from', CONTAINER, 'the first of them, by a count that does not wrap'],
+    [8, 'u64', 'end', CONTAINER, 'one past the last; the same as from: there is none here'],
+    [16, 'u64', 'receive_ns', CONTAINER, 'of the packet that skipped them; 0: not to be told'],
+    [24, 'u32', 'set', CONTAINER, 'index of its report_set'],
+    [28, 'u32', 'own', CONTAINER, "the filter's own"],
+  ]),
+  struct(
+    'report_set',
+    limits.REPORT_SET_SIZE,
+    'Subscribers that are decided for together, and what they have missed.',
+    [
+      [0, 'u64', 'set', CONTAINER, 'subscriber.set'],
+      [8, 'u64', 'gaps', CONTAINER, 'that were told'],
+      [16, 'u64', 'missing', CONTAINER, 'messages of those'],
+      [24, 'u64', 'used', CONTAINER, '0: none is here; else receive_ns of its last packet'],
+      [32, 'u32', 'bits', CONTAINER, 'of a number on the wire, after which it wraps'],
     ],
   ),
   struct('report_line', limits.REPORT_LINE_SIZE, 'One of several lines that bring the same.', [
-    [0, 'u64', 'feeds', CONTAINER, 'the feeds that it is compared with, itself among them'],
-    [8, 'u32', 'ip', CONTAINER, "its packets' destination address, network order"],
-    [12, 'u16', 'port', CONTAINER, 'and port, network order'],
-    [14, 'u16', 'kind', CONTAINER, "the filter's own: lines of different kinds are apart"],
-    [16, 'u64', 'won', CONTAINER, 'packets that went out'],
-    [24, 'u64', 'late', CONTAINER, 'packets that brought nothing new'],
-    [32, 'u64', 'leads', CONTAINER, 'packets of it whose copy came on another line soon after'],
-    [40, 'u64', 'lead_sum_ns', CONTAINER, 'how long after, in all'],
-    [48, 'u64', 'lead_max_ns', CONTAINER, 'the longest'],
-    [56, 'u64', 'used', CONTAINER, "0: no line is here; else the filter's own, rising with use"],
+    [0, 'u32', 'ip', CONTAINER, "its packets' destination address, network order"],
+    [4, 'u16', 'port', CONTAINER, 'and port, network order'],
+    [6, 'u16', 'set', CONTAINER, 'index of the report_set that it is compared for'],
+    [8, 'u64', 'won', CONTAINER, 'packets that went out'],
+    [16, 'u64', 'late', CONTAINER, 'packets that brought nothing new'],
+    [24, 'u64', 'leads', CONTAINER, 'packets of it whose copy came on another line soon after'],
+    [32, 'u64', 'lead_sum_ns', CONTAINER, 'how long after, in all'],
+    [40, 'u64', 'lead_max_ns', CONTAINER, 'the longest'],
+    [48, 'u64', 'used', CONTAINER, '0: none is here; else receive_ns of its last packet'],
   ]),
   struct(
     'filter_report',
@@ -729,7 +758,12 @@ export const structs: readonly Struct[] = [
     [
       [0, 'u64', 'gap_count', 'filter', 'gaps ever told; number i is the entry i % REPORT_GAPS'],
       [8, 'u64', 'missing', 'filter', 'messages of those'],
-      [16, 'report_gap[REPORT_GAPS]', 'gap', 'filter', 'the newest of them'],
+      [16, 'u64', 'packets', 'filter', 'rises with each; while it does not, open stands still'],
+      [24, 'u64', 'too_short', 'filter', 'packets too short for their number: nothing was decided'],
+      [32, 'u64', 'no_room', 'filter', 'nothing was decided since a table was full'],
+      [40, 'report_gap[REPORT_GAPS]', 'gap', 'filter', 'the newest of them'],
+      [NEXT, 'report_open[REPORT_OPEN]', 'open', 'filter', 'those that may have to be told'],
+      [NEXT, 'report_set[REPORT_SETS]', 'set', 'filter', 'those that packets came for'],
       [NEXT, 'report_line[REPORT_LINES]', 'line', 'filter', 'those that packets came on'],
     ],
   ),

@@ -117,7 +117,9 @@ export class FeedDesk {
     const [first] = sockets;
     if (xdp !== null && first !== undefined)
       addon.feedReaderSet(xdp, deployment.queues[0] ?? 0, index, first, isMulticast(address.ip));
-    return feeds.add({ ...address, name, index, sockets, base });
+    const feed = feeds.add({ ...address, name, index, sockets, base });
+    this.touchAll();
+    return feed;
   }
 
   async remove(name: string): Promise<{ removed: boolean }> {
@@ -134,12 +136,19 @@ export class FeedDesk {
       for (const subscriber of subscribers.all())
         if (subscriber.feeds !== EVERY_FEED && subscriber.feeds & bitOf(feed))
           subscribers.choose(subscriber, subscriber.feeds & ~bitOf(feed));
+      this.touchAll();
       for (const fd of feed.sockets) closeSync(fd);
       keep();
       log.info(`feed ${name} is removed: ${feedText(feed)}`);
     }
     await publisher.applied();
     return { removed: feed !== undefined };
+  }
+
+  /** Who gets all feeds gets others now. */
+  private touchAll(): void {
+    const { subscribers } = this.options;
+    subscribers.touch([...subscribers.all()].filter(({ feeds }) => feeds === EVERY_FEED));
   }
 
   /** What the interface or the host has now decides which frames are certain to be for us. */

@@ -1,4 +1,5 @@
 import { Closers } from '../domain/closers.js';
+import type { Endpoint } from '../domain/endpoint.js';
 import type { Failure } from '../domain/errors.js';
 import { Feeds } from '../feeds/feeds.js';
 import { FilterDesk } from '../filters/desk.js';
@@ -95,7 +96,7 @@ async function open(
   const keep = () => leaveToNext(opening, opened);
   keep();
   const feedDesk = openFeedDesk(opening, { opened, publisher, keep, watch });
-  const { reports, gaps } = reportsOf(opening, opened);
+  const { reports, gaps } = reportsOf(opening, opened, table);
   const desk = new FilterDesk({
     filters,
     workers: plane.filters,
@@ -133,12 +134,13 @@ async function open(
 function reportsOf(
   { feeds }: Opening,
   { plane: { arena }, filters }: OpenedPlane,
+  { sets }: SubscriberTable,
 ): { reports: Reports; gaps: Gaps } {
-  const namesOf = (bits: bigint) => feeds.namesOf(bits);
-  const reports = new Reports(arena, namesOf);
+  const feedAt = (endpoint: Endpoint) => feeds.at(endpoint)?.name ?? null;
+  const reports = new Reports({ arena, sets, feedAt });
   const { workers } = arena;
   const now = () => performance.now();
-  return { reports, gaps: new Gaps({ filters, reports, workers, namesOf, now }) };
+  return { reports, gaps: new Gaps({ filters, reports, sets, workers, now }) };
 }
 
 /** What the next supervisor is to know, as it is now. */

@@ -8,6 +8,7 @@ import { type Endpoint, isMulticast } from '../domain/endpoint.js';
 import { bitOf, type Feed, type Feeds } from '../feeds/feeds.js';
 import type { Arena } from '../memory/arena.js';
 import { limits, membersOf, offsetOf, structOf } from '../memory/layout.js';
+import { SubscriberSets } from './sets.js';
 import type { Subscriber, Subscribers } from './subscribers.js';
 
 /** What every record has in common: the interface's own side of each frame. */
@@ -27,6 +28,7 @@ export interface PublishedRow extends Endpoint {
   readonly epoch: bigint;
   /** A bit for each feed by index. */
   readonly feeds: bigint;
+  readonly set: bigint;
   readonly isPaused: boolean;
   /** The place in its worker's pool of the socket that its copies go through; null: none. */
   readonly kernelSocket: number | null;
@@ -56,13 +58,16 @@ export class SubscriberTable {
   private written = '';
   /** The versions that the two buffers hold: what changed since is to be written. */
   private readonly held: [number, number] = [-1, -1];
+  readonly sets: SubscriberSets;
 
   constructor(
     private readonly arena: Arena,
     private readonly subscribers: Subscribers,
     private readonly feeds: Feeds,
     private source: Source,
-  ) {}
+  ) {
+    this.sets = new SubscriberSets(feeds);
+  }
 
   /**
    * What an earlier supervisor has published last, for this one to go on from: who is in it, rows
@@ -77,6 +82,7 @@ export class SubscriberTable {
   } {
     this.generation = this.arena.u64(this.arena.control('generation'));
     const rows = this.readRows();
+    this.sets.adopt(rows);
     const live = new Set(rows.map(({ row }) => row));
     const retired = new Set<number>();
     let epochs = rows.at(-1)?.epoch ?? 0n; // they are in order of it
@@ -135,6 +141,7 @@ export class SubscriberTable {
           worker,
           epoch: view.getBigUint64(start + at('epoch'), true),
           feeds: view.getBigUint64(start + at('feeds'), true),
+          set: view.getBigUint64(start + at('set'), true),
           isPaused: STATES[word('state')] === 'paused',
           kernelSocket:
             word('kernel_socket') < limits.KERNEL_SOCKETS_MAX ? word('kernel_socket') : null,
@@ -225,6 +232,7 @@ export class SubscriberTable {
     const wanted = new Array<bigint>(this.arena.workers).fill(0n);
     const which = Number(generation & 1n) as 0 | 1;
     const list = this.arena.table(generation, 'list');
+    this.sets.update(this.subscribers.all(), this.subscribers.version, generation);
     for (const subscriber of this.subscribers.all()) {
       const { worker, row } = subscriber;
       const index = counts[worker] ?? 0;
@@ -289,6 +297,7 @@ export class SubscriberTable {
     view.setUint32(start + at('worker'), worker, true);
     view.setBigUint64(start + at('epoch'), epoch, true);
     view.setBigUint64(start + at('feeds'), feeds, true);
+    view.setBigUint64(start + at('set'), this.sets.ofRow(subscriber.row), true);
     view.setUint16(start + at('filter'), filter.module.slot, true);
     view.setUint16(start + at('param_length'), filter.param.length, true);
     view.setUint8(start + at('ttl'), isMulticast(ip) ? this.source.multicastTtl : TTL);

@@ -1,31 +1,39 @@
 /**
- * What a feed has lost is told on the control channel: MoldUDP64 packets with holes go through a
- * replicator with the dedupe filter, and sessions that watch, and one that does not, listen.
+ * What two feeds have lost is told on the control channel: MoldUDP64 packets with holes go through
+ * a replicator with the dedupe filter, and sessions that watch, and one that does not, listen.
+ *
+ * needs: a link
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { WebSocket } from 'ws';
-import { REPLICATOR_IP } from '../rig/link.js';
+import { type Link, REPLICATOR_IP } from '../rig/link.js';
 import { eventually, sleep } from '../rig/program.js';
-import type { Replicator } from '../rig/replicator.js';
+import type { Replicator, UpOptions } from '../rig/replicator.js';
 import { copyMode, networkTest, subscribersOf, withReplicator } from '../rig/scenario.js';
-import { LISTEN_PORT } from '../rig/wire.js';
+import { type Destination, LISTEN_PORT } from '../rig/wire.js';
 
 const test = suite('gaps on the path');
 const FILTER = 'build/filters/dedupe.wasm';
 /** What is promised is a second; a machine that is loud may take longer to run anybody. */
 const TOLD_MS_MAX = 10_000;
 
-/** Sends the sequences on its input, one a line, as MoldUDP64 packets of one message each. */
+const B_PORT = 9100;
+const BOTH = [LISTEN_PORT, B_PORT];
+
+/**
+ * Sends what its input says, a port and sequences a line, as MoldUDP64 packets of one message each.
+ */
 const SENDER = `
   const socket = require('node:dgram').createSocket('udp4');
   require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
-    for (const word of line.split(' ')) {
+    const [port, ...words] = line.split(' ');
+    for (const word of words) {
       const packet = Buffer.alloc(30);
       packet.write('SESSION001', 'latin1');
       packet.writeBigUInt64BE(BigInt(word), 10);
       packet.writeUInt16BE(1, 18);
-      socket.send(packet, ${LISTEN_PORT}, '${REPLICATOR_IP}');
+      socket.send(packet, Number(port), '${REPLICATOR_IP}');
     }
   });
 `;
@@ -65,8 +73,34 @@ class Session {
 async function useDedupe(replicator: Replicator): Promise<void> {
   await replicator.cli('filter', 'load', 'dedupe', FILTER);
   await replicator.cli('filter', 'use', 'dedupe');
-  await replicator.subscribe(subscribersOf(1));
+  await replicator.cli('feed', 'add', 'b', `${REPLICATOR_IP}:${B_PORT}`);
+  const [{ ip, port }] = subscribersOf(1) as [Destination];
+  await replicator.cli('add', ip, String(port), '--feed', 'main,b');
 }
+
+/** Sends sequences, to ports; on both lines unless told otherwise. */
+type Send = (sequences: readonly number[], ports?: readonly number[]) => void;
+
+/** Whoever fails leaves no sender, which would keep the test from ending. */
+async function withSender(link: Link, work: (send: Send) => Promise<void>): Promise<void> {
+  const sender = link.start('net', process.execPath, ['-e', SENDER]);
+  try {
+    await work((sequences, ports = BOTH) => {
+      for (const port of ports) sender.write(`${port} ${sequences.join(' ')}`);
+    });
+  } finally {
+    sender.close();
+  }
+}
+
+/** A replicator and a sender. */
+const withBoth = (
+  options: UpOptions,
+  work: (replicator: Replicator, send: Send) => Promise<void>,
+): Promise<void> =>
+  withReplicator(options, (replicator) =>
+    withSender(options.link, (send) => work(replicator, send)),
+  );
 
 /** In numbers to send: from the first to before the last, by steps. */
 const range = (from: number, to: number, step = 1) =>
@@ -77,13 +111,11 @@ networkTest(
   'a gap is told once to those that watch and to nobody else; of many at once 100 a second, and the rest counted',
   { queues: 1 },
   async (link) => {
-    await withReplicator({ link, flags: copyMode('inline') }, async (replicator) => {
+    await withBoth({ link, flags: copyMode('inline') }, async (replicator, send) => {
       await useDedupe(replicator);
       const json = await Session.open(replicator.control, '{"op":"watch","seconds":3600}');
       const typed = await Session.open(replicator.control, 'watch 3600');
       const idle = await Session.open(replicator.control, 'list');
-      const sender = link.start('net', process.execPath, ['-e', SENDER]);
-      const send = (sequences: readonly number[]) => sender.write(sequences.join(' '));
       const began_ms = Date.now();
       send(range(1, 11));
       let next = 14;
@@ -93,12 +125,18 @@ networkTest(
       });
       const [gap] = json.gaps();
       const told_ms = json.heard.at(-1)?.at_ms ?? 0;
-      assert.equal(gap, { event: 'gap', feeds: ['main'], from: 11, to: 13, at_ms: gap?.at_ms });
+      assert.equal(gap, {
+        event: 'gap',
+        feeds: ['main', 'b'],
+        from: 11,
+        to: 13,
+        at_ms: gap?.at_ms,
+      });
       const at_ms = gap?.at_ms ?? 0;
       assert.ok(at_ms >= began_ms - 1000 && at_ms <= told_ms, `${began_ms} ${at_ms} ${told_ms}`);
       assert.ok(told_ms - at_ms < TOLD_MS_MAX, `told after ${told_ms - at_ms} ms`);
       await eventually('it is told as a line', () => typed.heard.length === 2);
-      assert.is(typed.heard[1]?.frame, 'gap main 11..13');
+      assert.is(typed.heard[1]?.frame, 'gap main,b 11..13');
 
       // every other one is lost: 1200 gaps in some seconds
       for (let part = 0; part < 60; part++) {
@@ -134,30 +172,111 @@ networkTest(
       assert.is(idle.heard.length, 1, idle.heard.map(({ frame }) => frame).join('\n'));
       await assertStats(replicator, total + 1);
       for (const { socket } of [json, typed, idle]) socket.terminate();
-      sender.close();
+    });
+  },
+);
+
+networkTest(
+  test,
+  'wscat sees the gap of two feeds that fall silent behind it, as an object and as a line; one that the other line fills is none',
+  { queues: 1 },
+  async (link) => {
+    const options = { link, flags: copyMode('inline'), inside: true };
+    await withBoth(options, async (replicator, send) => {
+      await replicator.cli('filter', 'load', 'dedupe', FILTER);
+      await replicator.wscat(`feed add b ${REPLICATOR_IP}:${B_PORT}`, /ok feed b added/);
+      const [{ ip, port }] = subscribersOf(1) as [Destination];
+      await replicator.wscat(`add ${ip} ${port} feed=main,b`, /ok .* added/);
+      await replicator.wscat(`filter use dedupe ${ip} ${port} proto=moldudp64`, /ok/);
+      const object = replicator.startWscat('{"op":"watch","seconds":3600}');
+      const typed = replicator.startWscat('watch 3600');
+      await object.line(/"ok":true/);
+      await typed.line(/^(< )?ok /);
+      send([1, 2, 4, 7], [LISTEN_PORT]);
+      send([1, 3, 4, 7], [B_PORT]);
+      const { input: gap } = await object.line(/"event":"gap"/);
+      assert.match(gap, /\{"event":"gap","feeds":\["main","b"\],"from":5,"to":6,"at_ms":\d+\}/);
+      await typed.line(/gap main,b 5\.\.6$/m);
+      await sleep(1000);
+      for (const told of [object.stdout, typed.stdout])
+        assert.is(told.split('gap').length, 2, `told once: ${told}`);
+      const text = await replicator.cli('stats');
+      assert.match(text, /dedupe +0 +main,b +main +/);
+      for (const session of [object, typed]) session.close();
+    });
+  },
+);
+
+networkTest(
+  test,
+  'a set of feeds that changes begins anew: nothing is withheld for what another feed, or the same set long ago, has sent',
+  { queues: 1 },
+  async (link) => {
+    await withBoth({ link, flags: copyMode('inline') }, async (replicator, send) => {
+      await useDedupe(replicator);
+      const [{ ip, port }] = subscribersOf(1) as [Destination];
+      const json = await Session.open(replicator.control, '{"op":"watch","seconds":3600}');
+      const owed = async () => (await replicator.stats()).subscribers[0];
+      const sends = async (count: number, why: string) => {
+        const before = (await owed())?.sent ?? 0;
+        return async () => {
+          await eventually(why, async () => ((await owed())?.sent ?? 0) - before === count);
+          await sleep(300);
+          assert.is(((await owed())?.sent ?? 0) - before, count, why);
+        };
+      };
+      let done = await sends(100, 'both lines, once');
+      send(range(1001, 1101));
+      await done();
+      // another feed, of the index that b had
+      await replicator.cli('feed', 'remove', 'b');
+      await replicator.cli('feed', 'add', 'c', `${REPLICATOR_IP}:9200`);
+      await replicator.cli('add', ip, String(port), '--feed', 'main,c');
+      done = await sends(50, 'what is below the numbers of b goes out, once');
+      send(range(1, 51), [9200, LISTEN_PORT]);
+      await done();
+      // nobody has it for a while, in which much is sent
+      await replicator.cli('add', ip, String(port), '--feed', 'main');
+      done = await sends(10, 'one line');
+      send(range(5001, 5011), [LISTEN_PORT]);
+      await done();
+      await replicator.cli('add', ip, String(port), '--feed', 'main,c');
+      done = await sends(10, 'both again');
+      send(range(9001, 9011), [LISTEN_PORT, 9200]);
+      await done();
+      await sleep(1000);
+      assert.equal(json.gaps(), [], 'what was sent while it was not looked at is no gap');
+      json.socket.terminate();
     });
   },
 );
 
 async function toldBy(replicator: Replicator): Promise<number> {
   const { filters } = await replicator.stats();
-  return filters.loaded.find(({ name }) => name === 'dedupe')?.gaps?.[0]?.told ?? 0;
+  return filters.loaded.find(({ name }) => name === 'dedupe')?.report?.gaps ?? 0;
 }
 
-/** One line, since all comes to one address: it has won all that came. */
+/** Each packet has won or was late, and who won went out. */
 async function assertStats(replicator: Replicator, gaps: number): Promise<void> {
   const { last } = await replicator.settled();
   const [rewrite, dedupe] = last.filters.loaded;
-  assert.not.ok('lines' in (rewrite ?? {}));
-  assert.is(dedupe?.gaps?.[0]?.told, gaps);
-  const [line, ...more] = dedupe?.lines ?? [];
+  assert.not.ok('report' in (rewrite ?? {}));
+  assert.is(dedupe?.report?.gaps, gaps);
+  const [set, ...more] = dedupe?.report?.sets ?? [];
   assert.equal(more, []);
-  assert.equal(
-    { feeds: line?.feeds, ip: line?.ip, port: line?.port, late: line?.late },
-    { feeds: ['main'], ip: REPLICATOR_IP, port: LISTEN_PORT, late: 0 },
-  );
-  assert.is(line?.won, last.feed.received);
-  assert.is(last.subscribers[0]?.sent, last.feed.received);
+  const { worker, feeds, param, subscribers } = set ?? {};
+  assert.equal([worker, feeds, param, subscribers, set?.gaps], [0, ['main', 'b'], '', 1, gaps]);
+  const newest = set?.last_gaps.at(-1);
+  assert.ok(newest !== undefined && newest.from <= newest.to, JSON.stringify(newest));
+  const lines = set?.lines ?? [];
+  assert.equal(lines.map(({ feed, ip, port }) => [feed, ip, port]).sort(), [
+    ['b', REPLICATOR_IP, B_PORT],
+    ['main', REPLICATOR_IP, LISTEN_PORT],
+  ]);
+  for (const { feed, won, late } of lines)
+    assert.is(won + late, last.feeds.find(({ name }) => name === feed)?.received, `of ${feed}`);
+  const won = lines.reduce((sum, line) => sum + line.won, 0);
+  assert.is(last.subscribers[0]?.sent, won);
 }
 
 test.run();

@@ -7,16 +7,26 @@
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Endpoint } from '../../src/domain/endpoint.js';
 import type { FilterModule } from '../../src/domain/filter.js';
 import type { GapEvent } from '../../src/domain/replicator.js';
 import { GAPS_PER_SECOND_MAX, Gaps } from '../../src/filters/gaps.js';
 import { type Gap, Reports } from '../../src/filters/reports.js';
 import { limits, offsetOf } from '../../src/memory/layout.js';
+import type { SubscriberSet } from '../../src/subscribers/sets.js';
 
 const test = suite('gaps');
 const AT_MS = 1_700_000_000_000;
-const NAMES = ['main', 'b'];
-const namesOf = (feeds: bigint) => NAMES.filter((_, i) => ((feeds >> BigInt(i)) & 1n) === 1n);
+/** Two sets of the same feeds, as of two workers, one of another, and one that has ended. */
+const FEEDS: Record<number, string[]> = { 7: ['main', 'b'], 8: ['main', 'b'], 9: ['main'] };
+const sets = {
+  find: (number: bigint): SubscriberSet | undefined => {
+    const feeds = FEEDS[Number(number)];
+    if (feeds === undefined) return undefined;
+    return { number, worker: 0, feeds, param: new Uint8Array(), subscribers: 1 };
+  },
+};
+const feedAt = ({ port }: Endpoint) => (port === 5000 ? 'main' : null);
 
 function moduleOf(owner: number): FilterModule {
   const facts = { abi: 1, state: 2, report: 96, hash: 'aa' };
@@ -50,7 +60,7 @@ class Block {
   tell(number: number): void {
     const place = (number % limits.REPORT_GAPS) * limits.REPORT_GAP_SIZE;
     const entry = 96 + offsetOf('filter_report', 'gap') + place;
-    for (const field of ['from', 'to', 'receive_ns', 'feeds'])
+    for (const field of ['from', 'to', 'receive_ns', 'set'])
       this.view.setBigUint64(entry + offsetOf('report_gap', field), BigInt(number), true);
     this.count = number + 1;
   }
@@ -64,7 +74,7 @@ const numbersOf = ({ gaps }: { gaps: Gap[] }) => gaps.map(({ from }) => Number(f
 
 test('new gaps are read in order, and of more than are kept the newest', () => {
   const block = new Block(7);
-  const reports = new Reports(block, namesOf);
+  const reports = new Reports({ arena: block, sets, feedAt });
   assert.equal(reports.gapsSince(moduleOf(7), 0, 0n), { count: 0n, gaps: [] });
   for (let number = 0; number < 5; number++) block.tell(number);
   assert.equal(numbersOf(reports.gapsSince(moduleOf(7), 0, 0n)), [0, 1, 2, 3, 4]);
@@ -82,7 +92,7 @@ test('new gaps are read in order, and of more than are kept the newest', () => {
 
 test('an entry that is overwritten while it is read is not believed', () => {
   const block = new Block(7);
-  const reports = new Reports(block, namesOf);
+  const reports = new Reports({ arena: block, sets, feedAt });
   let next = 0;
   for (; next < 10; next++) block.tell(next);
   for (const every of [1, 3, 7, 20]) {
@@ -95,22 +105,23 @@ test('an entry that is overwritten while it is read is not believed', () => {
     block.beforeRead = () => {};
     assert.ok(every < 20 || read.gaps.length > 0, 'a slow writer is read');
     for (const gap of read.gaps)
-      assert.is(new Set([gap.from, gap.to, gap.receive_ns, gap.feeds]).size, 1, 'of one gap');
+      assert.is(new Set([gap.from, gap.to, gap.receive_ns, gap.set]).size, 1, 'of one gap');
   }
 });
 
 test('the block of another owner is not read, nor what a burst that was undone has taken back', () => {
   const block = new Block(7);
-  const reports = new Reports(block, namesOf);
+  const reports = new Reports({ arena: block, sets, feedAt });
   block.tell(0);
   assert.is(reports.gapCount(moduleOf(8), 0), null);
   assert.equal(reports.gapsSince(moduleOf(8), 0, 0n), { count: 0n, gaps: [] });
-  assert.equal(reports.rows(moduleOf(8)), { gaps: [], lines: [] });
+  const none = { gaps: 0, missing: 0, too_short: 0, no_room: 0, sets: [] };
+  assert.equal(reports.row(moduleOf(8)), { report: none });
   block.tell(1);
   assert.is(reports.gapsSince(moduleOf(7), 0, 0n).count, 2n);
   block.count = 1;
   assert.equal(reports.gapsSince(moduleOf(7), 0, 2n), { count: 2n, gaps: [] });
-  assert.equal(reports.rows({ ...moduleOf(7), report: null }), {});
+  assert.equal(reports.row({ ...moduleOf(7), report: null }), {});
 });
 
 // ---- telling ------------------------------------------------------------------------------------
@@ -119,6 +130,10 @@ test('the block of another owner is not read, nor what a burst that was undone h
 class Scene {
   readonly events: GapEvent[] = [];
   readonly found = [[], []] as Gap[][];
+  readonly open = [[], []] as Gap[][];
+  packets = 0n;
+  /** What happens while what is open is read. */
+  whileRead = () => {};
   modules = [moduleOf(1)];
   now = 0;
   readonly gaps: Gaps;
@@ -133,16 +148,32 @@ class Scene {
           const all = this.found[worker] ?? [];
           return { count: BigInt(all.length), gaps: all.slice(Number(since)) };
         },
+        packets: () => this.packets,
+        openGaps: (_, worker) => {
+          this.whileRead();
+          return this.open[worker] ?? [];
+        },
       },
+      sets,
       workers,
-      namesOf,
       now: () => this.now,
     });
   }
 
   find(from: number, worker = 0, later_ns = 0n): void {
+    this.packets += 1n;
+    this.found[worker]?.push(this.gap(from, worker, later_ns));
+  }
+
+  /** Of a set of that worker. */
+  gap(from: number, worker = 0, later_ns = 0n): Gap {
     const receive_ns = BigInt(AT_MS) * 1_000_000n + later_ns;
-    this.found[worker]?.push({ from: BigInt(from), to: BigInt(from) + 1n, receive_ns, feeds: 3n });
+    return { from: BigInt(from), to: BigInt(from) + 1n, receive_ns, set: BigInt(7 + worker) };
+  }
+
+  /** Looks as often as the pulse does. */
+  lookFor(ms: number): void {
+    for (const end = this.now + ms; this.now < end; this.now += 100) this.gaps.look();
   }
 
   listen(): () => void {
@@ -208,6 +239,55 @@ test('at most 100 are told in any second, and the next one tells how many were n
   const suppressed = scene.events.reduce((sum, event) => sum + (event.suppressed ?? 0), 0);
   assert.is(scene.events.length + suppressed, found);
   assert.ok(!scene.events.slice(0, 100).some((event) => 'suppressed' in event));
+});
+
+test('a gap that is open is told once no packet has come for a while, and not again when its filter tells what is left of it', () => {
+  const scene = new Scene();
+  scene.listen();
+  const from = () => scene.events.map((event) => event.from);
+  scene.open[0]?.push(scene.gap(10), scene.gap(20, 0, 5n));
+  for (let i = 0; i < 20; i++) {
+    scene.packets += 1n;
+    scene.lookFor(100);
+  }
+  assert.equal(from(), [], 'packets come: one of them may fill it');
+  scene.lookFor(200);
+  assert.equal(from(), [], 'not yet');
+  scene.lookFor(400);
+  assert.equal(from(), [10, 20]);
+  scene.lookFor(5000);
+  assert.is(scene.events.length, 2, 'once');
+  scene.find(11); // of the packet that skipped 10, too
+  scene.find(20, 0, 5n);
+  scene.find(30, 0, 9n);
+  scene.open[0]?.splice(0);
+  scene.lookFor(1000);
+  assert.equal(from(), [10, 20, 30]);
+  assert.ok(scene.events.every(({ suppressed }) => suppressed === undefined));
+});
+
+test('what is open is not believed if a packet has come while it was read, nor told to who was not there', () => {
+  const scene = new Scene();
+  scene.open[0]?.push(scene.gap(10));
+  scene.packets = 1n;
+  scene.lookFor(1000);
+  scene.listen();
+  scene.lookFor(1000);
+  assert.equal(scene.events, [], 'it was found when nobody listened');
+  scene.open[0]?.push(scene.gap(20, 0, 5n));
+  scene.whileRead = () => {
+    scene.packets += 1n;
+  };
+  scene.lookFor(2000);
+  assert.equal(scene.events, []);
+});
+
+test('of a set that nobody knows any more nothing is told', () => {
+  const scene = new Scene();
+  scene.listen();
+  scene.found[0]?.push({ ...scene.gap(10), set: 99n });
+  scene.gaps.look();
+  assert.equal(scene.events, []);
 });
 
 test('the gaps of a module that is loaded later are told from its first on', () => {

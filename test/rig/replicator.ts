@@ -189,12 +189,15 @@ export class Replicator extends Channel {
 
   /** Asks by the real wscat, where the control channel is, until it has printed the answer. */
   async wscat(message: string, answer: RegExp): Promise<void> {
-    const args = ['-c', `ws://${this.control}`, '-x', message, '-w', String(WSCAT_SECONDS)];
-    const program = new Program('node_modules/.bin/wscat', args, {
-      namespace: this.link.replicator,
-    });
+    const program = this.startWscat(message);
     await program.line(answer);
     program.close();
+  }
+
+  /** Asks by it, and goes on listening. */
+  startWscat(message: string): Program {
+    const args = ['-c', `ws://${this.control}`, '-x', message, '-w', String(WSCAT_SECONDS)];
+    return new Program('node_modules/.bin/wscat', args, { namespace: this.link.replicator });
   }
 
   /** A client command of the CLI; it must succeed. */

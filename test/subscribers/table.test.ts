@@ -12,7 +12,7 @@ import * as assert from 'uvu/assert';
 import type { FilterModule } from '../../src/domain/filter.js';
 import { Feeds } from '../../src/feeds/feeds.js';
 import { Arena } from '../../src/memory/arena.js';
-import { limits } from '../../src/memory/layout.js';
+import { limits, offsetOf } from '../../src/memory/layout.js';
 import type { Route } from '../../src/routes/reach.js';
 import { type Subscriber, Subscribers } from '../../src/subscribers/subscribers.js';
 import { type Source, SubscriberTable } from '../../src/subscribers/table.js';
@@ -27,14 +27,37 @@ const ENDPOINTS = 60;
 const STORES_A_RECORD = 17;
 
 /** In the buffer of that generation: what worker 0 serves, each with its row and its record. */
-function listed(arena: Arena, generation: bigint): string[] {
+function records(arena: Arena, generation: bigint): { row: number; record: Buffer }[] {
   const { view, buffer } = arena;
   const count = view.getUint32(arena.table(generation, 'count'), true);
   return Array.from({ length: count }, (_, index) => {
     const row = view.getUint16(arena.table(generation, 'list') + 2 * index, true);
     const start = arena.table(generation, 'rows') + row * limits.SUBSCRIBER_SIZE;
-    return `${row} ${Buffer.from(buffer, start, limits.SUBSCRIBER_SIZE).toString('hex')}`;
+    return { row, record: Buffer.from(buffer.slice(start, start + limits.SUBSCRIBER_SIZE)) };
   });
+}
+
+/** The same as text, but for the numbers of sets, which depend on what came before. */
+function listed(arena: Arena, generation: bigint): string[] {
+  return records(arena, generation).map(({ row, record }) => {
+    record.writeBigUInt64LE(0n, offsetOf('subscriber', 'set'));
+    return `${row} ${record.toString('hex')}`;
+  });
+}
+
+/** Who has the same feeds, filter and parameter has the number of one set, and nobody else has. */
+function assertSets(arena: Arena, generation: bigint): void {
+  const field = (record: Buffer, name: string, size: number) =>
+    record.subarray(offsetOf('subscriber', name)).subarray(0, size).toString('hex');
+  const pairs = records(arena, generation).map(({ record }) => {
+    // the filter's slot and the length of its parameter stand side by side
+    const [feeds, filter] = [field(record, 'feeds', 8), field(record, 'filter', 4)];
+    const param = field(record, 'param', limits.PARAM_SIZE);
+    return { key: [feeds, filter, param].join(), set: field(record, 'set', 8) };
+  });
+  const [keys, sets] = [new Set(pairs.map(({ key }) => key)), new Set(pairs.map((p) => p.set))];
+  const both = new Set(pairs.map(({ key, set }) => `${key} ${set}`));
+  assert.equal([keys.size, sets.size], [both.size, both.size]);
 }
 
 /** The first alone. */
@@ -67,8 +90,11 @@ function routeOf(next: Random): Route {
 }
 
 function filterOf(next: Random): Subscriber['filter'] {
-  const module = { slot: next.below(limits.FILTERS_MAX) } as FilterModule; // all that is published
-  return { module, param: bytes(next, next.below(limits.PARAM_SIZE + 1)), before: null };
+  const slot = next.below(limits.FILTERS_MAX);
+  const module = { slot, owner: slot } as FilterModule; // all that is published
+  // often none, so that some share a set
+  const size = next.below(2) === 0 ? 0 : next.below(limits.PARAM_SIZE + 1);
+  return { module, param: bytes(next, size), before: null };
 }
 
 const sourceOf = (next: Random): Source => ({
@@ -213,6 +239,7 @@ test('records that did not change need not be written again, whatever came betwe
     if (ending !== 'published') continue;
     const now = listed(arena, arena.u64(arena.control('generation')));
     assert.equal(now, writtenWhole(other, subscribers, source), `step ${step}, seed ${next.seed}`);
+    assertSets(arena, arena.u64(arena.control('generation')));
     table.reclaim(table.followed());
   }
   const { published, held, adopted, died } = tally;

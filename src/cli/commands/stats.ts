@@ -104,6 +104,7 @@ function statsText(current: Stats, previous: Stats | null): string {
     '',
     ...stageLines(current),
     ...subscriberLines(current, previous),
+    ...reportLines(current),
   ].join('\n');
 }
 
@@ -199,6 +200,22 @@ function subscriberLines({ subscribers, ...current }: Stats, previous: Stats | n
     ['subscriber', 'received', 'sent', 'in flight', 'bytes', ...rate, 'drops', ''],
     rows,
   );
+}
+
+/** Of filters that arbitrate: what each line has brought, and what none has. */
+function reportLines({ filters }: Stats): string[] {
+  const rows = filters.loaded.flatMap(({ name, report }) =>
+    (report?.sets ?? []).flatMap(({ worker, feeds, gaps, missing, lines }) =>
+      lines.map(({ feed, ip, port, won, late, lead_ns }): Cell[] => {
+        const line = feed ?? endpointText({ ip, port });
+        const lead = lead_ns.count === 0 ? '-' : (lead_ns.mean / 1000).toFixed(1);
+        return [name, String(worker), feeds.join(','), line, won, late, lead, gaps, missing];
+      }),
+    ),
+  );
+  if (rows.length === 0) return [];
+  const names = ['won', 'late', 'lead µs', 'gaps', 'missing'];
+  return ['', ...tableLines(['filter', 'worker', 'feeds', 'line', ...names], rows)];
 }
 
 /** Per second, from two readings; null without two. A counter that went back began anew. */

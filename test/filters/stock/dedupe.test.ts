@@ -1,7 +1,7 @@
 /**
- * Goal: the dedupe filter lets the first of each sequence out, for each set of feeds apart, and
- * tells exactly which line brought it and what neither did. Method: the module as it is built, on
- * tables of packets, then on random lines against an oracle that remembers everything.
+ * Goal: the dedupe filter lets the first of each sequence out, for each set of subscribers apart,
+ * and tells exactly which line brought it and what neither did. Method: the module as it is built,
+ * on tables of packets, then on random lines against an oracle that remembers everything.
  * `FANTAIL_SEED=n` repeats a random test.
  *
  * needs: a core
@@ -20,10 +20,13 @@ interface Mold {
   readonly sequence: bigint;
   readonly count: number;
   readonly receiveNs?: bigint;
-  readonly feeds?: bigint;
+  readonly set?: bigint;
 }
 
-let clock = 1_700_000_000_000_000_000n;
+const MS = 1_000_000n;
+const START_NS = 1_700_000_000_000_000_000n;
+
+let clock = START_NS;
 
 /** A packet of that payload on that line, to each of the feed's own address. */
 function linePacket(next: Random, line: 'A' | 'B', payload: readonly number[]): number[] {
@@ -47,9 +50,9 @@ function moldJobs(next: Random, mold: Mold, place: { frame: number; rows: number
   payload.writeBigUInt64BE(mold.sequence, 10);
   payload.writeUInt16BE(mold.count, 18);
   const packet = linePacket(next, mold.line, [...payload, ...bytesOf(next, 8)]);
-  const { receiveNs = tick(), feeds = 3n } = mold;
+  const { receiveNs = tick(), set = 3n } = mold;
   return Array.from({ length: place.rows }, (_, row) =>
-    jobOf(next, 0, { packet, frame: place.frame, row, receiveNs, feeds }),
+    jobOf(next, 0, { packet, frame: place.frame, row, receiveNs, set }),
   );
 }
 
@@ -75,18 +78,9 @@ function molds(text: string, session = 'S1'): Mold[] {
   });
 }
 
-const COUNTERS = [
-  'packets',
-  'duplicates',
-  'gaps',
-  'missing',
-  'late',
-  'given_up',
-  'replaced',
-  'restarts',
-] as const;
+const COUNTERS = ['duplicates', 'late', 'given_up', 'replaced', 'restarts'] as const;
 const counterOf = (bench: Bench, name: (typeof COUNTERS)[number]) =>
-  Number(bench.state.readBigUInt64LE(16 + 8 * COUNTERS.indexOf(name)));
+  Number(bench.state.readBigUInt64LE(8 * COUNTERS.indexOf(name)));
 
 const tables: readonly [name: string, packets: string, decided: string][] = [
   ['both lines whole', 'A1 B1 A2 B2 B3 A3', '+-+-+-'],
@@ -144,47 +138,86 @@ test('dedupe: its counters tell what happened', () => {
   const bench = new Bench('dedupe');
   decisions(bench, random('counters'), molds('A5 B5 A10 B6*2 A20 B3 Bh21 Ah21'));
   const all = Object.fromEntries(COUNTERS.map((name) => [name, counterOf(bench, name)]));
-  assert.equal(all, {
-    packets: 8,
-    duplicates: 2,
-    gaps: 2,
-    missing: 13,
-    late: 3,
-    given_up: 0,
-    replaced: 0,
-    restarts: 0,
-  });
+  assert.equal(all, { duplicates: 2, late: 3, given_up: 0, replaced: 0, restarts: 0 });
+  const { packets, too_short, no_room } = toldBy(bench);
+  assert.equal({ packets, too_short, no_room }, { packets: 8, too_short: 0, no_room: 0 });
 });
 
-test('dedupe: of more gaps than it remembers, the oldest are given up', () => {
+test('dedupe: of more gaps than it remembers, those of which most has come since are given up', () => {
   const bench = new Bench('dedupe');
   const next = random('many gaps');
-  // 20 gaps of one, after that before the first packet; there are 9 places
-  const holes = Array.from({ length: 21 }, (_, index) => `A${2 * index + 2}`).join(' ');
-  assert.is(decisions(bench, next, molds(holes)), '+'.repeat(21));
+  const { REPORT_OPEN: places } = limits;
+  // gaps of one, after that before the first packet
+  const holes = Array.from({ length: places + 12 }, (_, index) => `A${2 * index + 2}`).join(' ');
+  assert.is(decisions(bench, next, molds(holes)), '+'.repeat(places + 12));
   assert.is(counterOf(bench, 'given_up'), 12);
-  assert.is(decisions(bench, next, molds('B1 B3 B23 B25 B41 B41')), '---++-');
+  const newest = 2 * (places + 11) + 1;
+  const asked = `B1 B3 B23 B25 B${newest} B${newest}`;
+  assert.is(decisions(bench, next, molds(asked)), '---++-');
   // a gap in the middle is split where there is no room for one more
   const full = new Bench('dedupe');
-  decisions(full, next, molds('A100 A200 A300 A400 A500 A600 A700 A800 A900'));
+  const hundreds = Array.from({ length: places }, (_, index) => `A${100 * (index + 1)}`).join(' ');
+  decisions(full, next, molds(hundreds));
   assert.is(counterOf(full, 'given_up'), 0);
   assert.is(decisions(full, next, molds('B650 B50 B650 B649 B651 B550')), '+--+++');
 });
 
-test('dedupe: sessions are apart, and the one that was silent for longest makes room', () => {
+const session = (index: number, text: string, ms: number) =>
+  at(ms, text, { session: `SESSION-${String.fromCharCode(65 + index)}` });
+
+test('dedupe: sessions are apart; of more than there is room for the ninth goes out undecided, until one has been silent for two seconds', () => {
   const bench = new Bench('dedupe');
   const next = random('sessions');
-  const session = (index: number, text: string) =>
-    molds(text, `SESSION-${String.fromCharCode(65 + index)}`);
   for (let index = 0; index < 8; index++)
-    assert.is(decisions(bench, next, session(index, 'A1 B1 A2')), '+-+');
+    assert.is(decisions(bench, next, session(index, 'A1 B1 A2', index)), '+-+');
   for (let index = 0; index < 8; index++)
-    assert.is(decisions(bench, next, session(index, 'B2 A3')), '-+');
-  assert.is(counterOf(bench, 'replaced'), 0);
-  assert.is(decisions(bench, next, session(8, 'A1 B1')), '+-');
+    assert.is(decisions(bench, next, session(index, 'B2 A3', 10 + index)), '-+');
+  assert.is(decisions(bench, next, session(8, 'A1 B1', 1000)), '++', 'no room');
+  assert.is(toldBy(bench).no_room, 2);
+  for (let index = 1; index < 8; index++)
+    assert.is(decisions(bench, next, session(index, 'B3', 1990)), '-');
+  assert.is(decisions(bench, next, session(8, 'A2 B2', 2020)), '+-', 'the first was silent');
   assert.is(counterOf(bench, 'replaced'), 1);
-  assert.is(decisions(bench, next, session(1, 'B3')), '-');
-  assert.is(decisions(bench, next, session(0, 'B3')), '+', 'forgotten');
+  assert.is(decisions(bench, next, session(1, 'A4 B3', 2030)), '+-', 'nothing is forgotten of it');
+  assert.is(decisions(bench, next, session(0, 'B3', 4000)), '+', 'it begins anew');
+});
+
+test('dedupe: of more sets than there is room for the ninth gets all of both lines, until one has been silent for two seconds', () => {
+  const bench = new Bench('dedupe');
+  const next = random('sets');
+  for (let set = 1n; set <= 8n; set++)
+    assert.is(decisions(bench, next, at(Number(set), 'A1 B1', { set })), '+-');
+  assert.is(decisions(bench, next, at(10, 'A1 B1', { set: 9n })), '++');
+  for (let set = 2n; set <= 8n; set++)
+    assert.is(decisions(bench, next, at(1000, 'A2 B2', { set })), '+-');
+  assert.is(decisions(bench, next, at(2100, 'A2 B2', { set: 9n })), '+-');
+  assert.is(decisions(bench, next, at(2200, 'B2 A3', { set: 2n })), '-+', 'not disturbed');
+  assert.equal(
+    Object.keys(toldBy(bench).lines).filter((name) => name.startsWith('9')),
+    ['9:A', '9:B'],
+  );
+});
+
+test('dedupe: a set with another number inherits nothing, whatever its subscribers', () => {
+  const bench = new Bench('dedupe');
+  const next = random('another set');
+  assert.is(decisions(bench, next, at(0, 'A1000 B1000 A1002', { set: 7n })), '+-+');
+  assert.is(decisions(bench, next, at(10, 'A1 B1 A2', { set: 8n })), '+-+');
+  assert.is(decisions(bench, next, at(11, 'B1001', { set: 7n })), '+');
+});
+
+test('dedupe: a MoldUDP64 sender that starts anew with the session that it had is silent for 16 packets, unless it is alive elsewhere', () => {
+  const next = random('the same session');
+  const again = (ms: number) => at(ms, Array.from({ length: 20 }, (_, i) => `A${1 + i}`).join(' '));
+  const dead = new Bench('dedupe');
+  decisions(dead, next, [...at(0, 'A1'), ...at(1, 'A2*5000')]);
+  assert.is(decisions(dead, next, again(3000)), `${'-'.repeat(15)}${'+'.repeat(5)}`);
+  assert.is(counterOf(dead, 'restarts'), 1);
+  // the packets of the past are a replay if heartbeats tell where the sender is
+  const alive = new Bench('dedupe');
+  decisions(alive, next, [...at(0, 'A1'), ...at(1, 'A2*5000'), ...at(2500, 'Bh5002')]);
+  assert.is(decisions(alive, next, again(3000)), '-'.repeat(20));
+  assert.is(counterOf(alive, 'restarts'), 0);
 });
 
 test('dedupe: what is no MoldUDP64 goes out, each time', () => {
@@ -194,6 +227,7 @@ test('dedupe: what is no MoldUDP64 goes out, each time', () => {
     const job = jobOf(next, 0, { packet: packetOf(next, bytesOf(next, size)) });
     assert.equal(bench.ask([job]), [Buffer.from(plain(job))], `${size}`);
   }
+  assert.is(toldBy(bench).too_short, 4);
 });
 
 test('dedupe: a call that begins in the middle of a packet decides as the one before', () => {
@@ -277,35 +311,41 @@ test('dedupe: of two random lines of several sessions, a packet goes out if it b
 
 // ---- what it tells of gaps and lines ------------------------------------------------------------
 
-const MS = 1_000_000n;
-const START_NS = 1_700_000_000_000_000_000n;
-
 interface Told {
-  readonly gaps: { from: bigint; to: bigint; at: bigint; feeds: bigint }[];
+  readonly gaps: { from: bigint; to: bigint; at: bigint; set: bigint }[];
+  readonly open: string[];
   readonly count: number;
   readonly missing: number;
+  readonly packets: number;
+  readonly too_short: number;
+  readonly no_room: number;
   readonly lines: Record<
     string,
     { won: number; late: number; leads: number; sum: number; max: number }
   >;
 }
 
+const { REPORT_GAPS, REPORT_GAP_SIZE, REPORT_OPEN, REPORT_OPEN_SIZE } = limits;
+
 /** The report, from where the module says that it is. */
 function toldBy(bench: Bench): Told {
   const { state, filter } = bench;
   const start = filter.report ?? assert.unreachable('no report') ?? 0;
   const word = (at: number) => state.readBigUInt64LE(start + at);
-  const count = Number(word(offsetOf('filter_report', 'gap_count')));
+  const count = (name: string) => Number(word(offsetOf('filter_report', name)));
+  const gap_count = count('gap_count');
   const gaps = [];
-  for (let i = Math.max(0, count - limits.REPORT_GAPS); i < count; i++) {
-    const at = offsetOf('filter_report', 'gap') + (i % limits.REPORT_GAPS) * limits.REPORT_GAP_SIZE;
+  for (let i = Math.max(0, gap_count - REPORT_GAPS); i < gap_count; i++) {
+    const at = offsetOf('filter_report', 'gap') + (i % REPORT_GAPS) * REPORT_GAP_SIZE;
     const field = (name: string) => word(at + offsetOf('report_gap', name));
-    gaps.push({
-      from: field('from'),
-      to: field('to'),
-      at: field('receive_ns'),
-      feeds: field('feeds'),
-    });
+    const [from, to, set] = [field('from'), field('to'), field('set')];
+    gaps.push({ from, to, at: field('receive_ns'), set });
+  }
+  const open = [];
+  for (let i = 0; i < REPORT_OPEN; i++) {
+    const at = offsetOf('filter_report', 'open') + i * REPORT_OPEN_SIZE;
+    const field = (name: string) => word(at + offsetOf('report_open', name));
+    if (field('receive_ns') !== 0n) open.push(`${field('from')}..${field('end') - 1n}`);
   }
   const lines: Told['lines'] = {};
   for (let i = 0; i < limits.REPORT_LINES; i++) {
@@ -313,7 +353,9 @@ function toldBy(bench: Bench): Told {
     const field = (name: string) => Number(word(at + offsetOf('report_line', name)));
     if (field('used') === 0) continue;
     const port = state.readUInt16BE(start + at + offsetOf('report_line', 'port'));
-    lines[`${field('feeds')}:${port === 5000 ? 'A' : 'B'}`] = {
+    const index = state.readUInt16LE(start + at + offsetOf('report_line', 'set'));
+    const set = word(offsetOf('filter_report', 'set') + index * limits.REPORT_SET_SIZE);
+    lines[`${set}:${port === 5000 ? 'A' : 'B'}`] = {
       won: field('won'),
       late: field('late'),
       leads: field('leads'),
@@ -321,15 +363,25 @@ function toldBy(bench: Bench): Told {
       max: field('lead_max_ns'),
     };
   }
-  return { gaps, count, missing: Number(word(offsetOf('filter_report', 'missing'))), lines };
+  const [packets, too_short, no_room] = [count('packets'), count('too_short'), count('no_room')];
+  return {
+    gaps,
+    open,
+    count: gap_count,
+    missing: count('missing'),
+    packets,
+    too_short,
+    no_room,
+    lines,
+  };
 }
 
 const rangesOf = (bench: Bench) => toldBy(bench).gaps.map(({ from, to }) => `${from}..${to}`);
-/** One packet after so many milliseconds since START_NS. */
+/** Packets after so many milliseconds since START_NS, a nanosecond apart. */
 const at = (ms: number, text: string, more: Partial<Mold> = {}): Mold[] =>
-  molds(text).map((mold) => ({
+  molds(text).map((mold, index) => ({
     ...mold,
-    receiveNs: START_NS + BigInt(Math.round(ms * 1e6)),
+    receiveNs: START_NS + BigInt(Math.round(ms * 1e6) + index),
     ...more,
   }));
 
@@ -339,7 +391,7 @@ test('dedupe: a gap is told once it has been open for 100 ms, once, and as of wh
   decisions(bench, next, [...at(0, 'A1'), ...at(1, 'A5'), ...at(100, 'A6')]);
   assert.equal(rangesOf(bench), []);
   decisions(bench, next, at(101, 'A7'));
-  assert.equal(toldBy(bench).gaps, [{ from: 2n, to: 4n, at: START_NS + MS, feeds: 3n }]);
+  assert.equal(toldBy(bench).gaps, [{ from: 2n, to: 4n, at: START_NS + MS, set: 3n }]);
   decisions(bench, next, [...at(202, 'A8'), ...at(900, 'A9')]);
   assert.is(toldBy(bench).count, 1);
   assert.is(toldBy(bench).missing, 3);
@@ -382,12 +434,15 @@ test('dedupe: packets of other sessions let a gap be told, and one that is given
   decisions(bench, next, at(150, 'A1', { session: 'other' }));
   assert.equal(rangesOf(bench), ['2..2']);
   const full = new Bench('dedupe');
-  decisions(full, next, Array.from({ length: 11 }, (_, i) => at(i, `A${1 + 2 * i}`)).flat());
+  const odd = Array.from({ length: limits.REPORT_OPEN + 2 }, (_, i) => at(i, `A${1 + 2 * i}`));
+  decisions(full, next, odd.flat());
   assert.equal(rangesOf(full), ['2..2'], 'the first to go was before all, the next is told');
-  const replaced = new Bench('dedupe');
-  decisions(replaced, next, [...at(0, 'A1'), ...at(1, 'A3')]);
-  for (let i = 0; i < 8; i++) decisions(replaced, next, at(2 + i, 'A1', { session: `s${i}` }));
-  assert.equal(rangesOf(replaced), ['2..2']);
+  const ended = new Bench('dedupe');
+  decisions(ended, next, [...at(0, 'A1'), ...at(1, 'A3')]);
+  assert.equal(toldBy(ended).open, ['2..2']);
+  for (let set = 4n; set < 12n; set++) decisions(ended, next, at(50, 'A1', { set }));
+  for (let set = 4n; set < 12n; set++) decisions(ended, next, at(2100, 'A2', { set }));
+  assert.equal(rangesOf(ended), ['2..2'], 'its set has gone');
 });
 
 test('dedupe: a clock that is set back delays no gap for long', () => {
@@ -395,6 +450,18 @@ test('dedupe: a clock that is set back delays no gap for long', () => {
   const next = random('clock');
   decisions(bench, next, [...at(5000, 'A1'), ...at(5001, 'A3'), ...at(0, 'A4')]);
   assert.equal(rangesOf(bench), ['2..2']);
+});
+
+test('dedupe: what is open is there to be read, as long as it has not come and is not told', () => {
+  const bench = new Bench('dedupe');
+  const next = random('open');
+  decisions(bench, next, [...at(0, 'A1'), ...at(1, 'A5'), ...at(2, 'A9')]);
+  assert.equal(toldBy(bench).open, ['2..4', '6..8']);
+  decisions(bench, next, [...at(3, 'B3'), ...at(4, 'B6*3')]);
+  assert.equal(toldBy(bench).open.sort(), ['2..2', '4..4']);
+  decisions(bench, next, at(110, 'A10'));
+  assert.equal(toldBy(bench).open, []);
+  assert.equal(rangesOf(bench).sort(), ['2..2', '4..4']);
 });
 
 test('dedupe: subscribers of other feeds do not disturb each other, in whatever order they are asked', () => {
@@ -410,7 +477,7 @@ test('dedupe: subscribers of other feeds do not disturb each other, in whatever 
     now += BigInt(1 + next.below(1000)); // never the same: a packet is told by it
     const rows = sets.flatMap((set, row) => ((set & (line === 'A' ? 1n : 2n)) === 0n ? [] : [row]));
     const [job] = moldJobs(next, { ...mold, receiveNs: now }, { frame: 0, rows: 1 }) as [Job];
-    const jobs = rows.map((row) => ({ ...job, row, feeds: sets[row] ?? 0n }));
+    const jobs = rows.map((row) => ({ ...job, row, set: sets[row] ?? 0n }));
     const cut = next.below(jobs.length + 1);
     const parts: [number, number][] = [
       [0, cut],
@@ -556,7 +623,7 @@ function numberedJob(
   return jobOf(next, 0, {
     packet: linePacket(next, given.line, [...payload]),
     param: `seq=${offset},${size}${le ? ',le' : ''}`,
-    feeds: 3n,
+    set: 3n,
     receiveNs: given.ns ?? tick(),
   });
 }
@@ -669,7 +736,7 @@ test('dedupe: subscribers that number otherwise do not disturb each other, and p
   const ask = () => {
     const receiveNs = tick();
     const jobs = params.map((param, row) =>
-      jobOf(next, 0, { packet, param, row, receiveNs, feeds: 1n }),
+      jobOf(next, 0, { packet, param, row, receiveNs, set: BigInt(row + 1) }),
     );
     return bench
       .ask(jobs)
@@ -711,8 +778,12 @@ test('dedupe: with a parameter that it cannot read, nothing goes out', () => {
       'ttl=8',
     ],
   ];
-  for (const param of bad)
-    assert.equal(bench.ask([jobOf(next, 0, { param })]), [null], `'${param}'`);
+  for (const [index, param] of bad.entries()) {
+    const job = jobOf(next, 0, { param, set: BigInt(index + 1) });
+    assert.equal(bench.ask([job]), [null], `'${param}'`);
+  }
+  const job = jobOf(next, 0, { packet: packetOf(next, bytesOf(next, 4)), param: 'seq=0,4' });
+  assert.equal(bench.ask([{ ...job, set: 99n }]), [Buffer.from(plain(job))], 'they took no place');
 });
 
 test('dedupe: a burst that is undone and done again by a successor decides and tells the same', () => {
@@ -748,13 +819,18 @@ test('dedupe: a burst that is undone and done again by a successor decides and t
   assert.equal(toldBy(present).lines, ledger.lines, `seed ${next.seed}`);
 });
 
-test('dedupe: of more lines than it has places for, those silent for longest are forgotten', () => {
+test('dedupe: lines that it has no place for are decided and not measured, until one has been silent for two seconds', () => {
   const next = random('many lines');
   const bench = new Bench('dedupe');
-  for (let feeds = 1n; feeds <= 12n; feeds++)
-    decisions(bench, next, at(Number(feeds), 'A1', { feeds }));
-  const names = Object.keys(toldBy(bench).lines);
-  assert.equal(names.sort(), [5, 6, 7, 8, 9, 10, 11, 12].map((feeds) => `${feeds}:A`).sort());
+  const lines = (ms: number, text: string) =>
+    [1n, 2n, 3n, 4n, 5n].map((set) => decisions(bench, next, at(ms, text, { set }))).join(' ');
+  assert.is(lines(0, 'A1 B1'), '+- +- +- +- +-');
+  const four = ['1:A', '1:B', '2:A', '2:B', '3:A', '3:B', '4:A', '4:B'];
+  assert.equal(Object.keys(toldBy(bench).lines), four);
+  assert.is(lines(2500, 'A2'), '+ + + + +');
+  const { lines: now } = toldBy(bench);
+  assert.equal(now['5:A'], { won: 1, late: 0, leads: 0, sum: 0, max: 0 });
+  assert.equal(now['4:A']?.won, 2);
 });
 
 test.run();

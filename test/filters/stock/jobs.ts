@@ -28,8 +28,8 @@ export interface Job extends Subscriber {
   readonly receiveNs: bigint;
   readonly row: number;
   readonly epoch: bigint;
-  /** A bit for each feed of the subscriber. */
-  readonly feeds: bigint;
+  /** Of the subscriber: who has the same feeds and parameter. */
+  readonly set: bigint;
   readonly param: string;
   readonly checksum: 'zero' | 'full';
 }
@@ -77,7 +77,7 @@ export class Bench {
     this.#bytes.writeUInt16BE(job.sourcePort, field('source_port'));
     this.#bytes[field('ttl')] = job.ttl;
     this.#bytes.writeBigUInt64LE(job.epoch, field('epoch'));
-    this.#bytes.writeBigUInt64LE(job.feeds, field('feeds'));
+    this.#bytes.writeBigUInt64LE(job.set, field('set'));
     this.#bytes.writeUInt16LE(job.param.length, field('param_length'));
     this.#bytes.fill(0, field('param'), field('param') + limits.PARAM_SIZE);
     this.#bytes.write(job.param, field('param'), 'latin1');
@@ -242,7 +242,7 @@ export function jobOf(next: Random, index: number, given: Partial<Job> = {}): Jo
     targetPort: next.below(65536),
     ttl: 1 + next.below(255),
     epoch: BigInt(next.below(1000)),
-    feeds: 1n,
+    set: 1n,
     param: '',
     checksum: next.below(2) === 0 ? 'zero' : 'full',
     ...given,

@@ -34,7 +34,7 @@ struct subscriber {
   u8 ttl;
   u8 reserved[3];
   u64 feeds;
-  u8 reserved_too[8];
+  u64 set;
   u8 param[64];
 };
 
