@@ -218,6 +218,45 @@ export async function startSink(route: Route, options: SinkOptions): Promise<Too
   return new Tool<Sunk>(program);
 }
 
+/** What was sent on the lines: packets, and how late the latest was. */
+export interface LinesSent {
+  sent: number;
+  late_ns_max: number;
+}
+
+/** The lines of an exchange; what they have sent is in `log`. */
+export function startLines(
+  link: Link,
+  options: {
+    readonly ports: readonly number[];
+    readonly count: number;
+    readonly rate: number;
+    /** One packet in so many, at random, is not sent. */
+    readonly lose: number;
+    readonly behindUs: number;
+    readonly seed: number;
+    readonly log: string;
+  },
+): Tool<LinesSent> {
+  const { ports, count, rate, lose, behindUs, seed, log } = options;
+  const args = flags({ source: FEED_IP, count, rate, lose, behind_us: behindUs, seed, log });
+  for (const port of ports) args.push('--line', `${REPLICATOR_IP}:${port}`);
+  return new Tool<LinesSent>(link.start('net', tool('wire-lines'), args));
+}
+
+/** Subscribers that write down what they get, in `log`; resolves once they listen. */
+export async function startSubscribers(
+  link: Link,
+  subscribers: readonly Destination[],
+  log: string,
+): Promise<Tool<{ received: number; lost: number }>> {
+  const args = ['--log', log];
+  for (const { ip, port } of subscribers) args.push('--subscriber', `${ip}:${port}`);
+  const program = link.start('net', tool('wire-lines'), args);
+  await program.line(/^ready$/m);
+  return new Tool(program);
+}
+
 /** Echoes on one side of a link, asked from the other by `probe`. */
 export async function startEcho(
   link: Link,
