@@ -236,9 +236,7 @@ class Arbitration {
     return place;
   }
 
-  /**
-   * The index of a set's session; it begins with its first packet. SESSIONS_MAX: it has no place.
-   */
+  /** The index of a set's session, begun with its first packet; SESSIONS_MAX: it has no place. */
   private session_of(set: u32, front: u64, back: u16, sequence: u64, now: u64): u32 {
     let place: u32 = 0;
     for (let index: u32 = 0; index < SESSIONS_MAX; index++) {
@@ -296,7 +294,7 @@ class Arbitration {
     return true;
   }
 
-  /** A packet of messages [start, end): its line has won or is late, or its sequence starts anew. */
+  /** A packet of messages [start, end): its line has won, or is late, or they start anew. */
   private takes(index: u32, start: u64, end: u64, restart_ns: i64, job: Job): bool {
     const session = this.session(index);
     const now = job.receive_ns;

@@ -98,7 +98,7 @@ function use(): Command {
     .argument('[dest_port]', 'its port', port('dest_port'))
     .option(
       '--param <param>',
-      "the filter's parameter: text, or hex:4d4f; 64 bytes at most (default: none)",
+      "the filter's parameter: text, or hex:4d4f; 64 bytes at most (default: none). Of dedupe: proto=moldudp64, or seq=OFFSET,SIZE[,le] for a number of 1, 2, 4 or 8 bytes there in the payload",
       paramText,
     )
     .action(

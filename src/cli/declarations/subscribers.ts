@@ -83,7 +83,10 @@ export function stats(): Command {
     '--watch [seconds]',
     `again and again, with rates: every ${seconds.min} to ${seconds.max} seconds (default: 1)`,
   );
-  const made = command('stats', 'Print the counters: feed, XDP, kernel, workers, subscribers.')
+  const made = command(
+    'stats',
+    'Print the counters: feeds, XDP, kernel, workers, subscribers, lines of dedupe.',
+  )
     .addOption(watch.preset('1').argParser(number('--watch', seconds)))
     .option(
       '--check',
