@@ -419,25 +419,20 @@ test('typed answers have their rows first and ok or error as the last line', () 
   assert.is(stats.at(-1), 'ok 1 subscriber');
   assert.ok(stats.includes('subscriber 10.0.0.34 9001 received 5 sent 5 in_flight 0 bytes 710'));
   const lead_ns = { count: 3, mean: 100, max: 200 };
-  const line = {
-    worker: 0,
-    feeds: ['main', 'b'],
-    ip: '239.1.1.1',
-    port: 5000,
-    won: 4,
-    late: 1,
-    lead_ns,
-  };
+  const line = { feed: 'b', ip: '239.1.1.1', port: 5000, won: 4, late: 1, lead_ns };
+  const who = { worker: 0, feeds: ['main', 'b'], param: 'seq=0,4', subscribers: 3 };
+  const set = { ...who, gaps: 2, missing: 7, last_gaps: [], lines: [line] };
+  const report = { gaps: 3, missing: 9, too_short: 1, no_room: 5, sets: [set] };
   const faults = { hash: null, traps: 0, bad_answers: 0 };
-  const gaps = [{ worker: 0, told: 2, missing: 7 }];
   const loaded = [
     { name: 'rewrite', ...faults },
-    { name: 'ab', ...faults, gaps, lines: [line] },
+    { name: 'ab', ...faults, report },
   ];
   const told = statsLines({ ...emptyStats(), filters: { loaded, rollbacks: [] } });
-  assert.equal(told.slice(-2), [
-    'gaps ab worker 0 told 2 missing 7',
-    'line ab worker 0 feeds main,b 239.1.1.1 5000 won 4 late 1 leads 3 lead_ns 100 200',
+  assert.equal(told.slice(-3), [
+    'filter ab gaps 3 missing 9 too_short 1 no_room 5',
+    'set ab worker 0 feeds main,b subscribers 3 gaps 2 missing 7 param seq=0,4',
+    'line ab worker 0 feeds main,b feed b 239.1.1.1 5000 won 4 late 1 leads 3 lead_ns 100 200',
   ]);
   assert.is(
     encodeError({ encoding: 'text', id: 1 }, new FantailError('BUSY', 'try again')),

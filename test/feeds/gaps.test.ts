@@ -9,7 +9,7 @@ import * as assert from 'uvu/assert';
 import { WebSocket } from 'ws';
 import { type Link, REPLICATOR_IP } from '../rig/link.js';
 import { eventually, sleep } from '../rig/program.js';
-import type { Replicator, UpOptions } from '../rig/replicator.js';
+import { Replicator, replicatorProcesses, type UpOptions } from '../rig/replicator.js';
 import { copyMode, networkTest, subscribersOf, withReplicator } from '../rig/scenario.js';
 import { type Destination, LISTEN_PORT } from '../rig/wire.js';
 
@@ -248,6 +248,50 @@ networkTest(
       assert.equal(json.gaps(), [], 'what was sent while it was not looked at is no gap');
       json.socket.terminate();
     });
+  },
+);
+
+networkTest(
+  test,
+  'who adopts after kill -9 of all goes on with what was decided: nothing goes out twice, and what is missing is told',
+  { queues: 1 },
+  async (link) => {
+    const options = { link, flags: copyMode('inline') };
+    const first = await Replicator.start(options);
+    let second: Replicator | null = null;
+    try {
+      await useDedupe(first);
+      await withSender(link, async (send) => {
+        const sentBy = async (replicator: Replicator) =>
+          (await replicator.stats()).subscribers[0]?.sent ?? 0;
+        send([...range(1, 51), ...range(52, 101)], [LISTEN_PORT]);
+        await eventually('one line goes out', async () => (await sentBy(first)) === 99);
+        for (const { pid } of replicatorProcesses().filter(({ pid }) => pid !== first.program.pid))
+          process.kill(pid, 'SIGKILL');
+        await eventually('both are replaced', async () =>
+          (await first.stats()).workers.every(({ restarts }) => restarts > 0),
+        );
+        process.kill(first.program.pid, 'SIGKILL');
+        await first.program.wait();
+        second = await Replicator.start(options);
+        const next = second;
+        const json = await Session.open(next.control, '{"op":"watch","seconds":3600}');
+        send(range(1, 101), [B_PORT]);
+        send([105]);
+        await eventually('the gap is told', () => json.gaps().some(({ from }) => from === 101));
+        const told = json.gaps().map(({ feeds, from, to }) => `${feeds.join()} ${from}..${to}`);
+        // what was open when it began may be told, since it does not know whether it was
+        assert.equal(
+          told.filter((gap) => gap !== 'main,b 51..51'),
+          ['main,b 101..104'],
+        );
+        assert.is(await sentBy(next), 99 + 2, '51 and 105');
+        json.socket.terminate();
+      });
+    } finally {
+      (second as Replicator | null)?.close();
+      first.close();
+    }
   },
 );
 
