@@ -55,6 +55,17 @@ struct {
   __type(value, __u64);
 } cookies SEC(".maps");
 
+/*
+ * By cookie: datagrams of a group that a socket has left to another launcher's. To the kernel they
+ * are lost ones (SO_MEMINFO, sock_diag(7)), so who tells of losses takes them off. Written here.
+ */
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, RULES_MAX);
+  __type(key, __u64);
+  __type(value, __u64);
+} declined SEC(".maps");
+
 /* If the frame begins a datagram of a feed of its queue, its flow is noted. */
 static __always_inline void note_queue(struct xdp_md* ctx) {
   struct feed key = {.queue = ctx->rx_queue_index};
@@ -140,6 +151,16 @@ static __noinline __u64 cookie_by_queue(const struct flow* flow, __u32 queue) {
   return cookie ? *cookie : 0;
 }
 
+/* Another launcher's datagram: none of it is kept. */
+static __noinline int decline(__u64 own) {
+  const __u64 one = 1;
+  __u64* count = bpf_map_lookup_elem(&declined, &own);
+
+  if (count) __sync_fetch_and_add(count, 1);
+  else bpf_map_update_elem(&declined, &own, &one, BPF_ANY);
+  return 0;
+}
+
 /* Of the sockets of one launcher and feed only the slow path's has this filter. */
 SEC("socket")
 int fantail_member(struct __sk_buff* skb) {
@@ -152,11 +173,11 @@ int fantail_member(struct __sk_buff* skb) {
   queue = bpf_map_lookup_elem(&flows, &flow);
   if (queue) {
     cookie = cookie_by_queue(&flow, *queue);
-    if (cookie) return cookie == own ? WHOLE : 0;
+    if (cookie) return cookie == own ? WHOLE : decline(own);
   }
   for (__u32 each = 0; each < FANTAIL_QUEUES_MAX; ++each) {
     cookie = cookie_by_queue(&flow, each);
-    if (cookie) return cookie == own ? WHOLE : 0;
+    if (cookie) return cookie == own ? WHOLE : decline(own);
   }
   return WHOLE;
 }

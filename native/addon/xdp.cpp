@@ -24,11 +24,18 @@ u32 feed_index_in(const Arguments& arguments, Napi::Value value) {
 Napi::Value feed_reader_set_js(const Arguments& arguments) {
   const Napi::Object given = arguments.object(0, "path");
   const auto fd = [&](const char* name) { return arguments.fd_in(given.Get(name), name); };
-  const SlowPathFds path{fd("readers"), fd("cookies"), fd("selector"), fd("member")};
+  const SlowPathFds path{fd("readers"), fd("cookies"), fd("selector"), fd("member"),
+                         fd("declined")};
   const u32 index = feed_index_in(arguments, arguments.at(2));
   const bool is_group = arguments.flag_in(arguments.at(4), "isGroup");
   set_reader(path, reader_of(queue_of(arguments), index), arguments.fd(3, "socket"), is_group);
   return arguments.env().Undefined();
+}
+
+/// declinedBy(declined, socket): datagrams of a group that it has left to other launchers'.
+Napi::Value declined_by_js(const Arguments& arguments) {
+  const u64 count = declined_by(arguments.fd(0, "declined"), arguments.fd(1, "socket"));
+  return Napi::Number::New(arguments.env(), static_cast<double>(count));
 }
 
 Napi::Value feed_set_js(const Arguments& arguments) {
@@ -85,6 +92,7 @@ Napi::Value xsk_statistics_js(const Arguments& arguments) {
 
 void export_xdp(Napi::Object exports) {
   export_function<feed_set_js>(exports, "feedSet");
+  export_function<declined_by_js>(exports, "declinedBy");
   export_function<feed_reader_set_js>(exports, "feedReaderSet");
   export_function<feed_delete_js>(exports, "feedDelete");
   export_function<read_verdicts_js>(exports, "readVerdicts");

@@ -81,6 +81,13 @@ feed feed_key(u32 queue, u32 ip_be, u16 port_be) {
   return feed{.queue = queue, .daddr = ip_be, .dport = port_be, .pad = 0};
 }
 
+u64 cookie_of(int fd) {
+  u64 cookie = 0;
+  socklen_t size = sizeof cookie;
+  check(getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size), "ask for a socket's cookie");
+  return cookie;
+}
+
 /// Of its subnet, in network order; none has one with a prefix of 31 or 32 bits (RFC 3021).
 std::optional<u32> broadcast_of(const Address& address) {
   if (address.prefix >= 31) return std::nullopt;
@@ -99,17 +106,18 @@ bool is_own(const Interface& interface, u32 ip) {
 Xdp Xdp::adopt(std::array<Fd, XDP_FDS> fds, std::optional<Bulk> bulk) {
   Xdp xdp;
   xdp.bulk_ = std::move(bulk);
-  Fd* const members[] = {&xdp.link_,    &xdp.xsks_,    &xdp.feeds_,    &xdp.own_,   &xdp.verdicts_,
-                         &xdp.readers_, &xdp.cookies_, &xdp.selector_, &xdp.member_};
+  Fd* const members[] = {&xdp.link_,     &xdp.xsks_,    &xdp.feeds_,   &xdp.own_,
+                         &xdp.verdicts_, &xdp.readers_, &xdp.cookies_, &xdp.selector_,
+                         &xdp.member_,   &xdp.declined_};
   static_assert(std::size(members) == XDP_FDS);
   for (std::size_t i = 0; i < XDP_FDS; ++i) *members[i] = std::move(fds[i]);
   return xdp;
 }
 
 std::array<int, XDP_FDS> Xdp::fds() const {
-  const auto [readers, cookies, selector, member] = slow_path();
+  const auto [readers, cookies, selector, member, declined] = slow_path();
   return {link_fd(), xsks_fd(), feeds_fd(), own_fd(), verdicts_fd(),
-          readers,   cookies,   selector,   member};
+          readers,   cookies,   selector,   member,   declined};
 }
 
 void Xdp::attach(int ifindex, Attach how) {
@@ -194,6 +202,14 @@ void set_own(int own_fd, const Interface& interface) {
           "tell the XDP program an address of this host");
 }
 
+u64 declined_by(int declined_fd, int udp_fd) {
+  const u64 cookie = cookie_of(udp_fd);
+  u64 count = 0;
+  if (bpf_map_lookup_elem(declined_fd, &cookie, &count) < 0 && errno != ENOENT)
+    throw error_of(errno, "read what a socket of the slow path has left to others");
+  return count;
+}
+
 void set_reader(const SlowPathFds& path, u32 reader, int udp_fd, bool is_group) {
   const auto attach = [=](int option, int program) {
     check(setsockopt(udp_fd, SOL_SOCKET, option, &program, sizeof program),
@@ -203,9 +219,7 @@ void set_reader(const SlowPathFds& path, u32 reader, int udp_fd, bool is_group) 
   const u64 value = static_cast<u64>(udp_fd);
   check(bpf_map_update_elem(path.readers, &reader, &value, BPF_ANY),
         "put the socket of the slow path into the XDP program's map");
-  u64 cookie = 0;
-  socklen_t size = sizeof cookie;
-  check(getsockopt(udp_fd, SOL_SOCKET, SO_COOKIE, &cookie, &size), "ask for a socket's cookie");
+  const u64 cookie = cookie_of(udp_fd);
   check(bpf_map_update_elem(path.cookies, &reader, &cookie, BPF_ANY),
         "put the cookie of the slow path's socket into the XDP program's map");
   if (is_group) attach(SO_ATTACH_BPF, path.member);

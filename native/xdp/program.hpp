@@ -36,13 +36,13 @@ std::span<const std::byte> replicate_object();
 
 /// What decides which socket of the slow path takes a datagram in (bpf/slow_path.bpf.h): maps of
 /// the sockets and of their cookies, the program of sockets that share a port, the filter of
-/// members of a group. Borrowed.
+/// members of a group, and a map of how many datagrams that has left to others. Borrowed.
 struct SlowPathFds {
-  int readers, cookies, selector, member;
+  int readers, cookies, selector, member, declined;
 };
 
 /// Descriptors of the program and its maps that others share.
-constexpr std::size_t XDP_FDS = 9;
+constexpr std::size_t XDP_FDS = 10;
 
 class Xdp {
 public:
@@ -70,7 +70,7 @@ public:
   int own_fd() const { return own_.get(); }
   int verdicts_fd() const { return verdicts_.get(); }
   SlowPathFds slow_path() const {
-    return {readers_.get(), cookies_.get(), selector_.get(), member_.get()};
+    return {readers_.get(), cookies_.get(), selector_.get(), member_.get(), declined_.get()};
   }
   const std::optional<Bulk>& bulk() const { return bulk_; }
   /// Its programs on tracepoints go, if we are the last to have them.
@@ -80,7 +80,8 @@ private:
   static Xdp load_program(std::span<const std::byte> object, const char* name);
   static Xdp of(bpf_object* object, const char* program);
 
-  Fd program_, link_, xsks_, feeds_, own_, verdicts_, readers_, cookies_, selector_, member_;
+  Fd program_, link_, xsks_, feeds_, own_, verdicts_, readers_, cookies_, selector_, member_,
+      declined_;
   std::optional<Bulk> bulk_;
 };
 
@@ -118,6 +119,9 @@ void set_own(int own_fd, const Interface& interface);
 /// came on queues of the feeds whose rule names `reader`; and others that belong to nobody.
 /// Of the members of a group, it alone; `is_group` says that its address is one.
 void set_reader(const SlowPathFds& path, u32 reader, int udp_fd, bool is_group);
+
+/// Datagrams that a member of a group has left to other launchers' members.
+u64 declined_by(int declined_fd, int udp_fd);
 
 /// Makes `xsk_fd` the socket of `queue`. The kernel takes it out when the socket closes.
 void set_xsk(int xsks_fd, u32 queue, int xsk_fd);

@@ -130,6 +130,7 @@ Xdp Xdp::of(bpf_object* object, const char* program) {
   xdp.verdicts_ = keep_map(object, "verdicts");
   xdp.readers_ = keep_map(object, "readers");
   xdp.cookies_ = keep_map(object, "cookies");
+  xdp.declined_ = keep_map(object, "declined");
   const auto keep_program = [=](const char* name) {
     const bpf_program* const found = bpf_object__find_program_by_name(object, name);
     return keep(bpf_program__fd(found), "keep a program of the slow path");

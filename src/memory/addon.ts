@@ -144,13 +144,15 @@ export interface ListenOptions {
 
 /**
  * What decides which socket of the slow path takes a datagram in: maps of the sockets and of their
- * cookies, the program of sockets that share a port, the filter of a group's members.
+ * cookies, the program of sockets that share a port, the filter of a group's members, and a map of
+ * how many datagrams that has left to others.
  */
 export interface SlowPathFds {
   readonly readers: number;
   readonly cookies: number;
   readonly selector: number;
   readonly member: number;
+  readonly declined: number;
 }
 
 /** A feed, and how the XDP program that takes it is attached. */
@@ -300,6 +302,8 @@ export interface Supervisor {
     socket: number,
     isGroup: boolean,
   ): void;
+  /** Datagrams of a group that this socket of a slow path has left to other launchers'. */
+  declinedBy(declined: number, socket: number): number;
   /** Deleting a feed that is not there is fine. */
   feedDelete(feeds: number, queue: number, ip: string, port: number): void;
   /** Frames by `enum verdict`, summed over the CPUs. */

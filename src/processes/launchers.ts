@@ -31,13 +31,15 @@ export const fdsOf = (shared: SharedXdp): number[] => [...commonFdsOf(shared), .
 
 /** Without those for bulk, in the order of native/xdp/program.hpp. */
 export const commonFdsOf = (shared: SharedXdp): number[] => {
-  const { link, xsks, feeds, own, verdicts, readers, cookies, selector, member } = shared;
-  return [link, xsks, feeds, own, verdicts, readers, cookies, selector, member];
+  const { link, xsks, feeds, own, verdicts, ...path } = shared;
+  const { readers, cookies, selector, member, declined } = path;
+  return [link, xsks, feeds, own, verdicts, readers, cookies, selector, member, declined];
 };
 
 /** The same back; null: it is not all there. */
 export function sharedXdp(attach: SharedXdp['attach'], fds: readonly number[]): SharedXdp | null {
-  const [link, xsks, feeds, own, verdicts, readers, cookies, selector, member, ...bulk] = fds;
+  const [link, xsks, feeds, own, verdicts, ...more] = fds;
+  const [readers, cookies, selector, member, declined, ...bulk] = more;
   const isWhole =
     link !== undefined &&
     xsks !== undefined &&
@@ -47,9 +49,10 @@ export function sharedXdp(attach: SharedXdp['attach'], fds: readonly number[]): 
     readers !== undefined &&
     cookies !== undefined &&
     selector !== undefined &&
-    member !== undefined;
+    member !== undefined &&
+    declined !== undefined;
   if (!isWhole) return null;
-  const slowPath = { readers, cookies, selector, member };
+  const slowPath = { readers, cookies, selector, member, declined };
   return { attach, link, xsks, feeds, own, verdicts, ...slowPath, bulk };
 }
 

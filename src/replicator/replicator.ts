@@ -261,6 +261,7 @@ export class LiveReplicator implements Replicator {
       rxSockets: hasXsk ? rx : [],
       txSockets: hasXsk ? tx : [],
       deliveredSockets: (feed) => this.deliveredSockets(feed),
+      declined: xdp === null ? null : xdp.declined,
       joined: (feed) => this.parts.feedDesk.joined(feed),
       isOfAnotherHost: (feed) => this.parts.feedDesk.isOfAnotherHost(feed),
       workers: plane.workers,

@@ -35,6 +35,8 @@ export interface StatsContext {
   readonly feeds: readonly Feed[];
   /** UDP sockets that the kernel delivers a feed to: of the slow path, or of socket mode. */
   readonly deliveredSockets: (feed: Feed) => readonly number[];
+  /** The map of what sockets of the slow path have left to others; null in socket mode. */
+  readonly declined: number | null;
   /** Whether we are a member of the group that a feed is sent to; null: it is none. */
   readonly joined: (feed: Feed) => boolean | null;
   readonly isOfAnotherHost: (feed: Feed) => boolean;
@@ -102,14 +104,20 @@ function countsOf(words: readonly number[]): FeedCounts {
   return { received, bytes, slow_path: words[SLOW_PATH] ?? 0, drops: Object.fromEntries(drops) };
 }
 
+/** Modulo 2^32. To the kernel what was left to another launcher is lost, too. */
+function lostBy(fd: number, declined: number | null): number {
+  const left = declined === null ? 0 : addon.declinedBy(declined, fd);
+  return (addon.lostDatagrams(fd) - left) >>> 0;
+}
+
 function feedOf(
   arena: Arena,
   feed: Feed,
   subscribers: readonly Subscriber[],
-  { deliveredSockets, joined, isOfAnotherHost }: StatsContext,
+  { deliveredSockets, declined, joined, isOfAnotherHost }: StatsContext,
 ): FeedRow {
   const { name, ip, port, source } = feed;
-  const lost = deliveredSockets(feed).reduce((sum, fd) => sum + addon.lostDatagrams(fd), 0);
+  const lost = deliveredSockets(feed).reduce((sum, fd) => sum + lostBy(fd, declined), 0);
   return {
     ...{ name, ip, port, source, joined: joined(feed), of_another_host: isOfAnotherHost(feed) },
     ...countsOf(feedWords(arena, feed.index).map((sum, i) => sum - (feed.base[i] ?? 0))),

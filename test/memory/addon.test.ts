@@ -124,6 +124,7 @@ const wrongIps = [
 const wrongQueues = [undefined, null, 'x', [], [undefined], [-1], [64], [0.5]];
 const wrongTexts = [undefined, null, 1, {}];
 const wrongNamespaces = [undefined, 1, {}];
+const PATH = { readers: 1, cookies: 1, selector: 1, member: 1, declined: 1 };
 
 /** Function, arguments before the wrong one, the wrong ones, arguments after. */
 const refusals: readonly (readonly [
@@ -200,11 +201,19 @@ const refusals: readonly (readonly [
     [undefined, 1].map((promiscuous) => ({ ...FEED, promiscuous })),
     [],
   ],
-  ['feedReaderSet', [], wrongFds, [1, 0, 0, 1]],
-  ['feedReaderSet', [1], wrongFds, [0, 0, 1]],
-  ['feedReaderSet', [1, 1], [undefined, -1, 64, 0.5], [0, 1]],
-  ['feedReaderSet', [1, 1, 0], [undefined, -1, 64, 0.5], [1]],
-  ['feedReaderSet', [1, 1, 0, 0], wrongFds, []],
+  ['feedReaderSet', [], [undefined, null, 1], [0, 0, 1, false]],
+  [
+    'feedReaderSet',
+    [],
+    Object.keys(PATH).flatMap((name) => wrongFds.map((fd) => ({ ...PATH, [name]: fd }))),
+    [0, 0, 1, false],
+  ],
+  ['feedReaderSet', [PATH], [undefined, -1, 64, 0.5], [0, 1, false]],
+  ['feedReaderSet', [PATH, 0], [undefined, -1, 64, 0.5], [1, false]],
+  ['feedReaderSet', [PATH, 0, 0], wrongFds, [false]],
+  ['feedReaderSet', [PATH, 0, 0, 1], [undefined, 1], []],
+  ['declinedBy', [], wrongFds, [1]],
+  ['declinedBy', [1], wrongFds, []],
   ['openListener', [], wrongNamespaces, [LISTEN]],
   ['openListener', [null], [undefined, null, 'x', {}], []],
   ['openListener', [null], wrongIps.map((ip) => ({ ...LISTEN, ip })), []],
