@@ -3,7 +3,7 @@
  * the same filter and parameter. Each such set has a number (subscriber.set in layout.ts) by which
  * filters keep what they know of it; when its last subscriber has gone the number is never used
  * again, so that nobody goes on with what was known of somebody else, or long ago. A set whose
- * feeds change is another one, also that of those that get all feeds.
+ * feeds change is another one, also that of those that get all feeds. Who is paused is in none.
  */
 import type { Feeds } from '../feeds/feeds.js';
 import { limits } from '../memory/layout.js';
@@ -43,7 +43,11 @@ export class SubscriberSets {
   update(subscribers: Iterable<Subscriber>, version: number, generation: bigint): void {
     for (const set of this.byKey.values()) set.subscribers = 0;
     for (const subscriber of subscribers) {
-      const { row, changed } = subscriber;
+      const { row, changed, isPaused } = subscriber;
+      if (isPaused) {
+        delete this.byRow[row]; // nothing is decided for it
+        continue;
+      }
       const known = changed > this.version ? undefined : this.byRow[row];
       const set = known ?? this.setOf(subscriber, generation);
       set.subscribers += 1;

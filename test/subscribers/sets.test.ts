@@ -94,6 +94,22 @@ test('it stays while somebody has it, and is never given again', () => {
   assert.is(scene.sets.find(number ?? 0n)?.subscribers, 0, 'it is known for a while');
 });
 
+test('who is paused is in no set: if nobody else has it, it begins anew with who is resumed', () => {
+  const scene = new Scene();
+  const [a, b] = [scene.add(1n), scene.add(1n)];
+  const [number] = scene.numbers(a, b);
+  scene.subscribers.pause(a, true);
+  assert.equal(scene.numbers(a, b), [0n, number]);
+  scene.subscribers.pause(a, false);
+  assert.equal(scene.numbers(a, b), [number, number], 'the other has it still');
+  for (const each of [a, b]) scene.subscribers.pause(each, true);
+  assert.equal(scene.numbers(a, b), [0n, 0n]);
+  for (const each of [a, b]) scene.subscribers.pause(each, false);
+  const [now, nowOfB] = scene.numbers(a, b);
+  assert.is(now, nowOfB);
+  assert.is.not(now, number);
+});
+
 test('a feed under the index of another makes another set, also for who gets all', () => {
   const scene = new Scene();
   scene.addFeed('b');

@@ -12,7 +12,7 @@ import * as assert from 'uvu/assert';
 import type { FilterModule } from '../../src/domain/filter.js';
 import { Feeds } from '../../src/feeds/feeds.js';
 import { Arena } from '../../src/memory/arena.js';
-import { limits, offsetOf } from '../../src/memory/layout.js';
+import { limits, membersOf, offsetOf } from '../../src/memory/layout.js';
 import type { Route } from '../../src/routes/reach.js';
 import { type Subscriber, Subscribers } from '../../src/subscribers/subscribers.js';
 import { type Source, SubscriberTable } from '../../src/subscribers/table.js';
@@ -45,11 +45,20 @@ function listed(arena: Arena, generation: bigint): string[] {
   });
 }
 
-/** Who has the same feeds, filter and parameter has the number of one set, and nobody else has. */
+/**
+ * Who has the same feeds, filter and parameter has the number of one set, and nobody else has; who
+ * is paused has none.
+ */
 function assertSets(arena: Arena, generation: bigint): void {
   const field = (record: Buffer, name: string, size: number) =>
     record.subarray(offsetOf('subscriber', name)).subarray(0, size).toString('hex');
-  const pairs = records(arena, generation).map(({ record }) => {
+  const isPaused = (record: Buffer) =>
+    record.readUInt16LE(offsetOf('subscriber', 'state')) === PAUSED;
+  const all = records(arena, generation).map(({ record }) => record);
+  for (const record of all.filter(isPaused))
+    assert.is(record.readBigUInt64LE(offsetOf('subscriber', 'set')), 0n);
+  const served = all.filter((record) => !isPaused(record));
+  const pairs = served.map((record) => {
     // the filter's slot and the length of its parameter stand side by side
     const [feeds, filter] = [field(record, 'feeds', 8), field(record, 'filter', 4)];
     const param = field(record, 'param', limits.PARAM_SIZE);
@@ -59,6 +68,8 @@ function assertSets(arena: Arena, generation: bigint): void {
   const both = new Set(pairs.map(({ key, set }) => `${key} ${set}`));
   assert.equal([keys.size, sets.size], [both.size, both.size]);
 }
+
+const PAUSED = membersOf('subscriber_state').indexOf('paused');
 
 /** The first alone. */
 const FEEDS = new Feeds({ ip: '127.0.0.1', port: 9000, source: null });
