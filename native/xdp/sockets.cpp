@@ -30,10 +30,17 @@ void bind_queue(int fd, const sockaddr_xdp& address) {
   constexpr timespec pause{0, 10'000'000};
   for (int i = 0;; ++i) {
     if (bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return;
-    if (errno != EBUSY || i == tries)
-      throw error_of(errno,
-                     "bind of an AF_XDP socket to queue " + std::to_string(address.sxdp_queue_id));
-    nanosleep(&pause, nullptr);
+    const int number = errno;
+    if (number == EBUSY && i < tries) {
+      nanosleep(&pause, nullptr);
+      continue;
+    }
+    const Error plain = error_of(number, "bind of an AF_XDP socket to queue " +
+                                             std::to_string(address.sxdp_queue_id));
+    if (number != EBUSY) throw plain;
+    throw Error(EBUSY, std::string(plain.what()) +
+                           ": another socket serves it; `fantail clean` ends what a "
+                           "killed fantail has left, `ss --xdp -p` shows others");
   }
 }
 
