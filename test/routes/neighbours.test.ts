@@ -340,9 +340,22 @@ withWorld('a route out of another interface is none', async ({ nextHops, link, a
   assert.is(at(FAR_IP), 'no_route - ');
 });
 
-withWorld('own, broadcast and multicast addresses have no next hop', async ({ at }) => {
-  for (const ip of [REPLICATOR_IP, '10.77.0.255', '255.255.255.255', '224.0.0.1'])
+withWorld('own and broadcast addresses have no next hop', async ({ at }) => {
+  for (const ip of [REPLICATOR_IP, '10.77.0.255', '255.255.255.255'])
     assert.is(at(ip), 'no_route - ');
+});
+
+withWorld('a group has the MAC of RFC 1112, whatever routes say', async ({ at, link }) => {
+  for (const [ip, mac] of [
+    ['239.1.2.3', '01:00:5e:01:02:03'],
+    // the upper five bits of the 28 are not in it
+    ['239.129.2.3', '01:00:5e:01:02:03'],
+    ['224.0.1.255', '01:00:5e:00:01:ff'],
+  ] as const) {
+    assert.is(at(ip), `reachable ${mac} ${ip}`);
+    link.ip('replicator', 'route', 'add', 'unreachable', `${ip}/32`);
+    assert.is(at(ip), `reachable ${mac} ${ip}`);
+  }
 });
 
 withWorld(
