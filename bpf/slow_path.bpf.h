@@ -118,7 +118,7 @@ static __noinline bool choose_by_queue(struct sk_reuseport_md* ctx, const struct
   const struct feed key = {.queue = queue, .daddr = flow->daddr, .dport = flow->dport};
   const struct feed_rule* rule = bpf_map_lookup_elem(&feeds, &key);
 
-  return rule && choose(ctx, rule->reader);
+  return rule && (!rule->source || rule->source == flow->saddr) && choose(ctx, rule->reader);
 }
 
 SEC("sk_reuseport")
@@ -145,7 +145,8 @@ static __noinline __u64 cookie_by_queue(const struct flow* flow, __u32 queue) {
   /* a rule outlives a launcher that is killed, its socket does not */
   if (!bpf_map_lookup_elem(&xsks, &queue)) return 0;
   rule = bpf_map_lookup_elem(&feeds, &key);
-  if (!rule) return 0;
+  /* of a source that is not its own, its socket is no member */
+  if (!rule || (rule->source && rule->source != flow->saddr)) return 0;
   reader = rule->reader;
   cookie = bpf_map_lookup_elem(&cookies, &reader);
   return cookie ? *cookie : 0;

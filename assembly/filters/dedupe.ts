@@ -75,6 +75,8 @@ const SESSIONS_MAX: u32 = 8;
 const SILENT_NS: i64 = 2_000_000_000;
 /** Lines of an exchange are a few milliseconds apart at most. */
 const GAP_NS: i64 = 100_000_000;
+/** Gaps told at once: the supervisor looks as often as GAP_NS, and REPORT_GAPS are kept for it. */
+const TELL_MAX: u32 = 12;
 /** No line is as far behind the other. */
 const RESTART_NS: i64 = 1_000_000_000;
 const RESTART_PACKETS: u32 = 16;
@@ -434,15 +436,24 @@ class Arbitration {
     rest.own = own;
   }
 
-  /** Those that are old enough, of all sessions. */
+  /**
+   * Those that are old enough, of all sessions: TELL_MAX at once and the rest GAP_NS later, so that
+   * the supervisor sees each.
+   */
   private tell_gaps(now: u64): void {
     const report = this.report;
     let first: u64 = 0;
+    let left = TELL_MAX;
     for (let index: u32 = 0; index < REPORT_OPEN; index++) {
       const gap = report.open(index);
       if (gap.receive_ns == 0) continue;
       if (apart(now, gap.receive_ns) >= GAP_NS) {
+        if (left == 0) {
+          first = now;
+          break;
+        }
         this.tell_gap(gap);
+        left--;
       } else if (first == 0 || gap.receive_ns < first) {
         first = gap.receive_ns;
       }

@@ -216,13 +216,13 @@ void set_reader(const SlowPathFds& path, u32 reader, int udp_fd, bool is_group) 
           "choose among the sockets of the slow path");
   };
   attach(SO_ATTACH_REUSEPORT_EBPF, path.selector);
+  if (is_group) attach(SO_ATTACH_BPF, path.member); // before others leave anything to it
   const u64 value = static_cast<u64>(udp_fd);
   check(bpf_map_update_elem(path.readers, &reader, &value, BPF_ANY),
         "put the socket of the slow path into the XDP program's map");
   const u64 cookie = cookie_of(udp_fd);
   check(bpf_map_update_elem(path.cookies, &reader, &cookie, BPF_ANY),
         "put the cookie of the slow path's socket into the XDP program's map");
-  if (is_group) attach(SO_ATTACH_BPF, path.member);
 }
 
 void set_xsk(int xsks_fd, u32 queue, int xsk_fd) {

@@ -54,7 +54,7 @@ export class Gaps {
   /** Told while their filter was quiet, by set and time; it will tell them, or parts of them. */
   private readonly early = new Remembered<true>();
 
-  /** What was found before is not told: an earlier supervisor has. */
+  /** What was found before is not told: nobody listened, or an earlier supervisor has. */
   constructor(private readonly options: GapsOptions) {
     this.each((module, worker, key) => {
       const count = options.reports.gapCount(module, worker) ?? 0n;

@@ -3,7 +3,6 @@
  * (https://prometheus.io/docs/concepts/data_model/). Pure. Names, units and labels are part of what
  * other programs rely on; docs/monitoring/metrics.md lists them.
  */
-import { sumOf } from '../domain/counts.js';
 import type {
   AccountRow,
   FilterInfo,
@@ -51,8 +50,10 @@ export interface Snapshot {
   readonly histograms: readonly WorkerHistograms[];
   readonly filters: readonly FilterInfo[];
   readonly requests: readonly Answered[];
-  /** Subscribers that have rows of their own; the rest are summed under OTHERS. */
-  readonly subscribersMax: number;
+  /** Those that have rows of their own. */
+  readonly accounts: readonly AccountRow[];
+  /** The rest in one; null: there was never any. */
+  readonly others: AccountRow | null;
 }
 
 /** In place of an address and port: all that have no row of their own. */
@@ -92,6 +93,7 @@ export function familiesOf(snapshot: Snapshot): Family[] {
         })),
       ),
     ),
+    ...aboutGaps(stats),
     counter(
       'fantail_control_requests_total',
       'Requests of the control channel, by operation and how they were answered.',
@@ -127,7 +129,7 @@ function aboutFeeds({ feeds }: Stats): Family[] {
     );
   return [
     of('received', 'Packets of a feed that were taken in.', ({ received }) => received),
-    of('bytes', 'Their bytes, from the Ethernet header on.', ({ bytes }) => bytes),
+    of('bytes', 'Their bytes of UDP payload.', ({ bytes }) => bytes),
     of('slow_path', 'Of its datagrams those that came by the kernel.', (feed) => feed.slow_path),
     of('socket_lost', 'Datagrams that its UDP sockets lost.', (feed) => feed.socket_lost),
     counter(
@@ -154,36 +156,49 @@ const dropSamples = (labels: Labels, drops: Stats['xdp']): Sample[] =>
     .filter(([, value]) => value > 0)
     .map(([reason, value]) => ({ value, labels: { ...labels, reason } }));
 
-interface Account {
-  readonly labels: Labels;
-  readonly rows: readonly AccountRow[];
+function aboutGaps({ filters }: Stats): Family[] {
+  const of = (name: 'gaps' | 'missing') =>
+    filters.loaded.flatMap(({ name: filter, report }) =>
+      report === undefined ? [] : [{ value: report[name], labels: { filter } }],
+    );
+  return [
+    counter(
+      'fantail_filter_gaps_total',
+      'Gaps that a filter has told, of all that it decides for.',
+      of('gaps'),
+    ),
+    counter('fantail_filter_missing_total', 'Messages that were in them.', of('missing')),
+  ];
 }
 
-function accountsOf({ stats, subscribersMax }: Snapshot): Account[] {
-  const own = stats.subscribers.slice(0, subscribersMax);
-  const rest = stats.subscribers.slice(subscribersMax);
-  const accounts = own.map((row): Account => {
-    return { labels: { ip: row.ip, port: row.port }, rows: [row] };
-  });
-  if (rest.length > 0) accounts.push({ labels: { ip: OTHERS, port: OTHERS }, rows: rest });
-  return accounts;
+interface Account {
+  readonly labels: Labels;
+  readonly row: AccountRow;
+}
+
+function accountsOf({ accounts, others }: Snapshot): Account[] {
+  const rows = accounts.map((row): Account => ({ labels: { ip: row.ip, port: row.port }, row }));
+  if (others !== null) rows.push({ labels: { ip: OTHERS, port: OTHERS }, row: others });
+  return rows;
 }
 
 function aboutSubscribers(snapshot: Snapshot): Family[] {
   const accounts = accountsOf(snapshot);
   const sums = (name: 'received' | 'sent' | 'bytes' | 'in_flight') =>
-    accounts.map(({ labels, rows }) => {
-      return { value: rows.reduce((sum, row) => sum + row[name], 0), labels };
-    });
+    accounts.map(({ labels, row }) => ({ value: row[name], labels }));
   return [
     counter('fantail_subscriber_received_total', 'Copies owed to it.', sums('received')),
     counter('fantail_subscriber_sent_total', 'Copies that left.', sums('sent')),
-    counter('fantail_subscriber_bytes_total', 'Bytes of those.', sums('bytes')),
+    counter(
+      'fantail_subscriber_bytes_total',
+      'Their bytes, from the Ethernet header on.',
+      sums('bytes'),
+    ),
     gauge('fantail_subscriber_in_flight', 'Copies that have not ended yet.', sums('in_flight')),
     counter(
       'fantail_subscriber_drops_total',
       'Copies that were not sent, by reason; reasons without any are left out.',
-      accounts.flatMap(({ labels, rows }) => dropSamples(labels, dropsOf(rows))),
+      accounts.flatMap(({ labels, row }) => dropSamples(labels, row.drops)),
     ),
     gauge(
       'fantail_subscribers',
@@ -191,15 +206,6 @@ function aboutSubscribers(snapshot: Snapshot): Family[] {
       [...snapshot.states].map(([state, value]) => ({ value, labels: { state } })),
     ),
   ];
-}
-
-function dropsOf(rows: readonly AccountRow[]): Stats['xdp'] {
-  const sums: Record<string, number> = {};
-  for (const { drops } of rows) {
-    if (sumOf(drops) === 0) continue;
-    for (const [name, count] of Object.entries(drops)) sums[name] = (sums[name] ?? 0) + count;
-  }
-  return sums;
 }
 
 function aboutWorkers({ stats, histograms }: Snapshot): Family[] {

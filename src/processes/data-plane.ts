@@ -64,6 +64,7 @@ export interface Orphaned {
 export class DataPlane {
   private stopped = false;
   private isInCharge = true;
+  private isServing = false;
   readonly workers: Child[] = [];
   readonly filters: FilterOrders;
   /** For the place of fantail-rx, and of whichever worker. */
@@ -166,9 +167,9 @@ export class DataPlane {
   /** A worker has died, by a signal's name or `status N`; before it is replaced. */
   onWorkerDeath: (worker: number, death: { how: string; pid: number }) => void = () => {};
 
-  /** An adopted data plane is left as it was found until this is said: stop() does not end it. */
+  /** All is open. Until this is said stop() leaves an adopted data plane as it was found. */
   takeCharge(): void {
-    this.isInCharge = true;
+    this.isInCharge = this.isServing = true;
     this.standBy();
   }
 
@@ -183,9 +184,10 @@ export class DataPlane {
     this.tellKept(this.socket);
   }
 
-  /** It replicates, or could; and this process is the one that looks after it. */
-  get standing(): { isRunning: boolean; isOurs: boolean } {
-    return { isRunning: !this.stopped, isOurs: !this.stopped && this.isInCharge };
+  /** Each of its processes runs; and all is open, and nothing stops yet. */
+  get standing(): { isHealthy: boolean; isReady: boolean } {
+    const isHealthy = [this.receiver, ...this.workers].every(({ hasEnded }) => !hasEnded);
+    return { isHealthy: isHealthy && !this.stopped, isReady: this.isServing && !this.stopped };
   }
 
   /** The descriptors of the data plane, in the order in which replicator/handover.ts takes them. */

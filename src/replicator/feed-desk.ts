@@ -105,6 +105,7 @@ export class FeedDesk {
     const { netns, interfaceName, promiscuous } = config;
     const { mode, xdp } = plane.opened;
     const count = mode === 'socket' ? deployment.queues.length : 1;
+    this.checkAddress(address); // again: somebody may have subscribed there meanwhile
     feeds.check(name, address);
     const index = feeds.indexFor(address);
     const base = feedWords(plane.arena, index);

@@ -1,8 +1,9 @@
 /** What a monitoring system sees of a replicator: its metrics, and whether it is well. */
-import type { ControlOptions, Health } from '../control/server.js';
+import type { ControlOptions } from '../control/server.js';
 import { version } from '../domain/installation.js';
 import { metricsHandler } from '../metrics/endpoints.js';
 import type { Answered } from '../metrics/families.js';
+import { Others } from '../metrics/others.js';
 import type { DataPlane } from '../processes/data-plane.js';
 import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
@@ -14,6 +15,7 @@ export class Monitoring {
     string,
     { -readonly [Key in keyof Answered]: Answered[Key] }
   >();
+  private readonly others = new Others();
 
   constructor(
     private readonly config: Pick<Config, 'metricsSubscribers'>,
@@ -29,13 +31,8 @@ export class Monitoring {
         onError: (error) => log.error(error, 'metrics'),
       }),
       onAnswer: (op, code) => this.count(op, code),
-      health: () => this.health(),
+      health: () => this.plane.standing,
     };
-  }
-
-  private health(): Health {
-    const { isRunning, isOurs } = this.plane.standing;
-    return { isHealthy: isRunning, isReady: isOurs };
   }
 
   private count(op: string, code: string): void {
@@ -57,7 +54,8 @@ export class Monitoring {
         return status === 'ready' ? [replicator.filterInfo(name)] : [];
       }),
       requests: [...this.answered.values()],
-      subscribersMax: config.metricsSubscribers,
+      accounts: stats.subscribers.slice(0, config.metricsSubscribers),
+      others: this.others.account(stats.subscribers.slice(config.metricsSubscribers)),
     };
   }
 }

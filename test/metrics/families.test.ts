@@ -8,27 +8,31 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { AccountRow } from '../../src/domain/statistics.js';
 import { bucketStart } from '../../src/memory/arena.js';
 import { limits } from '../../src/memory/layout.js';
 import { expositionOf } from '../../src/metrics/exposition.js';
 import { type Family, familiesOf, type Snapshot } from '../../src/metrics/families.js';
+import { Others } from '../../src/metrics/others.js';
 import { busyStats } from '../rig/memory-replicator.js';
 import { ROOT } from '../rig/program.js';
-import { random } from '../rig/random.js';
+import { type Random, random } from '../rig/random.js';
 
 const test = suite('metrics families');
 
 const NOTHING = new Array<number>(limits.HISTOGRAM_BUCKETS).fill(0);
 
 function snapshot(more: Partial<Snapshot> = {}): Snapshot {
+  const stats = more.stats ?? busyStats(7);
   return {
     version: '1.2.3',
-    stats: busyStats(7),
+    stats,
     states: new Map(),
     histograms: [{ inside: NOTHING, kick: NOTHING }],
     filters: [],
     requests: [],
-    subscribersMax: 256,
+    accounts: stats.subscribers,
+    others: null,
     ...more,
   };
 }
@@ -60,25 +64,50 @@ test('each counter is what stats says, under the labels of its row', async () =>
   assert.match(text, /^fantail_info\{version="1\.2\.3",interface="\S+",mode=/m);
 });
 
-test('subscribers past the bound are summed into one row, and nothing is lost by it', () => {
-  const next = random('metrics cardinality');
-  const stats = busyStats(0);
-  stats.subscribers = Array.from({ length: 1000 }, (_, index) => ({
+const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+
+function accounts(next: Random, count: number): AccountRow[] {
+  return Array.from({ length: count }, (_, index) => ({
     ...{ ip: `10.1.${index >> 8}.${index & 255}`, port: 9001 },
     ...{ received: next.below(1e9), sent: next.below(1e9), in_flight: next.below(9), bytes: 0 },
     drops: { backlog: next.below(3), tx_full: next.below(3) },
   }));
-  for (const subscribersMax of [0, 1, 256, 1000, 4096]) {
-    const families = familiesOf(snapshot({ stats, subscribersMax }));
+}
+
+test('subscribers past the bound are summed into one row, and nothing is lost by it', () => {
+  const all = accounts(random('metrics cardinality'), 1000);
+  for (const bound of [0, 1, 256, 1000, 4096]) {
+    const others = new Others().account(all.slice(bound));
+    const families = familiesOf(snapshot({ accounts: all.slice(0, bound), others }));
     const sent = named(families, 'fantail_subscriber_sent_total').samples;
-    assert.is(sent.length, Math.min(1000, subscribersMax + 1));
-    const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
-    assert.is(sum(sent.map(({ value }) => value)), sum(stats.subscribers.map((row) => row.sent)));
+    assert.is(sent.length, Math.min(1000, bound + 1));
+    assert.is(sum(sent.map(({ value }) => value)), sum(all.map((row) => row.sent)));
     assert.is(
       sum(named(families, 'fantail_subscriber_drops_total').samples.map(({ value }) => value)),
-      sum(stats.subscribers.map(({ drops }) => (drops.backlog ?? 0) + (drops.tx_full ?? 0))),
+      sum(all.map(({ drops }) => (drops.backlog ?? 0) + (drops.tx_full ?? 0))),
     );
-    assert.is(sent.at(-1)?.labels.ip === 'others', subscribersMax < 1000);
+    assert.is(sent.at(-1)?.labels.ip === 'others', bound < 1000);
+  }
+});
+
+test('the row of the others only rises, whoever comes and goes, and rises by what is counted', () => {
+  const next = random('metrics others');
+  const others = new Others();
+  assert.is(others.account([]), null);
+  let rows = accounts(next, 50);
+  let before = others.account(rows);
+  for (let step = 0; step < 500; step++) {
+    rows = rows.filter(() => next.below(20) > 0);
+    const counted = sum(rows.map((row) => row.sent));
+    const left = others.account(rows);
+    assert.is(left?.sent, before?.sent, 'who leaves takes nothing off');
+    for (const row of rows) row.sent += next.below(100);
+    rows.push(...accounts(next, next.below(4)).map((row) => ({ ...row, sent: 0 })));
+    const after = others.account(rows);
+    assert.is((after?.sent ?? 0) - (left?.sent ?? 0), sum(rows.map((row) => row.sent)) - counted);
+    for (const name of ['backlog', 'tx_full'])
+      assert.ok((after?.drops[name] ?? 0) >= (before?.drops[name] ?? 0), name);
+    before = after;
   }
 });
 
@@ -126,6 +155,8 @@ test('the page of metrics names each family with its type and labels, and no oth
   assert.ok(feed !== undefined && one !== undefined);
   Object.assign(feed, { joined: true, drops: { invalid_ttl: 1 } });
   one.drops = { tx_full: 1 };
+  const report = { gaps: 1, missing: 2, too_short: 0, no_room: 0, sets: [] };
+  stats.filters.loaded = [{ name: 'f', hash: null, traps: 0, bad_answers: 0, report }];
   const families = familiesOf(
     snapshot({
       stats,

@@ -9,7 +9,7 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { GROUP, type Link, REPLICATOR_IP } from '../rig/link.js';
+import { FEED_IP, GROUP, type Link, REPLICATOR_IP } from '../rig/link.js';
 import { eventually, sleep } from '../rig/program.js';
 import { Replicator, residueOf, startUp } from '../rig/replicator.js';
 import { LAYOUTS, networkTest, subscribersOf } from '../rig/scenario.js';
@@ -196,6 +196,32 @@ for (const [name, listen, later] of FEEDS)
       });
     },
   );
+
+networkTest(
+  test,
+  'of a group that two launchers take from different hosts, each gets its own, whatever the queue',
+  { queues: 2 },
+  async (link) => {
+    await withLaunchers(async (started) => {
+      for (const [queue, source] of [FEED_IP, '10.77.0.9'].entries()) {
+        const one = await Replicator.start({ link, flags: flagsOf('inline', queue) });
+        started.push(one);
+        await one.cli('feed', 'add', 'later', `${GROUP.ip}:${LATER_PORT}@${source}`);
+      }
+      const route = { ...replicatedRoute(link), targetIp: GROUP.ip, targetMac: GROUP.mac };
+      // of the first one's source, and the card hashes it to the second one's queue
+      const flow = { queue: 1, sourcePort: 7101, port: LATER_PORT };
+      await startFeed(route, { ...flow, rate: RATE / 10, count: 100, unusualEvery: 1 }).result();
+      await sleep(500);
+      const seen = await Promise.all(started.map((one) => one.stats()));
+      assert.equal(
+        seen.map(({ feeds }) => feeds.at(-1)?.slow_path),
+        [100, 0],
+      );
+      for (const one of started) await assertGone(one);
+    });
+  },
+);
 
 networkTest(
   test,
