@@ -19,6 +19,15 @@ export interface SubscriberSet {
   subscribers: number;
 }
 
+/** What a published row says of its subscriber's set. */
+interface PublishedSet {
+  readonly set: bigint;
+  readonly feeds: bigint;
+  /** Of its filter. */
+  readonly slot: number;
+  readonly param: Uint8Array;
+}
+
 /** Those that have ended, for what is told of them a moment later. */
 const ENDED_MAX = 256;
 
@@ -28,15 +37,15 @@ export class SubscriberSets {
   private readonly byNumber = new Map<bigint, SubscriberSet>();
   private readonly ended: bigint[] = [];
   /** Of an earlier supervisor, by row. */
-  private adopted = new Map<number, bigint>();
+  private adopted = new Map<number, PublishedSet>();
   /** Of the subscribers, at the last update. */
   private version = -1;
 
   constructor(private readonly feeds: Feeds) {}
 
-  /** The numbers that an earlier supervisor has published. */
-  adopt(rows: readonly { readonly row: number; readonly set: bigint }[]): void {
-    this.adopted = new Map(rows.map(({ row, set }) => [row, set]));
+  /** The numbers that an earlier supervisor has published; they go on for who is the same still. */
+  adopt(rows: readonly (PublishedSet & { readonly row: number })[]): void {
+    this.adopted = new Map(rows.map((each) => [each.row, each]));
   }
 
   /** As they will be in the table of that generation. */
@@ -76,9 +85,15 @@ export class SubscriberSets {
     const known = this.byKey.get(key);
     if (known !== undefined) return known;
     const left = this.adopted.get(row);
-    const isLeft = left !== undefined && left !== 0n && !this.byNumber.has(left);
+    const isLeft =
+      left !== undefined &&
+      left.set !== 0n &&
+      !this.byNumber.has(left.set) &&
+      left.feeds === subscriber.feeds &&
+      left.slot === filter.module.slot &&
+      Buffer.compare(left.param, filter.param) === 0;
     // one row begins at most one of a generation
-    const number = isLeft ? left : generation * BigInt(limits.SUBSCRIBERS_MAX) + BigInt(row);
+    const number = isLeft ? left.set : generation * BigInt(limits.SUBSCRIBERS_MAX) + BigInt(row);
     const feeds = this.feeds.namesOf(bits);
     const set: SubscriberSet = { number, worker, feeds, param: filter.param, subscribers: 0 };
     this.byKey.set(key, set);

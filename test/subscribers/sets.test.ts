@@ -134,7 +134,9 @@ test('who adopts goes on with the numbers that were published', () => {
   scene.addFeed('b');
   const [a, b, c] = [scene.add(3n), scene.add(3n), scene.add(1n)];
   const numbers = scene.numbers(a, b, c);
-  const rows = [a, b, c].map(({ row }, i) => ({ row, set: numbers[i] ?? 0n }));
+  const rows = [a, b, c].map(({ row, feeds, filter: { module, param } }, i) => {
+    return { row, set: numbers[i] ?? 0n, feeds, slot: module.slot, param };
+  });
   const next = new SubscriberSets(scene.feeds);
   next.adopt(rows);
   next.update(scene.subscribers.all(), 1, 7n);
@@ -146,9 +148,11 @@ test('who adopts goes on with the numbers that were published', () => {
   const other = new SubscriberSets(scene.feeds);
   other.adopt(rows);
   scene.subscribers.choose(b, 2n);
+  scene.subscribers.choose(c, 2n); // alone in its own: that is another one now
   other.update(scene.subscribers.all(), 1, 7n);
   assert.is(other.ofRow(a.row), numbers[0]);
   assert.not.ok(numbers.includes(other.ofRow(b.row)));
+  assert.is(other.ofRow(c.row), other.ofRow(b.row));
 });
 
 test.run();
