@@ -63,6 +63,7 @@ class Findings {
       ...this.latency(),
       ...this.fanOut(),
       ...this.inBulk(),
+      ...this.byItself(),
       ...this.scale(),
       ...this.inside(),
     ];
@@ -172,6 +173,21 @@ class Findings {
         values: half(16),
       },
     ];
+  }
+
+  /** `--transmit auto`, against the better of both ways in the same round. */
+  private byItself(): Goal[] {
+    return [1, 16, 64, 256, 1024].map((subscribers): Goal => {
+      const point = `s${subscribers}-b200`;
+      const to = (name: CompetitorName) =>
+        this.ratios(point, ['fantail inline auto', name], output);
+      const bulk = to('fantail inline bulk');
+      return {
+        name: `auto, ${subscribers} subscribers: lossless output / the better of ring and bulk`,
+        least: 0.95,
+        values: to('fantail inline').map((ring, round) => Math.min(ring, bulk[round] ?? ring)),
+      };
+    });
   }
 
   private scale(): Goal[] {

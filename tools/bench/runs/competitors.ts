@@ -143,7 +143,8 @@ export const competitors = [
   fantail('fantail split', { layout: 'split', mode: 'copy' }),
   fantail('fantail socket inline', { layout: 'inline', mode: 'socket' }),
   fantail('fantail socket split', { layout: 'split', mode: 'socket' }),
-  fantail('fantail inline bulk', { layout: 'inline', mode: 'copy', bulk: true }),
+  fantail('fantail inline bulk', { layout: 'inline', mode: 'copy', transmit: 'bulk' }),
+  fantail('fantail inline auto', { layout: 'inline', mode: 'copy', transmit: 'auto' }),
   fantail('fantail C++ filter', { layout: 'inline', mode: 'copy', nativeFilter: true }),
   {
     name: 'raw AF_XDP bounce',

@@ -37,7 +37,8 @@ export interface FantailOptions {
   readonly mode: 'copy' | 'socket';
   /** The rewrite in C++ in place of the WebAssembly filter: see native-filter.ts. */
   readonly nativeFilter?: boolean;
-  readonly bulk?: boolean;
+  /** Absent: the ring. */
+  readonly transmit?: 'bulk' | 'auto';
 }
 
 let fantails = 0;
@@ -71,7 +72,7 @@ export async function startFantail(setup: Setup, options: FantailOptions): Promi
     ],
     ...['--cpus', cpusOf(setup, options.layout), '--workers', String(workers), '--queues', queues],
     ...(mayIdle ? [] : ['--busy-poll']),
-    ...(options.bulk ? ['--transmit', 'bulk'] : []),
+    ...(options.transmit === undefined ? [] : ['--transmit', options.transmit]),
     ...otherFeeds(setup).flatMap((feed) => [
       '--feed',
       `${feedName(feed)}=${REPLICATOR_IP}:${feedPort(feed)}`,

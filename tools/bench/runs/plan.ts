@@ -48,6 +48,7 @@ const ofFantail: readonly CompetitorName[] = [
   'fantail split',
   'fantail socket inline',
   'fantail inline bulk',
+  'fantail inline auto',
 ];
 
 /** Those of `names` that can serve so many at all. */
