@@ -77,11 +77,11 @@ for (const layout of LAYOUTS)
           // affair.
           const again = RECEIVED.includes(extra) ? COUNT / EVERY : 0; // each is one sent before
           const faults = subscribers.map(({ ip, port }) => `${ip}:${port}: duplicated ${again}`);
-          assert.equal(
-            faultsOf({ ...(await sink.within(10_000)), icmp_errors: 0 }, COUNT),
-            again === 0 ? [] : faults,
-            extra,
-          );
+          const found = faultsOf({ ...(await sink.within(10_000)), icmp_errors: 0 }, COUNT);
+          // what comes by the kernel may overtake the packet that it repeats: between the two ways
+          // there is no order
+          const unordered = found.filter((fault) => again === 0 || !/: reordered \d+$/.test(fault));
+          assert.equal(unordered, again === 0 ? [] : faults, extra);
           const counted = async () => {
             const { feed, xdp } = await replicator.stats();
             const [was, is] = name.startsWith('invalid')
