@@ -111,14 +111,21 @@ static __always_inline bool read_flow(void* ctx, struct flow* flow) {
          bpf_skb_load_bytes(ctx, 0, &flow->sport, 2 * sizeof(flow->sport)) == 0;
 }
 
+/* What is known of the feed on that queue that a flow is of, by source as well; 0: nothing. */
+static __always_inline const struct feed_rule* rule_of(const struct flow* flow, __u32 queue) {
+  const struct feed key = {.queue = queue, .daddr = flow->daddr, .dport = flow->dport};
+  const struct feed_rule* rule = bpf_map_lookup_elem(&feeds, &key);
+
+  return rule && (!rule->source || rule->source == flow->saddr) ? rule : 0;
+}
+
 /* The launcher that serves the feed on that queue. Not inline: the verifier would lose the loop's
  * bound. */
 static __noinline bool choose_by_queue(struct sk_reuseport_md* ctx, const struct flow* flow,
                                        __u32 queue) {
-  const struct feed key = {.queue = queue, .daddr = flow->daddr, .dport = flow->dport};
-  const struct feed_rule* rule = bpf_map_lookup_elem(&feeds, &key);
+  const struct feed_rule* rule = rule_of(flow, queue);
 
-  return rule && (!rule->source || rule->source == flow->saddr) && choose(ctx, rule->reader);
+  return rule && choose(ctx, rule->reader);
 }
 
 SEC("sk_reuseport")
@@ -137,16 +144,15 @@ int fantail_reader(struct sk_reuseport_md* ctx) {
 
 /* The cookie of the socket of the launcher that serves the feed on that queue; 0: nobody does. */
 static __noinline __u64 cookie_by_queue(const struct flow* flow, __u32 queue) {
-  const struct feed key = {.queue = queue, .daddr = flow->daddr, .dport = flow->dport};
   const struct feed_rule* rule;
   const __u64* cookie;
   __u32 reader;
 
   /* a rule outlives a launcher that is killed, its socket does not */
   if (!bpf_map_lookup_elem(&xsks, &queue)) return 0;
-  rule = bpf_map_lookup_elem(&feeds, &key);
   /* of a source that is not its own, its socket is no member */
-  if (!rule || (rule->source && rule->source != flow->saddr)) return 0;
+  rule = rule_of(flow, queue);
+  if (!rule) return 0;
   reader = rule->reader;
   cookie = bpf_map_lookup_elem(&cookies, &reader);
   return cookie ? *cookie : 0;

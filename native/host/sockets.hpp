@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT-0
 //
-// Sockets of the side paths (the UDP socket on the listen port that takes in what is unusual, and
-// the raw ones that carry copies while a neighbour is unresolved, the packet socket that makes an
-// interface promiscuous), those of the programs beside the
-// replicator, and the statistics of an AF_XDP socket.
-// Addresses and ports are in network order.
+// Sockets of the side paths (the UDP socket on the listen port that takes in what is unusual, the
+// raw ones that carry copies while a neighbour is unresolved, the packet socket that makes an
+// interface promiscuous), those of the programs beside the replicator, and the statistics of an
+// AF_XDP socket. Addresses and ports are in network order.
 #pragma once
 
 #include <optional>

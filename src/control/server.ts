@@ -62,7 +62,7 @@ export interface ControlOptions {
 
 /** Of the replicator, for who runs it: `/healthz` and `/readyz`. */
 export interface Health {
-  /** Data flows, or could. */
+  /** Each process of the data path runs. */
   readonly isHealthy: boolean;
   /** `ready` was said, and it does not stop yet. */
   readonly isReady: boolean;
@@ -227,9 +227,9 @@ async function serveHttp(
     response.end(request.method === 'HEAD' ? '' : `fantail: ${sentence}\n`);
   };
   const probe = PROBES[request.url ?? ''];
-  const refused = probe ? refusalOf(request, access) : httpRefusalOf(request, access);
+  // whoever starts and watches a service has no token; so it is told no more than a status
+  const refused = httpRefusalOf(request, access, probe === undefined);
   if (refused === null && probe !== undefined) {
-    // neither a token nor a word: whoever starts and watches a service has none
     response.writeHead(probe(options.health?.() ?? ALL_WELL) ? 200 : 503).end();
   } else if (refused !== null) {
     if (await whenToBeTold(refused, request, access)) answer(refused.status, refused.sentence);

@@ -108,7 +108,7 @@ export class Arena {
     let sum = 0;
     for (let worker = 0; worker < this.workers; worker++) {
       const read = (field: string) =>
-        Number(this.u64(this.at('filter_slot', worker * limits.FILTERS_MAX + slot, field)));
+        this.count(this.at('filter_slot', worker * limits.FILTERS_MAX + slot, field));
       if (read('module') === module) sum += read(counter);
     }
     return sum;
@@ -160,6 +160,11 @@ export class Arena {
     return Atomics.load(this.words, offset / 8);
   }
 
+  /** A u64 as a number: exact to 2^53, 285 years at a million a second; past it a RangeError. */
+  count(offset: number): number {
+    return exact(this.u64(offset));
+  }
+
   /** Stores after everything before it: what it publishes is whole when it is seen. */
   publish(offset: number, value: bigint): void {
     Atomics.store(this.words, offset / 8, value);
@@ -195,10 +200,9 @@ export class Arena {
   }
 
   /**
-   * A row of counters of a receiver or worker, none of its commits in between, as numbers: exact to
-   * 2^53, 285 years at a million a second. The copy is overwritten by the next call. Throws
-   * InCommit, within a millisecond, if the stage does not come out of its commit; ask again once it
-   * has had time to get its core back.
+   * A row of counters of a receiver or worker, none of its commits in between, as numbers (see
+   * count). The copy is overwritten by the next call. Throws InCommit, within a millisecond, if the
+   * stage does not come out of its commit; ask again once it has had time to get its core back.
    */
   consistent(journal: number, source: number): Float64Array {
     if (!addon.readConsistent(this.buffer, journal, source, this.row)) {
@@ -206,9 +210,7 @@ export class Arena {
       for (let i = 0; i < ROW_WORDS; i++) this.row[i] = this.u64(source + 8 * i);
     }
     for (let i = 0; i < ROW_WORDS; i++) {
-      const number = (this.halves[2 * i + 1] ?? 0) * 2 ** 32 + (this.halves[2 * i] ?? 0);
-      if (number > Number.MAX_SAFE_INTEGER) throw new RangeError(`word ${i} is past 2^53`);
-      this.numbers[i] = number;
+      this.numbers[i] = exact((this.halves[2 * i + 1] ?? 0) * 2 ** 32 + (this.halves[2 * i] ?? 0));
     }
     return this.numbers;
   }
@@ -224,10 +226,13 @@ export class Arena {
   /** A latency histogram of a worker as counts by bucket. */
   histogram(worker: number, field: 'inside_ns' | 'kick_ns'): number[] {
     const start = this.worker(worker, field);
-    return Array.from({ length: limits.HISTOGRAM_BUCKETS }, (_, i) =>
-      Number(this.u64(start + 8 * i)),
-    );
+    return Array.from({ length: limits.HISTOGRAM_BUCKETS }, (_, i) => this.count(start + 8 * i));
   }
+}
+
+function exact(value: number | bigint): number {
+  if (value > Number.MAX_SAFE_INTEGER) throw new RangeError(`a counter is past 2^53: ${value}`);
+  return Number(value);
 }
 
 /** The lowest value of a bucket of native/shm/histogram.hpp: 8 buckets to an octave. */

@@ -104,9 +104,9 @@ export function familiesOf(snapshot: Snapshot): Family[] {
 
 const family =
   (type: Family['type']) =>
-  (name: string, help: string, samples: readonly Sample[]): Family => ({
-    ...{ name, help, type, samples },
-  });
+  (name: string, help: string, samples: readonly Sample[]): Family => {
+    return { name, help, type, samples };
+  };
 const counter = family('counter');
 const gauge = family('gauge');
 

@@ -12,24 +12,24 @@ interface Rising {
 }
 
 export class Others {
-  private readonly sums = new Map<string, Rising>();
+  private readonly counts = new Map<string, Rising>();
+  private readonly drops = new Map<string, Rising>();
 
   /** With these now; null: there was never any. */
   account(rows: readonly AccountRow[]): AccountRow | null {
-    if (rows.length === 0 && this.sums.size === 0) return null;
+    if (rows.length === 0 && this.counts.size === 0) return null;
     const sum = (name: 'received' | 'sent' | 'bytes') =>
-      this.rising(
+      rise(
+        this.counts,
         name,
         rows.reduce((total, row) => total + row[name], 0),
       );
-    const drops: Record<string, number> = {};
+    const drops = Object.fromEntries([...this.drops.keys()].map((name) => [name, 0]));
     for (const row of rows) {
       if (sumOf(row.drops) === 0) continue;
       for (const [name, count] of Object.entries(row.drops))
         drops[name] = (drops[name] ?? 0) + count;
     }
-    const names = [...this.sums.keys()].filter((key) => key.startsWith(DROP));
-    for (const key of names) drops[key.slice(DROP.length)] ??= 0;
     return {
       ip: '',
       port: 0,
@@ -38,18 +38,16 @@ export class Others {
       bytes: sum('bytes'),
       in_flight: rows.reduce((total, row) => total + row.in_flight, 0),
       drops: Object.fromEntries(
-        Object.entries(drops).map(([name, count]) => [name, this.rising(DROP + name, count)]),
+        Object.entries(drops).map(([name, count]) => [name, rise(this.drops, name, count)]),
       ),
     };
   }
-
-  private rising(key: string, now: number): number {
-    const sum = this.sums.get(key) ?? { last: 0, gone: 0 };
-    sum.gone += Math.max(0, sum.last - now);
-    sum.last = now;
-    this.sums.set(key, sum);
-    return sum.gone + now;
-  }
 }
 
-const DROP = 'drop ';
+function rise(sums: Map<string, Rising>, name: string, now: number): number {
+  const sum = sums.get(name) ?? { last: 0, gone: 0 };
+  sum.gone += Math.max(0, sum.last - now);
+  sum.last = now;
+  sums.set(name, sum);
+  return sum.gone + now;
+}

@@ -55,7 +55,6 @@ export class FeedDesk {
       await publisher.applied();
       return { existing: true };
     }
-    this.checkAddress(address);
     const { arena } = this.options.opened.plane;
     const feed = await whenSettled(arena, () => this.openFeed(name, address));
     this.options.keep();
@@ -105,7 +104,7 @@ export class FeedDesk {
     const { netns, interfaceName, promiscuous } = config;
     const { mode, xdp } = plane.opened;
     const count = mode === 'socket' ? deployment.queues.length : 1;
-    this.checkAddress(address); // again: somebody may have subscribed there meanwhile
+    this.checkAddress(address);
     feeds.check(name, address);
     const index = feeds.indexFor(address);
     const base = feedWords(plane.arena, index);

@@ -2,7 +2,6 @@
 import type { ControlOptions } from '../control/server.js';
 import { version } from '../domain/installation.js';
 import { metricsHandler } from '../metrics/endpoints.js';
-import type { Answered } from '../metrics/families.js';
 import { Others } from '../metrics/others.js';
 import type { DataPlane } from '../processes/data-plane.js';
 import { log } from '../terminal/log.js';
@@ -10,11 +9,8 @@ import type { Config } from './config.js';
 import type { LiveReplicator } from './replicator.js';
 
 export class Monitoring {
-  /** Answers of the control channel by operation and code: as many as there are of both. */
-  private readonly answered = new Map<
-    string,
-    { -readonly [Key in keyof Answered]: Answered[Key] }
-  >();
+  /** Answers of the control channel by `op code`: as many as there are of both. */
+  private readonly answered = new Map<string, number>();
   private readonly others = new Others();
 
   constructor(
@@ -37,9 +33,7 @@ export class Monitoring {
 
   private count(op: string, code: string): void {
     const key = `${op} ${code}`;
-    const row = this.answered.get(key);
-    if (row === undefined) this.answered.set(key, { op, code, count: 1 });
-    else row.count++;
+    this.answered.set(key, (this.answered.get(key) ?? 0) + 1);
   }
 
   private async snapshot() {
@@ -53,7 +47,10 @@ export class Monitoring {
       filters: replicator.filterList().flatMap(({ name, status }) => {
         return status === 'ready' ? [replicator.filterInfo(name)] : [];
       }),
-      requests: [...this.answered.values()],
+      requests: [...this.answered].map(([key, count]) => {
+        const [op = '', code = ''] = key.split(' ');
+        return { op, code, count };
+      }),
       accounts: stats.subscribers.slice(0, config.metricsSubscribers),
       others: this.others.account(stats.subscribers.slice(config.metricsSubscribers)),
     };

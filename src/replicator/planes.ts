@@ -185,9 +185,8 @@ async function openXdpPlane(
   const launchers = closers.keep(new Launchers(netns, link));
   const shared = await launchers.join();
   if (shared !== null) for (const fd of fdsOf(shared)) closers.add(() => closeSync(fd));
-  const opened = await openPlane(opening, deployment, {
-    ...{ ...fresh, shared, sockets, slowPath, promiscuity },
-  });
+  const parts = { ...fresh, shared, sockets, slowPath, promiscuity };
+  const opened = await openPlane(opening, deployment, parts);
   const program = shared ?? opened.plane.opened.xdp;
   if (program !== null) launchers.share(program);
   return opened;

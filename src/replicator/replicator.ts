@@ -134,13 +134,15 @@ export class LiveReplicator implements Replicator {
   ): Subscriber {
     const { subscribers, router, deployment, feeds } = this.parts;
     const worker = subscribers.leastLoadedWorker(deployment.workers);
-    const route = KERNEL_ROUTED;
+    const place = { ip, port, worker };
     const added = subscribers.add({
-      ...{ ip, port, worker, route, filter },
+      ...place,
+      filter,
+      route: KERNEL_ROUTED,
       feeds: bitOf(feeds.main),
       isPaused: false,
     });
-    added.route = router.track({ ip, port, worker });
+    added.route = router.track(place);
     return added;
   }
 

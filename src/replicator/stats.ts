@@ -119,7 +119,12 @@ function feedOf(
   const { name, ip, port, source } = feed;
   const lost = deliveredSockets(feed).reduce((sum, fd) => sum + lostBy(fd, declined), 0);
   return {
-    ...{ name, ip, port, source, joined: joined(feed), of_another_host: isOfAnotherHost(feed) },
+    name,
+    ip,
+    port,
+    source,
+    joined: joined(feed),
+    of_another_host: isOfAnotherHost(feed),
     ...countsOf(feedWords(arena, feed.index).map((sum, i) => sum - (feed.base[i] ?? 0))),
     socket_lost: lost,
     subscribers: subscribers.filter(({ feeds }) => (feeds & bitOf(feed)) !== 0n).length,
@@ -177,17 +182,12 @@ function latencyOf(counts: readonly number[]): Latency {
   };
 }
 
-/**
- * Statistics that the data path stores outside its commits, so that no two of them need to fit
- * together.
- */
-const statistic = (arena: Arena, offset: number) => Number(arena.u64(offset));
-
+/** Statistics are stored outside the commits, so that no two of them need to fit together. */
 function workersOf(arena: Arena, { workers, pathReason }: StatsContext): WorkerRow[] {
   return workers.map(({ pid, restarts }, worker) => {
-    const read = (field: string) => statistic(arena, arena.worker(worker, field));
+    const read = (field: string) => arena.count(arena.worker(worker, field));
     const stages = membersOf('stage').map((name, i) => {
-      return [name, statistic(arena, arena.worker(worker, 'stage_ns') + 8 * i)] as const;
+      return [name, arena.count(arena.worker(worker, 'stage_ns') + 8 * i)] as const;
     });
     return {
       worker,
@@ -221,7 +221,7 @@ function workersOf(arena: Arena, { workers, pathReason }: StatsContext): WorkerR
 function receiversOf(arena: Arena, { layout }: StatsContext): ReceiverRow[] {
   if (layout === 'inline') return [];
   return Array.from({ length: arena.receivers }, (_, receiver) => {
-    const read = (field: string) => statistic(arena, arena.receiver(receiver, field));
+    const read = (field: string) => arena.count(arena.receiver(receiver, field));
     return {
       pid: arena.u32(arena.receiver(receiver, 'pid')),
       timed: {

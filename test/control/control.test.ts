@@ -865,6 +865,27 @@ test('plain HTTP on the same port says what this is, and passes what it may to o
   assert.not.ok(called, 'onHttp was called without a token');
 });
 
+test('each probe tells by its status what it is for, without a token, and only reads', async () => {
+  const health = { isHealthy: true, isReady: false };
+  const { control } = await start({ tokens: TOKENS, health: () => health });
+  const told = async () => {
+    const probes = ['/healthz', '/readyz'].map((path) => http(control.port, {}, path));
+    return (await Promise.all(probes)).map(({ status, body }) => `${status}${body}`);
+  };
+  assert.equal(await told(), ['200', '503'], 'before ready');
+  health.isReady = true;
+  assert.equal(await told(), ['200', '200'], 'while it runs');
+  health.isHealthy = false;
+  assert.equal(await told(), ['503', '200'], 'a process is missing');
+  health.isReady = false;
+  assert.equal(await told(), ['503', '503'], 'it stops');
+  for (const path of ['/healthz', '/readyz']) {
+    assert.is((await http(control.port, {}, path, 'POST')).status, 405);
+    assert.is((await http(control.port, { Host: 'rebound.example' }, path)).status, 403);
+    assert.is((await http(control.port, { Authorization: 'Bearer x' }, path)).status, 401);
+  }
+});
+
 /** Writes raw bytes, and resolves when the server closes or after 200 ms. */
 function poke(port: number, bytes: Buffer): Promise<void> {
   return new Promise((resolve) => {

@@ -91,8 +91,8 @@ function withWorld(
 
 test('a missing interface or namespace is refused, and nothing stays open', () => {
   const onEvent = () => {};
-  // Node itself may close one of its own meanwhile, but what is new would be ours. By what they are:
-  // a program that lists them would have pipes of its own among them.
+  // Node itself may close one of its own meanwhile, but what is new would be ours. They are told by
+  // what they are: a program that lists them would have pipes of its own among them.
   const open = () =>
     readdirSync('/proc/self/fd').flatMap((fd) => {
       try {

@@ -94,7 +94,7 @@ export function replicatorCommand(
     .option(
       '--metrics-subscribers <n>',
       'so many have rows of their own in /metrics, the rest are summed',
-      integer('--metrics-subscribers', { min: 0, max: 4096 }),
+      integer('--metrics-subscribers', { min: 0, max: limits.SUBSCRIBERS_MAX }),
       256,
     )
     .option(

@@ -121,11 +121,15 @@ export function refuseUpgrade(socket: Duplex, { status, sentence }: Refusal): vo
   socket.once('finish', () => socket.destroy());
 }
 
-/** The same for plain HTTP, which needs the token in a header, and only reads. */
-export function httpRefusalOf(request: IncomingMessage, access: Access): Refusal | null {
+/** The same for plain HTTP, which shows a token in a header if one is asked for, and only reads. */
+export function httpRefusalOf(
+  request: IncomingMessage,
+  access: Access,
+  asksForToken: boolean,
+): Refusal | null {
   const refused = refusalOf(request, access);
   if (refused !== null) return refused;
-  if (rightsOf(request, access) === 'none')
+  if (asksForToken && rightsOf(request, access) === 'none')
     return { status: 401, sentence: 'a token is wanted; send Authorization: Bearer TOKEN' };
   if (request.method === 'GET' || request.method === 'HEAD') return null;
   return { status: 405, sentence: 'only GET is served here' };

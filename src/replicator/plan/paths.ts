@@ -163,7 +163,7 @@ export class Paths {
 
   private counted(worker: number): Counted {
     const { arena } = this.parts;
-    return countsOf((name) => Number(arena.u64(arena.worker(worker, name))));
+    return countsOf((name) => arena.count(arena.worker(worker, name)));
   }
 }
 
