@@ -25,7 +25,7 @@ struct bulk_page {
   __u8 bytes[FANTAIL_FRAME_SIZE];
 };
 
-/* Of one worker: struct bulk_link, then its TX frames. */
+/* Of one worker: struct bulk_link, its TX frames, and those of them that are short. */
 struct bulk_pages {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(map_flags, BPF_F_MMAPABLE);
@@ -140,15 +140,22 @@ static __always_inline struct soft_descriptor* descriptor_of(void* pages, __u32 
 /* Makes the frame the copy that the descriptor names. */
 static __always_inline bool fill(struct xdp_md* ctx, void* pages, __u32 frame_first,
                                  const struct soft_descriptor* descriptor) {
+  const __u32 short_in_page = FANTAIL_FRAME_SIZE / FANTAIL_BULK_SHORT_SIZE;
   const __u64 address = descriptor->addr;
-  const __u32 offset = address % FANTAIL_FRAME_SIZE, length = descriptor->len;
-  __u32 page = (__u32)(address / FANTAIL_FRAME_SIZE) - frame_first + FANTAIL_BULK_FRAME_PAGE;
-  const struct bulk_page* from = bpf_map_lookup_elem(pages, &page);
-  const __u32 size = bpf_xdp_get_buff_len(ctx);
+  const __u32 length = descriptor->len, size = bpf_xdp_get_buff_len(ctx);
+  const __u32 frame = (__u32)(address / FANTAIL_FRAME_SIZE) - frame_first;
+  const struct bulk_page* from;
+  __u32 page = FANTAIL_BULK_FRAME_PAGE + frame, offset = address % FANTAIL_FRAME_SIZE;
 
-  if (!from || offset > FANTAIL_BULK_OFFSET_MAX || length < ETH_HLEN ||
-      length > FANTAIL_BULK_LENGTH_MAX)
+  if (length < ETH_HLEN || length > FANTAIL_BULK_LENGTH_MAX) return false;
+  if (length <= FANTAIL_BULK_SHORT_SIZE) {
+    page = FANTAIL_BULK_SHORT_PAGE + frame / short_in_page;
+    offset = frame % short_in_page * FANTAIL_BULK_SHORT_SIZE;
+  } else if (offset > FANTAIL_BULK_OFFSET_MAX) {
     return false;
+  }
+  from = bpf_map_lookup_elem(pages, &page);
+  if (!from) return false;
   if (size != length && bpf_xdp_adjust_tail(ctx, (int)length - (int)size)) return false;
   return bpf_xdp_store_bytes(ctx, 0, (void*)from->bytes + offset, length) == 0;
 }

@@ -277,6 +277,8 @@ static_assert(__builtin_offsetof(bulk_link, lists) % 8 == 0 && sizeof(bulk_list)
 static_assert(__builtin_offsetof(bulk_link, completion_producer) ==
               __builtin_offsetof(bulk_link, tx_consumer) + 4);
 static_assert(sizeof(bulk_link) == FANTAIL_BULK_FRAME_PAGE * FANTAIL_FRAME_SIZE);
-static_assert(FANTAIL_BULK_PAGES == FANTAIL_BULK_FRAME_PAGE + FANTAIL_TX_FRAMES);
+static_assert(FANTAIL_BULK_SHORT_PAGE == FANTAIL_BULK_FRAME_PAGE + FANTAIL_TX_FRAMES);
+static_assert((FANTAIL_BULK_PAGES - FANTAIL_BULK_SHORT_PAGE) * FANTAIL_FRAME_SIZE ==
+              FANTAIL_TX_FRAMES * FANTAIL_BULK_SHORT_SIZE);
 
 } // namespace fantail

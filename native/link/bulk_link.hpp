@@ -37,6 +37,15 @@ public:
   ~BulkPages();
   char* at() const { return at_; }
 
+  /// Where in such a map the program reads a copy of that length from, whose descriptor says that
+  /// it begins at `offset` of the worker's TX frame of that number: a short one has its own place.
+  static char* copy_in(char* map, u32 frame, u32 offset, u32 length) {
+    if (length <= FANTAIL_BULK_SHORT_SIZE)
+      return map + u64{FANTAIL_BULK_SHORT_PAGE} * FANTAIL_FRAME_SIZE +
+             u64{frame} * FANTAIL_BULK_SHORT_SIZE;
+    return map + u64{FANTAIL_BULK_FRAME_PAGE + frame} * FANTAIL_FRAME_SIZE + offset;
+  }
+
 private:
   char* at_ = nullptr;
 };
@@ -54,8 +63,7 @@ public:
 
   KernelRing tx_ring() const;
   KernelRing completion_ring() const;
-  /// The worker's TX frames, one after the other.
-  char* frames() const { return pages_ + FANTAIL_BULK_FRAME_PAGE * u64{FANTAIL_FRAME_SIZE}; }
+  char* pages() const { return pages_; }
 
   /// Sends all that is on the TX ring.
   void transmit(u64 retry_ns);

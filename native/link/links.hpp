@@ -45,8 +45,8 @@ struct TxLink {
   u32 jobs_aim() const { return bulk == nullptr ? FANTAIL_JOBS_AIM : bulk_jobs_aim; }
   static constexpr u32 bulk_jobs_aim = 1024;
   static_assert(bulk_jobs_aim <= FANTAIL_JOBS_MAX);
-  /// Where the worker's TX frames are; null: in the UMEM.
-  char* frames() const { return bulk == nullptr ? nullptr : bulk->frames(); }
+  /// The map that the worker's TX frames are in; null: the UMEM.
+  char* pages() const { return bulk == nullptr ? nullptr : bulk->pages(); }
 
   /// Makes the kernel transmit what is on the TX ring. `lost(address, why)`: that copy ends as a
   /// drop. `retry_ns`: how long socket mode tries a full socket buffer, and bulk a device that

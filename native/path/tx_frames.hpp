@@ -12,27 +12,24 @@
 
 #include <algorithm>
 
+#include "link/bulk_link.hpp"
 #include "shm/arena.hpp"
 
 namespace fantail {
 
 class TxFrames {
 public:
-  /// `bulk`: as in place().
-  TxFrames(Arena& arena, u32 index, char* bulk)
+  /// `pages`: as in place().
+  TxFrames(Arena& arena, u32 index, char* pages)
       : self_(arena.worker(index)), cold_(arena.free_frames(index)),
         hot_(cold_ + FANTAIL_TX_FRAMES), rx_tag_(arena.rx_tag()), tx_tag_(arena.tx_tag(index)),
         rx_frames_(arena.header().rx_frames), first_(arena.tx_frame_first(index)),
-        hot_head_(peek(self_.hot_head)), hot_tail_(peek(self_.hot_tail)),
-        cold_head_(peek(self_.free_head)), cold_tail_(peek(self_.free_tail)) {
-    place(arena, bulk);
-  }
-  /// Where their memory is. `bulk`: if not in the UMEM; as in the worker's map
-  /// (link/bulk_link.hpp). No copy is on its way.
-  void place(Arena& arena, char* bulk) {
-    memory_ = bulk != nullptr ? bulk : arena.frame(first_);
-    colour_size_ = bulk != nullptr ? bulk_colour_size : ring_colour_size;
-  }
+        umem_(arena.frame(first_)), pages_(pages), hot_head_(peek(self_.hot_head)),
+        hot_tail_(peek(self_.hot_tail)), cold_head_(peek(self_.free_head)),
+        cold_tail_(peek(self_.free_tail)) {}
+  /// Where their memory is: in the worker's map for bulk transmit; null: in the UMEM. No copy is on
+  /// its way.
+  void place(char* pages) { pages_ = pages; }
 
   /// A received frame, that goes back to its receiver; else one of this worker's own.
   bool is_received(u32 frame) const { return frame < rx_frames_; }
@@ -47,10 +44,15 @@ public:
   /// started at one offset would conflict in a few sets of each cache.
   u32 start_of(u32 frame, u32 length) const {
     const u32 end = (FANTAIL_FRAME_SIZE - length) / line * line;
-    return frame * FANTAIL_FRAME_SIZE + std::min(frame % colours * colour_size_, end);
+    const u32 colour_size = pages_ != nullptr ? bulk_colour_size : ring_colour_size;
+    return frame * FANTAIL_FRAME_SIZE + std::min(frame % colours * colour_size, end);
   }
-  /// The memory of an address in one of this worker's own.
-  char* at(u32 address) const { return memory_ + (address - first_ * FANTAIL_FRAME_SIZE); }
+  /// The memory of a copy of that length which starts there in one of this worker's own.
+  char* at(u32 start, u32 length) const {
+    const u32 own = start - first_ * FANTAIL_FRAME_SIZE;
+    if (pages_ == nullptr) return umem_ + own;
+    return BulkPages::copy_in(pages_, own / FANTAIL_FRAME_SIZE, own % FANTAIL_FRAME_SIZE, length);
+  }
 
   /// Frames that take() can give. Those that were put since the last commit do not count: until
   /// then their tags say whose completions they were.
@@ -87,10 +89,10 @@ private:
   u32* hot_;
   tag* rx_tag_;
   tag* tx_tag_;
-  u32 rx_frames_, first_;                           // TX frames of this worker: first_ and up
+  u32 rx_frames_, first_; // TX frames of this worker: first_ and up
+  char* umem_;            // of the first of them
+  char* pages_;
   u64 hot_head_, hot_tail_, cold_head_, cold_tail_; // ahead of what is committed
-  char* memory_;
-  u32 colour_size_;
 };
 
 } // namespace fantail

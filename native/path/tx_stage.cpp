@@ -34,7 +34,7 @@ TxStage::TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_
                                  {link.tx.producer, link.completion.consumer}))),
       ahead_{peek(*link.tx.producer), peek(*link.completion.consumer), peek(self_.packets),
              peek(self_.in_place)},
-      frames_(arena, worker, link.frames()), accounts_(arena),
+      frames_(arena, worker, link.pages()), accounts_(arena),
       kernel_copies_(self_, std::move(kernel_sockets)), served_(arena), filters_(arena, worker) {
   if (link_.soft != nullptr) link_.soft->recover();
   for (u32 r = 0; r < arena_.header().receivers; ++r)
@@ -315,7 +315,7 @@ void TxStage::send_copy(const Asked& asked, const job& answer) {
   const u32 rest = packet.length - answer.replaced;
   const u32 length = answer.header_length + rest;
   const u32 start = frames_.start_of(frame, length);
-  char* target = frames_.at(start);
+  char* target = frames_.at(start, length);
   put_bytes(target, filters_.header_of(asked.job, answer), answer.header_length);
   put_bytes(target + answer.header_length, arena_.umem() + packet.address + answer.replaced, rest);
   submit(start, length, *mine, asked.row);

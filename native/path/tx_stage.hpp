@@ -52,7 +52,7 @@ public:
     journal_.use({link.tx.producer, link.completion.consumer});
     ahead_.submitted = peek(*link.tx.producer);
     ahead_.completed = peek(*link.completion.consumer);
-    frames_.place(arena_, link.frames());
+    frames_.place(link.pages());
   }
 
   /// A worker that is to halt has no more turns, only completions: kick, reap, commit.

@@ -10,6 +10,7 @@
 #include "link/bulk_link.hpp"
 #include "link/soft_link.hpp"
 #include "netlink/interface.hpp"
+#include "path/loops.hpp"
 #include "rx/proof.hpp"
 #include "xdp/sockets.hpp"
 
@@ -117,21 +118,42 @@ void fill(const KernelRing& ring, const FrameRange& frames) {
   publish(*ring.producer, frames.count);
 }
 
-/// A device may take no frames of a program's, and only its tracepoint says so.
-void prove_bulk(const Bulk& bulk, int pages_fd, u32 queue, u32 frame_first, const Mac& mac,
-                u32 ip) {
+/// While it is there the thread runs on that core; -1: on any.
+class OnCore {
+public:
+  explicit OnCore(int cpu) {
+    check(sched_getaffinity(0, sizeof before_, &before_), "reading the cores to run on");
+    pin_to_cpu(cpu);
+  }
+  OnCore(const OnCore&) = delete;
+  OnCore& operator=(const OnCore&) = delete;
+  ~OnCore() { sched_setaffinity(0, sizeof before_, &before_); }
+
+private:
+  cpu_set_t before_;
+};
+
+/// A device may take no frames of a program's, and only its tracepoint says so. On the core that
+/// the worker will send from: mlx5 and i40e answer ENXIO to one whose number is not below that of
+/// their channels (mlx5e_xdp_xmit(), i40e_xdp_xmit()).
+void prove_bulk(const Bulk& bulk, int pages_fd, u32 queue, u32 frame_first, const Mac& mac, u32 ip,
+                int cpu) {
+  const OnCore here(cpu);
   const BulkPages pages(pages_fd);
   worker counters{}; // not the worker's own: this copy is owed to nobody
   BulkLink link(counters, pages.at(), bulk.program.get(), queue);
   bulk_link& words = link.words();
-  write_announcement(link.frames(), mac, ip);
+  write_announcement(BulkPages::copy_in(pages.at(), 0, 0, announcement_size), mac, ip);
   words.tx[0] = {u64{frame_first} * FANTAIL_FRAME_SIZE, announcement_size, 0};
   publish(words.tx_producer, 1u);
   link.transmit(bulk_proof_ns);
   publish(words.completion_consumer, 1u);
   if (words.completion[0] >> outcome_shift != 0)
-    throw Error(EOPNOTSUPP, "the device took no frame in bulk (of a veth the peer needs an XDP "
-                            "program, or GRO: `ethtool -K`; Linux 5.19 or newer)");
+    throw Error(EOPNOTSUPP, "the device took no frame in bulk" +
+                                (cpu < 0 ? "" : " on core " + std::to_string(cpu)) +
+                                " (of a veth the peer needs an XDP program, or GRO: `ethtool -K`; "
+                                "some cards a core whose number is below that of their channels: "
+                                "--cpus; Linux 5.19 or newer)");
 }
 
 /// That each worker's way to send does: its map, if there is one, else its socket. A link that is
@@ -145,7 +167,8 @@ void prove_sending(const Opening& o, const DataPlane& plane,
   for (u32 w = 0; w < o.geometry.workers; ++w) {
     const u32 frame = plane.arena.tx_frame_first(w);
     if (bulk != nullptr) {
-      prove_bulk(*bulk, plane.pages[w].get(), o.queues[w], frame, mac, ip);
+      prove_bulk(*bulk, plane.pages[w].get(), o.queues[w], frame, mac, ip,
+                 w < o.bulk_cpus.size() ? o.bulk_cpus[w] : -1);
       continue;
     }
     write_announcement(plane.arena.frame(frame), mac, ip);

@@ -36,6 +36,7 @@ struct Opening {
   std::vector<u32> queues; // the interface's numbers
   Geometry geometry;       // but for its mode and queues
   Paths paths;
+  std::vector<int> bulk_cpus;        // where each worker sends in bulk; -1: on any core
   std::optional<SharedProgram> join; // none: the program is to be loaded
   int slow_path = -1;                // its UDP socket, if there is one
   bool promiscuous = false;          // the feed may be sent to another host

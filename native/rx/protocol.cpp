@@ -61,10 +61,13 @@ template<class List> Opening opening_of(const Json& json, int slow_path, const L
                   .queues = json.at("queues"),
                   .geometry = geometry_of(json),
                   .paths = {json.at("paths").at("ring"), json.at("paths").at("bulk")},
+                  .bulk_cpus = {},
                   .join = {},
                   .slow_path = slow_path,
                   .promiscuous = json.at("promiscuous")};
   if (const Json* netns = some(json, "netns")) opening.netns = netns->get<std::string>();
+  for (const Json& cpu : json.at("bulkCpus"))
+    opening.bulk_cpus.push_back(cpu.is_null() ? -1 : cpu.get<int>());
   for (const Json& name : json.at("modes"))
     opening.modes.push_back(member<mode>(mode_names, MODE_COUNT, name));
   if (const Json* join = some(json, "join"))

@@ -132,9 +132,14 @@ export const limits = {
   WINDOW_FRAMES: 0x400000,
   /** Refused copies of one round of bulk transmit: a batch, which ends it, has fewer. */
   BULK_REFUSED_MAX: 64,
-  /** Of a worker's map for bulk transmit: struct bulk_link, then its TX frames. */
+  /**
+   * Of a worker's map for bulk transmit: struct bulk_link, then its TX frames, then a place for each
+   * of them that is short, where those of a call stay in the cache.
+   */
   BULK_FRAME_PAGE: 25,
-  BULK_PAGES: 25 + 4096,
+  BULK_SHORT_PAGE: 25 + 4096,
+  BULK_SHORT_SIZE: 512,
+  BULK_PAGES: 25 + 4096 + (4096 * 512) / 4096,
   /** Where a copy may start in its frame, and how long it may be: what the verifier takes. */
   BULK_OFFSET_MAX: 448,
   BULK_LENGTH_MAX: 3328,

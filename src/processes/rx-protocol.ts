@@ -31,6 +31,8 @@ export interface RxOpening {
   readonly checksumFull: boolean;
   /** How workers are to send; both: bulk where it is possible. */
   readonly paths: { readonly ring: boolean; readonly bulk: boolean };
+  /** The core that each worker's bulk transmit runs on; null: wherever the kernel puts it. */
+  readonly bulkCpus: readonly (number | null)[];
 }
 
 /** The program of another launcher, as messages have it: `fds` without those for bulk. */

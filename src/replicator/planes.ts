@@ -248,6 +248,7 @@ function planeOptions(
       yields,
       checksumFull: config.checksumFull,
       paths,
+      bulkCpus: pumpCpus ?? workerCpus,
     },
     shared,
     rxCpu,

@@ -35,6 +35,7 @@ export async function openBareArena(): Promise<BareArena> {
     yields: false,
     checksumFull: false,
     paths: { ring: true, bulk: false },
+    bulkCpus: [],
     join: null,
   } as const;
   const listener = addon.openAbstract(null); // nobody adopts it

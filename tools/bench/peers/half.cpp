@@ -51,14 +51,15 @@ class InBulk {
 public:
   /// `pump_cpu`: -1 for calls.
   InBulk(const Peer& peer, int pump_cpu)
-      : xdp_(fantail::Xdp::load_bulk(index_of(peer.interface))),
+      : length_(static_cast<u32>(WIRE_HEADER_SIZE + peer.size)),
+        xdp_(fantail::Xdp::load_bulk(index_of(peer.interface))),
         map_(fantail::add_bulk_pages(*xdp_.bulk(), 0, 0)), pages_(map_.get()),
         link_(counters_, pages_.at(), xdp_.bulk()->program.get(), 0) {
     xdp_.attach(index_of(peer.interface), fantail::Attach::native);
     if (pump_cpu >= 0) pump_ = std::make_unique<fantail::Pump>(link_, counters_, pump_cpu, true);
   }
   u8* frame(u32 copy) {
-    return reinterpret_cast<u8*>(link_.frames()) + u64{copy} * FANTAIL_FRAME_SIZE;
+    return reinterpret_cast<u8*>(fantail::BulkPages::copy_in(pages_.at(), copy, 0, length_));
   }
   void send(u32 copies, u32 length) {
     fantail::bulk_link& words = link_.words();
@@ -76,6 +77,7 @@ public:
   }
 
 private:
+  u32 length_;
   fantail::Xdp xdp_;
   Fd map_;
   fantail::BulkPages pages_;
