@@ -57,14 +57,25 @@ struct Ring {
   }
 };
 
+inline bpf_object* load_object(const std::string& path) {
+  bpf_object* object = bpf_object__open(path.c_str());
+  if (object == nullptr) throw error_of(errno, "opening " + path);
+  check(bpf_object__load(object), "loading the XDP program");
+  return object;
+}
+
+inline u8* map_frames(const Tuning& tuning) {
+  void* at = mmap(nullptr, u64{tuning.rx + tuning.tx} * tuning.chunk, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  if (at == MAP_FAILED) throw error_of(errno, "mapping the frames");
+  return static_cast<u8*>(at);
+}
+
 class Socket {
 public:
-  Socket(const Peer& peer, const Tuning& tuning) : tuning_(tuning) {
+  Socket(const Peer& peer, const Tuning& tuning) : Socket(peer, tuning, map_frames(tuning)) {}
+  Socket(const Peer& peer, const Tuning& tuning, u8* memory) : frames(memory), tuning_(tuning) {
     const u64 size = u64{tuning.rx + tuning.tx} * tuning.chunk;
-    void* at = mmap(nullptr, size, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    if (at == MAP_FAILED) throw error_of(errno, "mapping the frames");
-    frames = static_cast<u8*>(at);
     fd_.reset(check(socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0), "opening an AF_XDP socket"));
     xdp_umem_reg registration{};
     registration.addr = reinterpret_cast<u64>(frames);
@@ -91,12 +102,10 @@ public:
   Socket(const Socket&) = delete;
   Socket& operator=(const Socket&) = delete;
 
-  // Attaches redirect.bpf.o and lets it find this socket; it goes with the process.
-  void receive(const std::string& object_path, const std::string& interface) {
-    bpf_object* object = bpf_object__open(object_path.c_str());
-    if (object == nullptr) throw error_of(errno, "opening " + object_path);
-    check(bpf_object__load(object), "loading the XDP program");
-    bpf_program* program = bpf_object__find_program_by_name(object, "redirect");
+  // Attaches a program that redirects by `xsks` of redirect.h and lets it find this socket; it goes
+  // with the process.
+  void receive(bpf_object* object, const char* name, const std::string& interface) {
+    bpf_program* program = bpf_object__find_program_by_name(object, name);
     for (int tries = 100; bpf_program__attach_xdp(program, index_of(interface)) == nullptr;
          --tries) {
       if (errno != EBUSY || tries == 0) throw error_of(errno, "attaching XDP");
@@ -118,7 +127,7 @@ public:
     }
   }
 
-  u8* frames = nullptr; // RX chunks, then TX chunks
+  u8* frames; // RX chunks, then TX chunks
   Ring fill, completion, rx, tx;
 
 private:

@@ -18,7 +18,7 @@ public:
     for (u32 i = 0; i < tuning.rx; ++i) socket_.fill.address(i) = u64{i} * tuning.chunk;
     filled_ = tuning.rx;
     socket_.fill.publish(socket_.fill.producer, filled_);
-    socket_.receive(flags.text("--object"), peer.interface);
+    socket_.receive(load_object(flags.text("--object")), "redirect", peer.interface);
   }
 
   void run() {

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "../wire/wire.h"
-#include "clone.h"
+#include "bpf/clone.h"
 #include "peer.hpp"
 
 using namespace bench;

@@ -146,8 +146,14 @@ class Findings {
         (us, round) =>
           us / (this.special('transmitting half', `ring_${copies}_p50_us`)[round] ?? Number.NaN),
       );
+    const limits: readonly (readonly [string, CompetitorName, number])[] = [
+      '16',
+      '64',
+      '256',
+      '1024',
+    ].map((subscribers) => [subscribers, 'raw bulk relay', 0.85]);
     return [
-      ...outputs.map(
+      ...[...outputs, ...limits].map(
         ([subscribers, name, least]): Goal => ({
           name: `bulk, ${subscribers} subscribers: lossless output / ${name}`,
           least,

@@ -13,7 +13,14 @@ const TRANSMIT_MS = 60_000;
 
 // ---- Peers ----
 
-async function startPeer(setup: Setup, name: string, more: readonly string[]): Promise<Contender> {
+/** Programs of peers/, and how each is fed. */
+const MODES = { bounce: 'copy', bulk: 'copy', clone: 'tc', relay: 'socket' };
+
+async function startPeer(
+  setup: Setup,
+  name: keyof typeof MODES,
+  more: readonly string[],
+): Promise<Contender> {
   const { world, subscribers, size } = setup;
   const running = new Running(
     built(name),
@@ -25,7 +32,7 @@ async function startPeer(setup: Setup, name: string, more: readonly string[]): P
     { namespace: world.replicator },
   );
   await running.until('ready');
-  return peer(running, name === 'bounce' ? 'copy' : name === 'clone' ? 'tc' : 'socket');
+  return peer(running, MODES[name]);
 }
 
 function peer(running: Running, mode: string): Contender {
@@ -157,6 +164,12 @@ export const competitors = [
     subscribersMax: 1024,
     transmits: true,
     start: () => Promise.reject(new Error('it is run by transmit()')),
+  },
+  {
+    name: 'raw bulk relay',
+    subscribersMax: 1024,
+    transmits: false,
+    start: (setup) => startPeer(setup, 'bulk', ['--object', built('bulk.bpf.o')]),
   },
   {
     name: 'tc clone',

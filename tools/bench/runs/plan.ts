@@ -73,7 +73,7 @@ const without = (...names: readonly CompetitorName[]) =>
 /** Both say little beyond the base point. */
 const onAxes = without('fantail socket split', 'fantail C++ filter');
 /** Only those go to a thousand subscribers. */
-const ofMany: readonly CompetitorName[] = [...ofFantail, 'raw AF_XDP transmit'];
+const ofMany: readonly CompetitorName[] = [...ofFantail, 'raw AF_XDP transmit', 'raw bulk relay'];
 
 /**
  * 45 minutes at most on two cores. From 64 subscribers on the latency rates keep the output at
