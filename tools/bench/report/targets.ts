@@ -237,6 +237,7 @@ class Findings {
 
   private inside(): Goal[] {
     const quiet = (rate: string, name: string) => this.special(`undisturbed ${rate}`, name);
+    const changes = this.special('feed changes', 'changes');
     const percent = (layout: string) => this.special(`idle fantail ${layout}`, 'cpu_percent');
     return [
       {
@@ -295,7 +296,10 @@ class Findings {
       {
         name: 'another feed added and removed 100 times under 100k packets/s: lost',
         most: 0,
-        values: this.special('feed changes', 'lost'),
+        // a round that was too short for all of them says nothing
+        values: this.special('feed changes', 'lost').filter(
+          (_, round) => (changes[round] ?? 0) >= 100,
+        ),
       },
       {
         name: '1 subscriber, 20k, a flood of orders: p99 / beside as much CPU time',
