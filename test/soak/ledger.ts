@@ -6,11 +6,13 @@ import type { Sunk } from '../rig/wire.js';
 export const VICTIMS = ['worker', 'fantail-rx', 'supervisor', 'adopter', 'standby'] as const;
 export type Victim = (typeof VICTIMS)[number];
 
+export type Inside = 'commit' | 'call';
+
 /** One kill -9, and how long nobody had the victim's place. */
 export interface Kill {
   readonly victim: Victim;
-  /** It left a commit half done. */
-  readonly isInside: boolean;
+  /** It left a commit half done, or a call that sends in bulk had not come back; null: neither. */
+  readonly inside: Inside | null;
   readonly outage_ms: number;
 }
 
@@ -33,8 +35,8 @@ export class Ledger {
     this.events.set(event, (this.events.get(event) ?? 0) + 1);
   }
 
-  get inside(): number {
-    return this.kills.filter(({ isInside }) => isInside).length;
+  insideOf(what: Inside): number {
+    return this.kills.filter(({ inside }) => inside === what).length;
   }
 
   outageOf(victim: Victim): Spread {
@@ -58,7 +60,8 @@ export class Ledger {
       `outage, ms       ${'kills      p50      p99      max'.padStart(36)}`,
       ...VICTIMS.map((victim) => line(victim, this.outageOf(victim))),
       line('empty program', spreadOf(this.respawns_ms)),
-      `kills inside a commit: ${this.inside} of ${this.kills.length}`,
+      `kills inside a commit: ${this.insideOf('commit')} of ${this.kills.length}`,
+      `kills inside a call of bulk transmit: ${this.insideOf('call')}`,
       ...[...this.events].map(([name, count]) => `${name}: ${count}`),
       `packets sent by the feeds      ${sent}`,
       `packets received               ${last.feeds.reduce((sum, feed) => sum + feed.received, 0)}`,

@@ -43,7 +43,7 @@ for (const layout of LAYOUTS)
       const kills = 7; // of a round of eight: two workers at least
       const ledger = await soakFor({ link, layout, kills, seconds: 600, events: false });
       assert.is(ledger.kills.length, kills);
-      assert.ok(ledger.inside > 0, 'some were inside a commit');
+      assert.ok(ledger.insideOf('commit') > 0, 'some were inside a commit');
     },
   );
 
@@ -57,7 +57,8 @@ for (const transmit of ['bulk', 'pump'] as const)
       const options = { link, layout, kills, seconds: 600, events: false, transmit } as const;
       const ledger = await soakFor(options);
       assert.is(ledger.kills.length, kills);
-      assert.ok(ledger.inside > 0, 'some were inside a commit');
+      assert.ok(ledger.insideOf('commit') > 0, 'some were inside a commit');
+      if (transmit === 'bulk') assert.ok(ledger.insideOf('call') > 0, 'some were inside a call');
     },
   );
 

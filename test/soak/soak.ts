@@ -59,8 +59,9 @@ export async function soak(options: SoakOptions): Promise<Soaked> {
       await world.next();
       if (Date.now() - told < PROGRESS_MS) continue;
       told = Date.now();
-      const { kills, inside } = world.ledger;
-      options.onProgress?.(`${kills.length} kills, ${inside} of them inside a commit`);
+      const { kills } = world.ledger;
+      const inside = world.ledger.insideOf('commit') + world.ledger.insideOf('call');
+      options.onProgress?.(`${kills.length} kills, ${inside} of them inside a commit or a call`);
     }
     await world.bothStandBy();
     const sent = await traffic.end();

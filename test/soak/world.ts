@@ -1,7 +1,7 @@
 /**
  * What a soak kills and changes, a step at a time, in an order of the seed's: the worker,
- * fantail-rx (of those that commit, most inside a commit: wire-kill), the supervisor, one that is
- * just adopting, whoever stands by; and, of what else happens to a replicator, an event.
+ * fantail-rx (of those that commit, most inside a commit or a call: wire-kill), the supervisor, one
+ * that is just adopting, whoever stands by; and, of what else happens to a replicator, an event.
  */
 import { spawnSync } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
@@ -14,7 +14,7 @@ import { eventually, ROOT, run, sleep } from '../rig/program.js';
 import type { Random } from '../rig/random.js';
 import { Replicator, replicatorProcesses, startUp } from '../rig/replicator.js';
 import { flagsOf } from '../rig/scenario.js';
-import { Ledger, type Victim } from './ledger.js';
+import { type Inside, Ledger, type Victim } from './ledger.js';
 import { SECOND } from './traffic.js';
 
 /** Of AF_XDP. */
@@ -48,6 +48,10 @@ export const PAUSE_MS_MAX = 200;
 const ADOPTION_MS_MAX = 1200;
 /** One in so many of the kills that could be inside a commit is not aimed. */
 const PLAIN_EVERY = 8;
+/** One in so many of a worker's that sends in bulk is aimed at a commit, the others at a call. */
+const COMMIT_EVERY = 5;
+/** What a worker has run of its call, at most, when it is killed. */
+const CALL_NS_MAX = 20_000;
 
 /** Of rep0, as ip link makes it. */
 const MTU = 1500;
@@ -70,6 +74,13 @@ export const startOptions = ({ link, layout, mode, transmit = 'ring' }: SoakOpti
   const feed = `${SECOND.name}=${REPLICATOR_IP}:${SECOND.port}`;
   return { link, flags: flagsOf(mode)(layout, '--transmit', ...words, '--feed', feed) };
 };
+
+/** Whether it hit what it aimed at. */
+function wireKill(words: Record<string, string | number>): boolean {
+  const args = Object.entries(words).flatMap(([name, value]) => [`--${name}`, String(value)]);
+  const told = run(join(ROOT, 'native', 'build', 'wire-kill'), args);
+  return (JSON.parse(told) as { inside: boolean }).inside; // wire-kill's
+}
 
 /** What is killed and changed. */
 export class World {
@@ -112,12 +123,12 @@ export class World {
     if (pid === 0) throw new Error(`nobody has the place of ${victim}`);
     const journal = this.journalOf(victim);
     const isAimed = journal !== null && this.aims++ % PLAIN_EVERY !== PLAIN_EVERY - 1;
-    const isInside = isAimed && this.killInside(victim, pid, journal);
+    const inside = isAimed ? this.killInside(victim, pid, journal) : null;
     if (!isAimed) process.kill(pid, 'SIGKILL');
     const killed_ms = performance.now();
     const isReplaced = () => ![pid, 0].includes(this.holderOf(victim));
     await eventually(`${victim} is replaced`, isReplaced, undefined, 1);
-    this.ledger.kills.push({ victim, isInside, outage_ms: performance.now() - killed_ms });
+    this.ledger.kills.push({ victim, inside, outage_ms: performance.now() - killed_ms });
   }
 
   private async killSupervisor(): Promise<void> {
@@ -145,7 +156,7 @@ export class World {
     this.replicator = await Replicator.start(startOptions(this.options));
     this.all.push(this.replicator);
     const outage_ms = performance.now() - began_ms;
-    this.ledger.kills.push({ victim, isInside: false, outage_ms });
+    this.ledger.kills.push({ victim, inside: null, outage_ms });
   }
 
   /** One of the two that wait for somebody's place. */
@@ -160,7 +171,7 @@ export class World {
     );
     await this.bothStandBy();
     const outage_ms = performance.now() - began_ms;
-    this.ledger.kills.push({ victim: 'standby', isInside: false, outage_ms });
+    this.ledger.kills.push({ victim: 'standby', inside: null, outage_ms });
   }
 
   bothStandBy(): Promise<void> {
@@ -188,13 +199,14 @@ export class World {
     return this.options.layout === 'split' ? this.arena.receiver(0, 'journal') : null;
   }
 
-  private killInside(victim: Victim, pid: number, journal: number): boolean {
-    const steps = this.options.random.below(STEPS_MAX);
+  /** Where it was when it was killed: where it was to be, or somewhere else (null). */
+  private killInside(victim: Victim, pid: number, journal: number): Inside | null {
+    const { random, transmit } = this.options;
+    if (victim === 'worker' && transmit === 'bulk' && this.aims % COMMIT_EVERY !== 2)
+      return wireKill({ pid, 'call-ns': random.below(CALL_NS_MAX) }) ? 'call' : null;
     const image = nativeFile(victim === 'worker' ? 'fantail.node' : 'fantail-rx');
-    const words = { pid, journal, image, apply: addressIn(image, APPLY), steps };
-    const args = Object.entries(words).flatMap(([name, value]) => [`--${name}`, String(value)]);
-    const told = run(join(ROOT, 'native', 'build', 'wire-kill'), args);
-    return (JSON.parse(told) as { inside: boolean }).inside; // wire-kill's
+    const [apply, steps] = [addressIn(image, APPLY), random.below(STEPS_MAX)];
+    return wireKill({ pid, journal, image, apply, steps }) ? 'commit' : null;
   }
 
   // ---- What else happens ----

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT-0
-// wire-kill: kills a process of the data path in the middle of a commit, as it runs for users.
+// wire-kill: kills a process of the data path in the middle of a commit, or of a call that sends in
+// bulk, as it runs for users.
 //
 //   wire-kill --pid PID --journal OFFSET --image FILE --apply ADDRESS [--steps N] [--wait-ms M]
+//   wire-kill --pid PID --call-ns N [--wait-ms M]
 //
 // OFFSET is that of the stage's journal word in the arena, whose lower half is not zero while a
 // commit is being applied; ADDRESS that of the function that applies it, in FILE, as nm tells it.
@@ -10,13 +12,21 @@
 // word would need no address; under some hypervisors debug registers are set without an error and
 // never trap.)
 //
-// Prints {"inside": whether it left a commit half done, "instructions": how far it was taken}.
+// In the second form it is stopped where it enters bpf(2), and killed when it has run for N ns from
+// there; if the call is over by then, the next one has half the time. It would stop where the call
+// ends, so that it never comes back from the one that it is killed in.
+//
+// Prints {"inside": whether it left a commit half done, or a call that had begun, "instructions":
+// how far into the commit it was taken}.
 
+#include <algorithm>
 #include <csignal>
+#include <ctime>
 #include <fstream>
 #include <sstream>
 
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/user.h>
 #include <sys/wait.h>
@@ -30,7 +40,8 @@ using namespace wire;
 namespace {
 
 constexpr uint64_t WAIT_MS_DEFAULT = 5000;
-constexpr uint8_t INT3 = 0xcc; // the breakpoint of x86, one byte
+constexpr uint64_t CALL_NS_MIN = 2000; // from the stop, so that the call has begun
+constexpr uint8_t INT3 = 0xcc;         // the breakpoint of x86, one byte
 
 // Where the process has mapped a file from its beginning on (proc(5), maps).
 uint64_t base_of(pid_t pid, std::string_view file) {
@@ -98,6 +109,34 @@ public:
   // One instruction.
   bool step() { return resume(PTRACE_SINGLESTEP); }
 
+  // To where it enters that system call. False: it takes too long.
+  bool run_to_call(long number) {
+    ask(PTRACE_SETOPTIONS, reinterpret_cast<void*>(PTRACE_O_TRACESYSGOOD));
+    for (;;) {
+      if (!resume(PTRACE_SYSCALL)) return false;
+      if (WSTOPSIG(status_) != (SIGTRAP | 0x80)) continue;
+#if defined(__x86_64__)
+      user_regs_struct registers{};
+      ask(PTRACE_GETREGS, &registers);
+      // no result yet: it enters (ptrace(2), Syscall-stops)
+      const bool enters = static_cast<long>(registers.rax) == -ENOSYS;
+      if (enters && static_cast<long>(registers.orig_rax) == number) return true;
+#endif
+    }
+  }
+
+  // Goes on into the call, and looks once the process has run for so long. False: it has ended.
+  bool is_in_call_after(uint64_t ns) {
+    clockid_t used;
+    check(-clock_getcpuclockid(pid_, &used), "find the clock of its CPU time");
+    const uint64_t start = clock_ns(used);
+    ask(PTRACE_SYSCALL, nullptr);
+    while (waitpid(pid_, &status_, __WALL | WNOHANG) == 0)
+      if (clock_ns(used) - start >= ns) return true;
+    if (!WIFSTOPPED(status_)) throw Ended();
+    return false;
+  }
+
 private:
   void ask(__ptrace_request what, void* data) const {
     if (ptrace(what, pid_, nullptr, data) < 0) throw Ended();
@@ -109,7 +148,7 @@ private:
 
   // A signal of its own that it was about to get is delivered with it.
   bool resume(__ptrace_request how) {
-    const bool is_ours = WSTOPSIG(status_) == SIGTRAP || status_ >> 16 != 0;
+    const bool is_ours = (WSTOPSIG(status_) & 0x7f) == SIGTRAP || status_ >> 16 != 0;
     if (ptrace(how, pid_, nullptr, is_ours ? 0 : WSTOPSIG(status_)) < 0) throw Ended();
     return wait_stopped();
   }
@@ -154,18 +193,41 @@ Killed kill_inside(pid_t pid, uint64_t journal, uint64_t apply, uint64_t steps, 
   return killed;
 }
 
+// `ns` after it has entered one, or less where calls are shorter.
+Killed kill_in_call(pid_t pid, uint64_t ns, uint64_t wait_ms) {
+  Killed killed{false, 0};
+  try {
+    begin_timeout(wait_ms);
+    Traced traced(pid);
+    while (!killed.inside && traced.run_to_call(SYS_bpf)) {
+      killed.inside = traced.is_in_call_after(std::max(ns, CALL_NS_MIN));
+      ns /= 2;
+    }
+  } catch (const Ended&) {
+    killed.inside = false; // by somebody else
+  }
+  kill(pid, SIGKILL);
+  return killed;
+}
+
 } // namespace
 
 int main(int argc, char** argv) try {
 #if !defined(__x86_64__)
   throw std::runtime_error("it knows the breakpoints of x86-64 only");
 #endif
-  const Flags flags(argc, argv, "--pid --journal --image --apply --steps --wait-ms", "");
+  const Flags flags(argc, argv, "--pid --journal --image --apply --steps --call-ns --wait-ms", "");
   const auto pid = static_cast<pid_t>(flags.number("--pid", {}, 1u << 22));
-  const Killed killed = kill_inside(
-      pid, base_of(pid, "/memfd:fantail-arena") + flags.number("--journal", {}, 1u << 31),
-      base_of(pid, flags.text("--image")) + flags.number("--apply", {}, 1u << 31),
-      flags.number("--steps", 0, 100'000), flags.number("--wait-ms", WAIT_MS_DEFAULT, 60'000));
+  const uint64_t wait_ms = flags.number("--wait-ms", WAIT_MS_DEFAULT, 60'000);
+  const auto in_commit = [&] {
+    return kill_inside(
+        pid, base_of(pid, "/memfd:fantail-arena") + flags.number("--journal", {}, 1u << 31),
+        base_of(pid, flags.text("--image")) + flags.number("--apply", {}, 1u << 31),
+        flags.number("--steps", 0, 100'000), wait_ms);
+  };
+  const Killed killed = flags.has("--call-ns")
+                            ? kill_in_call(pid, flags.number("--call-ns", {}, 1'000'000), wait_ms)
+                            : in_commit();
   std::printf("{\"inside\":%s,\"instructions\":%llu}\n", killed.inside ? "true" : "false",
               static_cast<unsigned long long>(killed.instructions));
   return 0;
