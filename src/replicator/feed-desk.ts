@@ -44,6 +44,9 @@ export class FeedDesk {
   async open(feeds: readonly NamedFeed[]): Promise<void> {
     for (const feed of feeds)
       await this.add(feed).catch((error) => {
+        const isThere = this.options.feeds.find(feed.name) !== undefined;
+        if (isThere && error instanceof FantailError && error.code === 'BUSY')
+          return log.warn(`--feed ${feed.name}: ${error.message}`);
         throw new Failure(`--feed ${feed.name}: ${messageOf(error)}`);
       });
   }

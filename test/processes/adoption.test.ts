@@ -147,6 +147,29 @@ networkTest(
   },
 );
 
+networkTest(
+  test,
+  'a worker that does not follow for a while keeps no supervisor of several feeds from taking over',
+  { queues: 1 },
+  async (link) => {
+    const flags = [...copyMode('inline'), '--feed', 'second=10.77.0.1:9100'];
+    await withFirst({ link, flags }, async (first, adopt) => {
+      const subscribers = subscribersOf(3);
+      await first.subscribe(subscribers);
+      const worker = first.processes().find(({ command }) => /fantail-tx/.test(command))?.pid ?? 0;
+      await killSupervisor(first);
+      process.kill(worker, 'SIGSTOP');
+      const second = await adopt();
+      process.kill(worker, 'SIGCONT');
+      assert.match(second.told(), /--feed second: a worker is slow to follow/);
+      await servedAgain(second, subscribers);
+      const sunk = await transfer(second, { subscribers, rate: RATE / 4, count: RATE / 4 });
+      await assertLossless(second, sunk);
+      await assertNothingLeft(first, second);
+    });
+  },
+);
+
 for (const layout of LAYOUTS)
   networkTest(
     test,
