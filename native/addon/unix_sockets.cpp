@@ -65,6 +65,10 @@ Napi::Value connect_abstract_js(const Arguments& arguments) {
   return Napi::Boolean::New(arguments.env(), connected);
 }
 
+Napi::Value connect_datagrams_js(const Arguments& arguments) {
+  return fd_value(arguments.env(), connect_datagrams(arguments.text(0, "path")));
+}
+
 Napi::Value peer_uid_js(const Arguments& arguments) {
   return Napi::Number::New(arguments.env(), peer_uid(arguments.fd(0)));
 }
@@ -89,6 +93,7 @@ void export_unix_sockets(Napi::Object exports) {
   export_function<open_abstract_js>(exports, "openAbstract");
   export_function<bind_abstract_js>(exports, "bindAbstract");
   export_function<connect_abstract_js>(exports, "connectAbstract");
+  export_function<connect_datagrams_js>(exports, "connectDatagrams");
   export_function<peer_uid_js>(exports, "peerUid");
   export_function<accept_peer_js>(exports, "acceptPeer");
 }

@@ -146,6 +146,19 @@ bool connect_abstract(int fd, std::string_view name) {
   throw error_of(errno, "connect to another launcher");
 }
 
+Fd connect_datagrams(std::string_view path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof address.sun_path) {
+    throw Error(EINVAL, "the path of a socket has 1 to 107 bytes");
+  }
+  path.copy(address.sun_path, path.size());
+  Fd fd{check(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "open a Unix socket")};
+  check(connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+        "connect to a socket's path");
+  return fd;
+}
+
 uid_t peer_uid(int fd) {
   ucred who{};
   socklen_t size = sizeof who;

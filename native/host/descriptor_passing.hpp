@@ -51,6 +51,10 @@ bool bind_abstract(int fd, std::string_view name);
 /// False: nobody listens under that name.
 bool connect_abstract(int fd, std::string_view name);
 
+/// Connected to whoever reads datagrams at that path, where each write(2) is one; none blocks.
+/// ENOENT, ECONNREFUSED: nobody does.
+Fd connect_datagrams(std::string_view path);
+
 struct Peer {
   Fd fd;
   uid_t uid;

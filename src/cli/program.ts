@@ -11,7 +11,7 @@ import { Failure, FantailError, UsageError } from '../domain/errors.js';
 import { version } from '../domain/installation.js';
 
 const USAGE_STATUS = 2;
-const FAILURE_STATUS = 1;
+export const FAILURE_STATUS = 1;
 /** Columns of help. */
 const HELP_WIDTH = 100;
 /** Time that a command which stops by itself has to do so. */
@@ -68,6 +68,16 @@ let outputLost = (error: NodeJS.ErrnoException): void => {
 /** A command that must not just exit does this instead when its output cannot be written. */
 export function whenOutputIsLost(handler: (error: NodeJS.ErrnoException) => void): void {
   outputLost = handler;
+}
+
+/** Where sentences on what went wrong go. */
+let sayFailure = (text: string): void => {
+  process.stderr.write(text);
+};
+
+/** A command whose stderr is read by programs says them by `handler`. */
+export function whenItFails(handler: (sentence: string) => void): void {
+  sayFailure = (text) => handler(text.trimEnd());
 }
 
 /** Runs a program of one or more commands on the words of its command line, to its exit status. */
@@ -131,12 +141,13 @@ function report(thrown: unknown, name: string): number {
     return complain(name, `${error.message}; build it with: npm run build`, FAILURE_STATUS);
   }
   // with its stack, since it is ours to mend
-  process.stderr.write(`${name}: a fault of its own: ${inspect(thrown)}\n`);
+  sayFailure(`${name}: a fault of its own: ${inspect(thrown)}\n`);
   return FAILURE_STATUS;
 }
 
-function complain(name: string, sentence: string, status: number): number {
-  process.stderr.write(`${name}: ${sentence.replace(/\s*\n\s*/g, ' ')}\n`);
+/** One line, by whatever says them; gives the status. */
+export function complain(name: string, sentence: string, status: number): number {
+  sayFailure(`${name}: ${sentence.replace(/\s*\n\s*/g, ' ')}\n`);
   return status;
 }
 

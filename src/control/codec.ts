@@ -44,6 +44,8 @@ export interface Asked extends Asker {
 
 export interface Refused extends Asker {
   readonly operation: Operation | undefined;
+  /** Its name, where there is one. */
+  readonly op?: string | undefined;
   readonly error: FantailError;
 }
 
@@ -78,10 +80,12 @@ export class Codec {
     const encoding: Encoding = isBinary ? 'msgpack' : data[0] === 0x7b /* { */ ? 'json' : 'text';
     let id: Id | undefined;
     let operation: Operation | undefined;
+    let name: string | undefined;
     try {
       const { id: rawId, op, ...values } = this.#parse(data, encoding);
       id = validId(rawId);
       operation = this.#find(op);
+      if (operation !== undefined) name = String(op);
       checkSize(data.length, operation, values);
       if (rawId !== undefined && id === undefined)
         throw new FantailError(
@@ -93,7 +97,7 @@ export class Codec {
     } catch (thrown) {
       const error =
         thrown instanceof FantailError ? thrown : new FantailError('INTERNAL', messageOf(thrown));
-      return { encoding, id, operation, error };
+      return { encoding, id, operation, op: name, error };
     }
   }
 

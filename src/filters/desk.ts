@@ -183,6 +183,7 @@ export class FilterDesk {
     const older = filters.condemn(module, reason);
     const whither = older === null ? 'what they had before' : `the ${module.name} before it`;
     log.error(
+      { filter: module.name },
       `filter ${module.name} (sha256 ${module.hash.slice(0, 12)}) is rolled back: ${reason}; ` +
         `${counted(users, 'subscriber')} of it went back to ${whither}`,
     );

@@ -9,8 +9,8 @@
  * supervisor, which opens the socket.
  */
 import { createSocket, type RemoteInfo } from 'node:dgram';
-import { type Endpoint, isPort } from '../domain/endpoint.js';
-import { FantailError, messageOf, never } from '../domain/errors.js';
+import { type Endpoint, endpointText, isPort } from '../domain/endpoint.js';
+import { type Code, FantailError, messageOf, never } from '../domain/errors.js';
 import type { Replicator } from '../domain/replicator.js';
 import {
   DONE,
@@ -33,8 +33,19 @@ export const LISTS_PER_SECOND_MAX = 100;
 const LINES_PER_SECOND_MAX = 10;
 
 export interface LegacyLog {
-  info(line: string): void;
-  warn(line: string): void;
+  info(about: LegacyAbout, line: string): void;
+  warn(about: LegacyAbout, line: string): void;
+}
+
+/** What a line is about; nothing of it where it is about no change. */
+export interface LegacyAbout {
+  readonly op?: 'add' | 'remove';
+  /** The client's address. */
+  readonly who?: string;
+  /** `ok`, or why it was refused; BUSY: it is applied later. */
+  readonly code?: 'ok' | Code;
+  /** ip:port. */
+  readonly subscriber?: string;
 }
 
 export interface LegacyOptions {
@@ -63,7 +74,7 @@ export function startLegacy(options: LegacyOptions): Promise<Legacy> {
     socket.once('error', reject);
     socket.bind({ fd: options.fd }, () => {
       socket.removeAllListeners('error');
-      socket.on('error', (error) => options.log.warn(`legacy control: ${error.message}`));
+      socket.on('error', (error) => options.log.warn({}, `legacy control: ${error.message}`));
       const close = () => {
         if (isClosed) return Promise.resolve();
         isClosed = true;
@@ -122,29 +133,43 @@ class Server {
     }
   }
 
-  private async add({ ip, port }: Endpoint, source: string): Promise<Uint8Array> {
+  private async add({ ip, port }: Endpoint, who: string): Promise<Uint8Array> {
+    const subscriber = endpointText({ ip, port });
+    const about = { op: 'add', who, subscriber } as const;
+    const added = (code: 'ok' | 'BUSY') =>
+      this.lines.say('info', `legacy control: ${who} added ${subscriber}`, { ...about, code });
     try {
       if (!isPort(port)) throw new FantailError('BAD_ADDRESS', `port ${port} is none`);
       const { existing } = await this.options.replicator.add(ip, port, null);
-      if (!existing) this.lines.say('info', `legacy control: ${source} added ${ip}:${port}`);
+      if (!existing) added('ok');
       return DONE;
     } catch (thrown) {
       if (!(thrown instanceof FantailError)) throw thrown;
-      if (thrown.code === 'BUSY') return DONE; // it takes longer, and is applied all the same
-      this.lines.say(
-        'warn',
-        `legacy control: refused to ${source}: ${thrown.message} (${thrown.code})`,
-      );
+      const { code, message } = thrown;
+      if (code === 'BUSY') {
+        added(code); // it takes longer, and is applied all the same
+        return DONE;
+      }
+      const line = `legacy control: refused to ${who}: ${message} (${code})`;
+      this.lines.say('warn', line, { ...about, code });
       return REFUSED;
     }
   }
 
-  private async remove({ ip, port }: Endpoint, source: string): Promise<Uint8Array> {
+  private async remove({ ip, port }: Endpoint, who: string): Promise<Uint8Array> {
+    const subscriber = endpointText({ ip, port });
+    const removed = (code: 'ok' | 'BUSY') =>
+      this.lines.say('info', `legacy control: ${who} removed ${subscriber}`, {
+        op: 'remove',
+        who,
+        subscriber,
+        code,
+      });
     try {
-      const { removed } = await this.options.replicator.remove(ip, port);
-      if (removed) this.lines.say('info', `legacy control: ${source} removed ${ip}:${port}`);
+      if ((await this.options.replicator.remove(ip, port)).removed) removed('ok');
     } catch (thrown) {
-      if (!(thrown instanceof FantailError)) throw thrown; // BUSY: applied later
+      if (!(thrown instanceof FantailError)) throw thrown;
+      if (thrown.code === 'BUSY') removed('BUSY'); // applied later
     }
     return DONE;
   }
@@ -196,14 +221,14 @@ class Lines {
 
   constructor(private readonly log: LegacyLog) {}
 
-  say(level: 'info' | 'warn', line: string): void {
+  say(level: 'info' | 'warn', line: string, about: LegacyAbout = {}): void {
     this.timer ??= setTimeout(() => this.renew(), 1000).unref();
     if (this.said === LINES_PER_SECOND_MAX) {
       this.unsaid += 1;
       return;
     }
     this.said += 1;
-    this.log[level](line);
+    this.log[level](about, line);
   }
 
   close(): void {
@@ -212,7 +237,7 @@ class Lines {
 
   private renew(): void {
     this.timer = undefined;
-    if (this.unsaid > 0) this.log.warn(`legacy control: ${this.unsaid} more in that second`);
+    if (this.unsaid > 0) this.log.warn({}, `legacy control: ${this.unsaid} more in that second`);
     this.said = 0;
     this.unsaid = 0;
   }

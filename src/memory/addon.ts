@@ -231,6 +231,11 @@ export interface Supervisor {
   bindAbstract(fd: number, name: string): boolean;
   /** Connects to an abstract name; false if nobody has it. */
   connectAbstract(fd: number, name: string): boolean;
+  /**
+   * A SOCK_DGRAM Unix socket connected to whoever reads at that path; what is written to it is one
+   * datagram, and EAGAIN where there is no room.
+   */
+  connectDatagrams(path: string): number;
   /** The user at the other end of a connected socket (SO_PEERCRED). */
   peerUid(fd: number): number;
   /** Accepts one connection, or null if none waits. */

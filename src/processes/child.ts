@@ -100,7 +100,10 @@ export class Child {
       onFatal(new Failure(`${name} keeps dying (${how}); see the lines above`));
       return;
     }
-    log.warn(`${name} (pid ${this.pid}) ended by ${how}; it is replaced`);
+    log.warn(
+      { process: name, pid: this.pid },
+      `${name} (pid ${this.pid}) ended by ${how}; it is replaced`,
+    );
     onDeath?.(how, this.pid);
     this.replace();
   }

@@ -7,12 +7,14 @@
  * sessions of their own, so that Ctrl-C at the terminal reaches the supervisor alone, which ends
  * them.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
+import { createInterface } from 'node:readline';
 import { environmentWithoutTls } from '../domain/environment.js';
 import { Failure } from '../domain/errors.js';
 import { nativeFile, programFile } from '../domain/installation.js';
 import { addon } from '../memory/addon.js';
+import { log, logForm } from '../terminal/log.js';
 import type { WorkerTask } from '../worker/task.js';
 import { Descriptors } from './descriptors.js';
 import { type Running, spawned } from './running.js';
@@ -22,6 +24,8 @@ const RX_PROGRAM = nativeFile('fantail-rx');
 const WORKER_PROGRAM = programFile('worker/tx-worker.js');
 /** Word of the command line: one that opens nothing, and so gives up its privileges at once. */
 const STANDBY = 'standby';
+/** Of a line on a process's stderr, characters: V8 says at length why it ends. */
+const WORDS_LENGTH_MAX = 2000;
 
 /** A process that waits for its task. */
 export interface Waiting {
@@ -108,7 +112,8 @@ const placeOrNull = (place: (fd: number) => number, fd: number | null) =>
 function start(program: string, args: readonly string[]): Waiting {
   const [ours, theirs] = Descriptors.pair();
   try {
-    const stdio = ['ignore', 'inherit', 'inherit', theirs] as const;
+    const stderr = logForm() === 'json' ? 'pipe' : 'inherit';
+    const stdio = ['ignore', 'inherit', stderr, theirs] as const;
     addon.forbidIoUring();
     const child = spawn(program, args, {
       stdio: [...stdio],
@@ -116,6 +121,7 @@ function start(program: string, args: readonly string[]): Waiting {
       env: environmentWithoutTls(),
     });
     if (child.pid === undefined) throw new Failure(`${program} cannot be started`);
+    tellWordsOf(child, program === RX_PROGRAM ? 'fantail-rx' : 'tx worker');
     return { running: spawned(child), socket: ours };
   } catch (error) {
     closeSync(ours);
@@ -123,6 +129,18 @@ function start(program: string, args: readonly string[]): Waiting {
   } finally {
     closeSync(theirs);
   }
+}
+
+/**
+ * What it writes to stderr is among our lines as one of them each. After the death of the
+ * supervisor that reads there such words are lost (a write is EPIPE), as with any pipe.
+ */
+function tellWordsOf({ stderr, pid = 0 }: ChildProcess, name: string): void {
+  if (stderr === null) return;
+  stderr.on('error', () => {}); // the end of it is all the same to us
+  createInterface({ input: stderr }).on('line', (words) =>
+    log.warn({ process: name, pid }, words.slice(0, WORDS_LENGTH_MAX)),
+  );
 }
 
 /** `make`: the task, in which `place` puts the place of a descriptor. */

@@ -42,13 +42,19 @@ export class FeedDesk {
 
   /** Those of the command line. Throws Failure; those that an adopted data plane has are there. */
   async open(feeds: readonly NamedFeed[]): Promise<void> {
-    for (const feed of feeds)
-      await this.add(feed).catch((error) => {
-        const isThere = this.options.feeds.find(feed.name) !== undefined;
-        if (isThere && error instanceof FantailError && error.code === 'BUSY')
-          return log.warn(`--feed ${feed.name}: ${error.message}`);
-        throw new Failure(`--feed ${feed.name}: ${messageOf(error)}`);
-      });
+    for (const feed of feeds) {
+      const about = { op: 'feed.add', who: 'command line', feed: feed.name };
+      try {
+        const { existing } = await this.add(feed);
+        const what = `feed.add ${feed.name} ${feedText(feed)}`;
+        if (!existing) log.info({ ...about, code: 'ok' }, `command line asked: ${what}: ok`);
+      } catch (error) {
+        const said = `--feed ${feed.name}: ${messageOf(error)}`;
+        const isLate = error instanceof FantailError && error.code === 'BUSY';
+        if (!isLate || this.options.feeds.find(feed.name) === undefined) throw new Failure(said);
+        log.warn({ ...about, code: error.code }, said);
+      }
+    }
   }
 
   async add({ name, ...address }: NamedFeed): Promise<{ existing: boolean }> {
@@ -62,7 +68,7 @@ export class FeedDesk {
     const feed = await whenSettled(arena, () => this.openFeed(name, address));
     this.options.keep();
     this.options.opened.plane.tellFeed(feed);
-    log.info(`feed ${name}: ${feedText(feed)}`);
+    log.debug({ feed: name }, `feed ${name}: ${feedText(feed)}`);
     await this.publish(feed);
     return { existing: false };
   }
@@ -142,7 +148,7 @@ export class FeedDesk {
       this.touchAll();
       for (const fd of feed.sockets) closeSync(fd);
       keep();
-      log.info(`feed ${name} is removed: ${feedText(feed)}`);
+      log.debug({ feed: name }, `feed ${name} is removed: ${feedText(feed)}`);
     }
     await publisher.applied();
     return { removed: feed !== undefined };

@@ -74,6 +74,11 @@ async function openNewPlane(
   const descriptors = closers.keep(Descriptors.open(listener, deployment.workers));
   for (const warning of deployment.warnings) log.warn(warning);
   const filters = await firstFilters(config.filter, () => subscribers.all());
+  if (config.filter !== null) {
+    const { name } = filters.forNewcomer().module;
+    const about = { op: 'filter.use', who: 'command line', code: 'ok', filter: name };
+    log.info(about, `command line asked: filter.use ${name}: ok`);
+  }
   return openBestPlane(opening, deployment, { filters, descriptors });
 }
 

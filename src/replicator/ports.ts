@@ -24,8 +24,8 @@ export async function openControl(
   const { address, port: first, explicit } = config.control;
   const { tokens, tls } = config;
   const onError = (error: unknown) => log.error(error, 'control channel');
-  const onChange = ({ who, what, answer }: Change) =>
-    log.info(`control: ${who} asked: ${what}: ${answer}`);
+  const onChange = ({ op, who, what, answer, about }: Change) =>
+    log.info({ op, who, code: answer, ...about }, `control: ${who} asked: ${what}: ${answer}`);
   if (tls === null && !address.startsWith('127.'))
     log.warn('the control channel is not encrypted, tokens neither; see --tls-cert');
   for (let port = first; ; port++) {

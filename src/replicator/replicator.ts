@@ -168,7 +168,8 @@ export class LiveReplicator implements Replicator {
   expire(subscriber: Subscriber): void {
     this.forget(subscriber);
     this.parts.publisher.pump();
-    log.info(`the lease of ${endpointText(subscriber)} has ended`);
+    const text = endpointText(subscriber);
+    log.info({ op: 'remove', who: 'lease', subscriber: text }, `the lease of ${text} has ended`);
   }
 
   /** The next table is without it. */

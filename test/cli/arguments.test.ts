@@ -45,6 +45,8 @@ const UP = {
   multicastTtl: 1,
   metricsSubscribers: 256,
   transmit: 'ring',
+  logFormat: 'text',
+  logLevel: 'info',
 };
 const MEASURE = ['10.0.0.5', '5000', '10.0.0.9', '9000', '10', '0.5'];
 

@@ -14,6 +14,7 @@ import * as assert from 'uvu/assert';
 import { FantailError } from '../../src/domain/errors.js';
 import {
   type Legacy,
+  type LegacyAbout,
   LISTS_PER_SECOND_MAX,
   SOURCE_REQUESTS_PER_SECOND_MAX,
   startLegacy,
@@ -73,6 +74,8 @@ let server: Legacy;
 let wire: Wire;
 let port: number;
 let lines: string[];
+/** What each of them is about. */
+let told: LegacyAbout[];
 
 /** A free UDP port of the loopback, and the bound socket. */
 async function bound(): Promise<{ fd: number; port: number }> {
@@ -88,11 +91,18 @@ async function bound(): Promise<{ fd: number; port: number }> {
 test.before.each(async () => {
   table = new MemoryReplicator();
   lines = [];
+  told = [];
   const at = await bound();
   port = at.port;
   const log = {
-    info: (line: string) => lines.push(`info ${line}`),
-    warn: (line: string) => lines.push(line),
+    info: (about: LegacyAbout, line: string) => {
+      told.push(about);
+      lines.push(`info ${line}`);
+    },
+    warn: (about: LegacyAbout, line: string) => {
+      told.push(about);
+      lines.push(line);
+    },
   };
   server = await startLegacy({ ...at, replicator: table, log });
   wire = await Wire.open('127.0.0.1', port);
@@ -172,6 +182,12 @@ test('who does what is logged, a flood in one line', async () => {
   assert.match(lines[0] ?? '', /^info legacy control: 127\.0\.0\.1 added 10\.0\.0\.34:9001$/);
   assert.match(lines[1] ?? '', /refused to 127\.0\.0\.1: .*10\.0\.0\.0\/8.*\(NOT_ALLOWED\)$/);
   assert.match(lines[2] ?? '', /^info legacy control: 127\.0\.0\.1 removed/);
+  const who = '127.0.0.1';
+  assert.equal(told.slice(0, 3), [
+    { op: 'add', who, subscriber: '10.0.0.34:9001', code: 'ok' },
+    { op: 'add', who, subscriber: '192.168.0.1:9001', code: 'NOT_ALLOWED' },
+    { op: 'remove', who, subscriber: '10.0.0.34:9001', code: 'ok' },
+  ]);
   for (let each = 0; each < 100; each++) assert.is(await wire.ask(`01 ${FORBIDDEN}`), '00');
   assert.ok(lines.length < 12, `${lines.length} lines`);
   await eventually('the rest is counted', () => / more in that second$/.test(lines.at(-1) ?? ''));

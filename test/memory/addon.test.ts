@@ -170,6 +170,7 @@ const refusals: readonly (readonly [
   ['bindAbstract', [1], wrongTexts, []],
   ['connectAbstract', [], wrongFds, ['x']],
   ['connectAbstract', [1], wrongTexts, []],
+  ['connectDatagrams', [], wrongTexts, []],
   ['acceptPeer', [], wrongFds, []],
   ['peerUid', [], wrongFds, []],
   ['watchFd', [], wrongFds, [() => {}]],

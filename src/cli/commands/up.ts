@@ -8,13 +8,46 @@
 
 import { inspect } from 'node:util';
 import { Failure } from '../../domain/errors.js';
+import { addon } from '../../memory/addon.js';
 import type { Config } from '../../replicator/config.js';
 import { openSupervisor } from '../../replicator/supervisor.js';
-import { log } from '../../terminal/log.js';
-import { whenOutputIsLost } from '../program.js';
+import { isJournal, JOURNAL_SOCKET } from '../../terminal/journal.js';
+import type { Format, Level } from '../../terminal/levels.js';
+import { log, logForm, startLog } from '../../terminal/log.js';
+import { complain, FAILURE_STATUS, whenItFails, whenOutputIsLost } from '../program.js';
+
+const STDERR = 2;
 
 /** What closing may take before the process ends all the same. */
 const CLOSE_MS_MAX = 10_000;
+
+/** What `up` tells, and how. */
+export interface LogFlags {
+  readonly logFormat: Format;
+  readonly logLevel: Level;
+}
+
+/**
+ * Before anything is told, by `up` or of its command line. Whoever reads objects or entries gets
+ * nothing else: neither the sentence that it ends with nor Node's own warnings are bare lines then.
+ */
+export function openLog({ logFormat: format, logLevel: level }: LogFlags): void {
+  startLog({ format, level, journal: format === 'text' ? openJournal() : null });
+  if (logForm() === 'text') return;
+  whenItFails((sentence) => log.error(sentence));
+  process.removeAllListeners('warning');
+  process.on('warning', ({ name, message }) => log.warn(`${name}: ${message}`));
+}
+
+/** Null: stderr does not lead to the journal, or nobody reads there: its lines are text then. */
+function openJournal(): number | null {
+  if (!isJournal(STDERR)) return null;
+  try {
+    return addon.connectDatagrams(JOURNAL_SOCKET);
+  } catch {
+    return null;
+  }
+}
 
 export async function up(config: Config): Promise<void> {
   let end: (failure: Failure | null) => void = () => {};
@@ -37,8 +70,8 @@ export async function up(config: Config): Promise<void> {
   const failure = await ended;
   if (failure === null) log.info('stopping');
   setTimeout(() => {
-    process.stderr.write('fantail up: stopping takes too long; see: fantail clean\n');
-    process.exit(1);
+    complain('fantail up', 'stopping takes too long; see: fantail clean', FAILURE_STATUS);
+    process.exit(FAILURE_STATUS);
   }, CLOSE_MS_MAX).unref();
   await supervisor.close();
   if (failure !== null) throw failure;

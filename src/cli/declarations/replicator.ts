@@ -7,6 +7,7 @@ import type { DemoFlags } from '../../demo/demo.js';
 import type { Mode } from '../../domain/statistics.js';
 import { limits, membersOf } from '../../memory/layout.js';
 import { configOf, type UpFlags } from '../../replicator/config.js';
+import { FORMATS, LEVELS } from '../../terminal/levels.js';
 import {
   address,
   integer,
@@ -20,6 +21,7 @@ import {
   queues,
   subnets,
 } from '../arguments.js';
+import type { LogFlags } from '../commands/up.js';
 import { command } from '../program.js';
 
 const MODES = ['auto', ...(membersOf('mode') as readonly Mode[])] as const; // the type of its members
@@ -45,6 +47,8 @@ export function clean(): Command {
     });
 }
 
+type Flags = UpFlags & LogFlags;
+
 /** `fantail up`, `packet_replicator`; `flagsOf` adds what the latter takes for granted. */
 export function replicatorCommand(
   name: string,
@@ -63,8 +67,9 @@ export function replicatorCommand(
       address('listen_ip'),
     )
     .argument('<listen_port>', 'destination port of the feed, 1 to 65535', port('listen_port'))
-    .action(async (name: string, listenIp: string, listenPort: number, flags: UpFlags) => {
-      const { up } = await import('../commands/up.js');
+    .action(async (name: string, listenIp: string, listenPort: number, flags: Flags) => {
+      const { openLog, up } = await import('../commands/up.js');
+      openLog(flags);
       const listen = { interfaceName: name, listenIp, listenPort };
       await up(configOf(listen, flagsOf(listenIp, flags)));
     });
@@ -77,7 +82,11 @@ export function replicatorCommand(
     '--promiscuous',
     'feeds may be sent to other hosts; of those only plain frames are taken (default: off)',
   );
-  return addDeployment(made)
+  return addMore(addAccess(addDeployment(made)));
+}
+
+function addAccess(made: Command): Command {
+  return made
     .optionsGroup('Who may ask, and for what:')
     .option(
       '--control <ip:port>',
@@ -101,7 +110,11 @@ export function replicatorCommand(
       '--allow <cidr>',
       'who may subscribe; may be repeated (default: the subnets of the interface)',
       subnets,
-    )
+    );
+}
+
+function addMore(made: Command): Command {
+  return made
     .optionsGroup('More:')
     .option(
       '--filter <file.wasm>',
@@ -112,6 +125,18 @@ export function replicatorCommand(
       '--legacy-control <ip>',
       'serve legacy UDP control, at ip or ip:port (12345), to anyone (default: off)',
       legacyAddress,
+    )
+    .option(
+      '--log-format <format>',
+      'of stderr: text (entries with fields where it is the systemd journal), json (a line each)',
+      oneOf('--log-format', FORMATS),
+      'text',
+    )
+    .option(
+      '--log-level <level>',
+      'the least that is told: error, warn, info, debug',
+      oneOf('--log-level', LEVELS),
+      'info',
     )
     .option(
       '--netns <name>',

@@ -3,15 +3,26 @@
  * wrote is clipped to a part of one line.
  */
 import type { Code } from '../../domain/errors.js';
-import type { Decoded } from '../codec.js';
+import type { Decoded, Request } from '../codec.js';
 import { clip } from '../parameters.js';
 
 export interface Change {
+  /** Of the operation. */
+  readonly op: string;
   /** ip:port of the peer. */
   readonly who: string;
   /** The operation and the values of its parameters, in the order in which they are typed. */
   readonly what: string;
   readonly answer: 'ok' | Code;
+  /** What it is of; none where the request could not be read. */
+  readonly about: Subject;
+}
+
+export interface Subject {
+  /** ip:port. */
+  readonly subscriber?: string;
+  readonly feed?: string;
+  readonly filter?: string;
 }
 
 /** Null: it asks for no change, or cannot be told from one that does not. */
@@ -19,9 +30,19 @@ export function changeOf(who: string, asked: Decoded, answer: Change['answer']):
   const { operation } = asked;
   if (operation === undefined || operation.reads === true || operation.beforeToken === true)
     return null;
-  if ('error' in asked) return { who, what: operation.typed, answer };
+  if ('error' in asked)
+    return { op: asked.op ?? '', who, what: operation.typed, answer, about: {} };
+  const { op } = asked.request;
   const words = Object.keys(operation.takes).flatMap((name) => shown(asked.request[name]));
-  return { who, what: [asked.request.op, ...words].join(' '), answer };
+  return { op, who, what: [op, ...words].join(' '), answer, about: subjectOf(asked.request) };
+}
+
+/** An operation on feeds or filters names its own; any other address is a subscriber's. */
+function subjectOf({ op, name, ip, port }: Request): Subject {
+  const named = name === undefined ? '' : clip(String(name));
+  if (op.startsWith('feed.')) return { feed: named };
+  const subscriber = ip === undefined ? {} : { subscriber: `${ip}:${port}` };
+  return op.startsWith('filter.') ? { filter: named, ...subscriber } : subscriber;
 }
 
 function shown(value: unknown): string[] {

@@ -15,7 +15,7 @@ import { BUILT_IN, type Filters } from '../../filters/registry.js';
 import { limits } from '../../memory/layout.js';
 import { GRACE_S, type Leases } from '../../subscribers/leases.js';
 import type { Subscribers } from '../../subscribers/subscribers.js';
-import { log } from '../../terminal/log.js';
+import { type About, log } from '../../terminal/log.js';
 import type { Opening } from '../planes.js';
 import type { LiveReplicator } from '../replicator.js';
 import { StateFile } from './state-file.js';
@@ -203,20 +203,23 @@ function parsed(text: string): State | null {
 async function restore(state: State, file: StateFile, parts: StateParts): Promise<void> {
   const { desk, filters, subscribers, replicator, keep } = parts;
   const left: string[] = [];
-  const attempt = async (what: string, work: () => unknown) => {
+  const attempt = async (about: About, what: string, work: () => unknown) => {
+    const asked = { ...about, who: 'state file' };
     try {
       await work();
+      log.info({ ...asked, code: 'ok' }, `restored from the state file: ${what}`);
     } catch (error) {
       if (!(error instanceof FantailError)) throw error;
+      const { code, message } = error;
       left.push(what);
-      log.warn(`not restored: ${what}: ${error.message} (${error.code})`);
+      log.warn({ ...asked, code }, `not restored: ${what}: ${message} (${code})`);
     }
   };
   // --filter, which has answered for everybody up to here
   const given = filters.named().find(({ name }) => name !== BUILT_IN)?.name ?? null;
   for (const { name, hash } of state.filters)
     if (name !== given)
-      await attempt(`filter ${name}`, async () => {
+      await attempt({ op: 'filter.load', filter: name }, `filter ${name}`, async () => {
         const bytes = await file.module(hash);
         if (bytes === null)
           throw new FantailError('NOT_FOUND', `its module is not in ${file.path}.filters`);
@@ -224,16 +227,21 @@ async function restore(state: State, file: StateFile, parts: StateParts): Promis
       });
   const { newcomers } = state;
   if (given === null)
-    await attempt('the filter of new subscribers', () =>
-      filters.use(newcomers.filter, bytesOf(newcomers.param), filters.newcomers),
+    await attempt(
+      { op: 'filter.use', filter: newcomers.filter },
+      'the filter of new subscribers',
+      () => filters.use(newcomers.filter, bytesOf(newcomers.param), filters.newcomers),
     );
   else log.info(`filter ${given} is that of --filter, and new subscribers get it: not the state's`);
   for (const feed of state.feeds)
-    await attempt(`feed ${feed.name}`, () => replicator.feedAdd(feed));
+    await attempt({ op: 'feed.add', feed: feed.name }, `feed ${feed.name}`, () =>
+      replicator.feedAdd(feed),
+    );
   for (const { ip, port, filter, param, lease, feeds: choice, paused } of state.subscribers) {
     const left_s = secondsLeft(lease);
     if (left_s !== null && left_s <= 0) continue;
-    await attempt(endpointText({ ip, port }), () => {
+    const subscriber = endpointText({ ip, port });
+    await attempt({ op: 'add', subscriber, filter }, subscriber, () => {
       const assigned = { module: filters.find(filter), param: bytesOf(param), before: null };
       const endpoint = { ip, port };
       replicator.restore({ endpoint, lease: left_s, filter: assigned, choice, isPaused: paused });
