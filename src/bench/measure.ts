@@ -22,8 +22,8 @@ import type {
 const RECEIVE_BUFFER_SIZE = 16 * 1024 * 1024;
 const PROGRESS_MS = 1000;
 
-export interface Progress {
-  readonly seconds: number;
+/** How far it is. */
+export interface Reached {
   readonly sent: number;
   readonly received: number;
   readonly roundTrip: Histogram;
@@ -39,7 +39,7 @@ export interface Measured extends ThreadResult {
 export interface MeasureOptions {
   readonly plan: Plan;
   readonly signal: AbortSignal;
-  readonly onProgress: (progress: Progress) => void;
+  readonly onProgress: (reached: Reached) => void;
 }
 
 /**
@@ -87,11 +87,9 @@ export async function measure(sockets: Sockets, options: MeasureOptions): Promis
   signal.addEventListener('abort', stop, { once: true });
   const progress = new Float64Array(shared.progress);
   let roundTrip: Histogram | null = null;
-  const began = performance.now();
   const timer = setInterval(() => {
     if (roundTrip === null) return;
-    const seconds = Math.round((performance.now() - began) / 1000);
-    onProgress({ seconds, sent: progress[0] ?? 0, received: progress[1] ?? 0, roundTrip });
+    onProgress({ sent: progress[0] ?? 0, received: progress[1] ?? 0, roundTrip });
   }, PROGRESS_MS);
   try {
     const result = await new Promise<ThreadResult>((resolve, reject) => {

@@ -6,8 +6,9 @@ import { once } from 'node:events';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import { Failure, messageOf } from '../domain/errors.js';
+import { Progress } from '../terminal/progress.js';
 import { grouped } from '../terminal/tables.js';
-import { type Measured, measure, type Progress, Sockets } from './measure.js';
+import { type Measured, measure, type Reached, Sockets } from './measure.js';
 import type { Plan } from './plan.js';
 import { pageOf, resultOf, warningsOf, writeCsv } from './report.js';
 import type { Subscribe } from './subscription.js';
@@ -23,11 +24,16 @@ export async function runMeasurement(
   let measured: Measured;
   try {
     measured = await whileSubscribed(plan, subscribe, async () => {
-      return await measure(sockets, {
-        plan,
-        signal,
-        onProgress: (progress) => say(progressLine(plan, progress)),
-      });
+      const shown = new Progress({ total: plan.count, asJson: plan.asJson });
+      try {
+        return await measure(sockets, {
+          plan,
+          signal,
+          onProgress: (reached) => shown.update(reached.sent, noteOf(plan, reached)),
+        });
+      } finally {
+        shown.close();
+      }
     });
   } finally {
     sockets.close();
@@ -78,11 +84,11 @@ async function openFile(path: string): Promise<WriteStream> {
   }
 }
 
-function progressLine({ count }: Plan, { seconds, sent, received, roundTrip }: Progress): string {
-  const soFar = `${seconds} s: sent ${grouped(sent)} of ${grouped(count)}, received ${grouped(received)}`;
-  if (roundTrip.count === 0) return soFar;
+function noteOf({ count }: Plan, { sent, received, roundTrip }: Reached): string {
+  const counts = `sent ${grouped(sent)} of ${grouped(count)}, received ${grouped(received)}`;
+  if (roundTrip.count === 0) return counts;
   const at = (percent: number) => microseconds(roundTrip.percentile(percent));
-  return `${soFar}, round trip p50 ${at(50)} µs, p99 ${at(99)} µs`;
+  return `p50 ${at(50)} µs, p99 ${at(99)} µs, ${counts}`; // a terminal may be too narrow
 }
 
 function nothingCame({ replicator, local }: Plan, refused: number): string {

@@ -542,15 +542,14 @@ test('send sends count packets with numbered payloads, ten by default', async ()
   socket.close();
 });
 
-test('send shows its progress, and Ctrl-C ends it with 0 and what was sent', async () => {
+test('Ctrl-C ends send with 0 and what was sent', async () => {
   const words = ['send', '127.0.0.1', '9', '1000000', '--rate', '100'];
   const child = spawn(process.execPath, [PROGRAM, ...words]);
   let stdout = '';
   child.stdout.on('data', (chunk) => {
     stdout += String(chunk);
   });
-  const [progress] = await once(child.stderr, 'data');
-  assert.match(String(progress), /^sent \d+ of 1,000,000\n$/);
+  await sleep(1000); // it says nothing before its end
   child.kill('SIGINT');
   const [status] = await once(child, 'close');
   assert.is(status, 0);

@@ -151,6 +151,11 @@ export class Program {
     return match;
   }
 
+  /** Writes to its stdin, and no end of a line. */
+  type(text: string): void {
+    this.child.stdin?.write(text);
+  }
+
   /** Writes a line to its stdin. */
   write(line: string): void {
     this.child.stdin?.write(`${line}\n`);

@@ -6,6 +6,7 @@
 import { integer, number, oneOf } from '../../src/cli/arguments.js';
 import { command, runProgram } from '../../src/cli/program.js';
 import { Failure, UsageError } from '../../src/domain/errors.js';
+import { Progress } from '../../src/terminal/progress.js';
 import { Link } from '../rig/link.js';
 import { lackForNetwork } from '../rig/program.js';
 import { random } from '../rig/random.js';
@@ -29,14 +30,15 @@ async function run({ minutes, seed, devices, events = false, ...rest }: Flags): 
   if (seed !== undefined) process.env.FANTAIL_SEED = String(seed);
   const netGro = rest.transmit !== 'ring';
   const link = new Link({ queues: 1, netGro, ...(devices === undefined ? {} : { devices }) });
+  const progress = new Progress({ total: 1 });
   const soaked = await soak({
     ...rest,
     link,
     events,
     seconds: minutes * 60,
     random: random('soak'),
-    onProgress: (text) => process.stderr.write(`${text}\n`),
-  });
+    onProgress: (share, note) => progress.update(share, note),
+  }).finally(() => progress.close());
   const { ledger, transferred, last, all } = soaked;
   console.log(ledger.text({ sent: transferred.sent, sunk: transferred, last }));
   try {

@@ -28,7 +28,10 @@ export interface Soaked {
   readonly adopters: World['adopters'];
 }
 
-const PROGRESS_MS = 10_000;
+const PROGRESS_MS = 500;
+
+/** How much of so many seconds is over, which end then. */
+const shareOf = (end: number, seconds: number) => 1 - (end - Date.now()) / 1000 / seconds;
 
 /** Of the subscribers every other one takes both feeds, the rest main alone. */
 const takesBoth = (index: number) => index % 2 === 1;
@@ -61,7 +64,8 @@ export async function soak(options: SoakOptions): Promise<Soaked> {
       told = Date.now();
       const { kills } = world.ledger;
       const inside = world.ledger.insideOf('commit') + world.ledger.insideOf('call');
-      options.onProgress?.(`${kills.length} kills, ${inside} of them inside a commit or a call`);
+      const note = `${kills.length} kills, ${inside} of them inside a commit or a call`;
+      options.onProgress?.(Math.max(shareOf(end, seconds), kills.length / options.kills), note);
     }
     await world.bothStandBy();
     const sent = await traffic.end();

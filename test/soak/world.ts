@@ -36,7 +36,8 @@ export interface SoakOptions {
   /** Not kills alone. */
   readonly events: boolean;
   readonly random: Random;
-  readonly onProgress?: (text: string) => void;
+  /** `share`: done, of 1. */
+  readonly onProgress?: (share: number, note: string) => void;
 }
 
 /** What applies a commit that has begun, and how many of its instructions it is let run. */

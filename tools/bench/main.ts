@@ -10,6 +10,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { clockText, Progress } from '../../src/terminal/progress.js';
 import { markdownOf } from './report/markdown.js';
 import { linesOf, pageOf } from './report/report.js';
 import { summaryOf } from './report/summary.js';
@@ -178,24 +179,31 @@ function tasksOf(plan: Plan): Task[] {
 
 // ---- The run ----
 
-const clock = (ms: number) => {
-  const seconds = Math.round(ms / 1000);
-  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
-};
-
 /** Tells on stderr how far it is: stdout is for the table. */
-class Progress {
+class Turns {
   private readonly start = Date.now();
+  private readonly progress: Progress;
   private done = 0;
 
-  constructor(private readonly count: number) {}
+  constructor(private readonly count: number) {
+    this.progress = new Progress({ total: count });
+  }
+
+  begin({ name, round }: Task): void {
+    this.progress.update(this.done, `${name}, round ${round + 1}`);
+  }
 
   tell(task: Task, result: string): void {
     this.done++;
     const spent = Date.now() - this.start;
-    const left = (spent / this.done) * (this.count - this.done);
-    const place = `[${String(this.done).padStart(String(this.count).length)}/${this.count}, ${clock(left)} left]`;
-    process.stderr.write(`${place} ${task.name}, round ${task.round + 1}: ${result}\n`);
+    const left = clockText((spent / this.done) * (this.count - this.done));
+    const place = `[${String(this.done).padStart(String(this.count).length)}/${this.count}, ${left} left]`;
+    const line = `${place} ${task.name}, round ${task.round + 1}: ${result}\n`;
+    this.progress.aside(() => process.stderr.write(line));
+  }
+
+  close(): void {
+    this.progress.close();
   }
 }
 
@@ -205,19 +213,21 @@ class Progress {
  */
 async function carryOut(tasks: readonly Task[], journal: Journal): Promise<number> {
   const left = tasks.filter((task) => !task.isDone(journal));
-  const progress = new Progress(left.length);
+  const turns = new Turns(left.length);
   const { seed } = journal.head;
   const world = makeWorld(1);
   const engine = await Engine.start(world, seed);
   let failures = 0;
   for (const task of left) {
+    turns.begin(task);
     try {
-      progress.tell(task, await task.carryOut({ world, engine, seed }, journal));
+      turns.tell(task, await task.carryOut({ world, engine, seed }, journal));
     } catch (error) {
       failures++;
-      progress.tell(task, `FAILED: ${error instanceof Error ? error.message : String(error)}`);
+      turns.tell(task, `FAILED: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
+  turns.close();
   await engine.stop();
   world.close();
   return failures;

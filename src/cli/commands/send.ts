@@ -7,13 +7,14 @@ import { createSocket, type Socket } from 'node:dgram';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Endpoint, endpointText } from '../../domain/endpoint.js';
 import { Failure, messageOf, UsageError } from '../../domain/errors.js';
+import { Progress } from '../../terminal/progress.js';
 import { grouped } from '../../terminal/tables.js';
 
 /** UDP payload of the largest IPv4 packet. */
 const PAYLOAD_SIZE_MAX = 65_507;
 /** Sends that are not answered yet; more only wait in memory. */
 const OUTSTANDING_MAX = 64;
-const PROGRESS_PERIOD_MS = 1000;
+const PROGRESS_PERIOD_MS = 200;
 
 export interface Traffic {
   readonly to: Endpoint;
@@ -30,14 +31,16 @@ export async function send(traffic: Traffic, asJson: boolean, signal: AbortSigna
     );
   const socket = createSocket('udp4');
   const started = performance.now();
-  const progress = setInterval(() => {
-    process.stderr.write(`sent ${grouped(result.sent)} of ${grouped(traffic.count)}\n`);
-  }, PROGRESS_PERIOD_MS);
+  const progress = new Progress({ total: traffic.count, asJson });
   const result = { sent: 0, bytes: 0 };
+  const told = setInterval(() => {
+    progress.update(result.sent, `sent ${grouped(result.sent)} of ${grouped(traffic.count)}`);
+  }, PROGRESS_PERIOD_MS);
   try {
     await sendAll(socket, traffic, result, signal);
   } finally {
-    clearInterval(progress);
+    clearInterval(told);
+    progress.close();
     socket.close();
   }
   const elapsedMs = Math.round(performance.now() - started);

@@ -35,7 +35,7 @@ function buildFilter(): Command {
     .addArgument(new Argument('[folder]', 'where its asconfig.json is').default('.', 'this one'))
     .action(async (folder: string) => {
       const run = await import('../commands/workbench.js');
-      await run.buildFilter(folder);
+      await untilInterrupted(run.buildFilter(folder));
     });
 }
 
@@ -58,7 +58,7 @@ function testFilter(): Command {
     .option('--json', 'print one JSON object a packet')
     .action(async (file: string, capture: string | undefined, flags: TestFlags) => {
       const run = await import('../commands/workbench.js');
-      await run.testFilter(file, capture, flags);
+      await untilInterrupted(run.testFilter(file, capture, flags));
     });
 }
 
