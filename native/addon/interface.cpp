@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT-0
 //
-// What an interface is, and which XDP program is on it.
+// What an interface is, which XDP program is on it, and what its driver counts.
 #include "netlink/interface.hpp"
 #include "addon/arguments.hpp"
 #include "addon/exports.hpp"
@@ -60,11 +60,27 @@ Napi::Value xdp_program_on_js(const Arguments& arguments) {
   return object;
 }
 
+Napi::Value driver_figures_js(const Arguments& arguments) {
+  const NamespaceName netns = arguments.text_or_null(0, "netns");
+  const std::string name = arguments.text(1, "name");
+  using Figures = std::vector<DriverFigure>;
+  const auto figures = from_namespace<Figures>(netns, [&] { return driver_figures(name); });
+  auto array = Napi::Array::New(arguments.env());
+  for (const DriverFigure& figure : figures) {
+    auto pair = Napi::Array::New(arguments.env(), 2);
+    pair.Set(0u, figure.name);
+    pair.Set(1u, count_value(arguments.env(), figure.value));
+    array.Set(array.Length(), pair);
+  }
+  return array;
+}
+
 } // namespace
 
 void export_interface(Napi::Object exports) {
   export_function<describe_interface_js>(exports, "describeInterface");
   export_function<xdp_program_on_js>(exports, "xdpProgramOn");
+  export_function<driver_figures_js>(exports, "driverFigures");
 }
 
 } // namespace fantail

@@ -14,13 +14,37 @@ namespace fantail {
 namespace {
 
 /// Asks ethtool to fill `command` in; false where the driver has no answer.
+bool ask_ethtool(int fd, const std::string& name, void* command) {
+  ifreq request{};
+  std::copy_n(name.begin(), std::min(name.size(), sizeof(request.ifr_name) - 1), request.ifr_name);
+  request.ifr_data = static_cast<char*>(command);
+  return ioctl(fd, SIOCETHTOOL, &request) == 0;
+}
+
 template<class Command>
 bool ask_ethtool(int fd, const std::string& name, u32 number, Command& command) {
   command.cmd = number;
-  ifreq request{};
-  std::copy_n(name.begin(), std::min(name.size(), sizeof(request.ifr_name) - 1), request.ifr_name);
-  request.ifr_data = reinterpret_cast<char*>(&command);
-  return ioctl(fd, SIOCETHTOOL, &request) == 0;
+  return ask_ethtool(fd, name, &command);
+}
+
+Fd ethtool_socket() {
+  return Fd{check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "open a socket for ethtool")};
+}
+
+/// More figures than any driver has: mlx5 with 64 queues has some 4000.
+constexpr u32 figures_max = 65536;
+/// Kernels write as many as the driver has when they are asked, whatever there is room for. It
+/// changes with the channels, so there is room for twice as many as a moment ago, and these.
+constexpr u32 figures_more = 4096;
+
+/// How many figures there are; 0 where the driver has none to tell.
+u32 count_figures(int fd, const std::string& name) {
+  std::vector<u64> room(sizeof(ethtool_sset_info) / sizeof(u64) + 1);
+  auto* info = reinterpret_cast<ethtool_sset_info*>(room.data());
+  info->cmd = ETHTOOL_GSSET_INFO;
+  info->sset_mask = 1ull << ETH_SS_STATS;
+  if (!ask_ethtool(fd, name, info) || info->sset_mask == 0) return 0;
+  return std::min(info->data[0], figures_max);
 }
 
 Link link_named(int fd, const std::string& name) {
@@ -39,7 +63,7 @@ Interface describe_interface(const std::string& name) {
     (is_own ? result.addresses : result.others).push_back(address);
   }
 
-  const Fd any{check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "open a socket for ethtool")};
+  const Fd any = ethtool_socket();
   ethtool_channels channels{};
   if (ask_ethtool(any.get(), name, ETHTOOL_GCHANNELS, channels)) {
     result.rx_queues = std::max(1u, channels.combined_count + channels.rx_count);
@@ -57,6 +81,35 @@ std::optional<XdpProgram> xdp_program_on(const std::string& name) {
   const Link link = link_named(open_netlink().get(), name);
   if (link.xdp_id == 0) return std::nullopt;
   return XdpProgram{link.xdp_id, link.xdp_mode};
+}
+
+std::vector<DriverFigure> driver_figures(const std::string& name) {
+  link_named(open_netlink().get(), name);
+  const Fd fd = ethtool_socket();
+  const u32 count = count_figures(fd.get(), name);
+  if (count == 0) return {};
+  const std::size_t room = 2 * std::size_t{count} + figures_more;
+
+  std::vector<char> strings_room(sizeof(ethtool_gstrings) + room * ETH_GSTRING_LEN);
+  auto* strings = reinterpret_cast<ethtool_gstrings*>(strings_room.data());
+  strings->cmd = ETHTOOL_GSTRINGS;
+  strings->string_set = ETH_SS_STATS;
+  strings->len = count;
+  std::vector<u64> values_room(sizeof(ethtool_stats) / sizeof(u64) + room);
+  auto* values = reinterpret_cast<ethtool_stats*>(values_room.data());
+  values->cmd = ETHTOOL_GSTATS;
+  values->n_stats = count;
+  if (!ask_ethtool(fd.get(), name, strings) || !ask_ethtool(fd.get(), name, values)) return {};
+  // the channels have changed in between: no name would be sure of its value
+  if (strings->len != values->n_stats || values->n_stats > room) return {};
+
+  std::vector<DriverFigure> figures;
+  for (u32 i = 0; i < values->n_stats; ++i) {
+    const char* text =
+        strings_room.data() + sizeof(ethtool_gstrings) + std::size_t{i} * ETH_GSTRING_LEN;
+    figures.push_back({std::string(text, strnlen(text, ETH_GSTRING_LEN)), values->data[i]});
+  }
+  return figures;
 }
 
 } // namespace fantail

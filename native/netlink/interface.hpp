@@ -30,4 +30,15 @@ struct XdpProgram {
 };
 std::optional<XdpProgram> xdp_program_on(const std::string& name);
 
+/// One figure of a driver, as `ethtool -S` shows it.
+struct DriverFigure {
+  std::string name;
+  u64 value;
+};
+
+/// All of them, in the driver's order; none where the driver has none to tell. Some drivers ask
+/// their card for them, under the lock of all interfaces: for a person who asks, not for a timer.
+/// Error ENODEV: there is no such interface.
+std::vector<DriverFigure> driver_figures(const std::string& name);
+
 } // namespace fantail

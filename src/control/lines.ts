@@ -60,6 +60,20 @@ export function subscriberLine(row: SubscriberRow): string {
   return `${row.ip} ${row.port} ${row.state} ${row.mac ?? '-'} worker ${row.worker} filter ${row.filter}${expiry} feeds ${feeds}`;
 }
 
+/** What `stats queues` adds. */
+export function queueLines(driver: Stats['driver']): string[] {
+  if (driver === undefined) return [];
+  if (driver === null) return ['driver none'];
+  const { name, version, queues, device } = driver;
+  return [
+    ...queues.map(({ queue, worker, xdp, sockets, sent, kicks, driver: its }) => {
+      const ours = countsText({ ...xdp, ...sockets, sent, kicks });
+      return `queue ${queue} worker ${worker ?? '-'} ours ${ours || '-'} driver ${countsText(its) || '-'}`;
+    }),
+    `driver ${name || '-'} ${version || '-'} ${countsText(device) || '-'}`,
+  ];
+}
+
 export function filterLine(row: FilterRow): string {
   const users = `subscribers ${row.subscribers}${row.default ? ' default' : ''}`;
   const rollback = row.rollback === null ? '' : ` rolled back: ${row.rollback.reason}`;

@@ -3,12 +3,13 @@
  * A new one is a row here and a method of Replicator.
  */
 import { counted } from '../domain/counts.js';
+import type { Stats } from '../domain/statistics.js';
 import { WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from './constants.js';
 import { feedOperations } from './feed-operations.js';
 import { filterOperations } from './filter-operations.js';
-import { statsLines, subscriberLine } from './lines.js';
+import { queueLines, statsLines, subscriberLine } from './lines.js';
 import { type Operation, operation, type Parameters, type Written } from './operation.js';
-import { feedNames, ip, lease, optional, port, seconds, token } from './parameters.js';
+import { feedNames, ip, lease, optional, port, seconds, token, wanted } from './parameters.js';
 
 export const operations = {
   add: operation({
@@ -65,13 +66,19 @@ export const operations = {
     ],
   }),
   stats: operation({
-    typed: 'stats',
-    does: 'all counters',
-    takes: {},
+    typed: 'stats [queues]',
+    does: "all counters; with those of each queue beside the driver's own",
+    takes: { queues: optional(wanted) },
+    fromWords: ([word, ...more]) => {
+      if (more.length > 0 || (word !== undefined && word !== 'queues')) return null;
+      return word === undefined ? {} : { queues: true };
+    },
     reads: true,
-    perform: ({ replicator }) => replicator.stats(),
+    perform: ({ replicator }, { queues = false }): Promise<Stats> =>
+      queues ? replicator.queueStats() : replicator.stats(),
     lines: (stats) => [
       ...statsLines(stats),
+      ...queueLines(stats.driver),
       `ok ${counted(stats.subscribers.length, 'subscriber')}`,
     ],
   }),

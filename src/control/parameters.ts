@@ -43,6 +43,13 @@ export const seconds = {
   fromWord: numberIf(/^[0-9]{1,9}(\.[0-9]{1,9})?$/),
 } as const satisfies Parameter;
 
+/** `true`, typed as the parameter's own name; left out where not wanted. */
+export const wanted = {
+  schema: z.literal(true, { error: 'it is true, or left out' }),
+  code: 'BAD_REQUEST',
+  fromWord: () => true,
+} as const satisfies Parameter;
+
 /** How long a subscriber stays. */
 export const lease = {
   schema: z.union([z.literal('session'), z.number().min(1).max(LEASE_SECONDS_MAX)], {

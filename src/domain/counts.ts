@@ -7,6 +7,15 @@ export function sumOf(counts: Counts): number {
   return Object.values(counts).reduce((sum, number) => sum + number, 0);
 }
 
+/** What was counted since `before`; a counter that went back has begun anew. */
+export function countsSince(now: Counts, before: Counts): Counts {
+  const since = Object.entries(now).map(([name, number]) => {
+    const then = before[name] ?? 0;
+    return [name, number < then ? number : number - then] as const;
+  });
+  return Object.fromEntries(since);
+}
+
 /** `name=count` of those that are not zero. */
 export function countsText(counts: Counts): string {
   const seen = Object.entries(counts).filter(([, number]) => number !== 0);

@@ -38,6 +38,8 @@ export interface Replicator {
   feedList(): Promise<FeedRow[]>;
   /** As it is after the call, and the same for all who ask at once. */
   stats(): Promise<Stats>;
+  /** The same, with what the driver counts: it may have to ask its card, so only where wanted. */
+  queueStats(): Promise<Stats>;
   /** FILTER_REJECTED says which rule and where. */
   filterLoad(name: string, module: Uint8Array): Promise<FilterInfo>;
   /** For one subscriber, or for all and those to come; how many there are. */

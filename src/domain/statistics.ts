@@ -229,6 +229,32 @@ export interface FeedRow extends FeedCounts {
   subscribers: number;
 }
 
+/** One queue: what we count of it, and beside that what its driver counts. Since the start. */
+export interface QueueRow {
+  queue: number;
+  /** The one whose TX queue it is; null: none sends there. */
+  worker: number | null;
+  /** Frames by what the XDP program decided; none in socket mode. */
+  xdp: Counts;
+  /** XDP_STATISTICS of its AF_XDP sockets; none in socket mode. */
+  sockets: Counts;
+  /** Copies of that worker to those that are subscribed now, and its sendto calls. */
+  sent: number;
+  kicks: number;
+  /** Figures of the driver with its number, and xdp or xsk, in the name. */
+  driver: Counts;
+}
+
+/** What the driver of the interface counts of XDP and AF_XDP, since the start. */
+export interface DriverRow {
+  /** As `ethtool -i` tells it. */
+  name: string;
+  version: string;
+  queues: QueueRow[];
+  /** Those that are of no queue that we serve, or of all. */
+  device: Counts;
+}
+
 export interface Stats {
   version: 1;
   uptime_ms: number;
@@ -248,4 +274,6 @@ export interface Stats {
   workers: WorkerRow[];
   subscribers: AccountRow[];
   filters: FilterStats;
+  /** Only where it was asked for; null: there is no interface. */
+  driver?: DriverRow | null;
 }

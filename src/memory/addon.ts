@@ -178,6 +178,11 @@ export interface Supervisor {
   describeInterface(netns: string | null, name: string): Interface;
   /** The XDP program on an interface, ours or another's. */
   xdpProgramOn(netns: string | null, name: string): XdpProgram | null;
+  /**
+   * What its driver counts, by name as `ethtool -S` shows it; none where it has nothing to tell.
+   * Some drivers ask their card. Throws ENODEV if there is no such interface.
+   */
+  driverFigures(netns: string | null, name: string): (readonly [name: string, value: number])[];
 
   /** A UDP socket that sends with TTL 64 and DF and never blocks. */
   openUdp(netns: string | null, at: Endpoint): number;

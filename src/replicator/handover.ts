@@ -37,6 +37,8 @@ export interface Lasting {
   readonly startedAt_ms: number;
   /** By queue: what the verdict counters held before this launcher used the program. */
   readonly verdictsBefore: readonly Counts[];
+  /** What the driver's figures of XDP were before. */
+  readonly figuresBefore: Counts;
   /** The socket of the slow path, which holds the listen port; null: there is none. */
   readonly slowPath: number | null;
   /** The packet socket that keeps the interface promiscuous; null: nobody asked for that. */
@@ -152,6 +154,7 @@ export function inheritanceOf(handover: Handover): Inheritance {
     fallbacks: handover.fallbacks,
     startedAt_ms: handover.startedAt_ms,
     verdictsBefore: handover.verdictsBefore,
+    figuresBefore: handover.figuresBefore,
     filters: filters.records(subscribers.all()),
     hasSlowPath: slowPath !== null,
     hasPromiscuity: promiscuity !== null,

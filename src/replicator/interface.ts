@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { networkInterfaces, release } from 'node:os';
 import { join } from 'node:path';
+import type { Counts } from '../domain/counts.js';
 import { Failure, messageOf } from '../domain/errors.js';
 import { hasTrapHandler } from '../filters/traps.js';
 import { addon, type Interface } from '../memory/addon.js';
@@ -42,6 +43,22 @@ export function describe({ interfaceName, netns }: Config): Interface | null {
   } catch (error) {
     // the addon throws Errors with codes
     if ((error as NodeJS.ErrnoException).code === 'ENODEV') return null;
+    throw new Failure(messageOf(error));
+  }
+}
+
+/** What drivers call their figures of XDP and of AF_XDP, such as mlx5's rx0_xsk_xdp_redirect. */
+const XDP_FIGURE = /xdp|xsk/i;
+
+/** Those, as the driver has them now; none where there is no interface, or nothing to tell. */
+export function xdpFigures({ interfaceName, netns }: Config): Counts {
+  if (interfaceName === '-') return {};
+  try {
+    const all = addon.driverFigures(netns, interfaceName);
+    return Object.fromEntries(all.filter(([name]) => XDP_FIGURE.test(name)));
+  } catch (error) {
+    // the addon throws Errors with codes: it has gone, which is told by who watches it
+    if ((error as NodeJS.ErrnoException).code === 'ENODEV') return {};
     throw new Failure(messageOf(error));
   }
 }

@@ -21,7 +21,7 @@ import type { Subscribers } from '../subscribers/subscribers.js';
 import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
 import { type Lasting, nameOf, type TakenOver, takenOver } from './handover.js';
-import { sourceIpOf } from './interface.js';
+import { sourceIpOf, xdpFigures } from './interface.js';
 import { checkListenAddress, type Deployment } from './plan/deployment.js';
 import { verdictsOf } from './stats.js';
 
@@ -100,7 +100,8 @@ async function adoptPlane(
     throw error;
   }
   for (const warning of wanted.warnings) log.warn(warning);
-  const { opened, slowPath, promiscuity, fallbacks, startedAt_ms, verdictsBefore } = taken;
+  const { opened, slowPath, promiscuity, fallbacks, startedAt_ms } = taken;
+  const { verdictsBefore, figuresBefore } = taken;
   const { pid, socket } = adopted;
   const descriptors = closers.keep(taken.descriptors);
   const sockets = closers.keep(taken.sockets);
@@ -134,6 +135,7 @@ async function adoptPlane(
     fallbacks,
     startedAt_ms,
     verdictsBefore,
+    figuresBefore,
     adopted: { pid, filters: taken.filters, feeds: taken.feeds },
   };
 }
@@ -206,6 +208,7 @@ async function openPlane(
   const { shared, sockets, slowPath, promiscuity, filters } = parts;
   const verdictsBefore =
     shared === null ? [] : deployment.queues.map((queue) => verdictsOf(shared.verdicts, queue));
+  const figuresBefore = xdpFigures(opening.config);
   const plane = await DataPlane.open(planeOptions(opening, deployment, parts));
   opening.closers.add(() => plane.stop());
   const fallbacks = [...deployment.fallbacks, ...plane.opened.fallbacks];
@@ -219,6 +222,7 @@ async function openPlane(
     fallbacks,
     startedAt_ms,
     verdictsBefore,
+    figuresBefore,
     adopted: null,
   };
 }

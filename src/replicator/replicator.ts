@@ -1,6 +1,6 @@
 /** What control may ask of a running replicator: subscribers, statistics, filters. */
 import { setImmediate as endOfTurn } from 'node:timers/promises';
-import type { Counts } from '../domain/counts.js';
+import { type Counts, countsSince } from '../domain/counts.js';
 import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import { FantailError } from '../domain/errors.js';
 import { ALL_FEEDS, type FeedChoice, type NamedFeed } from '../domain/feed.js';
@@ -29,9 +29,10 @@ import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
 import type { Destinations } from './destinations.js';
 import type { FeedDesk } from './feed-desk.js';
+import { describe, xdpFigures } from './interface.js';
 import type { Deployment } from './plan/deployment.js';
 import type { Paths } from './plan/paths.js';
-import { statsOf, whenSettled } from './stats.js';
+import { driverRow, statsOf, verdictsOf, whenSettled } from './stats.js';
 
 /** Who decides how a subscriber is reached. */
 export type Router = Pick<Reach, 'track' | 'untrack'>;
@@ -51,6 +52,8 @@ export interface ReplicatorParts {
   readonly fallbacks: Stats['fallbacks'];
   /** Verdicts of each queue when it was opened. */
   readonly verdictsBefore: readonly Counts[];
+  /** The driver's figures of XDP then. */
+  readonly figuresBefore: Counts;
   readonly subscribers: Subscribers;
   readonly leases: Leases;
   readonly publisher: Publisher;
@@ -223,6 +226,24 @@ export class LiveReplicator implements Replicator {
   stats(): Promise<Stats> {
     this.reading ??= this.readInTurn();
     return this.reading;
+  }
+
+  async queueStats(): Promise<Stats> {
+    const stats = await this.stats();
+    const { config, plane, subscribers, verdictsBefore, figuresBefore } = this.parts;
+    const link = describe(config);
+    if (link === null) return { ...stats, driver: null };
+    const { xdp } = plane.opened;
+    const driver = driverRow(stats, {
+      link,
+      figures: countsSince(xdpFigures(config), figuresBefore),
+      xdpOf: (queue, index) =>
+        xdp === null
+          ? {}
+          : countsSince(verdictsOf(xdp.verdicts, queue), verdictsBefore[index] ?? {}),
+      workerOf: (endpoint) => subscribers.find(endpoint)?.worker,
+    });
+    return { ...stats, driver };
   }
 
   /** Of each worker, as counts by bucket. */

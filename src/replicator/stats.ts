@@ -3,18 +3,21 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { monotonicMs } from '../domain/clock.js';
 import type { Counts } from '../domain/counts.js';
+import type { Endpoint } from '../domain/endpoint.js';
 import type {
   AccountRow,
+  DriverRow,
   FeedCounts,
   FeedRow,
   KernelRow,
   Latency,
+  QueueRow,
   ReceiverRow,
   Stats,
   WorkerRow,
 } from '../domain/statistics.js';
 import { bitOf, type Feed } from '../feeds/feeds.js';
-import { addon } from '../memory/addon.js';
+import { addon, type Interface } from '../memory/addon.js';
 import { type Arena, InCommit, percentile } from '../memory/arena.js';
 import { limits, membersOf, offsetOf } from '../memory/layout.js';
 import type { Subscriber } from '../subscribers/subscribers.js';
@@ -172,6 +175,42 @@ function kernelOf({ queues, rxSockets, txSockets }: StatsContext): KernelRow[] {
       tx_ring_empty_descs: sent.tx_ring_empty_descs,
     };
   });
+}
+
+/** What the rows of `stats` do not hold of a queue. */
+export interface DriverContext {
+  readonly link: Interface;
+  /** Of the driver, by name, since the start. */
+  readonly figures: Counts;
+  /** Verdicts of a queue, which has that index among ours. */
+  readonly xdpOf: (queue: number, index: number) => Counts;
+  readonly workerOf: (endpoint: Endpoint) => number | undefined;
+}
+
+/** The first number in a figure's name is its queue: rx_queue_0_xdp_packets, tx3_xsk_xmit. */
+const queueIn = (figure: string) => Number(/\d+/.exec(figure)?.[0] ?? Number.NaN);
+
+export function driverRow(stats: Stats, context: DriverContext): DriverRow {
+  const { link, figures, xdpOf, workerOf } = context;
+  const served = new Set(stats.queues);
+  const named = (isMeant: (queue: number) => boolean): Counts =>
+    Object.fromEntries(Object.entries(figures).filter(([name]) => isMeant(queueIn(name))));
+  const queues = stats.queues.map((queue, index): QueueRow => {
+    const { queue: _, ...sockets } = stats.kernel.find((row) => row.queue === queue) ?? { queue };
+    const row = stats.workers[index]; // the TX queue of a worker is the one of its number
+    const its = stats.subscribers.filter((each) => workerOf(each) === index);
+    return {
+      queue,
+      worker: row?.worker ?? null,
+      xdp: xdpOf(queue, index),
+      sockets,
+      sent: row === undefined ? 0 : its.reduce((sum, { sent }) => sum + sent, 0),
+      kicks: row?.kicks ?? 0,
+      driver: named((found) => found === queue),
+    };
+  });
+  const device = named((found) => !served.has(found));
+  return { name: link.driver, version: link.driver_version, queues, device };
 }
 
 function latencyOf(counts: readonly number[]): Latency {

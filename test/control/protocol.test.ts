@@ -70,6 +70,7 @@ const samples: [line: string, request: object][] = [
   ['resume 10.0.0.34 9001', { op: 'resume', ip: '10.0.0.34', port: 9001 }],
   ['list', { op: 'list' }],
   ['stats', { op: 'stats' }],
+  ['stats queues', { op: 'stats', queues: true }],
   ['watch 1', { op: 'watch', seconds: 1 }],
   ['watch 0.5', { op: 'watch', seconds: 0.5 }],
   ['unwatch', { op: 'unwatch' }],

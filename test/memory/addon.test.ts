@@ -137,6 +137,8 @@ const refusals: readonly (readonly [
   ['describeInterface', [null], wrongTexts, []],
   ['xdpProgramOn', [], wrongNamespaces, ['lo']],
   ['xdpProgramOn', [null], wrongTexts, []],
+  ['driverFigures', [], wrongNamespaces, ['lo']],
+  ['driverFigures', [null], wrongTexts, []],
   ['openUdp', [], wrongNamespaces, [UDP]],
   ['openUdp', [null], [undefined, null, 'x', {}], []],
   ['openUdp', [null], wrongIps.map((ip) => ({ ...UDP, ip })), []],
@@ -373,6 +375,19 @@ withLink('an interface is described from within its namespace, and ours stays ou
   assert.is(errorOf(() => addon.describeInterface(null, 'rep0')).code, 'ENODEV');
   link.ip('net', 'link', 'set', 'net0', 'down');
   assert.is(addon.describeInterface(link.replicator, 'rep0').up, false);
+});
+
+withLink('what a driver counts is told as ethtool tells it; the loopback has nothing', (link) => {
+  const told = run('ip', ['netns', 'exec', link.replicator, 'ethtool', '-S', 'rep0']);
+  const names = [...told.matchAll(/^ +(\w+): \d+$/gm)].map(([, name]) => name);
+  const found = addon.driverFigures(link.replicator, 'rep0');
+  assert.ok(found.length > 10);
+  assert.equal(
+    found.map(([name]) => name),
+    names,
+  );
+  assert.equal(addon.driverFigures(null, 'lo'), []);
+  assert.is(errorOf(() => addon.driverFigures(null, 'rep0')).code, 'ENODEV');
 });
 
 withLink('the XDP program on an interface is seen, with its mode', (link) => {

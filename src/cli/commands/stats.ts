@@ -1,6 +1,6 @@
 /**
- * `fantail stats`: the counters once, again and again (`--watch`), or checked against each other
- * (`--check`).
+ * `fantail stats`: the counters once, again and again (`--watch`), checked against each other
+ * (`--check`), or those of each queue beside the driver's (`--queues`).
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,6 +10,7 @@ import { endpointText } from '../../domain/endpoint.js';
 import { Failure, UsageError } from '../../domain/errors.js';
 import type { FeedRow, Stats } from '../../domain/statistics.js';
 import { differences, isSettled } from '../../replicator/conservation.js';
+import { queuesText } from '../../terminal/queues.js';
 import { type Cell, grouped, tableLines } from '../../terminal/tables.js';
 
 /** How long `--check` waits for copies in flight, and how often it looks. */
@@ -20,20 +21,26 @@ export interface StatsFlags extends ClientFlags {
   /** Seconds. */
   watch?: number;
   check?: boolean;
+  queues?: boolean;
   json?: boolean;
 }
 
 export async function stats(flags: StatsFlags, signal: AbortSignal): Promise<void> {
   if (flags.check && flags.watch !== undefined)
     throw new UsageError('--check and --watch exclude each other');
+  if (flags.queues && (flags.check || flags.watch !== undefined))
+    throw new UsageError('--queues goes with neither --check nor --watch');
   const { watch } = flags;
   if (watch !== undefined)
     return withClient(flags, (client) => watchStats(client, watch, flags.json === true, signal));
   if (flags.check) return withClient(flags, (client) => checkStats(client, flags.json === true));
-  const reply = await withClient(flags, (client) => client.ask({ op: 'stats' }));
+  const question = flags.queues
+    ? ({ op: 'stats', queues: true } as const)
+    : { op: 'stats' as const };
+  const reply = await withClient(flags, (client) => client.ask(question));
   if (flags.json) console.log(reply.text);
   const current = orThrow(reply);
-  if (!flags.json) console.log(statsText(current, null));
+  if (!flags.json) console.log(flags.queues ? queuesText(current) : statsText(current, null));
 }
 
 /** Redraws on a terminal; elsewhere prints one block after the other, or one JSON object a line. */

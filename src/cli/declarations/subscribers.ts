@@ -91,6 +91,10 @@ export function stats(): Command {
     .option(
       '--check',
       'exit 1 with the difference unless all packets are accounted for; takes up to 1 s',
+    )
+    .option(
+      '--queues',
+      "those of each queue beside the driver's own (xdp, xsk of ethtool -S), since the start",
     );
   return addClient(made).action(async (flags: StatsFlags) => {
     const run = await import('../commands/stats.js');
