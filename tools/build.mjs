@@ -186,6 +186,9 @@ function bundlePrograms() {
     '--target=node20',
     '--minify-whitespace',
     '--external:assemblyscript',
+    // what Ink loads for its own developers, and the half of React that is for those
+    '--external:react-devtools-core',
+    '--define:process.env.NODE_ENV="production"',
     '--log-level=warning',
     // what packages that are not modules call
     "--banner:js=import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",

@@ -82,6 +82,7 @@ const NEEDS = [
     dnf: 'openssl',
     why: 'makes the certificate of a test',
   },
+  { pieces: ['bin:tmux'], apt: 'tmux', dnf: 'tmux', why: 'a test looks at fantail top in it' },
   {
     pieces: ['bin:systemd-analyze'],
     apt: 'systemd',

@@ -6,7 +6,7 @@ import type { Command } from 'commander';
 import { feed } from './declarations/feeds.js';
 import { filter } from './declarations/filters.js';
 import { clean, demo, up } from './declarations/replicator.js';
-import { add, list, pause, remove, resume, stats } from './declarations/subscribers.js';
+import { add, list, pause, remove, resume, stats, top } from './declarations/subscribers.js';
 import { bench, send } from './declarations/traffic.js';
 import { command } from './program.js';
 
@@ -22,7 +22,7 @@ export function fantail(): Command {
     )
     .helpCommand('help', 'print this help, or that of a command');
   const subscribers = [add, remove, pause, resume, list];
-  for (const each of [up, ...subscribers, feed, stats, send, bench, demo, filter, clean])
+  for (const each of [up, ...subscribers, feed, stats, top, send, bench, demo, filter, clean])
     made.addCommand(each());
   return made;
 }

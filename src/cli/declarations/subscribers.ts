@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander';
 import type { ClientFlags } from '../../control/client.js';
 import { CONTROL_URL, WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from '../../control/constants.js';
+import type { TopFlags } from '../../top/top.js';
 import { address, feedChoice, lease, number, port } from '../arguments.js';
 import type { AddFlags } from '../commands/add.js';
 import type { StatsFlags } from '../commands/stats.js';
@@ -75,6 +76,34 @@ export function list(): Command {
     const run = await import('../commands/list.js');
     await untilInterrupted(run.list(flags));
   });
+}
+
+export function top(): Command {
+  const seconds = { min: WATCH_SECONDS_MIN, max: WATCH_SECONDS_MAX };
+  const does = 'Watch it on a terminal: rates, latency, drops, by subscriber, feed and worker.';
+  return addControl(command('top', does))
+    .option(
+      '--interval <seconds>',
+      `between two looks, ${seconds.min} to ${seconds.max}`,
+      number('--interval', seconds),
+      1,
+    )
+    .addHelpText(
+      'after',
+      `
+Tab               the next table: subscribers, feeds, workers, drops
+left right 1 to 9 the column to sort by; r the other way round
+/                 only rows that match, as in less; Enter keeps it, Esc shows all
+up down PgUp PgDn Home End, and j k space b g G: scroll
+q, Ctrl-C         end, and leave the screen as it was
+
+Rates are of the time between two looks, latency and drops in all of the time since the start.
+NO_COLOR is honoured. Not on a terminal: fantail stats --watch.`,
+    )
+    .action(async (flags: TopFlags) => {
+      const run = await import('../../top/top.js');
+      await untilInterrupted(run.top(flags, interruption), STOP_WAIT_MS);
+    });
 }
 
 export function stats(): Command {
