@@ -10,7 +10,7 @@ import * as assert from 'uvu/assert';
 import type { Stats } from '../../src/domain/statistics.js';
 import type { Link } from '../rig/link.js';
 import { run } from '../rig/program.js';
-import { fantail, type Replicator } from '../rig/replicator.js';
+import { fantail, Replicator } from '../rig/replicator.js';
 import { copyMode, networkTest, subscribersOf, withReplicator } from '../rig/scenario.js';
 import { replicatedRoute, startFeed } from '../rig/wire.js';
 
@@ -72,6 +72,30 @@ networkTest(
       assert.match(text, /^xdp redirect +300 +rx_queue_0_xdp_\w+ +\d+$/m);
       await replicator.wscat('stats queues', /^.*queue 0 worker 0 ours .*redirect=300 .*driver /m);
     });
+  },
+);
+
+networkTest(
+  test,
+  'a supervisor that adopts a data plane tells the figures since that was opened',
+  { queues: 1 },
+  async (link) => {
+    const flags = copyMode('inline');
+    await withReplicator({ link, flags }, feed); // so that something was there before
+    const first = await Replicator.start({ link, flags });
+    try {
+      await feed(first);
+      process.kill(first.program.pid, 'SIGKILL');
+      await first.program.wait();
+      await withReplicator({ link, flags }, async (second) => {
+        assert.match(second.told(), /adopted=/);
+        const [row] = (await askDriver(second)).queues;
+        assert.is(row?.driver.rx_queue_0_xdp_redirect, COUNT);
+        assert.is(row?.xdp.redirect, COUNT);
+      });
+    } finally {
+      first.close();
+    }
   },
 );
 

@@ -24,7 +24,17 @@ export class Tmux {
   static async open(columns: number, rows: number): Promise<Tmux> {
     const made = new Tmux();
     const size = ['-x', String(columns), '-y', String(rows)];
-    const shell = ['env', '-u', 'NO_COLOR', '-u', 'ENV', `PS1=${PROMPT}`, 'sh'];
+    const shell = [
+      'env',
+      '-u',
+      'NO_COLOR',
+      '-u',
+      'FORCE_COLOR',
+      '-u',
+      'ENV',
+      `PS1=${PROMPT}`,
+      'sh',
+    ];
     made.tmux('new-session', '-d', ...size, ...shell);
     await made.shows(/^shell>/);
     return made;
