@@ -20,22 +20,23 @@ export function queuesText({ interface: name, mode, driver, queues }: Stats): st
   const head = `${name} · driver ${driver.name || 'unknown'} ${driver.version}`.trimEnd();
   return [
     `${head} · AF_XDP granted: ${GRANTED[mode]}`,
-    toldText(driver.queues, driver.device),
+    toldText(mode, driver.queues, driver.device),
     ...driver.queues.flatMap((row) => ['', ...queueLines(row)]),
     ...deviceLines(driver.device, queues),
   ].join('\n');
 }
 
 /** Whether the driver says by figures of its own that it does zero copy. */
-function toldText(rows: readonly QueueRow[], device: Counts): string {
+function toldText(mode: Mode, rows: readonly QueueRow[], device: Counts): string {
   const all = [...rows.map(({ driver }) => driver), device].flatMap(Object.entries);
   if (all.length === 0) return 'the driver has no figure with xdp or xsk in its name';
   const xsk = all.filter(([name]) => /xsk/i.test(name));
   if (xsk.length === 0) return 'no figure of the driver has xsk in its name: none tells zero copy';
   const moved = xsk.filter(([, count]) => count !== 0).length;
-  return moved === 0
-    ? `none of ${xsk.length} figures with xsk in the name has moved: no zero copy so far`
-    : `${moved} of ${xsk.length} figures with xsk in the name have moved: zero copy works`;
+  if (moved === 0)
+    return `none of ${xsk.length} figures with xsk in the name has moved: no zero copy so far`;
+  const by = mode === 'zerocopy' ? 'zero copy works' : "another program's zero copy, not ours";
+  return `${moved} of ${xsk.length} figures with xsk in the name have moved: ${by}`;
 }
 
 /** Ours to the left, the driver's to the right; what is zero is left out on either side. */

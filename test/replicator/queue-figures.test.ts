@@ -7,8 +7,11 @@
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Counts } from '../../src/domain/counts.js';
 import type { Stats } from '../../src/domain/statistics.js';
+import { queuesText } from '../../src/terminal/queues.js';
 import type { Link } from '../rig/link.js';
+import { emptyStats } from '../rig/memory-replicator.js';
 import { run } from '../rig/program.js';
 import { fantail, Replicator } from '../rig/replicator.js';
 import { copyMode, networkTest, subscribersOf, withReplicator } from '../rig/scenario.js';
@@ -98,6 +101,21 @@ networkTest(
     }
   },
 );
+
+test('a line says whether figures of zero copy have moved, and whose they are', () => {
+  const row = { queue: 0, worker: 0, xdp: {}, sockets: {}, sent: 0, kicks: 0 };
+  const told = (mode: Stats['mode'], driver: Counts) =>
+    queuesText({
+      ...emptyStats(),
+      mode,
+      driver: { name: 'mlx5_core', version: '', queues: [{ ...row, driver }], device: {} },
+    });
+  const moved = { rx0_xsk_packets: 7, tx0_xsk_xmit: 0 };
+  assert.match(told('zerocopy', moved), /^1 of 2 .*: zero copy works$/m);
+  assert.match(told('copy', moved), /^1 of 2 .*: another program's zero copy, not ours$/m);
+  assert.match(told('zerocopy', { rx0_xsk_packets: 0 }), /^none of 1 .*: no zero copy so far$/m);
+  assert.match(told('copy', {}), /^the driver has no figure with xdp or xsk in its name$/m);
+});
 
 networkTest(
   test,
