@@ -17,8 +17,8 @@ import { addon } from '../../src/memory/addon.js';
 import { stock } from '../filters/loading.js';
 import { HOSTS, REPLICATOR_IP } from '../rig/link.js';
 import { eventually, lackForNetwork, Program } from '../rig/program.js';
-import { fantail, MAIN, type Replicator, startUp } from '../rig/replicator.js';
-import { networkTest, socketMode, withReplicator } from '../rig/scenario.js';
+import { fantail, MAIN, Replicator, startUp } from '../rig/replicator.js';
+import { copyMode, networkTest, socketMode, withReplicator } from '../rig/scenario.js';
 import { LISTEN_PORT } from '../rig/wire.js';
 
 const test = suite('log');
@@ -268,6 +268,36 @@ networkTest(
       );
     } finally {
       rmSync(folder, { recursive: true });
+    }
+  },
+);
+
+networkTest(
+  test,
+  'as JSON, a path whose supervisor was killed goes on, though nobody reads its words, till the next one adopts it',
+  { queues: 1 },
+  async (link) => {
+    const options = { link, flags: [...copyMode('split'), '--log-format', 'json'] };
+    const first = await Replicator.start(options);
+    try {
+      await first.change({ op: 'add', ...ONE });
+      process.kill(first.program.pid, 'SIGKILL');
+      await first.program.wait();
+      await withReplicator(options, async (second) => {
+        assert.match(second.program.stdout, / adopted=\d+$/m);
+        assert.equal((await second.list()).length, 1);
+        const [before] = (await second.stats()).workers;
+        process.kill(before?.pid ?? 0, 'SIGKILL');
+        const isTold = ({ process: name, pid }: Told) =>
+          name === 'tx worker 0' && pid === before?.pid;
+        await eventually('it is told', () => objectsOf(second.program.stderr).some(isTold));
+        await eventually('another works', async () => {
+          const [row] = (await second.stats()).workers;
+          return row !== undefined && row.pid !== before?.pid;
+        });
+      });
+    } finally {
+      first.close();
     }
   },
 );
