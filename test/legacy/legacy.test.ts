@@ -166,8 +166,18 @@ test('a list tells the first 255 and the log says that there are more', async ()
 });
 
 test('a change that takes longer is done; a fault is refused; both are answered', async () => {
-  table.failure = new FantailError('BUSY', 'a worker is slow to follow');
+  const slow = new FantailError('BUSY', 'a worker is slow to follow');
+  table.failure = slow;
   assert.is(await wire.ask(`01 ${ONE}`), '01');
+  table.remove = () => Promise.reject(slow);
+  assert.is(await wire.ask(`02 ${ONE}`), '01');
+  assert.equal(
+    told.map(({ op, code }) => [op, code]),
+    [
+      ['add', 'BUSY'],
+      ['remove', 'BUSY'],
+    ],
+  );
   table.failure = new FantailError('TABLE_FULL', 'no more');
   assert.is(await wire.ask(`01 ${ONE}`), '00');
   table.failure = new Error('a fault');
