@@ -30,12 +30,13 @@ export class Progress {
   private readonly isShown: boolean;
   private readonly began_ms = performance.now();
   private timer: NodeJS.Timeout | undefined;
-  private readonly exit = () => this.wipe();
+  private readonly exit = () => this.clean();
   private done = 0;
   private note = '';
   /** Null: nothing tells yet. */
   private end_ms: number | null;
   private isDrawn = false;
+  private wasDrawn = false;
   private drawn_ms = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly options: ProgressOptions) {
@@ -67,7 +68,7 @@ export class Progress {
     if (!this.isShown) return;
     clearInterval(this.timer);
     process.off('exit', this.exit);
-    this.wipe();
+    this.clean();
   }
 
   private draw(): void {
@@ -78,13 +79,19 @@ export class Progress {
     // one column is left free: a line that fills the last one goes on in the next on some terminals
     const columns = (process.stderr.columns || COLUMNS) - 1;
     process.stderr.write(`${WIPE}${line.slice(0, columns)}`);
-    this.isDrawn = true;
+    this.isDrawn = this.wasDrawn = true;
     this.drawn_ms = now;
   }
 
   private wipe(): void {
     if (this.isDrawn) process.stderr.write(WIPE);
     this.isDrawn = false;
+  }
+
+  /** The terminal may have shown a key, such as ^C, where the line was. */
+  private clean(): void {
+    this.isDrawn = this.wasDrawn;
+    this.wipe();
   }
 }
 

@@ -64,7 +64,7 @@ export async function soak(options: SoakOptions): Promise<Soaked> {
       told = Date.now();
       const { kills } = world.ledger;
       const inside = world.ledger.insideOf('commit') + world.ledger.insideOf('call');
-      const note = `${kills.length} kills, ${inside} of them inside a commit or a call`;
+      const note = `${kills.length} kills, ${inside} in a commit or call`;
       options.onProgress?.(Math.max(shareOf(end, seconds), kills.length / options.kills), note);
     }
     await world.bothStandBy();

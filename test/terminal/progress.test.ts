@@ -179,7 +179,7 @@ networkProgress('soak shows how much of its time is over, and ends with its ledg
   const words = ['--minutes', '0.1', '--seed', '1', '--rate', '1000', '--subscribers', '2'];
   const program = started(node('dist/test/soak/main.js', ...words));
   const screen = await ended(program, 0);
-  assertRises(program, /^\d+ kills, \d+ of them inside a commit or a call$/);
+  assertRises(program, /^\d+ kills, \d+ in a commit or call$/);
   assert.equal(shownBars(screen.join('\n')), []);
 });
 
