@@ -142,7 +142,7 @@ static __always_inline bool fill(struct xdp_md* ctx, void* pages, __u32 frame_fi
                                  const struct soft_descriptor* descriptor) {
   const __u32 short_in_page = FANTAIL_FRAME_SIZE / FANTAIL_BULK_SHORT_SIZE;
   const __u64 address = descriptor->addr;
-  const __u32 length = descriptor->len, size = bpf_xdp_get_buff_len(ctx);
+  const __u32 length = descriptor->len, size = ctx->data_end - ctx->data;
   const __u32 frame = (__u32)(address / FANTAIL_FRAME_SIZE) - frame_first;
   const struct bulk_page* from;
   __u32 page = FANTAIL_BULK_FRAME_PAGE + frame, offset = address % FANTAIL_FRAME_SIZE;
