@@ -36,6 +36,7 @@ const PROGRAMS = [
   'bench/thread-main',
   'demo/feed-main',
   'demo/listener-main',
+  'doctor/network-main',
   'filters/check/child',
   'worker/loader',
   'worker/tx-worker',

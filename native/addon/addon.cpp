@@ -10,6 +10,7 @@ namespace {
 Napi::Object init(Napi::Env, Napi::Object exports) {
   // the supervisor's half
   export_interface(exports);
+  export_card(exports);
   export_udp(exports);
   export_unix_sockets(exports);
   export_watch(exports);

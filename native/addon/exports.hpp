@@ -8,6 +8,7 @@
 namespace fantail {
 
 void export_interface(Napi::Object exports);
+void export_card(Napi::Object exports);
 void export_udp(Napi::Object exports);
 void export_unix_sockets(Napi::Object exports);
 void export_watch(Napi::Object exports);

@@ -6,6 +6,7 @@
 #include "addon/exports.hpp"
 #include "addon/values.hpp"
 #include "host/namespace.hpp"
+#include "xdp/program.hpp"
 
 namespace fantail {
 namespace {
@@ -42,6 +43,8 @@ Napi::Value describe_interface_js(const Arguments& arguments) {
   object.Set("others", addresses_array(env, found.others));
   object.Set("rx_queues", found.rx_queues);
   object.Set("tx_queues", found.tx_queues);
+  object.Set("combined", Napi::Boolean::New(env, found.combined));
+  object.Set("queues_max", found.queues_max);
   object.Set("driver", found.driver);
   object.Set("driver_version", found.driver_version);
   object.Set("loopback", Napi::Boolean::New(env, found.link.loopback));
@@ -57,6 +60,10 @@ Napi::Value xdp_program_on_js(const Arguments& arguments) {
   auto object = Napi::Object::New(arguments.env());
   object.Set("id", found->id);
   object.Set("mode", mode_text(found->mode));
+  const ProgramHolder holder = holder_of(found->id);
+  const Napi::Env env = arguments.env();
+  object.Set("name", holder.name);
+  object.Set("by_link", holder.by_link ? Napi::Boolean::New(env, *holder.by_link) : env.Null());
   return object;
 }
 

@@ -14,11 +14,13 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timex.h>
 #include <unistd.h>
 
 #include "addon/arguments.hpp"
 #include "addon/exports.hpp"
 #include "addon/values.hpp"
+#include "host/clock.hpp"
 #include "host/privileges.hpp"
 #include "host/system_calls.hpp"
 
@@ -144,6 +146,19 @@ Napi::Value raise_ambient_js(const Arguments& arguments) {
   return arguments.env().Undefined();
 }
 
+/// The clocks of the data path, and whether something keeps the one on the wall right
+/// (adjtimex(2)).
+Napi::Value read_clocks_js(const Arguments& arguments) {
+  timex asked{};
+  const int state = adjtimex(&asked);
+  auto object = Napi::Object::New(arguments.env());
+  object.Set("monotonic_ns", count_value(arguments.env(), clock_ns()));
+  object.Set("realtime_us", count_value(arguments.env(), realtime_ns() / 1000));
+  const bool kept = state >= 0 && state != TIME_ERROR && (asked.status & STA_UNSYNC) == 0;
+  object.Set("synchronised", Napi::Boolean::New(arguments.env(), kept));
+  return object;
+}
+
 Napi::Value map_arena_js(const Arguments& arguments) {
   const int fd = arguments.fd(0);
   struct stat about{};
@@ -173,6 +188,7 @@ void export_process(Napi::Object exports) {
   export_function<limit_resources_js>(exports, "limitResources");
   export_function<clear_ambient_js>(exports, "clearAmbientCapabilities");
   export_function<raise_ambient_js>(exports, "raiseAmbientCapabilities");
+  export_function<read_clocks_js>(exports, "readClocks");
   export_function<map_arena_js>(exports, "mapArena");
 }
 

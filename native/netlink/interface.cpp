@@ -4,32 +4,10 @@
 #include <algorithm>
 #include <cstring>
 
-#include <linux/ethtool.h>
-#include <linux/sockios.h>
-#include <net/if.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
+#include "netlink/ethtool.hpp"
 
 namespace fantail {
 namespace {
-
-/// Asks ethtool to fill `command` in; false where the driver has no answer.
-bool ask_ethtool(int fd, const std::string& name, void* command) {
-  ifreq request{};
-  std::copy_n(name.begin(), std::min(name.size(), sizeof(request.ifr_name) - 1), request.ifr_name);
-  request.ifr_data = static_cast<char*>(command);
-  return ioctl(fd, SIOCETHTOOL, &request) == 0;
-}
-
-template<class Command>
-bool ask_ethtool(int fd, const std::string& name, u32 number, Command& command) {
-  command.cmd = number;
-  return ask_ethtool(fd, name, &command);
-}
-
-Fd ethtool_socket() {
-  return Fd{check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "open a socket for ethtool")};
-}
 
 /// More figures than any driver has: mlx5 with 64 queues has some 4000.
 constexpr u32 figures_max = 65536;
@@ -41,9 +19,8 @@ constexpr u32 figures_more = 4096;
 u32 count_figures(int fd, const std::string& name) {
   std::vector<u64> room(sizeof(ethtool_sset_info) / sizeof(u64) + 1);
   auto* info = reinterpret_cast<ethtool_sset_info*>(room.data());
-  info->cmd = ETHTOOL_GSSET_INFO;
   info->sset_mask = 1ull << ETH_SS_STATS;
-  if (!ask_ethtool(fd, name, info) || info->sset_mask == 0) return 0;
+  if (!ask_ethtool(fd, name, ETHTOOL_GSSET_INFO, *info) || info->sset_mask == 0) return 0;
   return std::min(info->data[0], figures_max);
 }
 
@@ -57,17 +34,20 @@ Link link_named(int fd, const std::string& name) {
 
 Interface describe_interface(const std::string& name) {
   const Fd netlink = open_netlink();
-  Interface result{link_named(netlink.get(), name), {}, {}, 1, 1, "", ""};
+  Interface result{link_named(netlink.get(), name), {}, {}, 1, 1, true, 1, "", ""};
   for (const Address& address : list_addresses(netlink.get())) {
     const bool is_own = address.index == result.link.index;
     (is_own ? result.addresses : result.others).push_back(address);
   }
 
-  const Fd any = ethtool_socket();
+  const Fd any = open_ethtool();
   ethtool_channels channels{};
   if (ask_ethtool(any.get(), name, ETHTOOL_GCHANNELS, channels)) {
     result.rx_queues = std::max(1u, channels.combined_count + channels.rx_count);
     result.tx_queues = std::max(1u, channels.combined_count + channels.tx_count);
+    result.combined = channels.max_combined != 0;
+    result.queues_max =
+        channels.max_combined + std::min(channels.max_rx, channels.max_tx); // one kind or the other
   }
   ethtool_drvinfo info{};
   if (ask_ethtool(any.get(), name, ETHTOOL_GDRVINFO, info)) {
@@ -85,21 +65,21 @@ std::optional<XdpProgram> xdp_program_on(const std::string& name) {
 
 std::vector<DriverFigure> driver_figures(const std::string& name) {
   link_named(open_netlink().get(), name);
-  const Fd fd = ethtool_socket();
+  const Fd fd = open_ethtool();
   const u32 count = count_figures(fd.get(), name);
   if (count == 0) return {};
   const std::size_t room = 2 * std::size_t{count} + figures_more;
 
   std::vector<char> strings_room(sizeof(ethtool_gstrings) + room * ETH_GSTRING_LEN);
   auto* strings = reinterpret_cast<ethtool_gstrings*>(strings_room.data());
-  strings->cmd = ETHTOOL_GSTRINGS;
   strings->string_set = ETH_SS_STATS;
   strings->len = count;
   std::vector<u64> values_room(sizeof(ethtool_stats) / sizeof(u64) + room);
   auto* values = reinterpret_cast<ethtool_stats*>(values_room.data());
-  values->cmd = ETHTOOL_GSTATS;
   values->n_stats = count;
-  if (!ask_ethtool(fd.get(), name, strings) || !ask_ethtool(fd.get(), name, values)) return {};
+  if (!ask_ethtool(fd.get(), name, ETHTOOL_GSTRINGS, *strings) ||
+      !ask_ethtool(fd.get(), name, ETHTOOL_GSTATS, *values))
+    return {};
   // the channels have changed in between: no name would be sure of its value
   if (strings->len != values->n_stats || values->n_stats > room) return {};
 

@@ -17,6 +17,8 @@ struct Interface {
   std::vector<Address> others; // of the other interfaces of the host
   u32 rx_queues;               // active channels that receive; 1 where the driver does not say
   u32 tx_queues;               // active channels that transmit; likewise
+  bool combined;               // its channels receive and transmit, as most cards' do
+  u32 queues_max;              // that it can be made to have; 1 where the driver does not say
   std::string driver;          // empty where ethtool does not say
   std::string driver_version;  // its own, or the kernel's of one that comes with it; likewise
 };

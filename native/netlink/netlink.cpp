@@ -2,7 +2,6 @@
 #include "netlink/netlink.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 
 #include <libmnl/libmnl.h>
@@ -14,19 +13,14 @@
 #include <sys/time.h>
 
 #include "netlink/attributes.hpp"
+#include "netlink/exchange.hpp"
 
 namespace fantail {
 namespace {
 
 constexpr u32 iff_lower_up = 1 << 16;      // linux/if.h, which net/if.h shuts out
-constexpr std::size_t buffer_size = 65536; // the kernel fills at most 32 KiB of a dump at once
 constexpr int event_buffer_size = 4 << 20; // bytes of events that may wait, about 10,000
 constexpr int dump_tries_max = 8;          // a dump that changed while it was read is read again
-constexpr timeval answer_timeout{.tv_sec = 2, .tv_usec = 0}; // answers do not take time at all
-
-struct Buffer {
-  alignas(nlmsghdr) std::array<char, buffer_size> bytes;
-};
 
 // ---- messages into values ----
 
@@ -88,77 +82,6 @@ std::optional<Neighbour> neighbour_of(const nlmsghdr* message) {
 }
 
 // ---- requests ----
-
-using OnMessage = std::function<void(const nlmsghdr*)>;
-
-/// One request under construction, and its number.
-struct Request {
-  Buffer buffer{};
-  nlmsghdr* header = nullptr;
-
-  template<class T> T* begin(u16 type, u16 flags) {
-    static std::atomic<u32> last_sequence{0};
-    header = mnl_nlmsg_put_header(buffer.bytes.data());
-    header->nlmsg_type = type;
-    header->nlmsg_flags = static_cast<u16>(NLM_F_REQUEST | flags);
-    header->nlmsg_seq = ++last_sequence;
-    return static_cast<T*>(mnl_nlmsg_put_extra_header(header, sizeof(T)));
-  }
-};
-
-/// What became of an exchange: 0, or the errno that the kernel answered.
-struct Outcome {
-  int error;
-  bool interrupted; // a dump changed while it was read
-};
-
-std::size_t receive_some(int fd, Buffer& buffer) {
-  sockaddr_nl from{};
-  socklen_t from_size = sizeof(from);
-  ssize_t length; // of the whole message, even if it did not fit (MSG_TRUNC)
-  do
-    length = recvfrom(fd, buffer.bytes.data(), buffer.bytes.size(), MSG_TRUNC,
-                      reinterpret_cast<sockaddr*>(&from), &from_size);
-  while (length < 0 && errno == EINTR);
-  check(static_cast<int>(length), "read from rtnetlink");
-  if (static_cast<std::size_t>(length) > buffer.bytes.size())
-    throw Error(EMSGSIZE, "an rtnetlink message is longer than 64 KiB");
-  return from.nl_pid == 0 ? static_cast<std::size_t>(length) : 0; // only the kernel is believed
-}
-
-template<class Visit> void each_message(const Buffer& buffer, std::size_t length, Visit visit) {
-  int left = static_cast<int>(length);
-  const auto* message = reinterpret_cast<const nlmsghdr*>(buffer.bytes.data());
-  for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) visit(message);
-}
-
-int error_in(const nlmsghdr* message) {
-  if (message->nlmsg_type == NLMSG_ERROR) {
-    const auto* fixed = fixed_part<nlmsgerr>(message);
-    return fixed == nullptr ? EBADMSG : -fixed->error;
-  }
-  // NLMSG_DONE carries an int that is negative if a dump failed half-way.
-  const auto* failed = fixed_part<int>(message);
-  return failed == nullptr || *failed >= 0 ? 0 : -*failed;
-}
-
-Outcome exchange(int fd, const Request& request, const OnMessage& on_message) {
-  const ssize_t sent = send(fd, request.header, request.header->nlmsg_len, 0);
-  check(static_cast<int>(sent), "ask rtnetlink");
-  Outcome outcome{};
-  Buffer buffer;
-  for (bool finished = false; !finished;) {
-    each_message(buffer, receive_some(fd, buffer), [&](const nlmsghdr* message) {
-      // An answer that failed half-way may have left a rest.
-      if (finished || message->nlmsg_seq != request.header->nlmsg_seq) return;
-      if ((message->nlmsg_flags & NLM_F_DUMP_INTR) != 0) outcome.interrupted = true;
-      finished = message->nlmsg_type == NLMSG_ERROR || message->nlmsg_type == NLMSG_DONE;
-      if (finished) outcome.error = error_in(message);
-      else on_message(message);
-    });
-  }
-  return outcome;
-}
 
 constexpr int any_index = 0; // interfaces count from 1
 

@@ -25,18 +25,15 @@ std::string interface_name(int ifindex) {
   return "interface " + std::to_string(ifindex);
 }
 
-// Id and name. Asking for the name takes CAP_SYS_ADMIN; without it there is the id alone.
-std::string describe_program(u32 id) {
-  const std::string number = "XDP program " + std::to_string(id);
+// Asking for it takes CAP_SYS_ADMIN.
+std::string name_of(u32 id) {
   const Fd program(bpf_prog_get_fd_by_id(id));
   bpf_prog_info info{};
   u32 size = sizeof info;
-  if (!program || bpf_obj_get_info_by_fd(program.get(), &info, &size) < 0) return number;
-  return number + " \"" + info.name + "\"";
+  if (!program || bpf_obj_get_info_by_fd(program.get(), &info, &size) < 0) return "";
+  return info.name;
 }
 
-// Whether a process holds the program by a link, so that `ip link` cannot remove it; nullopt where
-// we may not look (that takes CAP_SYS_ADMIN).
 std::optional<bool> is_held_by_link(u32 program) {
   u32 id = 0;
   while (bpf_link_get_next_id(id, &id) == 0) {
@@ -66,14 +63,17 @@ std::string say_taken(int ifindex) {
     keyword = "xdpoffload";
   }
   if (id == 0) return "another XDP program was attached and has just gone; try again";
-  const std::string who = describe_program(id) + " is attached to it";
-  const std::optional<bool> held = is_held_by_link(id);
+  const ProgramHolder holder = holder_of(id);
+  const std::string name = holder.name.empty() ? "" : " \"" + holder.name + "\"";
+  const std::string interface = interface_name(ifindex);
+  const std::string who =
+      "XDP program " + std::to_string(id) + name + " is attached to " + interface;
   // a fantail whose supervisor was killed goes on replicating: data never stops with control
-  if (held == true)
+  if (holder.by_link == true)
     return who +
            " by a running process; stop that process (if it is fantail's: pgrep -af fantail-rx)";
-  const std::string line = "`ip link set dev " + interface_name(ifindex) + " " + keyword + " off`";
-  if (held == false) return who + "; " + line + " removes it";
+  const std::string line = "`ip link set dev " + interface + " " + keyword + " off`";
+  if (holder.by_link == false) return who + "; " + line + " removes it";
   return who + "; " + line + " removes it, unless a running process holds it: then stop that";
 }
 
@@ -102,6 +102,8 @@ bool is_own(const Interface& interface, u32 ip) {
 }
 
 } // namespace
+
+ProgramHolder holder_of(u32 program) { return {name_of(program), is_held_by_link(program)}; }
 
 Xdp Xdp::adopt(std::array<Fd, XDP_FDS> fds, std::optional<Bulk> bulk) {
   Xdp xdp;

@@ -41,6 +41,14 @@ struct SlowPathFds {
   int readers, cookies, selector, member, declined;
 };
 
+/// What can be told of anybody's program by its id.
+struct ProgramHolder {
+  std::string name; // empty where we may not look (that takes CAP_SYS_ADMIN)
+  // by a link, so that `ip link` cannot remove it; nullopt where we may not look
+  std::optional<bool> by_link;
+};
+ProgramHolder holder_of(u32 program);
+
 /// Descriptors of the program and its maps that others share.
 constexpr std::size_t XDP_FDS = 10;
 

@@ -117,6 +117,17 @@ export function listenAddress(word: string): { address: string; port: number } {
   };
 }
 
+/** Whence a feed comes: IP, or IP:PORT. */
+export function source(word: string): { ip: string; port: number | null } {
+  const [ip = '', portWord, ...more] = word.split(':');
+  if (more.length > 0)
+    throw new UsageError(`--source must be IP or IP:PORT such as 10.0.0.9:7000, not '${word}'`);
+  return {
+    ip: address('the address of --source')(ip),
+    port: portWord === undefined ? null : port('the port of --source')(portWord),
+  };
+}
+
 /** Where to serve legacy control: IP, or IP:PORT. */
 export function legacyAddress(word: string): { address: string; port: number } {
   const [ip = '', portWord, ...more] = word.split(':');

@@ -3,6 +3,7 @@
  * loaded when it is called, so that `fantail add` starts without the data plane.
  */
 import type { Command } from 'commander';
+import { doctor } from './declarations/doctor.js';
 import { feed } from './declarations/feeds.js';
 import { filter } from './declarations/filters.js';
 import { clean, demo, up } from './declarations/replicator.js';
@@ -22,7 +23,19 @@ export function fantail(): Command {
     )
     .helpCommand('help', 'print this help, or that of a command');
   const subscribers = [add, remove, pause, resume, list];
-  for (const each of [up, ...subscribers, feed, stats, top, send, bench, demo, filter, clean])
+  for (const each of [
+    up,
+    ...subscribers,
+    feed,
+    stats,
+    top,
+    send,
+    bench,
+    demo,
+    filter,
+    doctor,
+    clean,
+  ])
     made.addCommand(each());
   return made;
 }

@@ -8,6 +8,7 @@ import { closeSync } from 'node:fs';
 import type { Endpoint } from '../domain/endpoint.js';
 import { Failure } from '../domain/errors.js';
 import type { FeedAddress } from '../domain/feed.js';
+import { type Finding, finder, type Kinds, sentenceOf } from '../domain/finding.js';
 import { addon } from '../memory/addon.js';
 
 export interface FeedSocketOptions {
@@ -42,10 +43,31 @@ export function openFeedSockets({
   }
 }
 
+export const PORT_KINDS = {
+  port_taken: {
+    level: 'must',
+    why: "the feed's port is held by fantail, so that the kernel hands it what XDP passes, and refuses nothing",
+    cure: 'kill {pid}',
+    instead: "see who has it: ss -lunp 'sport = :{port}'",
+  },
+} as const satisfies Kinds;
+
+const find = finder(PORT_KINDS);
+
+/** Somebody else has it: who, where that is known. */
+export function portTaken({ ip, port }: Endpoint, holder: Holder | null = null): Finding {
+  const who = holder === null ? 'another program' : `${holder.name} (pid ${holder.pid})`;
+  const what = `UDP port ${port} of ${ip} is in use by ${who}`;
+  return find('port_taken', what, { port, ...(holder === null ? {} : { pid: holder.pid }) });
+}
+
+export interface Holder {
+  readonly pid: number;
+  readonly name: string;
+}
+
 /** What a UDP port could not be bound for, with the line that shows who has it. */
-export function portInUse(error: unknown, { ip, port }: Endpoint): unknown {
+export function portInUse(error: unknown, feed: Endpoint): unknown {
   if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') return error;
-  return new Failure(
-    `UDP port ${port} of ${ip} is in use by another program; see: ss -lunp 'sport = :${port}'`,
-  );
+  return new Failure(sentenceOf(portTaken(feed)));
 }

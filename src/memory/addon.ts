@@ -15,6 +15,7 @@ import { createRequire } from 'node:module';
 import type { Endpoint } from '../domain/endpoint.js';
 import type { Placed } from '../domain/filter.js';
 import { nativeFile } from '../domain/installation.js';
+import type { Card } from './card.js';
 
 /** An IPv4 address of an interface and the length of its subnet's prefix. */
 export interface Address {
@@ -42,6 +43,10 @@ export interface Interface {
   readonly rx_queues: number;
   /** Active channels that transmit (ethtool: combined + tx); 1 where the driver does not say. */
   readonly tx_queues: number;
+  /** Its channels receive and transmit, as most cards' do; else they are of two kinds. */
+  readonly combined: boolean;
+  /** That it can be made to have (ethtool -L); 1 where the driver does not say. */
+  readonly queues_max: number;
   /** The driver's name as ethtool gives it, or an empty string. */
   readonly driver: string;
   /** Its own, or the kernel's of a driver that comes with it; likewise. */
@@ -89,6 +94,10 @@ export interface XskStatistics {
 export interface XdpProgram {
   readonly id: number;
   readonly mode: 'native' | 'generic' | 'offload';
+  /** Empty where we may not look (that takes CAP_SYS_ADMIN). */
+  readonly name: string;
+  /** A process holds it, so that `ip link` cannot remove it; null where we may not look. */
+  readonly by_link: boolean | null;
 }
 
 /** The kernel's states of a neighbour (NUD_*), and `none`. */
@@ -183,6 +192,15 @@ export interface Supervisor {
    * Some drivers ask their card. Throws ENODEV if there is no such interface.
    */
   driverFigures(netns: string | null, name: string): (readonly [name: string, value: number])[];
+  /** Throws ENODEV if there is no such interface. */
+  describeCard(netns: string | null, name: string): Card;
+  /** Names of all interfaces. */
+  listInterfaces(netns: string | null): string[];
+  /**
+   * Chains of netfilter that see IPv4 packets come in, as `table chain`; null where we may not look
+   * (that takes CAP_NET_ADMIN) or the kernel has no nf_tables.
+   */
+  listInputChains(netns: string | null): string[] | null;
 
   /** A UDP socket that sends with TTL 64 and DF and never blocks. */
   openUdp(netns: string | null, at: Endpoint): number;
@@ -260,6 +278,15 @@ export interface Supervisor {
   /** An unnamed file with those bytes (memfd). */
   memoryFile(bytes: Uint8Array): number;
 
+  /**
+   * The clocks of the data path; `synchronised`: something keeps the time of day right
+   * (adjtimex(2)). Microseconds of the latter, which a number holds exactly.
+   */
+  readClocks(): {
+    readonly monotonic_ns: number;
+    readonly realtime_us: number;
+    readonly synchronised: boolean;
+  };
   /** Effective capabilities by name: CAP_NET_ADMIN … */
   capabilities(): string[];
   /** This thread and what it starts can gain no privileges any more (PR_SET_NO_NEW_PRIVS). */

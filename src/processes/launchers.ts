@@ -68,6 +68,9 @@ const UNCLAIMED_MS_MAX = 4 * TAKE_OVER_MS;
 /** Of the other end of a socket (SO_PEERCRED, socket(7)). */
 const isTrusted = (uid: number): boolean => uid === 0 || uid === process.geteuid?.();
 
+/** The abstract socket's, whose holder loads the program of the interface of that index. */
+export const electionName = (index: number): string => `fantail-xdp-${index}`;
+
 export class Launchers {
   private readonly name: string;
   private socket: number;
@@ -80,7 +83,7 @@ export class Launchers {
     private readonly netns: string | null,
     private readonly link: Pick<Interface, 'index' | 'name'>,
   ) {
-    this.name = `fantail-xdp-${link.index}`;
+    this.name = electionName(link.index);
     this.socket = addon.openAbstract(netns);
   }
 

@@ -9,6 +9,7 @@ import { closeSync } from 'node:fs';
 import { isMulticast } from '../domain/endpoint.js';
 import { Failure, FantailError, messageOf } from '../domain/errors.js';
 import type { FeedAddress, NamedFeed } from '../domain/feed.js';
+import { sentenceOf } from '../domain/finding.js';
 import { bitOf, EVERY_FEED, type Feed, type Feeds, feedText, MAIN } from '../feeds/feeds.js';
 import { openFeedSockets } from '../feeds/sockets.js';
 import { addon, type Interface } from '../memory/addon.js';
@@ -16,7 +17,7 @@ import type { Publisher } from '../subscribers/publisher.js';
 import type { Subscribers } from '../subscribers/subscribers.js';
 import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
-import { checkFeedAddress, isReceived } from './plan/deployment.js';
+import { checkFeedAddress, isReceived } from './plan/checks.js';
 import type { OpenedPlane } from './planes.js';
 import { feedWords, whenSettled } from './stats.js';
 
@@ -103,7 +104,7 @@ export class FeedDesk {
     const link = this.options.link();
     if (link === null || this.options.opened.plane.opened.mode === 'socket') return; // bind tells
     const why = checkFeedAddress(config, address.ip, link);
-    if (why !== null) throw new FantailError('BAD_ADDRESS', why);
+    if (why !== null) throw new FantailError('BAD_ADDRESS', sentenceOf(why));
   }
 
   /** In one go, since another may be added meanwhile. Throws InCommit before anything is done. */

@@ -1,15 +1,15 @@
 /** The interface of a replicator: what is observed of it, and what that means. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { networkInterfaces, release } from 'node:os';
 import { join } from 'node:path';
 import type { Counts } from '../domain/counts.js';
 import { Failure, messageOf } from '../domain/errors.js';
-import { hasTrapHandler } from '../filters/traps.js';
 import { addon, type Interface } from '../memory/addon.js';
 import type { Source } from '../subscribers/table.js';
 import type { Config } from './config.js';
 import { Destinations, defaultAllow, defaultAllowOf } from './destinations.js';
 import type { Observed } from './plan/deployment.js';
+import { observeProcess } from './plan/process.js';
 
 /** What the deployment is decided from. */
 export function observe(config: Config): Observed {
@@ -17,13 +17,18 @@ export function observe(config: Config): Observed {
   const link = describe(config);
   if (link === null && interfaceName !== '-')
     throw new Failure(`there is no interface ${interfaceName}; see: ip link`);
+  const takesRules = link !== null && addon.describeCard(config.netns, interfaceName).takes_rules;
+  return observedOf(link, takesRules);
+}
+
+/** `takesRules`: of its card. */
+export function observedOf(link: Interface | null, takesRules: boolean): Observed {
   return {
     link,
+    takesRules,
     kernel: release(),
     isModule: link !== null && isModule(link.driver),
-    capabilities: addon.capabilities(),
-    hasTrapHandler: hasTrapHandler(),
-    cores: allowedCores(readFileSync('/proc/self/status', 'utf8')),
+    ...observeProcess(),
   };
 }
 
@@ -61,18 +66,6 @@ export function xdpFigures({ interfaceName, netns }: Config): Counts {
     if ((error as NodeJS.ErrnoException).code === 'ENODEV') return {};
     throw new Failure(messageOf(error));
   }
-}
-
-/**
- * The cores that this process, and so everything that it starts, may run on: Cpus_allowed_list of
- * proc(5), such as `0-3,8`.
- */
-export function allowedCores(status: string): number[] {
-  const list = /^Cpus_allowed_list:\s*(\S+)/m.exec(status)?.[1] ?? '0';
-  return list.split(',').flatMap((range) => {
-    const [first = 0, last = first] = range.split('-').map(Number);
-    return Array.from({ length: last - first + 1 }, (_, i) => first + i);
-  });
 }
 
 /** Where copies come from: the listen address if it is the interface's, else its first. */

@@ -102,6 +102,34 @@ const right: [command: string, words: string[], values: unknown[]][] = [
     ['--mode', 'skb', '--layout', 'split', '--rate', '50000', '--seconds', '5', '--json'],
     [{ layout: 'split', mode: 'skb', rate: 50_000, seconds: 5, json: true }],
   ],
+  [
+    'doctor',
+    [],
+    [
+      undefined,
+      undefined,
+      undefined,
+      { mode: 'auto', layout: 'auto', queues: 'all', transmit: 'ring' },
+    ],
+  ],
+  [
+    'doctor',
+    [...FEED, '--source', '10.0.0.9:7000', '--queues', '1', '--cpus', '2', '--control', 'ws://h:1'],
+    [
+      'eth0',
+      '10.0.0.1',
+      5000,
+      {
+        mode: 'auto',
+        layout: 'auto',
+        queues: [1],
+        cpus: [2],
+        transmit: 'ring',
+        source: { ip: '10.0.0.9', port: 7000 },
+        control: 'ws://h:1',
+      },
+    ],
+  ],
   ['filter build', [], ['.', {}]],
   [
     'filter test',
@@ -175,6 +203,10 @@ const wrong: [command: string, words: string[], says: RegExp][] = [
   ['filter test', ['f', '--param', 'x'.repeat(65)], /^--param may have 64 bytes, not 65$/],
   ['filter test', ['f', '--udp-checksum', 'half'], /^--udp-checksum must be zero or full, not/],
   ['filter use', ['vlan', '10.0.0.1', '0'], /^dest_port must be/],
+  ['doctor', [...FEED, '--source', 'host'], /^the address of --source must be an IPv4 address/],
+  ['doctor', [...FEED, '--source', '10.0.0.9:0'], /^the port of --source must be a port/],
+  ['doctor', [...FEED, '--source', '1.2.3.4:1:2'], /^--source must be IP or IP:PORT such as/],
+  ['doctor', [...FEED, '--mode', 'fast'], /^--mode must be one of auto/],
   ['filter use', ['vlan', '--param', 'hex:4'], /^--param takes text, or hex: and pairs of digits/],
 ];
 

@@ -139,6 +139,10 @@ const refusals: readonly (readonly [
   ['xdpProgramOn', [null], wrongTexts, []],
   ['driverFigures', [], wrongNamespaces, ['lo']],
   ['driverFigures', [null], wrongTexts, []],
+  ['describeCard', [], wrongNamespaces, ['lo']],
+  ['describeCard', [null], wrongTexts, []],
+  ['listInterfaces', [], wrongNamespaces, []],
+  ['listInputChains', [], wrongNamespaces, []],
   ['openUdp', [], wrongNamespaces, [UDP]],
   ['openUdp', [null], [undefined, null, 'x', {}], []],
   ['openUdp', [null], wrongIps.map((ip) => ({ ...UDP, ip })), []],
@@ -271,6 +275,7 @@ test('every function that takes arguments has its refusals above', () => {
     'forbidIoUring',
     'forbidWaysOut',
     'raiseAmbientCapabilities',
+    'readClocks',
   ];
   const folder = new URL('../../../native/addon/', import.meta.url);
   const files = readdirSync(folder).filter((file) => file !== 'worker.cpp');
@@ -399,10 +404,48 @@ withLink('the XDP program on an interface is seen, with its mode', (link) => {
     const attach = ['link', 'set', 'dev', 'rep0', flag];
     link.ip('replicator', ...attach, 'obj', 'native/build/replicate.bpf.o', 'sec', 'xdp');
     const found = addon.xdpProgramOn(link.replicator, 'rep0');
-    assert.equal(found, { id: Number(link.xdpProgram()), mode });
+    const id = Number(link.xdpProgram());
+    assert.equal(found, { id, mode, name: 'fantail_whole', by_link: false });
     link.ip('replicator', ...attach, 'off');
   }
   assert.is(errorOf(() => addon.xdpProgramOn(link.replicator, 'none')).code, 'ENODEV');
+});
+
+withLink(
+  'a card tells its flags, its offloads, its XDP, and the namespace its interfaces',
+  (link) => {
+    const card = () => addon.describeCard(link.replicator, 'rep0');
+    const { enabled, multicast, arp, spread, rules, takes_rules, clock } = card();
+    assert.equal([enabled, multicast, arp], [true, true, true]);
+    assert.equal([spread, rules, takes_rules, clock], [null, [], false, -1], 'veth has none');
+    const isOn = (name: string) => card().features.find((each) => each.name === name);
+    assert.is(isOn('rx-gro-list'), undefined);
+    run('ip', ['netns', 'exec', link.replicator, 'ethtool', '-K', 'rep0', 'rx-gro-list', 'on']);
+    assert.equal(isOn('rx-gro-list'), { name: 'rx-gro-list', changeable: true });
+    const NDO_XMIT = 4; // enum netdev_xdp_act of linux/netdev.h
+    const { xdp } = card();
+    // told since Linux 6.3
+    if (xdp !== null) {
+      assert.is(xdp.xdp & NDO_XMIT, 0);
+      link.setGro('on');
+      assert.is((card().xdp?.xdp ?? 0) & NDO_XMIT, NDO_XMIT);
+    }
+    link.ip('replicator', 'link', 'set', 'rep0', 'multicast', 'off', 'arp', 'off', 'down');
+    assert.equal([card().enabled, card().multicast, card().arp], [false, false, false]);
+    assert.equal(addon.listInterfaces(link.replicator), ['lo', 'rep0']);
+    assert.equal(addon.listInputChains(link.replicator), []);
+    assert.is(errorOf(() => addon.describeCard(link.replicator, 'none')).code, 'ENODEV');
+  },
+);
+
+test('the clocks go on, each by itself', () => {
+  const before = addon.readClocks();
+  const end = performance.now() + 5;
+  while (performance.now() < end);
+  const after = addon.readClocks();
+  assert.ok(after.monotonic_ns > before.monotonic_ns);
+  assert.ok(after.realtime_us > before.realtime_us);
+  assert.ok(Math.abs(after.realtime_us / 1000 - Date.now()) < 60_000);
 });
 
 // ---- UDP ----

@@ -12,7 +12,8 @@ import { Failure, UsageError } from '../../src/domain/errors.js';
 import { hasTrapHandler } from '../../src/filters/traps.js';
 import type { Interface } from '../../src/memory/addon.js';
 import { configOf, type UpFlags } from '../../src/replicator/config.js';
-import { checkListenAddress, deploymentOf, MTU_MAX } from '../../src/replicator/plan/deployment.js';
+import { MTU_MAX } from '../../src/replicator/plan/checks.js';
+import { checkListenAddress, deploymentOf } from '../../src/replicator/plan/deployment.js';
 import { DRIVER_FACTS } from '../../src/replicator/plan/driver-facts.js';
 import { ROOT } from '../rig/program.js';
 
@@ -32,6 +33,8 @@ function card(queues: number, more: Partial<Interface> = {}): Interface {
     tx_queues: queues,
     driver: 'veth',
     driver_version: '1.0',
+    combined: true,
+    queues_max: 64,
     name: 'eth0',
     loopback: false,
     ...more,
@@ -58,6 +61,11 @@ interface Given {
   kernel?: string;
   isModule?: boolean;
   hasTrapHandler?: boolean;
+  memlock_bytes?: number;
+  memlockMost?: number;
+  canRaise?: boolean;
+  files?: number;
+  addresses?: number;
 }
 
 function deploy(given: Given = {}) {
@@ -67,11 +75,24 @@ function deploy(given: Given = {}) {
   const config = configOf(listen, { ...DEFAULTS, ...flags });
   return deploymentOf(config, {
     link,
+    takesRules: true,
     kernel,
     isModule: given.isModule ?? false,
     capabilities,
     hasTrapHandler: given.hasTrapHandler ?? true,
     cores: Array.from({ length: cores }, (_, i) => i),
+    online: Array.from({ length: cores }, (_, i) => i),
+    memlock: {
+      soft: given.memlock_bytes ?? 8 << 20,
+      hard: given.memlockMost ?? Number.POSITIVE_INFINITY,
+    },
+    canRaise: given.canRaise ?? false,
+    openFiles: { soft: 1024, hard: given.files ?? 4096 },
+    addressSpace: {
+      soft: given.addresses ?? Number.POSITIVE_INFINITY,
+      hard: Number.POSITIVE_INFINITY,
+    },
+    shell: 4711,
   });
 }
 
@@ -111,6 +132,32 @@ test('CAP_SYS_ADMIN stands for CAP_BPF, as in the kernel', () => {
   assert.is(deploy({ capabilities }).modes.length, 4);
 });
 
+test('a limit of locked memory that holds all frames stands for CAP_IPC_LOCK, and is named if it does not', () => {
+  const capabilities = ['CAP_NET_RAW', 'CAP_NET_ADMIN', 'CAP_BPF'];
+  const modes = (memlock_bytes: number) => deploy({ capabilities, memlock_bytes }).modes;
+  assert.is(modes(Number.POSITIVE_INFINITY).length, 4);
+  assert.is(modes(64 << 20).length, 4, 'a queue takes 8192 RX and 4096 TX frames, and their slots');
+  assert.equal(modes(63 << 20), ['socket']);
+  fails(
+    () => deploy({ capabilities, flags: { mode: 'copy' } }),
+    /CAP_IPC_LOCK, since .* 8 MiB, is less than 64 MiB.*prlimit --pid 4711 --memlock=unlimited:$/,
+  );
+  const low = { capabilities, flags: { mode: 'copy' }, memlockMost: 8 << 20 } as const;
+  fails(() => deploy({ ...low, canRaise: true }), /--memlock=unlimited:unlimited$/);
+  fails(() => deploy(low), /LimitMEMLOCK=infinity of a unit/);
+});
+
+test('too few addresses for one filter are refused, for sixteen warned of; so are few open files', () => {
+  const GiB = 2 ** 30;
+  fails(
+    () => deploy({ addresses: 11 * GiB }),
+    /11\.0 GiB of addresses: no filter.*--as=unlimited:$/,
+  );
+  assert.match(deploy({ addresses: 12 * GiB }).warnings.join(), /1 of 16 filters at once/);
+  assert.equal(deploy({ addresses: 162 * GiB }).warnings, []);
+  assert.match(deploy({ files: 100 }).warnings.join(), /100 files open; raise it where/);
+});
+
 test('a named mode without privileges, or on a loopback or -, fails with the reason', () => {
   fails(
     () => deploy({ flags: { mode: 'copy' }, capabilities: [] }),
@@ -126,6 +173,12 @@ test('a queue at or past the active ones is refused with the line that makes mor
     /queue 4 is out of range.*4 active \(0 to 3\).*ethtool -L eth0 combined 5/,
   );
   assert.equal(deploy({ flags: { queues: [1, 3] }, link: card(4) }).queues, [1, 3]);
+});
+
+test('the line that makes more queues is of the kind that the card has, and there is none past its most', () => {
+  const two = (more: Partial<Interface>) => deploy({ flags: { queues: [2] }, link: card(2, more) });
+  fails(() => two({ combined: false }), /ethtool -L eth0 rx 3 tx 3/);
+  fails(() => two({ queues_max: 2 }), /2 active.*cannot have as many/);
 });
 
 test('queues that only receive, or only transmit, are not served', () => {
@@ -163,7 +216,10 @@ test('--cpus: in split first RX, then workers; in inline one per worker; too few
 });
 
 test('a core of --cpus that this process may not use is refused with those that it may', () => {
-  fails(() => deploy({ flags: { cpus: [0, 1000] }, cores: 2 }), /core 1000 of --cpus.*0, 1$/);
+  fails(
+    () => deploy({ flags: { cpus: [0, 1000] }, cores: 2 }),
+    /core 1000 of --cpus.*0, 1; start it with --cpus 0,1$/,
+  );
 });
 
 test('an MTU beyond a frame is refused with the line that mends it, in socket mode it is cut', () => {
@@ -190,7 +246,7 @@ test('only an address that is received at can be listened on', () => {
   for (const group of ['224.0.0.1', '232.1.1.1', '239.255.255.255']) check(group);
   for (const ip of ['10.0.0.2', '192.0.2.0', '223.255.255.255', '240.0.0.1', '0.0.0.0'])
     fails(() => check(ip), /is neither .* ip addr add .*\/32 dev eth0/);
-  fails(() => check('10.0.0.2'), /, or, if it is another host's, .* --promiscuous$/);
+  fails(() => check('10.0.0.2'), /, or if it is another host's, start it with --promiscuous$/);
   for (const ip of ['10.0.0.1', '10.0.0.2', '1.0.0.0', '223.255.255.255', '239.1.1.1'])
     check(ip, true);
   for (const ip of ['0.0.0.0', '0.255.255.255', '127.0.0.1', '240.0.0.1'])
@@ -311,7 +367,7 @@ for (const [driver, driver_version, kernel, has, isModule = false] of [
       ['zerocopy'],
     );
     assert.match(fallbacks[0]?.reason ?? '', new RegExp(`^${driver}: .*\\(.+\\)$`));
-    assert.equal(named.warnings, [fallbacks[0]?.reason]);
+    assert.equal(named.warnings, [`${fallbacks[0]?.reason}; start it with --mode auto`]);
   });
 
 test('the driver facts are those of docs/zero-copy.md, row by row', () => {

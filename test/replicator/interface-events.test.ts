@@ -40,6 +40,8 @@ function linkWith(...ips: string[]): Interface {
     tx_queues: 1,
     driver: 'veth',
     driver_version: '1.0',
+    combined: true,
+    queues_max: 64,
     loopback: false,
   };
 }

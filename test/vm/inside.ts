@@ -10,11 +10,11 @@ import * as assert from 'uvu/assert';
 import type { Stats } from '../../src/domain/statistics.js';
 import { addon } from '../../src/memory/addon.js';
 import { compare, versionOf } from '../../src/replicator/plan/driver-facts.js';
-import { type Link, type LinkOptions, REPLICATOR_IP } from '../rig/link.js';
+import { HOSTS, type Link, type LinkOptions, REPLICATOR_IP } from '../rig/link.js';
 import { compare as compareWithSocket, EVERY_KIND } from '../rig/plain-socket.js';
-import { run } from '../rig/program.js';
+import { eventually, run } from '../rig/program.js';
 import { random } from '../rig/random.js';
-import { Replicator } from '../rig/replicator.js';
+import { fantail, Replicator } from '../rig/replicator.js';
 import {
   assertReceived,
   flagsOf,
@@ -52,6 +52,8 @@ const KILLS = 20;
 const KERNEL_FRAMES_MAX = 100;
 /** Of source ports that differ in all their bits, so that a card hashes some to each queue. */
 const FLOWS = 16;
+/** Datagrams of one flow, more than what the kernel says meanwhile. */
+const HASHED = 40;
 const portOf = (flow: number) => 2000 + flow * 3967;
 
 const kernel = versionOf(release());
@@ -275,12 +277,16 @@ function testLaunchers(layout: Layout): void {
   );
 }
 
-async function assertTwoLaunchersServe(link: Link, layout: string): Promise<void> {
-  // by ports, too: all flows have the same addresses
+/** The card's hash takes ports in, too. */
+function hashPorts(link: Link): void {
   run('ip', [
     ...['netns', 'exec', link.replicator, 'ethtool', '-N', link.interface],
     ...['rx-flow-hash', 'udp4', 'sdfn'],
   ]);
+}
+
+async function assertTwoLaunchersServe(link: Link, layout: string): Promise<void> {
+  hashPorts(link); // all flows have the same addresses
   const started: Replicator[] = [];
   try {
     for (const queue of [0, 1])
@@ -350,6 +356,37 @@ function testForeignHeader(): void {
     },
   );
 }
+
+/** Frames by RX queue, as igb counts them: anew every two seconds. */
+function framesByQueue({ replicator, interface: name }: Link): number[] {
+  const told = run('ip', ['netns', 'exec', replicator, 'ethtool', '-S', name]);
+  return [...told.matchAll(/^ *rx_queue_\d+_packets: (\d+)$/gm)].map(([, count]) => Number(count));
+}
+
+// of two queues, as virtio_net has them here, the host's side decides
+if (driver === 'igb')
+  testInGuest('doctor tells the queue that the card hashes a flow to', WIRE, async (link) => {
+    for (const [flow, ip] of HOSTS.entries()) {
+      // by addresses alone first, then by ports, too
+      if (flow === HOSTS.length / 2) hashPorts(link);
+      const port = portOf(flow);
+      const words = `doctor rep0 ${REPLICATOR_IP} ${LISTEN_PORT} --queues 1 --source ${ip}:${port} --json`;
+      const { stdout } = await fantail(words.split(' '), link.replicator);
+      const said = /"queue_unserved"/.test(stdout) ? 0 : 1;
+      const before = framesByQueue(link);
+      assert.is(before.length, 2);
+      const script = `const s = require('node:dgram').createSocket('udp4'); let n = 0;
+        const send = () => n++ < ${HASHED} ? s.send('x', ${LISTEN_PORT}, '${REPLICATOR_IP}', send) : s.close();
+        s.bind(${port}, '${ip}', send);`;
+      const sender = link.start('net', process.execPath, ['-e', script]);
+      assert.is((await sender.wait()).status, 0, sender.told());
+      const rise = () => framesByQueue(link).map((count, queue) => count - (before[queue] ?? 0));
+      const total = () => rise().reduce((sum, each) => sum + each, 0);
+      await eventually('the driver has counted them', () => total() >= HASHED);
+      const [queue = -1] = [0, 1].filter((each) => (rise()[each] ?? 0) >= HASHED);
+      assert.is(queue, said, `${ip}: ${rise()}`);
+    }
+  });
 
 if (!hasZeroCopy)
   testInGuest(

@@ -73,16 +73,7 @@ export function replicatorCommand(
       const listen = { interfaceName: name, listenIp, listenPort };
       await up(configOf(listen, flagsOf(listenIp, flags)));
     });
-  made.option(
-    '--feed <name=ip:port>',
-    'one more feed, with @IP behind it from that host alone; may be repeated, up to 64 in all',
-    namedFeeds,
-  );
-  made.option(
-    '--promiscuous',
-    'feeds may be sent to other hosts; of those only plain frames are taken (default: off)',
-  );
-  return addMore(addAccess(addDeployment(made)));
+  return addMore(addAccess(addDeployment(addFeeds(made))));
 }
 
 function addAccess(made: Command): Command {
@@ -144,8 +135,45 @@ function addMore(made: Command): Command {
     );
 }
 
+/** Which feeds there are, and whose. */
+export function addFeeds(made: Command): Command {
+  return made
+    .option(
+      '--feed <name=ip:port>',
+      'one more feed, with @IP behind it from that host alone; may be repeated, up to 64 in all',
+      namedFeeds,
+    )
+    .option(
+      '--promiscuous',
+      'feeds may be sent to other hosts; of those only plain frames are taken (default: off)',
+    );
+}
+
 /** What runs where, and how. */
 function addDeployment(made: Command): Command {
+  return addPlacement(made)
+    .option(
+      '--order <order>',
+      'rotate (subscribers take turns at being first) or fixed',
+      oneOf('--order', ['rotate', 'fixed']),
+      'rotate',
+    )
+    .option(
+      '--udp-checksum <how>',
+      'zero, or full: over the payload',
+      oneOf('--udp-checksum', ['zero', 'full']),
+      'zero',
+    )
+    .option(
+      '--multicast-ttl <n>',
+      'routers that copies to a group may pass, and one more (groups: --allow)',
+      integer('--multicast-ttl', { min: 1, max: 255 }),
+      1,
+    );
+}
+
+/** What the machine and the interface must be good for. */
+export function addPlacement(made: Command): Command {
   return made
     .optionsGroup('What runs, and where:')
     .option(
@@ -172,24 +200,6 @@ function addDeployment(made: Command): Command {
       numberList('--cpus', CPU_MAX),
     )
     .option('--busy-poll', 'never sleep: lowest latency, a core each (default: off)')
-    .option(
-      '--order <order>',
-      'rotate (subscribers take turns at being first) or fixed',
-      oneOf('--order', ['rotate', 'fixed']),
-      'rotate',
-    )
-    .option(
-      '--udp-checksum <how>',
-      'zero, or full: over the payload',
-      oneOf('--udp-checksum', ['zero', 'full']),
-      'zero',
-    )
-    .option(
-      '--multicast-ttl <n>',
-      'routers that copies to a group may pass, and one more (groups: --allow)',
-      integer('--multicast-ttl', { min: 1, max: 255 }),
-      1,
-    )
     .option(
       '--transmit <how>',
       'ring (AF_XDP), bulk (native XDP, for many subscribers), or auto: by the load',

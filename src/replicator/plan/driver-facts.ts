@@ -23,6 +23,8 @@ export interface DriverFact {
   readonly handling: string;
   /** `auto` does without zero copy; a named mode is warned of it. */
   readonly noZeroCopy: boolean;
+  /** The largest MTU with which it takes an XDP program; absent: that of any, or not known. */
+  readonly mtuMax?: number;
   readonly source: string;
 }
 
@@ -72,6 +74,7 @@ export const DRIVER_FACTS: readonly DriverFact[] = [
     what: 'its XDP takes an MTU of 3046 at most',
     handling: '`up` says that it may be the MTU, with the line that mends it',
     noZeroCopy: false,
+    mtuMax: 3046,
     source: 'seen with 7.3, as emulated by QEMU; igb_xdp_setup()',
   },
   {
@@ -163,6 +166,11 @@ export function factsOf({ name, version, kernel, isModule }: Driver): DriverFact
     if (versions?.upTo === undefined) return true;
     return own.length > 0 && compare(own, versions.upTo) <= 0;
   });
+}
+
+/** The largest MTU with which that driver is known to take XDP; null: none is known. */
+export function mtuMaxOf(driver: string): number | null {
+  return DRIVER_FACTS.find((fact) => fact.driver === driver && fact.mtuMax)?.mtuMax ?? null;
 }
 
 /** Why `auto` does without zero copy on it, or null. */
