@@ -72,12 +72,12 @@ export function finder<Table extends Kinds>(table: Table) {
 
 /** What was found and what to do, as one sentence without a full stop. */
 export function sentenceOf({ what, cure, flags, flagsIf, instead }: Finding): string {
-  const condition = flagsIf === null ? '' : `${flagsIf}, `;
-  const ways = [
-    ...(cure === null ? [] : [`mend it with: ${cure}`]),
-    ...(flags === null ? [] : [`${condition}start it with ${flags}`]),
-  ];
-  const way = ways.length > 0 ? ways.join(', or ') : instead;
+  const line = cure === null ? null : `mend it with: ${cure}`;
+  const when = flagsIf === null ? '' : `${flagsIf}, `;
+  const start = flags === null ? null : `${when}start fantail up ${flags}`;
+  const or = flagsIf === null ? ', or ' : ', or, ';
+  const both = line === null || start === null ? null : line + or + start;
+  const way = both ?? line ?? start ?? instead;
   return way === null ? what : `${what}; ${way}`;
 }
 

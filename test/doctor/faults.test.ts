@@ -4,7 +4,8 @@
  * Method: a table of faults, each made for real: on a veth link in namespaces, by limits and rights
  * of a process, by a launcher that runs. Before the fault doctor does not name it; then it does;
  * then the line that it prints is given to `sh -c` where doctor was; then it does not name it any
- * more. A cure that is another `up` line is run with `doctor` in the place of `up`.
+ * more. A cure that is another `up` line is judged with `doctor` in the place of `up`, and then
+ * run as it is printed, until packets flow; but for those that need a shell of fewer rights.
  *
  * needs: a link
  * takes: 60 s
@@ -160,6 +161,15 @@ const takePort =
     programs.push(program);
     await program.line(/^bound$/m);
   };
+
+/** The printed line starts a launcher whose packets flow. */
+async function assertStarts(link: Link, line: string): Promise<void> {
+  const program = link.start('replicator', 'sh', ['-c', `exec ${line}`]);
+  programs.push(program);
+  await program.line(/^ready /m);
+  process.kill(program.pid, 'SIGTERM');
+  await program.wait();
+}
 
 /** The command line that runs its arguments as nobody, who has those capabilities. */
 function asNobody(...capabilities: string[]): string {
@@ -425,6 +435,7 @@ async function check(fault: Fault, link: Link): Promise<void> {
   await eventually(`${finding} is not named after: ${cure}`, async () => {
     return (await named(place, after, finding)) === null;
   });
+  if (isLaunch && fault.shell !== MOUNTED) await assertStarts(link, cure);
 }
 
 /** The last word may be in quotes of `su -c`. */

@@ -131,7 +131,7 @@ test('a queue that the feed may come by and that nobody serves is named with the
   assert.is(elsewhere.length, 1, 'a second rule beside it would not move the feed');
   const some = { ...OURS, source: '10.0.0.9', source_mask: '255.255.255.255' };
   const partly = rows({ ...one, card: { rules: [some, { ...OURS, location: 4, queue: 1 }] } });
-  assert.match(partly[0]?.what ?? '', /^queue 2 of eth0 is not served here$/);
+  assert.match(partly[0]?.what ?? '', /^queue 2 of eth0 is not served here: /);
 });
 
 test('of several feeds each is judged, and what holds for all is said once', () => {
@@ -316,7 +316,7 @@ test('subscribers without a way are named up to twenty, the rest counted; who is
 test('a sentence names the line, else the flag, else what to do instead; a line lacks no word', () => {
   assert.is(sentenceOf(find('local', 'it hangs', { pid: 7 })), 'it hangs; mend it with: kill 7');
   assert.is(sentenceOf(find('local', 'it hangs')), 'it hangs');
-  assert.is(sentenceOf(find('words', 'few')), 'few; start it with --queues all');
+  assert.is(sentenceOf(find('words', 'few')), 'few; start fantail up --queues all');
   assert.is(sentenceOf(find('rights', 'none')), 'none; ask somebody');
 });
 

@@ -218,7 +218,7 @@ test('--cpus: in split first RX, then workers; in inline one per worker; too few
 test('a core of --cpus that this process may not use is refused with those that it may', () => {
   fails(
     () => deploy({ flags: { cpus: [0, 1000] }, cores: 2 }),
-    /core 1000 of --cpus.*0, 1; start it with --cpus 0,1$/,
+    /core 1000 of --cpus.*0, 1; start fantail up --cpus 0,1$/,
   );
 });
 
@@ -246,7 +246,7 @@ test('only an address that is received at can be listened on', () => {
   for (const group of ['224.0.0.1', '232.1.1.1', '239.255.255.255']) check(group);
   for (const ip of ['10.0.0.2', '192.0.2.0', '223.255.255.255', '240.0.0.1', '0.0.0.0'])
     fails(() => check(ip), /is neither .* ip addr add .*\/32 dev eth0/);
-  fails(() => check('10.0.0.2'), /, or if it is another host's, start it with --promiscuous$/);
+  fails(() => check('10.0.0.2'), /, or, if it is another host's, .* --promiscuous$/);
   for (const ip of ['10.0.0.1', '10.0.0.2', '1.0.0.0', '223.255.255.255', '239.1.1.1'])
     check(ip, true);
   for (const ip of ['0.0.0.0', '0.255.255.255', '127.0.0.1', '240.0.0.1'])
@@ -333,6 +333,7 @@ test('a worker that sends in bulk has a pump where a core is left for each, or w
 test('a queue that nobody serves here is a warning with the lines that mend it', () => {
   const { warnings } = deploy({ flags: { queues: [1] }, link: card(3) });
   assert.match(warnings.join(), /queue 0, 2 of eth0 is not served here.*--queues all/);
+  assert.match(warnings.join(), /comes by the kernel, unless another launcher serves it;/);
   assert.match(
     warnings.join(),
     /ethtool -N eth0 flow-type udp4 dst-ip 10\.0\.0\.1 dst-port 5000 action 1/,
@@ -367,7 +368,7 @@ for (const [driver, driver_version, kernel, has, isModule = false] of [
       ['zerocopy'],
     );
     assert.match(fallbacks[0]?.reason ?? '', new RegExp(`^${driver}: .*\\(.+\\)$`));
-    assert.equal(named.warnings, [`${fallbacks[0]?.reason}; start it with --mode auto`]);
+    assert.equal(named.warnings, [`${fallbacks[0]?.reason}; start fantail up --mode auto`]);
   });
 
 test('the driver facts are those of docs/zero-copy.md, row by row', () => {

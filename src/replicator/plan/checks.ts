@@ -71,7 +71,7 @@ export const CHECK_KINDS = {
   },
   queue_unserved: {
     level: 'better',
-    why: 'what the card hashes to it comes by the kernel, slower, unless another launcher serves it',
+    why: "the kernel's way is slower, and loses where the fast path would not",
     cure: 'ethtool -K {interface} ntuple on; ethtool -N {interface} flow-type udp4 dst-ip {ip} dst-port {port} action {queue}',
     isOfNetwork: true,
     flags: '--queues all',
@@ -257,7 +257,9 @@ export function checkServed(
   const unserved = reached.filter((queue) => !queues.includes(queue));
   const [queue] = queues;
   if (unserved.length === 0 || queue === undefined) return null;
-  const what = `queue ${unserved.join(', ')} of ${interfaceName} is not served here`;
+  const what =
+    `queue ${unserved.join(', ')} of ${interfaceName} is not served here: what the card hashes to it ` +
+    'comes by the kernel, unless another launcher serves it';
   const rule = { interface: interfaceName, ip: listenIp, port: listenPort, queue };
   return find('queue_unserved', what, takesRules ? rule : {});
 }
