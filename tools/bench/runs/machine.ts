@@ -34,7 +34,7 @@ export function machineOf(): Machine {
     arch: arch(),
     virtual: isGuest ? 'virtual machine' : 'bare metal',
     node: process.version,
-    driver: 'veth, native XDP, one queue, MTU 3498',
+    driver: 'veth, native XDP, one queue, MTU 3314 (3498 for packets that are longer)',
     commit: `${attempt('git', ['rev-parse', '--short', 'HEAD'])}${isChanged ? ' + changes' : ''}`,
   };
 }

@@ -8,7 +8,7 @@ import type { Competitor, Contender, Setup } from './contender.js';
 import type { Collected, Engine, Percentiles, Sent } from './engine.js';
 import type { Point, Sizes } from './plan.js';
 import { searchLossless, type Trial } from './search.js';
-import type { World } from './world.js';
+import { setMtu, type World } from './world.js';
 
 const QUIET_MS = 60;
 const LIMIT_MS = 4000;
@@ -141,8 +141,9 @@ export interface TurnOptions {
 }
 
 export async function takeTurn(field: Field, options: TurnOptions): Promise<Turn> {
-  if (options.competitor.transmits) return transmitTurn(field, options);
   const { point, competitor } = options;
+  setMtu(field.world, point.size);
+  if (competitor.transmits) return transmitTurn(field, options);
   const contender = await competitor.start({
     world: field.world,
     subscribers: point.subscribers,

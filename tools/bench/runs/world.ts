@@ -2,7 +2,7 @@
  * Where the benchmark happens: a link of its own between two namespaces, which nothing else uses.
  *
  *   namespace …r: what is measured           namespace …n: source and sink, in the kernel
- *   rep0  10.88.0.1/16  <────── veth, MTU 3498 ──────>  net0  10.88.0.2/16
+ *   rep0  10.88.0.1/16  <────── veth, MTU 3314 ──────>  net0  10.88.0.2/16
  *
  * Subscriber i is 10.88.(1 + i / 250).(1 + i % 250), an entry in rep0's neighbour table with net0's
  * MAC: see wire/wire.h, which says the same to the programs.
@@ -20,8 +20,12 @@ export const REPLICATOR_IP = '10.88.0.1';
 /** Where feed `index` is listened for: 0 is the one that is measured. */
 export const feedPort = (index: number) => (index === 0 ? FEED_PORT : 9100 + index);
 const HOSTS_A_NET = 250;
-/** With this MTU veth still takes an XDP program that knows nothing of fragments. */
-const MTU = 3498;
+/** The most that goes in bulk, so that `--transmit auto` may choose. */
+const MTU = 3314;
+/** Where packets are longer: veth still takes an XDP program that knows nothing of fragments. */
+const MTU_MAX = 3498;
+/** Of IPv4 and UDP. */
+const HEADERS_SIZE = 28;
 
 export const subscriberIp = (index: number) =>
   `10.88.${1 + Math.floor(index / HOSTS_A_NET)}.${1 + (index % HOSTS_A_NET)}`;
@@ -59,6 +63,13 @@ export interface World {
   readonly queues: number;
   readonly cores: Cores;
   readonly close: () => void;
+}
+
+/** So that payloads of that size pass. */
+export function setMtu({ replicator, net }: World, size: number): void {
+  const mtu = String(size + HEADERS_SIZE > MTU ? MTU_MAX : MTU);
+  run('ip', ['-n', net, 'link', 'set', 'net0', 'mtu', mtu]);
+  run('ip', ['-n', replicator, 'link', 'set', 'rep0', 'mtu', mtu]);
 }
 
 let worlds = 0;
