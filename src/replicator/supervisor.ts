@@ -73,7 +73,12 @@ async function open(
   const { arena } = plane;
   logFallbacks(opened);
   const table = new SubscriberTable(arena, subscribers, feeds, sourceOf(config, link));
-  const publisher = closers.keep(new Publisher({ table, sockets, wake: () => plane.wake() }));
+  const paths = openPaths(opening, opened);
+  const wake = () => {
+    paths.choose();
+    plane.wake();
+  };
+  const publisher = closers.keep(new Publisher({ table, sockets, wake }));
   const targets: ActionTargets = {
     judge: (now) => {
       replicator.destinations = destinationsOf(config, now);
@@ -112,7 +117,6 @@ async function open(
   if (opened.adopted !== null) leases.takeOver();
   const pulse = new Pulse({ filters, plane, desk, gaps });
   closers.add(() => pulse.stop());
-  const paths = openPaths(opening, opened);
   const served = { leases, publisher, router, desk, feedDesk, gaps, pulse, paths };
   const parts = { ...opening, ...opened, ...served };
   const replicator = closers.keep(new LiveReplicator(parts, destinationsOf(config, link)));

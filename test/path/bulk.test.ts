@@ -225,6 +225,23 @@ for (const layout of LAYOUTS)
 
 networkTest(
   test,
+  'what is sent to many who have only just subscribed goes in bulk from the first packet',
+  LINK,
+  async (link) => {
+    const flags = [...byItself('inline'), '--busy-poll'];
+    await withReplicator({ link, flags }, async (replicator) => {
+      const subscribers = subscribersOf(16);
+      await replicator.subscribe(subscribers);
+      const sunk = await transfer(replicator, { subscribers, rate: RATE, count: RATE });
+      await assertReceived(replicator, sunk);
+      const { frames, changes, reason } = await transmitOf(replicator);
+      assert.equal([frames, changes], [await sentOf(replicator), 1], reason);
+    });
+  },
+);
+
+networkTest(
+  test,
   'a path that is to change while packets flow loses none, and no subscriber sees another order',
   LINK,
   async (link) => {

@@ -112,19 +112,29 @@ export class Paths {
     return path === wanted ? why : `${why}; ${wanted} after the next 10 ms without a copy`;
   }
 
-  private look(): void {
+  /**
+   * By who is reached now. Also to be called when subscribers come and go: a feed that begins then
+   * may leave no pause in which its worker could change.
+   */
+  choose(): void {
+    if (this.timer === null) return;
     const reached = this.seen.map(() => 0);
     for (const { worker, route } of this.parts.subscribers.all())
       if (route.state === 'live') reached[worker] = (reached[worker] ?? 0) + 1;
     let isOther = false;
-    for (const [worker, seen] of this.seen.entries())
-      if (this.judge(worker, seen, reached[worker])) isOther = true;
+    for (const [worker, seen] of this.seen.entries()) {
+      seen.copies = (reached[worker] ?? 0) * seen.packetsABurst;
+      if (this.want(worker, seen)) isOther = true;
+    }
     if (isOther) this.parts.wake();
   }
 
-  /** True: that worker is to send another way. */
-  private judge(worker: number, seen: Seen, reached = 0): boolean {
-    const { arena } = this.parts;
+  private look(): void {
+    for (const [worker, seen] of this.seen.entries()) this.observe(worker, seen);
+    this.choose();
+  }
+
+  private observe(worker: number, seen: Seen): void {
     const now = this.counted(worker);
     const since = differenceOf(now, seen.counted);
     const isEnough = since.bursts >= BURSTS_MIN;
@@ -132,11 +142,15 @@ export class Paths {
       seen.counted = now;
       seen.packetsABurst = since.packets / since.bursts;
     }
-    seen.copies = reached * seen.packetsABurst;
-    const wanted = arena.wantedPath(worker);
-    if (isEnough && seen.failure === null && wanted === 'bulk')
+    if (isEnough && seen.failure === null && this.parts.arena.wantedPath(worker) === 'bulk')
       this.lookForFailure(worker, seen, since);
     this.lookForPump(worker, seen);
+  }
+
+  /** True: that worker is to send another way. */
+  private want(worker: number, seen: Seen): boolean {
+    const { arena } = this.parts;
+    const wanted = arena.wantedPath(worker);
     // a pump sends a single copy sooner than the ring does, too
     const chosen = seen.isPumped ? 'bulk' : pathFor(seen.copies, wanted);
     const better = seen.failure === null ? chosen : 'ring';
