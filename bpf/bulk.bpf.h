@@ -25,7 +25,7 @@ struct bulk_page {
   __u8 bytes[FANTAIL_FRAME_SIZE];
 };
 
-/* Of one worker: struct bulk_link, its TX frames, and those of them that are short. */
+/* Of one worker: struct bulk_link, its TX frames, and a place for each, where a short copy is. */
 struct bulk_pages {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(map_flags, BPF_F_MMAPABLE);

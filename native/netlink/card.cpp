@@ -225,7 +225,12 @@ std::vector<std::string> list_interfaces() {
 }
 
 std::optional<std::vector<std::string>> list_input_chains() {
-  const Fd fd = open_family(NETLINK_NETFILTER);
+  Fd fd;
+  try {
+    fd = open_family(NETLINK_NETFILTER);
+  } catch (const Error&) {
+    return std::nullopt; // this kernel has no nfnetlink
+  }
   Request request;
   constexpr u16 type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN;
   auto* fixed = request.begin<nfgenmsg>(type, NLM_F_DUMP);

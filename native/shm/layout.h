@@ -15,7 +15,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0xbcd22badu
+#define FANTAIL_LAYOUT_VERSION 0x9351b2d8u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -787,7 +787,7 @@ FANTAIL_ASSERT(sizeof(struct bulk_list) == 264, "bulk_list changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_list, count) == 0, "bulk_list.count moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_list, cursor) == 4, "bulk_list.cursor moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_list, index) == 8, "bulk_list.index moved");
-/* Bulk transmit: the kernel side of one TX ring, as the XDP program plays it; in a BPF map of its worker, its TX frames behind it. */
+/* Bulk transmit: the kernel side of one TX ring, as the XDP program plays it; in a BPF map of its worker, its TX frames behind it, and behind those a place for each that is short. */
 struct bulk_link {
 	u32 tx_producer; /* (worker) */
 	u32 completion_consumer; /* (worker) */

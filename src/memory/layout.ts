@@ -831,7 +831,7 @@ export const structs: readonly Struct[] = [
   struct(
     'bulk_link',
     PAGES,
-    'Bulk transmit: the kernel side of one TX ring, as the XDP program plays it; in a BPF map of its worker, its TX frames behind it.',
+    'Bulk transmit: the kernel side of one TX ring, as the XDP program plays it; in a BPF map of its worker, its TX frames behind it, and behind those a place for each that is short.',
     [
       [0, 'u32', 'tx_producer', 'worker', ''],
       [NEXT, 'u32', 'completion_consumer', 'worker', ''],

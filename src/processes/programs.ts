@@ -137,10 +137,9 @@ function start(program: string, args: readonly string[]): Waiting {
  */
 function tellWordsOf({ stderr, pid = 0 }: ChildProcess, name: string): void {
   if (stderr === null) return;
-  stderr.on('error', () => {}); // the end of it is all the same to us
-  createInterface({ input: stderr }).on('line', (words) =>
-    log.warn({ process: name, pid }, words.slice(0, WORDS_LENGTH_MAX)),
-  );
+  createInterface({ input: stderr })
+    .on('line', (words) => log.warn({ process: name, pid }, words.slice(0, WORDS_LENGTH_MAX)))
+    .on('error', () => {}); // an error of the pipe, which is its end to us
 }
 
 /** `make`: the task, in which `place` puts the place of a descriptor. */

@@ -17,8 +17,16 @@ export function observe(config: Config): Observed {
   const link = describe(config);
   if (link === null && interfaceName !== '-')
     throw new Failure(`there is no interface ${interfaceName}; see: ip link`);
-  const takesRules = link !== null && addon.describeCard(config.netns, interfaceName).takes_rules;
-  return observedOf(link, takesRules);
+  return observedOf(link, link !== null && takesRules(config.netns, interfaceName));
+}
+
+/** Only a line of advice depends on it: a sandbox in which cards cannot be asked takes none. */
+function takesRules(netns: string | null, interfaceName: string): boolean {
+  try {
+    return addon.describeCard(netns, interfaceName).takes_rules;
+  } catch {
+    return false;
+  }
 }
 
 /** `takesRules`: of its card. */

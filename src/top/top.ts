@@ -15,6 +15,8 @@ export interface TopFlags extends ClientFlags {
 
 /** Where nobody else listens, libraries of Ink end the process before the screen is left. */
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+/** A terminal that is closed, and Ctrl-\: both end it, with the screen as it was. */
+const ENDS = ['SIGHUP', 'SIGQUIT'] as const;
 const listens = () => {};
 
 export async function top(flags: TopFlags, signal: AbortSignal): Promise<void> {
@@ -38,7 +40,9 @@ export async function top(flags: TopFlags, signal: AbortSignal): Promise<void> {
   try {
     const known: Known = { interval: intervalOf(first, null), stale: null };
     const drawing = drawOn(screen, known);
-    signal.addEventListener('abort', () => drawing.end(), { once: true });
+    const end = () => drawing.end();
+    signal.addEventListener('abort', end, { once: true });
+    for (const name of ENDS) process.once(name, end);
     const poller = new Poller(client, first, {
       flags,
       intervalMs: flags.interval * 1000,

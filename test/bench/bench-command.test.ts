@@ -410,9 +410,9 @@ test('on a terminal it shows a bar with an estimate, and the round trip so far',
   const words = [MAIN, ...replicator.bench(await freePort(), 250, 100)];
   const program = onTerminal([process.execPath, ...words].map(quoted).join(' '));
   assert.is((await program.wait()).status, 0, program.told());
-  const [bar] = shownBars(program.stdout);
-  assert.match(bar?.note ?? '', /^p50 [\d.,]+ µs, p99 [\d.,]+ µs, sent \d+/, program.told());
-  assert.ok(bar?.left);
+  const trips = /^p50 [\d.,]+ µs, p99 [\d.,]+ µs, sent \d+/;
+  const bar = shownBars(program.stdout).find(({ note }) => trips.test(note));
+  assert.ok(bar?.left, program.told());
   const screen = screenOf(program.stdout).join('\n');
   assert.match(screen, /^sent 250 of 250 at /m);
   assert.equal(shownBars(screen), [], 'nothing of it is left above the page');

@@ -544,17 +544,21 @@ test('send sends count packets with numbered payloads, ten by default', async ()
 });
 
 test('Ctrl-C ends send with 0 and what was sent', async () => {
-  const words = ['send', '127.0.0.1', '9', '1000000', '--rate', '100'];
+  const socket = createSocket('udp4').bind(0, '127.0.0.1');
+  await once(socket, 'listening');
+  const { port } = socket.address();
+  const words = ['send', '127.0.0.1', String(port), '1000000', '--rate', '100'];
   const child = spawn(process.execPath, [PROGRAM, ...words]);
   let stdout = '';
   child.stdout.on('data', (chunk) => {
     stdout += String(chunk);
   });
-  await sleep(1000); // it says nothing before its end
+  await once(socket, 'message');
   child.kill('SIGINT');
   const [status] = await once(child, 'close');
   assert.is(status, 0);
   assert.match(stdout, /^sent \d+ of 1,000,000 packets/);
+  socket.close();
 });
 
 test('send says why it cannot', async () => {

@@ -157,10 +157,10 @@ networkTest(
       const subscribers = subscribersOf(3);
       await first.subscribe(subscribers);
       const worker = first.processes().find(({ command }) => /fantail-tx/.test(command))?.pid ?? 0;
+      assert.ok(worker > 0, first.told());
       await killSupervisor(first);
       process.kill(worker, 'SIGSTOP');
-      const second = await adopt();
-      process.kill(worker, 'SIGCONT');
+      const second = await adopt().finally(() => process.kill(worker, 'SIGCONT'));
       assert.match(second.told(), /--feed second: a worker is slow to follow/);
       await servedAgain(second, subscribers);
       const sunk = await transfer(second, { subscribers, rate: RATE / 4, count: RATE / 4 });

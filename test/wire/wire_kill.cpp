@@ -40,8 +40,9 @@ using namespace wire;
 namespace {
 
 constexpr uint64_t WAIT_MS_DEFAULT = 5000;
-constexpr uint64_t CALL_NS_MIN = 2000; // from the stop, so that the call has begun
-constexpr uint8_t INT3 = 0xcc;         // the breakpoint of x86, one byte
+constexpr uint64_t CALL_NS_MIN = 2000;          // from the stop, so that the call has begun
+constexpr uint64_t CORE_NS_MAX = 1'000'000'000; // without a core to run the call on
+constexpr uint8_t INT3 = 0xcc;                  // the breakpoint of x86, one byte
 
 // Where the process has mapped a file from its beginning on (proc(5), maps).
 uint64_t base_of(pid_t pid, std::string_view file) {
@@ -129,10 +130,12 @@ public:
   bool is_in_call_after(uint64_t ns) {
     clockid_t used;
     check(-clock_getcpuclockid(pid_, &used), "find the clock of its CPU time");
-    const uint64_t start = clock_ns(used);
+    const uint64_t start = clock_ns(used), began = clock_ns(CLOCK_MONOTONIC);
     ask(PTRACE_SYSCALL, nullptr);
-    while (waitpid(pid_, &status_, __WALL | WNOHANG) == 0)
+    while (waitpid(pid_, &status_, __WALL | WNOHANG) == 0) {
       if (clock_ns(used) - start >= ns) return true;
+      if (clock_ns(CLOCK_MONOTONIC) - began > CORE_NS_MAX) throw Ended();
+    }
     if (!WIFSTOPPED(status_)) throw Ended();
     return false;
   }

@@ -111,17 +111,17 @@ export function checkRights({ mode }: Pick<Config, 'mode'>, observed: Observed):
   const missing = missingOf(observed);
   if (mode === 'socket' || missing.length === 0) return null;
   const level = mode === 'auto' ? 'better' : 'must';
-  const { link, memlock, canRaise, shell } = observed;
+  const { link, memlock, canRaise } = observed;
   if (link === null || missing.join() !== 'CAP_IPC_LOCK')
     return find('rights', `AF_XDP takes ${missing.join(', ')}`, { level });
   const [soft, pinned] = [memlock.soft, pinnedBytes(link)].map((it) => Math.floor(it / MEBIBYTE));
   const what = `AF_XDP takes CAP_IPC_LOCK, since the limit of locked memory, ${soft} MiB, is less than ${pinned} MiB of frames`;
   const limit = raised(memlock, Number.POSITIVE_INFINITY, canRaise);
-  return find('memlock', what, { level, ...(limit === null ? {} : { shell, limit }) });
+  return find('memlock', what, { level, ...placesOf(limit, observed) });
 }
 
 const placesOf = (limit: string | null, { shell }: Observed) =>
-  limit === null ? {} : { shell, limit };
+  limit === null || shell === null ? {} : { shell, limit };
 
 export function checkOpenFiles(observed: Observed): Finding | null {
   const { openFiles, canRaise } = observed;
@@ -155,7 +155,7 @@ export function checkCpus({ cpus }: Pick<Config, 'cpus'>, observed: Observed): F
   const wanted = [...new Set([...cores, ...cpus])].sort((a, b) => a - b).join(',');
   return find('cpu_denied', what, {
     cores: cores.join(','),
-    ...(isThere ? { wanted, shell } : {}),
+    ...(isThere && shell !== null ? { wanted, shell } : {}),
   });
 }
 

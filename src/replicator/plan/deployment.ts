@@ -62,7 +62,7 @@ export interface Observed {
   /** Root could raise such a limit (CAP_SYS_RESOURCE): in a container often not. */
   readonly canRaise: boolean;
   /** Whence this is started (pid): what that may, so may all that it starts. */
-  readonly shell: number;
+  readonly shell: number | null;
 }
 
 export interface Deployment {

@@ -80,11 +80,15 @@ export function raised(limit: Limit, needed: number, canRaise: boolean): string 
 const textOf = (limit: number) =>
   limit === Number.POSITIVE_INFINITY ? 'unlimited' : String(limit);
 
-/** The nearest ancestor that goes on when the command has ended: a shell, mostly. */
-function shellOf(pid: number): number {
+/**
+ * The nearest ancestor that goes on when the command has ended: a shell, mostly. Null: there is
+ * none, as in a service or a container, whose limits are its unit's.
+ */
+function shellOf(pid: number): number | null {
   let at = pid;
   for (let i = 0; i < ANCESTORS_MAX && at > 1 && isPassing(at); i++) at = parentOf(at);
-  return at > 1 ? at : pid;
+  if (at > 1) return at;
+  return pid > 1 ? pid : null;
 }
 
 function isPassing(pid: number): boolean {

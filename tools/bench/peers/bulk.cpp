@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT-0
-// bulk: AF_XDP in, bulk transmit out, in one spinning thread, and nothing around it: the limit of
-// what fantail can do by `--transmit bulk`. Copies are made of the received frames where they are,
-// and no refusal is looked at. --object bulk.bpf.o, and the flags of peer.hpp and afxdp.hpp.
+// bulk: AF_XDP in, bulk transmit out, in one spinning thread, and nothing around it: what fantail's
+// `--transmit bulk` is measured against. Copies are made of the received frames where they are, and
+// no refusal is looked at. --object bulk.bpf.o, and the flags of peer.hpp and afxdp.hpp.
 #include <algorithm>
 #include <vector>
 

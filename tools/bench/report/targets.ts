@@ -296,9 +296,9 @@ class Findings {
       {
         name: 'another feed added and removed 100 times under 100k packets/s: lost',
         most: 0,
-        // a round that was too short for all of them says nothing
+        // that nothing was lost in a round that was too short for all of them says nothing
         values: this.special('feed changes', 'lost').filter(
-          (_, round) => (changes[round] ?? 0) >= 100,
+          (lost, round) => lost > 0 || (changes[round] ?? 0) >= 100,
         ),
       },
       {
