@@ -3,7 +3,7 @@
  */
 import { accessSync, constants, realpathSync } from 'node:fs';
 import { basename, delimiter, join } from 'node:path';
-import type { Finding } from '../domain/finding.js';
+import { type Finding, quoted } from '../domain/finding.js';
 
 export interface Shell {
   /** Another namespace, where the network is. */
@@ -18,13 +18,8 @@ export interface Shell {
   readonly isStart: boolean;
 }
 
-/** What a shell does not take as it is. */
-const SPECIAL = /[^\w@%+=:,./-]/;
 /** Words of doctor that `up` has not, or means otherwise; all take a value but --json. */
 const NOT_OF_UP = ['--json', '--source', '--control', '--token-file', '--tls-ca'];
-
-export const quoted = (word: string): string =>
-  SPECIAL.test(word) || word === '' ? `'${word.replaceAll("'", "'\\''")}'` : word;
 
 /** Lines that mend it, each by itself, the first the shortest way; none where there is none. */
 export function linesOf(finding: Finding, shell: Shell): string[] {

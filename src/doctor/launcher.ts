@@ -4,8 +4,8 @@ import { readFileSync } from 'node:fs';
 import { type ClientFlags, orThrow, withClient } from '../control/client.js';
 import { CONTROL_URL } from '../control/constants.js';
 import { Failure, messageOf } from '../domain/errors.js';
+import { quoted } from '../domain/finding.js';
 import { filterFile } from '../domain/installation.js';
-import { quoted } from './cures.js';
 import type { Launcher } from './subject.js';
 
 /** And the interface that it is on, and whether somebody has its stamps. */

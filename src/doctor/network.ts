@@ -114,7 +114,7 @@ export function readDevice(files: Files, interfaceName: string): Device {
   );
   const vlans = files.names('proc/net/vlan').filter((name) => {
     const text = files.text(`proc/net/vlan/${name}`) ?? '';
-    return new RegExp(`^Device: ${interfaceName}$`, 'm').test(text);
+    return text.split('\n').includes(`Device: ${interfaceName}`);
   });
   return {
     master: files.target(`${folder}/master`),

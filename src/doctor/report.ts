@@ -68,6 +68,9 @@ export function reportOf(sections: readonly Section[], unseen: readonly string[]
 
 const MARKS = { fine: ['✓', '32'], better: ['!', '33'], must: ['✗', '31'] } as const;
 
+/** Names of others (interfaces, chains, processes) may hold what a terminal would obey. */
+const shown = (text: string) => text.replaceAll(/\p{Cc}/gu, '?');
+
 /** As people read it; `isColoured`: for a terminal (ECMA-48 colours). */
 export function textOf({ sections, unseen, ok }: Report, isColoured: boolean): string {
   const topics = sections.flatMap(({ rows }) => rows.map(({ topic }) => topic.length));
@@ -77,13 +80,13 @@ export function textOf({ sections, unseen, ok }: Report, isColoured: boolean): s
     return isColoured ? `\x1b[${colour}m${sign}\x1b[0m` : sign;
   };
   const lines = sections.flatMap(({ interface: name, rows }) => [
-    name ?? 'this machine',
+    shown(name ?? 'this machine'),
     ...rows.flatMap((row) => {
       const indent = ' '.repeat(width + 6);
       return [
-        `  ${mark(row.level)} ${row.topic.padEnd(width)}  ${row.what}`,
+        `  ${mark(row.level)} ${row.topic.padEnd(width)}  ${shown(row.what)}`,
         ...(row.why === null ? [] : [`${indent}why: ${row.why}`]),
-        ...row.cures.map((line, at) => `${indent}${at === 0 ? 'mend: ' : 'or: '}${line}`),
+        ...row.cures.map((line, at) => `${indent}${at === 0 ? 'mend: ' : 'or: '}${shown(line)}`),
         ...(row.level === 'fine' || row.cures.length > 0
           ? []
           : [`${indent}no line mends it: ${row.instead ?? 'nothing is known that does'}`]),
@@ -91,7 +94,7 @@ export function textOf({ sections, unseen, ok }: Report, isColoured: boolean): s
     }),
     '',
   ]);
-  const blind = unseen.map((what) => `not seen: ${what}`);
+  const blind = unseen.map((what) => `not seen: ${shown(what)}`);
   const end = ok ? 'nothing must be mended' : 'what is marked ✗ must be mended';
   return [...lines, ...blind, end].join('\n');
 }

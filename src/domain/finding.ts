@@ -40,6 +40,16 @@ export interface Finding {
   readonly instead: string | null;
 }
 
+/** What a shell does not take as it is. */
+const SPECIAL = /[^\w@%+=:,./-]/;
+
+/** A word as a shell takes it for itself. */
+export const quoted = (word: string): string =>
+  SPECIAL.test(word) || word === '' ? `'${word.replaceAll("'", "'\\''")}'` : word;
+
+/** Places of names that others chose, such as an interface; what stands in the rest is ours. */
+const NAMES = ['interface', 'peer'];
+
 type Places = Readonly<Record<string, string | number>>;
 
 export type Kinds = Readonly<Record<string, Kind>>;
@@ -87,7 +97,7 @@ function filled(text: string | undefined, places: Places): string | null {
   const result = text.replaceAll(/\{(\w+)\}/g, (_, place: string) => {
     const word = places[place];
     if (word === undefined) isWhole = false;
-    return String(word);
+    return NAMES.includes(place) ? quoted(String(word)) : String(word);
   });
   return isWhole ? result : null;
 }

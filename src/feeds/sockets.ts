@@ -58,13 +58,17 @@ const find = finder(PORT_KINDS);
 export function portTaken({ ip, port }: Endpoint, holder: Holder | null = null): Finding {
   const who = holder === null ? 'another program' : `${holder.name} (pid ${holder.pid})`;
   const what = `UDP port ${port} of ${ip} is in use by ${who}`;
-  return find('port_taken', what, { port, ...(holder === null ? {} : { pid: holder.pid }) });
+  return find('port_taken', what, { port, ...pidOf(holder) });
 }
 
 export interface Holder {
   readonly pid: number;
   readonly name: string;
 }
+
+/** For a line that ends it; none for init, which holds what is to be handed to a service. */
+export const pidOf = (holder: Holder | null): { pid?: number } =>
+  holder === null || holder.pid <= 1 ? {} : { pid: holder.pid };
 
 /** What a UDP port could not be bound for, with the line that shows who has it. */
 export function portInUse(error: unknown, feed: Endpoint): unknown {

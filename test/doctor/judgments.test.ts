@@ -22,6 +22,7 @@ import { reportOf, rowsOf, textOf } from '../../src/doctor/report.js';
 import { KINDS, MACHINE_TOPICS, NETWORK_TOPICS } from '../../src/doctor/topics.js';
 import { finder, type Kind, sentenceOf } from '../../src/domain/finding.js';
 import type { SubscriberRow, SubscriberState } from '../../src/domain/statistics.js';
+import { portTaken } from '../../src/feeds/sockets.js';
 import type { FlowRule } from '../../src/memory/card.js';
 import type { UpFlags } from '../../src/replicator/config.js';
 import { ROOT } from '../rig/program.js';
@@ -253,6 +254,25 @@ test('a line is for the shell that doctor was run in: its namespace, its rights'
     `sudo sh -c 'echo '\\''1'\\'' > /sys/eth0'`,
   ]);
   assert.equal(lines('local', { isRoot: false }), [`su -c 'kill 7'`]);
+});
+
+test('a name that others chose is one word of a line, and no order to a terminal', () => {
+  const evil = { interface: '$(id);\u001b[2J', pid: 7 };
+  assert.equal(linesOf(find('net', '', evil), SHELL), [`ip link set dev '$(id);\u001b[2J' up`]);
+  assert.equal(linesOf(find('net', '', { ...evil, interface: `a'b` }), SHELL), [
+    `ip link set dev 'a'\\''b' up`,
+  ]);
+  const subject = subjectOf({ chains: ['filter \u001b]0;x\u0007'] });
+  const rows = rowsOf(NETWORK_TOPICS, subject, SHELL);
+  const text = textOf(reportOf([{ interface: 'e\u001bth', rows }], ['\u009bx']), false);
+  assert.match(text, /filter \?\]0;x\?/);
+  assert.not.match(text.replaceAll('\n', ''), /\p{Cc}/u);
+});
+
+test('init, which holds a socket for a service, is not to be killed', () => {
+  const feed = { ip: '10.0.0.5', port: 5000 };
+  assert.match(sentenceOf(portTaken(feed, { pid: 7, name: 'x' })), /mend it with: kill 7$/);
+  assert.match(sentenceOf(portTaken(feed, { pid: 1, name: 'systemd' })), /; see who has it: ss /);
 });
 
 test('a line of up has the words that were given, without those of doctor, and with the flag that mends', () => {

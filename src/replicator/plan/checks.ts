@@ -5,7 +5,7 @@
  */
 import { isMulticast } from '../../domain/endpoint.js';
 import { type Finding, finder, type Kinds } from '../../domain/finding.js';
-import type { Holder } from '../../feeds/sockets.js';
+import { type Holder, pidOf } from '../../feeds/sockets.js';
 import type { Interface, XdpProgram } from '../../memory/addon.js';
 import { limits } from '../../memory/layout.js';
 import type { Config } from '../config.js';
@@ -313,7 +313,7 @@ export function checkProgram(
   const what = `XDP program ${found.id}${name} is attached to ${interfaceName}`;
   if (found.by_link === true) {
     const who = holder === null ? 'a running process' : `${holder.name} (pid ${holder.pid})`;
-    return find('xdp_held', `${what} by ${who}`, holder === null ? {} : { pid: holder.pid });
+    return find('xdp_held', `${what} by ${who}`, pidOf(holder));
   }
   const keyword = { native: 'xdpdrv', generic: 'xdpgeneric', offload: 'xdpoffload' }[found.mode];
   // who may not look (that takes CAP_SYS_ADMIN) cannot tell which of the two it is
