@@ -84,6 +84,13 @@ Napi::Value describe_card_js(const Arguments& arguments) {
   return object;
 }
 
+Napi::Value takes_rules_js(const Arguments& arguments) {
+  const NamespaceName netns = arguments.text_or_null(0, "netns");
+  const std::string name = arguments.text(1, "name");
+  const bool takes = from_namespace<bool>(netns, [&] { return takes_rules(name); });
+  return Napi::Boolean::New(arguments.env(), takes);
+}
+
 Napi::Value list_interfaces_js(const Arguments& arguments) {
   const NamespaceName netns = arguments.text_or_null(0, "netns");
   return texts(arguments.env(), from_namespace<std::vector<std::string>>(netns, list_interfaces));
@@ -100,6 +107,7 @@ Napi::Value list_input_chains_js(const Arguments& arguments) {
 
 void export_card(Napi::Object exports) {
   export_function<describe_card_js>(exports, "describeCard");
+  export_function<takes_rules_js>(exports, "takesRules");
   export_function<list_interfaces_js>(exports, "listInterfaces");
   export_function<list_input_chains_js>(exports, "listInputChains");
 }

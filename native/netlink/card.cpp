@@ -100,8 +100,12 @@ std::optional<FlowRule> rule_at(int fd, const std::string& name, u32 location) {
   FlowRule rule{};
   rule.location = location;
   const bool drops = spec.ring_cookie == RX_CLS_FLOW_DISC;
+  // of a VLAN, a MAC address, a function of the card or a table of its own: what it does to a feed
+  // is not known
+  if ((spec.flow_type & (FLOW_EXT | FLOW_MAC_EXT | FLOW_RSS)) != 0) return std::nullopt;
+  if (!drops && ethtool_get_flow_spec_ring_vf(spec.ring_cookie) != 0) return std::nullopt;
   if (!drops) rule.queue = static_cast<u32>(ethtool_get_flow_spec_ring(spec.ring_cookie));
-  const u32 type = spec.flow_type & ~(FLOW_EXT | FLOW_MAC_EXT | FLOW_RSS);
+  const u32 type = spec.flow_type;
   if (type == UDP_V4_FLOW) {
     const ethtool_tcpip4_spec &is = spec.h_u.udp_ip4_spec, &mask = spec.m_u.udp_ip4_spec;
     rule.source = is.ip4src, rule.source_mask = mask.ip4src;
@@ -194,6 +198,12 @@ std::optional<std::string> input_chain(const nlmsghdr* message) {
 }
 
 } // namespace
+
+bool takes_rules(const std::string& name) {
+  Card card{};
+  read_features(open_ethtool().get(), name, card);
+  return card.takes_rules;
+}
 
 Card describe_card(const std::string& name) {
   const Fd fd = open_ethtool();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT-0
 //
 // What a card does beyond being an interface: its offloads, how it spreads flows over queues, which
-// XDP its driver offers. Read for `fantail doctor`, never while packets flow. What a driver does
-// not tell is left out: few tell all.
+// XDP its driver offers. Read whole for `fantail doctor` alone: some cards are slow to tell. What a
+// driver does not tell is left out: few tell all.
 #pragma once
 
 #include <array>
@@ -56,6 +56,8 @@ struct Card {
 
 /// Of the calling thread's network namespace. Error ENODEV: there is no such interface.
 Card describe_card(const std::string& name);
+/// Whether it has rules for flows, or could have: all that `up` asks of a card beside its queues.
+bool takes_rules(const std::string& name);
 
 /// Names of the interfaces of that namespace.
 std::vector<std::string> list_interfaces();

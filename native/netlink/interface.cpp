@@ -46,8 +46,9 @@ Interface describe_interface(const std::string& name) {
     result.rx_queues = std::max(1u, channels.combined_count + channels.rx_count);
     result.tx_queues = std::max(1u, channels.combined_count + channels.tx_count);
     result.combined = channels.max_combined != 0;
-    result.queues_max =
-        channels.max_combined + std::min(channels.max_rx, channels.max_tx); // one kind or the other
+    // one kind or the other: some drivers count the same queues as both
+    const u32 apart = std::min(channels.max_rx, channels.max_tx);
+    result.queues_max = std::max(1u, result.combined ? channels.max_combined : apart);
   }
   ethtool_drvinfo info{};
   if (ask_ethtool(any.get(), name, ETHTOOL_GDRVINFO, info)) {

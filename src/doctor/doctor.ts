@@ -124,6 +124,7 @@ function lookAt(
       feeds,
       promiscuous: config.promiscuous,
       destinations: launcher?.subscribers.map(({ ip }) => ip) ?? [],
+      isRunning: launcher !== null,
     });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException; // the addon throws Errors with codes

@@ -21,6 +21,8 @@ export interface NetworkQuestion {
   readonly promiscuous: boolean;
   /** Addresses of subscribers. */
   readonly destinations: readonly string[];
+  /** A fantail that runs there has been asked: the ports are its own, and are not tried. */
+  readonly isRunning: boolean;
 }
 
 /** An interrupt of the card, and the cores that it comes to. */
@@ -80,7 +82,7 @@ export function readNetwork(question: NetworkQuestion, root = '/'): Network {
   const link = addon.describeInterface(null, interfaceName);
   const device = readDevice(new Files(root), interfaceName);
   const program = addon.xdpProgramOn(null, interfaceName);
-  const isServed = isLaunched(link.index);
+  const isServed = question.isRunning || isLaunched(link.index);
   const tried = isServed ? [] : feeds.map((feed) => tryPort(interfaceName, feed, promiscuous));
   const chains = chainsOf(new Files(root), addon.listInputChains(null));
   const isRoot = process.geteuid?.() === 0;
@@ -260,7 +262,15 @@ function viasOf(link: Interface, destinations: readonly string[]): Network['vias
 
 /** Those that packets can come by: each that has a MAC address, but for a loopback. */
 export function servable(netns: string | null): { up: string[]; down: string[] } {
-  const links = addon.listInterfaces(netns).map((name) => addon.describeInterface(netns, name));
+  const links = addon.listInterfaces(netns).flatMap((name) => {
+    try {
+      return [addon.describeInterface(netns, name)];
+    } catch (error) {
+      // the addon throws Errors with codes: one that has gone since is none
+      if ((error as NodeJS.ErrnoException).code === 'ENODEV') return [];
+      throw error;
+    }
+  });
   const cards = links.filter(({ loopback, mac }) => !loopback && mac !== '');
   const names = (isUp: boolean) =>
     cards.filter(({ up, addresses }) => (up && addresses.length > 0) === isUp).map((it) => it.name);

@@ -194,6 +194,8 @@ export interface Supervisor {
   driverFigures(netns: string | null, name: string): (readonly [name: string, value: number])[];
   /** Throws ENODEV if there is no such interface. */
   describeCard(netns: string | null, name: string): Card;
+  /** Whether a card has rules for flows (ethtool -N), or could have; false: it does not tell. */
+  takesRules(netns: string | null, name: string): boolean;
   /** Names of all interfaces. */
   listInterfaces(netns: string | null): string[];
   /**

@@ -17,16 +17,7 @@ export function observe(config: Config): Observed {
   const link = describe(config);
   if (link === null && interfaceName !== '-')
     throw new Failure(`there is no interface ${interfaceName}; see: ip link`);
-  return observedOf(link, link !== null && takesRules(config.netns, interfaceName));
-}
-
-/** Only a line of advice depends on it: a sandbox in which cards cannot be asked takes none. */
-function takesRules(netns: string | null, interfaceName: string): boolean {
-  try {
-    return addon.describeCard(netns, interfaceName).takes_rules;
-  } catch {
-    return false;
-  }
+  return observedOf(link, link !== null && addon.takesRules(config.netns, interfaceName));
 }
 
 /** `takesRules`: of its card. */

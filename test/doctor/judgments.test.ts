@@ -178,8 +178,16 @@ test('a rule that drops the feed must go, by its line', () => {
   assert.is(way(OURS, { ...OURS, location: 4, queue: null }), null, 'the first one holds');
   const of = { source: '10.0.0.9', source_mask: '255.255.255.255' };
   const some = way({ ...OURS, ...of, queue: null });
-  assert.is(some?.level, 'better');
+  assert.equal([some?.level, some?.cure], ['better', null], 'it may be there for a reason');
   assert.match(some?.what ?? '', /drops some of what is sent to 10\.0\.0\.1:5000/);
+});
+
+test('a rule that gives the feed to a queue that is not served goes only if it is for the feed alone', () => {
+  const way = (rule: FlowRule) =>
+    checkWay({ ...subjectOf({ card: { rules: [rule] } }), queues: [0] }, flow);
+  assert.match(way({ ...OURS, queue: 2 })?.cure ?? '', /^ethtool -N eth0 delete 3; ethtool -N /);
+  const all = way({ ...OURS, queue: 2, target_port_mask: 0 });
+  assert.equal([all?.name, all?.cure, all?.flags], ['rule_unserved', null, '--queues all']);
 });
 
 test('zero copy is told with its segments, and missed only by who names it', () => {

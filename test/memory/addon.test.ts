@@ -141,6 +141,8 @@ const refusals: readonly (readonly [
   ['driverFigures', [null], wrongTexts, []],
   ['describeCard', [], wrongNamespaces, ['lo']],
   ['describeCard', [null], wrongTexts, []],
+  ['takesRules', [], wrongNamespaces, ['lo']],
+  ['takesRules', [null], wrongTexts, []],
   ['listInterfaces', [], wrongNamespaces, []],
   ['listInputChains', [], wrongNamespaces, []],
   ['openUdp', [], wrongNamespaces, [UDP]],

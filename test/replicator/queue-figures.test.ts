@@ -114,6 +114,8 @@ test('a line says whether figures of zero copy have moved, and whose they are', 
   assert.match(told('zerocopy', moved), /^1 of 2 .*: zero copy works$/m);
   assert.match(told('copy', moved), /^1 of 2 .*: another program's zero copy, not ours$/m);
   assert.match(told('zerocopy', { rx0_xsk_packets: 0 }), /^none of 1 .*: no zero copy so far$/m);
+  const faults = { rx0_xsk_packets: 0, rx0_xsk_buff_alloc_err: 9 };
+  assert.match(told('zerocopy', faults), /^none of 1 .*: no zero copy so far$/m);
   assert.match(told('copy', {}), /^the driver has no figure with xdp or xsk in its name$/m);
 });
 

@@ -274,7 +274,7 @@ networkTest(
 
 networkTest(
   test,
-  'as JSON, a path whose supervisor was killed goes on, though nobody reads its words, till the next one adopts it',
+  'as JSON, a path whose supervisor was killed goes on till the next one adopts it, and tells of it',
   { queues: 1 },
   async (link) => {
     const options = { link, flags: [...copyMode('split'), '--log-format', 'json'] };

@@ -75,6 +75,8 @@ int main(int argc, char** argv) {
   batch.begin(NFNL_MSG_BATCH_END, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
   batch.end();
   const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+  const timeval patience{5, 0};
+  if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   if (fd < 0 || send(fd, batch.bytes.data(), batch.size, 0) < 0) return 1;
   // two answers, of the table and of the chain, each in a datagram of its own
   for (int i = 0; i < 2; ++i) {

@@ -129,7 +129,8 @@ public:
   // Goes on into the call, and looks once the process has run for so long. False: it has ended.
   bool is_in_call_after(uint64_t ns) {
     clockid_t used;
-    check(-clock_getcpuclockid(pid_, &used), "find the clock of its CPU time");
+    const int error = clock_getcpuclockid(pid_, &used);
+    if (error != 0) throw fantail::error_of(error, "find the clock of its CPU time");
     const uint64_t start = clock_ns(used), began = clock_ns(CLOCK_MONOTONIC);
     ask(PTRACE_SYSCALL, nullptr);
     while (waitpid(pid_, &status_, __WALL | WNOHANG) == 0) {

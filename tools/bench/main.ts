@@ -218,16 +218,19 @@ async function carryOut(tasks: readonly Task[], journal: Journal): Promise<numbe
   const world = makeWorld(1);
   const engine = await Engine.start(world, seed);
   let failures = 0;
-  for (const task of left) {
-    turns.begin(task);
-    try {
-      turns.tell(task, await task.carryOut({ world, engine, seed }, journal));
-    } catch (error) {
-      failures++;
-      turns.tell(task, `FAILED: ${error instanceof Error ? error.message : String(error)}`);
+  try {
+    for (const task of left) {
+      turns.begin(task);
+      try {
+        turns.tell(task, await task.carryOut({ world, engine, seed }, journal));
+      } catch (error) {
+        failures++;
+        turns.tell(task, `FAILED: ${error instanceof Error ? error.message : String(error)}`);
+      }
     }
+  } finally {
+    turns.close();
   }
-  turns.close();
   await engine.stop();
   world.close();
   return failures;

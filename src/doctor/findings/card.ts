@@ -71,8 +71,9 @@ export const CARD_KINDS = {
 
 const find = finder(CARD_KINDS);
 
-const has = ({ network }: NetworkSubject, bit: number): boolean | null =>
-  network.card.xdp === null ? null : (network.card.xdp.xdp & bit) !== 0;
+/** All of them; null: the kernel does not tell. */
+const has = ({ network }: NetworkSubject, bits: number): boolean | null =>
+  network.card.xdp === null ? null : (network.card.xdp.xdp & bits) === bits;
 
 const levelIf = (isNamed: boolean) => ({ level: isNamed ? 'must' : 'better' }) as const;
 

@@ -16,6 +16,7 @@ export const SPREAD_KINDS = {
     why: 'the card throws the feed away before any program sees it',
     cure: 'ethtool -N {interface} delete {location}',
     isOfNetwork: true,
+    instead: 'see whom it is meant for: ethtool -n INTERFACE',
   },
   rule_unserved: {
     level: 'better',
@@ -134,8 +135,9 @@ function checkDropped(
   if (rule === undefined) return null;
   const isAll = isMatched(rule, flow) === true;
   const what = `rule ${rule.location} of ${name} drops ${isAll ? 'what' : 'some of what'} is sent to ${flow.ip}:${flow.port}`;
-  const level = isAll ? 'must' : 'better';
-  return find('rule_drops', what, { interface: name, location: rule.location, level });
+  // one against some senders may be there for a reason
+  if (!isAll) return find('rule_drops', what, { level: 'better' });
+  return find('rule_drops', what, { interface: name, location: rule.location });
 }
 
 /** A rule beside that one would not move the feed: which of two holds is the card's affair. */
@@ -151,7 +153,10 @@ function checkRuled(
   if (queue === null || queues.includes(queue)) return null;
   const { ip, port } = flow;
   const what = `rule ${location} of ${name} gives what is sent to ${ip}:${port} to queue ${queue}, which is not served here`;
-  return find('rule_unserved', what, { interface: name, location, ip, port, queue: served });
+  // one that is for more than this feed is not ours to delete
+  const isOwn = rule.target_port_mask === 0xffff && rule.target_mask === '255.255.255.255';
+  const line = { interface: name, location, ip, port, queue: served };
+  return find('rule_unserved', what, isOwn ? line : {});
 }
 
 /** A feed of one source comes from there, by whichever port. */

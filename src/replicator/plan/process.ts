@@ -87,8 +87,7 @@ const textOf = (limit: number) =>
 function shellOf(pid: number): number | null {
   let at = pid;
   for (let i = 0; i < ANCESTORS_MAX && at > 1 && isPassing(at); i++) at = parentOf(at);
-  if (at > 1) return at;
-  return pid > 1 ? pid : null;
+  return at > 1 ? at : null;
 }
 
 function isPassing(pid: number): boolean {

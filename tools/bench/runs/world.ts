@@ -9,6 +9,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { allowedCores } from '../../../src/replicator/plan/process.js';
 import { atEnd, ROOT, run } from './process.js';
 
 export const FEED_PORT = 9000;
@@ -45,14 +46,7 @@ export function coresOf(allowed: readonly number[]): Cores {
   return { source, others: others.length > 0 ? others : [source] };
 }
 
-export function allowedCpus(): number[] {
-  const list =
-    /^Cpus_allowed_list:\s*(.*)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
-  return list.split(',').flatMap((part) => {
-    const [from = 0, to = from] = part.split('-').map(Number);
-    return Array.from({ length: to - from + 1 }, (_, i) => from + i);
-  });
-}
+export const allowedCpus = (): number[] => allowedCores(readFileSync('/proc/self/status', 'utf8'));
 
 export interface World {
   /** Namespaces. */
