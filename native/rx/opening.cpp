@@ -167,8 +167,7 @@ void prove_sending(const Opening& o, const DataPlane& plane,
   for (u32 w = 0; w < o.geometry.workers; ++w) {
     const u32 frame = plane.arena.tx_frame_first(w);
     if (bulk != nullptr) {
-      prove_bulk(*bulk, plane.pages[w].get(), o.queues[w], frame, mac, ip,
-                 w < o.bulk_cpus.size() ? o.bulk_cpus[w] : -1);
+      prove_bulk(*bulk, plane.pages[w].get(), o.queues[w], frame, mac, ip, o.bulk_cpus.at(w));
       continue;
     }
     write_announcement(plane.arena.frame(frame), mac, ip);

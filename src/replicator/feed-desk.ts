@@ -41,30 +41,32 @@ export class FeedDesk {
 
   constructor(private readonly options: FeedDeskOptions) {}
 
-  /** Those of the command line. Throws Failure; those that an adopted data plane has are there. */
+  /**
+   * Those of the command line. Throws Failure. Those that an adopted data plane has are there, so
+   * that a worker which is slow to follow keeps nobody from taking it over.
+   */
   async open(feeds: readonly NamedFeed[]): Promise<void> {
     for (const feed of feeds) {
-      const about = { op: 'feed.add', who: 'command line', feed: feed.name };
-      try {
-        const { existing } = await this.add(feed);
-        const what = `feed.add ${feed.name} ${feedText(feed)}`;
-        if (!existing) log.info({ ...about, code: 'ok' }, `command line asked: ${what}: ok`);
-      } catch (error) {
-        const said = `--feed ${feed.name}: ${messageOf(error)}`;
-        const isLate = error instanceof FantailError && error.code === 'BUSY';
-        if (!isLate || this.options.feeds.find(feed.name) === undefined) throw new Failure(said);
-        log.warn({ ...about, code: error.code }, said);
-      }
+      if (this.has(feed)) continue;
+      await this.add(feed).catch((error) => {
+        throw new Failure(`--feed ${feed.name}: ${messageOf(error)}`);
+      });
+      const about = { op: 'feed.add', who: 'command line', code: 'ok', feed: feed.name };
+      log.info(about, `command line asked: feed.add ${feed.name} ${feedText(feed)}: ok`);
     }
   }
 
-  async add({ name, ...address }: NamedFeed): Promise<{ existing: boolean }> {
-    const { feeds, publisher } = this.options;
-    const same = feeds.find(name);
-    if (same !== undefined && feedText(same) === feedText(address)) {
-      await publisher.applied();
+  private has({ name, ...address }: NamedFeed): boolean {
+    const same = this.options.feeds.find(name);
+    return same !== undefined && feedText(same) === feedText(address);
+  }
+
+  async add(asked: NamedFeed): Promise<{ existing: boolean }> {
+    if (this.has(asked)) {
+      await this.options.publisher.applied();
       return { existing: true };
     }
+    const { name, ...address } = asked;
     const { arena } = this.options.opened.plane;
     const feed = await whenSettled(arena, () => this.openFeed(name, address));
     this.options.keep();

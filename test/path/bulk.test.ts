@@ -111,9 +111,19 @@ networkTest(
   'a far end that takes no frames of a program ends the start with what it takes',
   { queues: 1 },
   async (link) => {
-    const { program } = await startUp({ link, flags: inBulk('inline') });
-    assert.is((await program.wait()).status, 1);
-    assert.match(program.stderr, /the device took no frame in bulk .*GRO/);
+    // tried on the core that would send: the worker's, or its pump's
+    for (const [cpus, core] of [
+      ['1', 1],
+      ['0,1', 1],
+      ['1,0', 0],
+    ] as const) {
+      const flags = copyMode('inline', '--transmit', 'bulk', '--cpus', cpus);
+      const { program } = await startUp({ link, flags });
+      assert.is((await program.wait()).status, 1);
+      const sentence = new RegExp(`the device took no frame in bulk on core ${core} .*GRO`);
+      assert.match(program.stderr, sentence);
+      program.close();
+    }
   },
 );
 

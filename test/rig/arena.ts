@@ -35,7 +35,7 @@ export async function openBareArena(): Promise<BareArena> {
     yields: false,
     checksumFull: false,
     paths: { ring: true, bulk: false },
-    bulkCpus: [],
+    bulkCpus: [null],
     join: null,
   } as const;
   const listener = addon.openAbstract(null); // nobody adopts it
