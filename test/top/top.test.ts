@@ -171,7 +171,7 @@ async function fits(tmux: Tmux): Promise<void> {
 
 networkTest(
   test,
-  'it says that the replicator is gone, comes back with the next one, honours NO_COLOR, ends on Ctrl-C and SIGTERM',
+  'it says that the replicator is gone, comes back with the next one, honours NO_COLOR, ends on Ctrl-C and signals',
   { queues: 1 },
   async (link) => {
     const control = `127.0.0.1:${await freePort()}`;
@@ -197,12 +197,14 @@ networkTest(
         });
         tmux.keys('C-c');
         await assertRestored(tmux, before);
-        const again = startTop(tmux, replicator, `${MARK} CI=true`);
-        await tmux.shows(/^\[subscribers 2\]/m);
-        const [found, ...more] = processesWith(MARK);
-        assert.ok(found !== undefined && more.length === 0);
-        process.kill(found.pid, 'SIGTERM');
-        await assertRestored(tmux, again);
+        for (const signal of ['SIGTERM', 'SIGHUP', 'SIGQUIT'] as const) {
+          const again = startTop(tmux, replicator, `${MARK} CI=true`);
+          await tmux.shows(/^\[subscribers 2\]/m);
+          const [found, ...more] = processesWith(MARK);
+          assert.ok(found !== undefined && more.length === 0, signal);
+          process.kill(found.pid, signal);
+          await assertRestored(tmux, again);
+        }
         await silent(tmux, replicator);
       });
     });
