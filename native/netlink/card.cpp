@@ -224,13 +224,14 @@ Card describe_card(const std::string& name) {
 }
 
 std::vector<std::string> list_interfaces() {
-  const Fd fd = open_netlink();
-  Request request;
-  request.begin<ifinfomsg>(RTM_GETLINK, NLM_F_DUMP)->ifi_family = AF_UNSPEC;
+  struct Names {
+    struct if_nameindex* first = if_nameindex();
+    ~Names() { if_freenameindex(first); }
+  } const all;
+  if (all.first == nullptr) throw error_of(errno, "list the interfaces");
   std::vector<std::string> names;
-  exchange(fd.get(), request, [&](const nlmsghdr* message) {
-    names.push_back(attributes_of<ifinfomsg>(message).text(IFLA_IFNAME));
-  });
+  for (const struct if_nameindex* at = all.first; at->if_name != nullptr; ++at)
+    names.emplace_back(at->if_name);
   return names;
 }
 
@@ -241,17 +242,20 @@ std::optional<std::vector<std::string>> list_input_chains() {
   } catch (const Error&) {
     return std::nullopt; // this kernel has no nfnetlink
   }
-  Request request;
-  constexpr u16 type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN;
-  auto* fixed = request.begin<nfgenmsg>(type, NLM_F_DUMP);
-  fixed->nfgen_family = NFPROTO_UNSPEC;
-  fixed->version = NFNETLINK_V0;
-  std::vector<std::string> chains;
-  const Outcome outcome = exchange(fd.get(), request, [&](const nlmsghdr* message) {
-    if (const auto chain = input_chain(message)) chains.push_back(*chain);
-  });
-  if (outcome.error != 0) return std::nullopt;
-  return chains;
+  for (int tries = 0; tries < dump_tries_max; ++tries) {
+    Request request;
+    constexpr u16 type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN;
+    auto* fixed = request.begin<nfgenmsg>(type, NLM_F_DUMP);
+    fixed->nfgen_family = NFPROTO_UNSPEC;
+    fixed->version = NFNETLINK_V0;
+    std::vector<std::string> chains;
+    const Outcome outcome = exchange(fd.get(), request, [&](const nlmsghdr* message) {
+      if (const auto chain = input_chain(message)) chains.push_back(*chain);
+    });
+    if (outcome.error != 0) return std::nullopt;
+    if (!outcome.interrupted) return chains;
+  }
+  return std::nullopt; // they change faster than they can be read
 }
 
 } // namespace fantail

@@ -15,8 +15,10 @@
 
 namespace fantail {
 
-constexpr std::size_t netlink_buffer_size =
-    65536; // the kernel fills at most 32 KiB of a dump at once
+/// A dump that changed while it was read is read again, so often.
+constexpr int dump_tries_max = 8;
+/// The kernel fills at most 32 KiB of a dump at once.
+constexpr std::size_t netlink_buffer_size = 65536;
 constexpr timeval answer_timeout{.tv_sec = 2, .tv_usec = 0}; // answers do not take time at all
 
 struct Buffer {

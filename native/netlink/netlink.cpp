@@ -20,7 +20,6 @@ namespace {
 
 constexpr u32 iff_lower_up = 1 << 16;      // linux/if.h, which net/if.h shuts out
 constexpr int event_buffer_size = 4 << 20; // bytes of events that may wait, about 10,000
-constexpr int dump_tries_max = 8;          // a dump that changed while it was read is read again
 
 // ---- messages into values ----
 
