@@ -83,9 +83,13 @@ export interface Kept {
   readonly isPaused: boolean;
 }
 
+/** What a card tells stays the answer for so long. */
+const QUEUES_MS = 1000;
+
 export class LiveReplicator implements Replicator {
   /** Asked for, and not read yet. */
   private reading: Promise<Stats> | null = null;
+  private queues: { readonly asked_ms: number; readonly answer: Promise<Stats> } | null = null;
 
   constructor(
     private readonly parts: ReplicatorParts,
@@ -228,7 +232,18 @@ export class LiveReplicator implements Replicator {
     return this.reading;
   }
 
-  async queueStats(): Promise<Stats> {
+  /**
+   * The same for all who ask within a second: some drivers ask their card, under a lock that others
+   * of the network wait for.
+   */
+  queueStats(): Promise<Stats> {
+    const now = performance.now();
+    if (this.queues === null || now - this.queues.asked_ms > QUEUES_MS)
+      this.queues = { asked_ms: now, answer: this.readQueues() };
+    return this.queues.answer;
+  }
+
+  private async readQueues(): Promise<Stats> {
     const stats = await this.stats();
     const { config, plane, subscribers, verdictsBefore, figuresBefore } = this.parts;
     const link = describe(config);

@@ -67,6 +67,11 @@ networkTest(
         [],
         'of XDP only',
       );
+      const asked_ms = performance.now();
+      const many = Array.from({ length: 50 }, () => replicator.ask({ op: 'stats', queues: true }));
+      const answers = new Set((await Promise.all(many)).map(({ uptime_ms }) => uptime_ms));
+      const seconds = (performance.now() - asked_ms) / 1000;
+      assert.ok(answers.size <= 1 + Math.ceil(seconds), 'a card is asked once a second at most');
       const plain = await replicator.stats();
       assert.not('driver' in plain, 'nobody asks a card who does not want to');
       const text = await replicator.cli('stats', '--queues');
