@@ -408,7 +408,7 @@ test('people get a page: counts, percentiles in µs, a histogram', async () => {
 test('on a terminal it shows a bar with an estimate, and the round trip so far', async () => {
   const replicator = await TestReplicator.start();
   const words = [MAIN, ...replicator.bench(await freePort(), 250, 100)];
-  const program = onTerminal([process.execPath, ...words].map(quoted).join(' '));
+  const program = onTerminal(`exec ${[process.execPath, ...words].map(quoted).join(' ')}`);
   assert.is((await program.wait()).status, 0, program.told());
   const trips = /^p50 [\d.,]+ µs, p99 [\d.,]+ µs, sent \d+/;
   const bar = shownBars(program.stdout).find(({ note }) => trips.test(note));

@@ -32,7 +32,7 @@ test.after.each(() => {
 
 const CTRL_C = '\x03';
 /** Of a terminal, to what runs on it. */
-const node = (...words: string[]) => [process.execPath, ...words].map(quoted).join(' ');
+const node = (...words: string[]) => `exec ${[process.execPath, ...words].map(quoted).join(' ')}`;
 const here = (...words: string[]) => node(MAIN, ...words);
 /** Nobody listens there, and nobody needs to. */
 const SEND = ['send', '127.0.0.1', '9'];

@@ -7,7 +7,11 @@ import { Program } from '../rig/program.js';
 /** Of a terminal that does not say. */
 const COLUMNS = 80;
 
-/** `line`: of a shell. Its stdin, stdout and stderr are the terminal. */
+/**
+ * `line`: of a shell, with `exec` before what it ends with: a Ctrl-C reaches a shell that waits as
+ * well, and dash ends with 130 then, whatever its program said. Stdin, stdout and stderr are the
+ * terminal.
+ */
 export function onTerminal(line: string, environment: Readonly<Record<string, string>> = {}) {
   return new Program('script', ['-qec', line, '/dev/null'], { environment });
 }
