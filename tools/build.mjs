@@ -31,8 +31,9 @@ const STAMPS = join(ROOT, 'build', 'stamps');
 const isCi = Boolean(process.env.CI);
 const DEFAULT_FILTER = 'rewrite';
 
-/** Below src/: what Node runs as a process or thread of its own, beside the commands. */
+/** Below src/: what programs import, and what Node runs as a process or thread of its own. */
 const PROGRAMS = [
+  'api/index',
   'bench/thread-main',
   'demo/feed-main',
   'demo/listener-main',
@@ -42,6 +43,7 @@ const PROGRAMS = [
   'worker/tx-worker',
 ];
 const BUNDLES = join(ROOT, 'build', 'programs');
+const TYPES = join(ROOT, 'build', 'types');
 
 class BuildFailure extends Error {}
 
@@ -199,6 +201,26 @@ function bundlePrograms() {
   renameSync(fresh, BUNDLES);
 }
 
+/** The types of what programs import, and of nothing else that fantail consists of. */
+function copyTypes() {
+  const fresh = `${TYPES}.new`;
+  rmSync(fresh, { recursive: true, force: true });
+  const left = [join('api', 'index.d.ts')];
+  const seen = new Set(left);
+  for (let file = left.pop(); file !== undefined; file = left.pop()) {
+    const text = readFileSync(join(ROOT, 'dist', 'src', file), 'utf8');
+    mkdirSync(dirname(join(fresh, file)), { recursive: true });
+    writeFileSync(join(fresh, file), text);
+    for (const [, from] of text.matchAll(/(?:from|import\()\s*'(\.[^']+)\.js'/g)) {
+      const next = `${join(dirname(file), from)}.d.ts`;
+      if (!seen.has(next)) left.push(next);
+      seen.add(next);
+    }
+  }
+  rmSync(TYPES, { recursive: true, force: true });
+  renameSync(fresh, TYPES);
+}
+
 /** One word for all that a supervisor and a data plane must have in common (installation.ts). */
 function identify() {
   const native = ['fantail-rx', 'fantail.node'].map((name) => join('native', 'build', name));
@@ -277,6 +299,7 @@ async function compileNative() {
 
 async function bundleThenCompileFilters() {
   bundlePrograms();
+  copyTypes();
   linkCommands();
   await compileFilters();
 }

@@ -3,7 +3,8 @@
  * that was there before stays: it is somebody else's.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Client, type ClientFlags, connect, orThrow } from '../control/client.js';
+import { connect, type Fantail } from '../api/fantail.js';
+import type { ClientFlags } from '../control/client.js';
 import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import type { SubscriberState } from '../domain/statistics.js';
 import type { LegacyClient } from '../legacy/client.js';
@@ -32,15 +33,15 @@ const STAYS = 'was subscribed before, and stays so';
  * the replicator takes the subscription back.
  */
 export async function subscribe(flags: ClientFlags, local: Endpoint): Promise<Subscription> {
-  const client = await connect(flags);
+  const fantail = await connect(flags);
   try {
-    const before = await stateOf(client, local);
+    const before = await stateOf(fantail, local);
     // somebody else's is left as it is
-    if (before === null) orThrow(await client.ask({ op: 'add', ...local, lease: 'session' }));
+    if (before === null) await fantail.add(local, { lease: 'session' });
     const deadline = performance.now() + LIVE_MS_MAX;
     let state = before;
     while (state !== 'live' && performance.now() < deadline) {
-      state = await stateOf(client, local);
+      state = await stateOf(fantail, local);
       if (state !== 'live') await sleep(ASK_AGAIN_MS);
     }
     const notes = [
@@ -51,21 +52,21 @@ export async function subscribe(flags: ClientFlags, local: Endpoint): Promise<Su
     ];
     const end = async () => {
       try {
-        if (before === null) orThrow(await client.ask({ op: 'remove', ...local }));
+        if (before === null) await fantail.remove(local);
       } finally {
-        client.close();
+        fantail.close();
       }
     };
     return { note: notes.length === 0 ? null : notes.join('; '), end };
   } catch (error) {
-    client.close();
+    fantail.close();
     throw error;
   }
 }
 
 /** Null: it is not subscribed. */
-async function stateOf(client: Client, { ip, port }: Endpoint): Promise<SubscriberState | null> {
-  const { subscribers } = orThrow(await client.ask({ op: 'list' }));
+async function stateOf(fantail: Fantail, { ip, port }: Endpoint): Promise<SubscriberState | null> {
+  const subscribers = await fantail.list();
   return subscribers.find((row) => row.ip === ip && row.port === port)?.state ?? null;
 }
 

@@ -1,15 +1,15 @@
 /**
- * The client's side of the control channel, as the commands of the CLI use it: connect, show the
- * token, ask in JSON, get the reply as it came. Every way this can fail becomes one sentence that
- * says what to do.
+ * The client's side of the control channel: connect, show the token, ask in JSON, get the reply as
+ * it came. Every way this can fail becomes one sentence that says what to do. The room api puts the
+ * operations on it, for programs and for the commands of the CLI.
  */
 
 import { readFileSync } from 'node:fs';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { WebSocket } from 'ws';
-import { type Code, Failure, messageOf, UsageError } from '../domain/errors.js';
-import type { Stats } from '../domain/statistics.js';
+import { type Code, Failure, FantailError, messageOf, UsageError } from '../domain/errors.js';
+import type { WatchEvent } from '../domain/replicator.js';
 import { CONTROL_URL } from './constants.js';
 import { readToken } from './gate/token.js';
 import type { Answer, Op, Question } from './operations.js';
@@ -23,24 +23,28 @@ const REPLY_TIMEOUT_MS = 30_000;
 /** A reply of 4096 subscribers with all their counters is about 1.5 MB. */
 const FRAME_SIZE_MAX = 16 * 1024 * 1024;
 
-/** The flags that every client command has. */
+/** Of a connection; the flags that every client command has, but for the token itself. */
 export interface ClientFlags {
+  /** ws://host:port, or wss://; CONTROL_URL without. */
   control?: string;
+  /** A file that holds the token; or the token. */
   tokenFile?: string;
+  token?: string;
+  /** A file with the certificate that signs the replicator's, PEM. */
   tlsCa?: string;
 }
 
 export interface Reply<Name extends Op = Op> {
   /** The frame as it came, for --json. */
   text: string;
-  body: Accepted<Name> | { ok: false; error: { code: Code; message: string } };
+  body: ({ ok: true } & Answer<Name>) | { ok: false; error: { code: Code; message: string } };
 }
 
-export type Accepted<Name extends Op = Op> = { ok: true } & Answer<Name>;
-
-export interface StatsEvent {
-  text: string;
-  stats: Stats;
+/** Whoever is told of what comes by itself. */
+export interface Follower {
+  onEvent?(event: WatchEvent): void;
+  /** Nothing more comes; null: since we have closed it. */
+  onEnd(why: Failure | null): void;
 }
 
 /** A question without its reply; which it is of, the order of replies tells. */
@@ -53,8 +57,9 @@ interface Waiting {
 export class Client {
   private nextId = 1;
   private readonly asked: Waiting[] = [];
-  private onEvent: ((event: StatsEvent) => void) | undefined;
-  private onEnd: ((error: Failure) => void) | undefined;
+  private readonly followers = new Set<Follower>();
+  /** Undefined: it is open. */
+  private ended: Failure | null | undefined;
 
   constructor(
     private readonly webSocket: WebSocket,
@@ -64,14 +69,14 @@ export class Client {
     webSocket.on('error', () => {}); // `close` follows, and says it
     webSocket.on('close', (code, reason) => {
       const why = reason.length > 0 ? reason.toString() : `code ${code}`;
-      this.fail(new Failure(`${url} closed the connection: ${why}`));
+      this.end(new Failure(`${url} closed the connection: ${why}`));
     });
   }
 
   /** Asks, and gives the reply whether it is ok or not. */
   ask<Asked extends Question>(question: Asked): Promise<Reply<Asked['op']>> {
     if (this.webSocket.readyState !== WebSocket.OPEN)
-      return Promise.reject(new Failure(`${this.url} has closed the connection`));
+      return Promise.reject(this.ended ?? new Failure(`the connection to ${this.url} is closed`));
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         reject(
@@ -92,63 +97,57 @@ export class Client {
     });
   }
 
-  /**
-   * Asks for events and hands each to `onEvent`; resolves when `signal` says stop, rejects when the
-   * channel ends.
-   */
-  async watch(
-    seconds: number,
-    onEvent: (event: StatsEvent) => void,
-    signal: AbortSignal,
-  ): Promise<void> {
-    this.onEvent = onEvent;
-    orThrow(await this.ask({ op: 'watch', seconds }));
-    await this.untilEnd(signal);
+  /** From now on; what it returns ends that. At once told of an end that has been. */
+  follow(follower: Follower): () => void {
+    if (this.ended !== undefined) follower.onEnd(this.ended);
+    this.followers.add(follower);
+    return () => this.followers.delete(follower);
   }
 
   /** Resolves when `signal` says stop, rejects when the channel ends. */
   untilEnd(signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       if (signal.aborted) return resolve();
-      this.onEnd = reject;
+      this.follow({ onEnd: (why) => (why === null ? resolve() : reject(why)) });
       signal.addEventListener('abort', () => resolve(), { once: true });
     });
   }
 
+  /** Who waits for an answer gets none. Twice is fine. */
   close(): void {
-    this.onEnd = undefined;
+    this.end(null);
     this.webSocket.close();
     setTimeout(() => this.webSocket.terminate(), 500).unref();
   }
 
   private receive(text: string): void {
     const body = objectIn(text);
-    if (body === null) {
-      this.fail(notFantail(this.url));
-    } else if (body.event === 'stats') {
-      // here and below: the server's own type, made by the same program
-      this.onEvent?.({ text, stats: body as unknown as Stats });
-    } else if (body.event === undefined) {
+    if (body === null) this.end(notFantail(this.url));
+    // here and below: the server's own type, made by the same program
+    else if (body.event === undefined)
       this.asked.shift()?.resolve({ text, body: body as Reply['body'] });
-    }
+    else for (const each of this.followers) each.onEvent?.(body as unknown as WatchEvent);
   }
 
-  private fail(error: Failure): void {
-    for (const { reject } of this.asked.splice(0)) reject(error);
-    this.onEnd?.(error);
+  private end(why: Failure | null): void {
+    if (this.ended !== undefined) return;
+    this.ended = why;
+    const reason = why ?? new Failure(`the connection to ${this.url} was closed`);
+    for (const { reject } of this.asked.splice(0)) reject(reason);
+    for (const each of this.followers) each.onEnd(why);
   }
 }
 
 /** Connects; the token goes in the header, so that a wrong one is refused at once. */
-export function connect(flags: ClientFlags): Promise<Client> {
+export function connectClient(flags: ClientFlags): Promise<Client> {
   const url = controlUrl(flags.control ?? CONTROL_URL);
-  const token = flags.tokenFile === undefined ? null : readToken(flags.tokenFile);
+  const token = flags.tokenFile === undefined ? flags.token : readToken(flags.tokenFile);
   const webSocket = new WebSocket(url, {
     handshakeTimeout: CONNECT_TIMEOUT_MS,
     maxPayload: FRAME_SIZE_MAX,
     perMessageDeflate: false,
     ...(flags.tlsCa === undefined ? {} : { ca: certificateIn(flags.tlsCa) }),
-    ...(token === null ? {} : { headers: { Authorization: `Bearer ${token}` } }),
+    ...(token === undefined ? {} : { headers: { Authorization: `Bearer ${token}` } }),
   });
   return new Promise((resolve, reject) => {
     webSocket.once('open', () => resolve(new Client(webSocket, url)));
@@ -157,7 +156,7 @@ export function connect(flags: ClientFlags): Promise<Client> {
       webSocket.removeAllListeners('error');
       // terminate() says that it ended before it was open, which is known
       webSocket.on('error', () => {});
-      void failureOfRefusal(response, url, flags.tokenFile).then((failure) => {
+      void failureOfRefusal(response, url, flags).then((failure) => {
         webSocket.terminate();
         reject(failure);
       });
@@ -165,26 +164,13 @@ export function connect(flags: ClientFlags): Promise<Client> {
   });
 }
 
-/** Connects, does `work`, and closes whatever happens. */
-export async function withClient<Result>(
-  flags: ClientFlags,
-  work: (client: Client) => Promise<Result>,
-): Promise<Result> {
-  const client = await connect(flags);
-  try {
-    return await work(client);
-  } finally {
-    client.close();
-  }
-}
-
-/** What was answered, or a Failure with the server's own sentence. */
-export function orThrow<Name extends Op>({ body }: Reply<Name>): Accepted<Name> {
+/** What was answered, or a FantailError with the server's own sentence and code. */
+export function orThrow<Name extends Op>({ body }: Reply<Name>): Answer<Name> {
   if (body.ok) return body;
   const { code, message } = body.error;
   if (code === 'UNAUTHORIZED' && !/only read/.test(message))
-    throw new Failure('the control port wants a token; give it with --token-file F');
-  throw new Failure(`${message} (${code})`);
+    throw new FantailError(code, 'the control port wants a token; give it with --token-file F');
+  throw new FantailError(code, `${message} (${code})`);
 }
 
 /** True where a fantail answers on that port, whatever it answers. */
@@ -284,11 +270,13 @@ function notFantail(url: string): Failure {
 async function failureOfRefusal(
   response: IncomingMessage,
   url: string,
-  tokenFile: string | undefined,
+  { tokenFile, token }: ClientFlags,
 ): Promise<Failure> {
   if (response.headers.server !== 'fantail') return notFantail(url);
-  if (response.statusCode === 401)
-    return new Failure(`${url} refuses the token in ${tokenFile ?? '(none)'}`);
+  if (response.statusCode === 401) {
+    const which = token === undefined ? '(none)' : 'it was given';
+    return new Failure(`${url} refuses the token ${tokenFile ? `in ${tokenFile}` : which}`);
+  }
   let body = '';
   response.setEncoding('utf8');
   try {

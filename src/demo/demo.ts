@@ -9,7 +9,7 @@
  */
 import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Client, connect, orThrow } from '../control/client.js';
+import { connect, type Fantail } from '../api/fantail.js';
 import { CONTROL_PORT } from '../control/constants.js';
 import { monotonicMs } from '../domain/clock.js';
 import { Closers } from '../domain/closers.js';
@@ -66,7 +66,7 @@ interface Running {
   readonly scene: Scene;
   readonly screen: Screen;
   readonly control: string;
-  readonly client: Client;
+  readonly fantail: Fantail;
   readonly listeners: readonly Listener[];
   readonly feed: Feed;
   readonly beganMs: number;
@@ -79,24 +79,22 @@ interface Before {
   readonly received: readonly number[];
 }
 
-async function subscribe(client: Client, listeners: readonly Listener[]): Promise<void> {
-  for (const { ip, port } of listeners.map((listener) => listener.endpoint))
-    orThrow(await client.ask({ op: 'add', ip, port }));
+async function subscribe(fantail: Fantail, listeners: readonly Listener[]): Promise<void> {
+  for (const { endpoint } of listeners) await fantail.add(endpoint);
   // The feed begins when the MAC address of each is known, so that none owes its first packets to
   // the kernel's help.
   const deadline = performance.now() + NEIGHBOURS_MS_MAX;
   while (performance.now() < deadline) {
-    const { subscribers } = orThrow(await client.ask({ op: 'list' }));
+    const subscribers = await fantail.list();
     if (subscribers.every((row) => row.state === 'live')) return;
     await sleep(50);
   }
 }
 
 /** The replicator's account; null if it does not answer, which the view says. */
-async function askStats(client: Client): Promise<Stats | null> {
+async function askStats(fantail: Fantail): Promise<Stats | null> {
   const late = sleep(VIEW_MS, null, { ref: false });
-  const asked = client.ask({ op: 'stats' }).then(orThrow);
-  return await Promise.race([asked.catch(() => null), late]);
+  return await Promise.race([fantail.stats().catch(() => null), late]);
 }
 
 function subscriberState(
@@ -117,9 +115,9 @@ async function look(
   before: Before,
   isFinal: boolean,
 ): Promise<View> {
-  const { listeners, scene, control, client } = running;
+  const { listeners, scene, control, fantail } = running;
   const [stats, ...accounts] = await Promise.all([
-    askStats(client),
+    askStats(fantail),
     ...listeners.map((listener) => listener.snapshot(report.sent - 1)),
   ]);
   const seconds = Math.max((report.atMs - before.atMs) / 1000, 0.001);
@@ -254,12 +252,12 @@ async function open(
     replicator.ended.then((how) => ({ failure: `the replicator ended by itself (${how})` })),
   );
   const control = `ws://127.0.0.1:${replicator.controlPort}`;
-  const client = opened.keep(await connect({ control }));
+  const fantail = opened.keep(await connect({ control }));
   const subscribed = listeners.slice(0, SUBSCRIBED_COUNT);
-  await subscribe(client, subscribed);
+  await subscribe(fantail, subscribed);
   for (const listener of subscribed) listener.restart(0);
   feed.begin();
-  return { flags, scene, screen, control, client, listeners, feed, beganMs: monotonicMs() };
+  return { flags, scene, screen, control, fantail, listeners, feed, beganMs: monotonicMs() };
 }
 
 /** Runs the demo until it is ended; throws Failure. */

@@ -1,7 +1,8 @@
 /** What a fantail that runs on the interface tells of itself, over its control channel. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { type ClientFlags, orThrow, withClient } from '../control/client.js';
+import { connect } from '../api/fantail.js';
+import type { ClientFlags } from '../control/client.js';
 import { CONTROL_URL } from '../control/constants.js';
 import { Failure, messageOf } from '../domain/errors.js';
 import { quoted } from '../domain/finding.js';
@@ -30,21 +31,23 @@ export async function findLauncher(
   }
 }
 
-function readLauncher(flags: ClientFlags): Promise<FoundLauncher> {
-  return withClient(flags, async (client) => {
-    const stats = orThrow(await client.ask({ op: 'stats' }));
-    const { subscribers } = orThrow(await client.ask({ op: 'list' }));
-    const { filters } = orThrow(await client.ask({ op: 'filter.list' }));
+async function readLauncher(flags: ClientFlags): Promise<FoundLauncher> {
+  const fantail = await connect(flags);
+  try {
+    const stats = await fantail.stats();
+    const filters = await fantail.filters.list();
     return {
       access: accessOf(flags),
       interface: stats.interface,
       mode: stats.mode,
       queues: stats.queues,
       feeds: stats.feeds,
-      subscribers,
+      subscribers: await fantail.list(),
       isStamped: filters.some((row) => isStampHash(row.hash) && row.subscribers > 0),
     };
-  });
+  } finally {
+    fantail.close();
+  }
 }
 
 /** The flags with which another command reaches the same one. */

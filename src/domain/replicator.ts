@@ -22,6 +22,11 @@ export interface GapEvent {
   readonly suppressed?: number;
 }
 
+/** What a session that watches is told. */
+export type WatchEvent =
+  | ({ readonly event: 'stats' } & Stats)
+  | ({ readonly event: 'gap' } & GapEvent);
+
 /**
  * What the control channel drives. `add` and `remove` throw FantailError (NOT_ALLOWED, TABLE_FULL,
  * BUSY …).

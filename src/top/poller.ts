@@ -3,7 +3,8 @@
  * is asked from then on.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Client, type ClientFlags, connect, orThrow } from '../control/client.js';
+import { connect, type Fantail } from '../api/fantail.js';
+import type { ClientFlags } from '../control/client.js';
 import { messageOf } from '../domain/errors.js';
 import { type Interval, intervalOf, type Reading } from './reading.js';
 
@@ -18,12 +19,9 @@ export interface Known {
 const SILENCE_MS = 2000;
 
 /** Asked at once, so that the two fit together as well as they can. */
-export async function read(client: Client): Promise<Reading> {
-  const [stats, list] = await Promise.all([
-    client.ask({ op: 'stats' }),
-    client.ask({ op: 'list' }),
-  ]);
-  return { stats: orThrow(stats), subscribers: orThrow(list).subscribers };
+export async function read(fantail: Fantail): Promise<Reading> {
+  const [stats, subscribers] = await Promise.all([fantail.stats(), fantail.list()]);
+  return { stats, subscribers };
 }
 
 export class Poller {
@@ -31,7 +29,7 @@ export class Poller {
   private previous: Reading | null;
 
   constructor(
-    private client: Client,
+    private fantail: Fantail,
     first: Reading,
     private readonly options: {
       readonly flags: ClientFlags;
@@ -54,13 +52,13 @@ export class Poller {
         } catch (thrown) {
           if (signal.aborted) return;
           this.tell(messageOf(thrown));
-          this.client.close();
+          this.fantail.close();
           this.previous = null; // whoever answers next has counters of its own
           while (!(await this.reconnected(flags))) if (!(await paused(intervalMs, signal))) return;
         }
       }
     } finally {
-      this.client.close();
+      this.fantail.close();
     }
   }
 
@@ -70,7 +68,7 @@ export class Poller {
       if (performance.now() - asked_ms >= SILENCE_MS) this.tell('it does not answer');
     }, 500);
     try {
-      const now = await read(this.client);
+      const now = await read(this.fantail);
       this.known = { interval: intervalOf(now, this.previous), stale: null };
       this.previous = now;
       this.options.onNews(this.known);
@@ -81,7 +79,7 @@ export class Poller {
 
   private async reconnected(flags: ClientFlags): Promise<boolean> {
     try {
-      this.client = await connect(flags);
+      this.fantail = await connect(flags);
       return true;
     } catch (thrown) {
       this.tell(messageOf(thrown));

@@ -2,7 +2,8 @@
  * `fantail top`: a live view of a replicator on a terminal, by its control channel as every other
  * client command.
  */
-import { type ClientFlags, connect } from '../control/client.js';
+import { connect } from '../api/fantail.js';
+import type { ClientFlags } from '../control/client.js';
 import { Failure } from '../domain/errors.js';
 import { type Known, Poller, read } from './poller.js';
 import { intervalOf } from './reading.js';
@@ -24,9 +25,9 @@ export async function top(flags: TopFlags, signal: AbortSignal): Promise<void> {
     throw new Failure(
       'it draws on a terminal, and this is none; for a pipe or a file use: fantail stats --watch, with --json one object a line',
     );
-  const client = await connect(flags);
-  const first = await read(client).catch((error) => {
-    client.close();
+  const fantail = await connect(flags);
+  const first = await read(fantail).catch((error) => {
+    fantail.close();
     throw error;
   });
   // what is set in CI jobs would keep Ink from drawing, though a terminal is there
@@ -43,7 +44,7 @@ export async function top(flags: TopFlags, signal: AbortSignal): Promise<void> {
     const end = () => drawing.end();
     signal.addEventListener('abort', end, { once: true });
     for (const name of ENDS) process.once(name, end);
-    const poller = new Poller(client, first, {
+    const poller = new Poller(fantail, first, {
       flags,
       intervalMs: flags.interval * 1000,
       onNews: (news) => drawing.draw(news),
@@ -52,7 +53,7 @@ export async function top(flags: TopFlags, signal: AbortSignal): Promise<void> {
     await Promise.race([drawing.ended, polling]);
   } finally {
     ending.abort();
-    client.close();
+    fantail.close();
     screen.close();
     for (const name of SIGNALS) process.off(name, listens);
   }

@@ -7,9 +7,9 @@
  */
 
 import { createInterface } from 'node:readline';
-import { connect } from '../../src/control/client.js';
+import { connectClient } from '../../src/control/client.js';
 
-const client = await connect({ control: process.argv[2] ?? '' });
+const client = await connectClient({ control: process.argv[2] ?? '' });
 process.stdout.write('ready\n');
 for await (const line of createInterface({ input: process.stdin })) {
   const { text } = await client.ask(JSON.parse(line)); // the test's own request

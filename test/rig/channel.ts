@@ -3,7 +3,7 @@
  * replicator lives, so that a question costs no new process. Accounts are looked at here too, since
  * they are asked for here.
  */
-import { connect, orThrow, type Reply } from '../../src/control/client.js';
+import { connectClient, orThrow, type Reply } from '../../src/control/client.js';
 import type { Question } from '../../src/control/operations.js';
 import type { Stats, SubscriberRow } from '../../src/domain/statistics.js';
 import { accountDifference, differences, isSettled } from '../../src/replicator/conservation.js';
@@ -26,7 +26,7 @@ export interface Asker {
 /** `control` is ip:port. In a namespace a program of the rig asks: see agent.ts. */
 export async function openAsker(control: string, namespace?: string): Promise<Asker> {
   const url = `ws://${control}`;
-  if (namespace === undefined) return connect({ control: url });
+  if (namespace === undefined) return connectClient({ control: url });
   const program = new Program(process.execPath, ['dist/test/rig/agent.js', url], { namespace });
   await program.line(/^ready$/m);
   const asked: ((reply: Reply) => void)[] = [];

@@ -1,8 +1,9 @@
 /** `fantail add <dest_ip> <dest_port>`: one more subscriber. */
-
-import { type Client, type ClientFlags, orThrow, withClient } from '../../control/client.js';
+import type { Fantail } from '../../api/fantail.js';
+import type { ClientFlags } from '../../control/client.js';
 import { type Endpoint, endpointText } from '../../domain/endpoint.js';
 import type { FeedChoice } from '../../domain/feed.js';
+import { withFantail } from '../client.js';
 
 export interface AddFlags extends ClientFlags {
   readonly json?: boolean;
@@ -13,26 +14,19 @@ export interface AddFlags extends ClientFlags {
 /** With a lease on the session it stays until the signal, or the replicator ends it. */
 export function add(subscriber: Endpoint, flags: AddFlags, signal: AbortSignal): Promise<void> {
   const { lease, feed } = flags;
-  return withClient(flags, async (client) => {
-    const reply = await client.ask({
-      op: 'add',
-      ...subscriber,
-      ...(feed === undefined ? {} : { feeds: [...feed] }),
-      ...(lease === undefined ? {} : { lease }),
-    });
-    if (flags.json) console.log(reply.text);
-    const { existing } = orThrow(reply);
-    if (!flags.json)
-      console.log(
-        existing
-          ? `${endpointText(subscriber)} was subscribed already`
-          : `added ${endpointText(subscriber)}`,
-      );
-    if (lease === 'session') await stay(client, signal);
+  const how = {
+    ...(feed === undefined ? {} : { feeds: feed }),
+    ...(lease === undefined ? {} : { lease }),
+  };
+  return withFantail(flags, async (fantail) => {
+    const { existing } = await fantail.add(subscriber, how);
+    const where = endpointText(subscriber);
+    if (!flags.json) console.log(existing ? `${where} was subscribed already` : `added ${where}`);
+    if (lease === 'session') await stay(fantail, signal);
   });
 }
 
-function stay(client: Client, signal: AbortSignal): Promise<void> {
+function stay(fantail: Fantail, signal: AbortSignal): Promise<void> {
   console.error('it stays as long as this command: end it with Ctrl-C');
-  return client.untilEnd(signal);
+  return fantail.untilEnd(signal);
 }

@@ -1,23 +1,14 @@
 /** `fantail filter load | list | info | use | unload`: the filters of a running replicator. */
 import { existsSync, readFileSync } from 'node:fs';
-import { type ClientFlags, orThrow, withClient } from '../../control/client.js';
-import type { Answer, Question } from '../../control/operations.js';
+import type { ClientFlags } from '../../control/client.js';
 import { counted } from '../../domain/counts.js';
 import { type Endpoint, endpointText } from '../../domain/endpoint.js';
 import { Failure, messageOf, UsageError } from '../../domain/errors.js';
 import { filterFile } from '../../domain/installation.js';
 import { tableLines } from '../../terminal/tables.js';
+import { withFantail } from '../client.js';
 
 type Flags = ClientFlags & { json?: boolean };
-
-async function ask<Asked extends Question>(
-  flags: Flags,
-  question: Asked,
-): Promise<Answer<Asked['op']>> {
-  const reply = await withClient(flags, (client) => client.ask(question));
-  if (flags.json) console.log(reply.text);
-  return orThrow(reply);
-}
 
 /** The file that was named, or the stock's filter of that name. */
 function readModule(name: string, file: string | undefined): Buffer {
@@ -33,14 +24,12 @@ function readModule(name: string, file: string | undefined): Buffer {
 
 export async function load(name: string, file: string | undefined, flags: Flags): Promise<void> {
   const bytes = readModule(name, file);
-  const module = `base64:${bytes.toString('base64')}`;
-  const { filter } = await ask(flags, { op: 'filter.load', name, module });
-  const { hash, abi } = filter;
+  const { hash, abi } = await withFantail(flags, ({ filters }) => filters.load(name, bytes));
   if (!flags.json) console.log(`loaded ${name}: ${bytes.length} bytes, ABI ${abi}, sha256 ${hash}`);
 }
 
 export async function list(flags: Flags): Promise<void> {
-  const { filters } = await ask(flags, { op: 'filter.list' });
+  const filters = await withFantail(flags, (fantail) => fantail.filters.list());
   if (flags.json) return;
   const rows = filters.map((row) => [
     row.name,
@@ -56,7 +45,7 @@ export async function list(flags: Flags): Promise<void> {
 }
 
 export async function info(name: string, flags: Flags): Promise<void> {
-  const { filter: it } = await ask(flags, { op: 'filter.info', name });
+  const it = await withFantail(flags, ({ filters }) => filters.info(name));
   if (flags.json) return;
   const { verdicts, faults, rollback } = it;
   const lines = [
@@ -86,19 +75,14 @@ export async function use(
   flags: Flags & { param?: string },
 ): Promise<void> {
   const { param } = flags;
-  const question = {
-    op: 'filter.use' as const,
-    name,
-    ...to,
-    ...(param === undefined ? {} : { param }),
-  };
-  const { subscribers } = await ask(flags, question);
+  const how = { to, ...(param === undefined ? {} : { param }) };
+  const subscribers = await withFantail(flags, ({ filters }) => filters.use(name, how));
   if (flags.json) return;
   const whom = to === null ? `all, ${counted(subscribers, 'subscriber')} now` : endpointText(to);
   console.log(`${name} answers for ${whom}`);
 }
 
 export async function unload(name: string, flags: Flags): Promise<void> {
-  await ask(flags, { op: 'filter.unload', name });
+  await withFantail(flags, ({ filters }) => filters.unload(name));
   if (!flags.json) console.log(`unloaded ${name}`);
 }

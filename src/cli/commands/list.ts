@@ -1,13 +1,12 @@
 /** `fantail list`: all subscribers and how each is reached. */
 
-import { type ClientFlags, orThrow, withClient } from '../../control/client.js';
+import type { ClientFlags } from '../../control/client.js';
 import type { SubscriberRow } from '../../domain/statistics.js';
 import { tableLines } from '../../terminal/tables.js';
+import { withFantail } from '../client.js';
 
 export async function list(flags: ClientFlags & { json?: boolean }): Promise<void> {
-  const reply = await withClient(flags, (client) => client.ask({ op: 'list' }));
-  if (flags.json) console.log(reply.text);
-  const { subscribers } = orThrow(reply);
+  const subscribers = await withFantail(flags, (fantail) => fantail.list());
   if (!flags.json) console.log(listText(subscribers));
 }
 

@@ -1,7 +1,8 @@
 /** `fantail pause|resume <dest_ip> <dest_port>`: nothing for a subscriber, or all of it again. */
 
-import { type ClientFlags, orThrow, withClient } from '../../control/client.js';
+import type { ClientFlags } from '../../control/client.js';
 import { type Endpoint, endpointText } from '../../domain/endpoint.js';
+import { withFantail } from '../client.js';
 
 const SAYS = {
   pause: { done: 'paused', already: 'was paused already' },
@@ -13,9 +14,7 @@ export async function pause(
   subscriber: Endpoint,
   flags: ClientFlags & { json?: boolean },
 ): Promise<void> {
-  const reply = await withClient(flags, (client) => client.ask({ op, ...subscriber }));
-  if (flags.json) console.log(reply.text);
-  const { changed } = orThrow(reply);
+  const { changed } = await withFantail(flags, (fantail) => fantail[op](subscriber));
   const { done, already } = SAYS[op];
   if (!flags.json) console.log(`${endpointText(subscriber)} ${changed ? done : already}`);
 }

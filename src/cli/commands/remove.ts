@@ -1,15 +1,14 @@
 /** `fantail remove <dest_ip> <dest_port>`: one subscriber less. */
 
-import { type ClientFlags, orThrow, withClient } from '../../control/client.js';
+import type { ClientFlags } from '../../control/client.js';
 import { type Endpoint, endpointText } from '../../domain/endpoint.js';
+import { withFantail } from '../client.js';
 
 export async function remove(
   subscriber: Endpoint,
   flags: ClientFlags & { json?: boolean },
 ): Promise<void> {
-  const reply = await withClient(flags, (client) => client.ask({ op: 'remove', ...subscriber }));
-  if (flags.json) console.log(reply.text);
-  const { removed } = orThrow(reply);
+  const { removed } = await withFantail(flags, (fantail) => fantail.remove(subscriber));
   if (!flags.json)
     console.log(
       removed

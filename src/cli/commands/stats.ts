@@ -4,7 +4,8 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Client, type ClientFlags, orThrow, withClient } from '../../control/client.js';
+import { connect, type Fantail } from '../../api/fantail.js';
+import type { ClientFlags } from '../../control/client.js';
 import { counted, countsText, sumOf } from '../../domain/counts.js';
 import { endpointText } from '../../domain/endpoint.js';
 import { Failure, UsageError } from '../../domain/errors.js';
@@ -12,6 +13,7 @@ import type { FeedRow, Stats } from '../../domain/statistics.js';
 import { differences, isSettled } from '../../replicator/conservation.js';
 import { queuesText } from '../../terminal/queues.js';
 import { type Cell, grouped, tableLines } from '../../terminal/tables.js';
+import { withFantail } from '../client.js';
 
 /** How long `--check` waits for copies in flight, and how often it looks. */
 const CHECK_WAIT_MS = 1000;
@@ -30,22 +32,17 @@ export async function stats(flags: StatsFlags, signal: AbortSignal): Promise<voi
     throw new UsageError('--check and --watch exclude each other');
   if (flags.queues && (flags.check || flags.watch !== undefined))
     throw new UsageError('--queues goes with neither --check nor --watch');
-  const { watch } = flags;
+  const { watch, queues = false, json = false, ...client } = flags;
   if (watch !== undefined)
-    return withClient(flags, (client) => watchStats(client, watch, flags.json === true, signal));
-  if (flags.check) return withClient(flags, (client) => checkStats(client, flags.json === true));
-  const question = flags.queues
-    ? ({ op: 'stats', queues: true } as const)
-    : { op: 'stats' as const };
-  const reply = await withClient(flags, (client) => client.ask(question));
-  if (flags.json) console.log(reply.text);
-  const current = orThrow(reply);
-  if (!flags.json) console.log(flags.queues ? queuesText(current) : statsText(current, null));
+    return withFantail(client, (fantail) => watchStats(fantail, watch, json, signal));
+  if (flags.check) return checkStats(client, json);
+  const current = await withFantail(flags, (fantail) => fantail.stats({ queues }));
+  if (!json) console.log(queues ? queuesText(current) : statsText(current, null));
 }
 
 /** Redraws on a terminal; elsewhere prints one block after the other, or one JSON object a line. */
 async function watchStats(
-  client: Client,
+  fantail: Fantail,
   seconds: number,
   json: boolean,
   signal: AbortSignal,
@@ -63,26 +60,34 @@ async function watchStats(
   };
   if (!json) {
     if (process.stdout.isTTY) process.stdout.write('\x1b[2J');
-    draw(orThrow(await client.ask({ op: 'stats' })));
+    draw(await fantail.stats());
   }
-  await client.watch(
-    seconds,
-    (event) => (json ? console.log(event.text) : draw(event.stats)),
-    signal,
-  );
+  for await (const event of fantail.watch(seconds, { signal })) {
+    if (event.event !== 'stats') continue;
+    if (json) console.log(JSON.stringify(event));
+    else draw(event);
+  }
 }
 
-async function checkStats(client: Client, json: boolean): Promise<void> {
+async function checkStats(flags: ClientFlags, json: boolean): Promise<void> {
   const ends = performance.now() + CHECK_WAIT_MS;
-  let reply = await client.ask({ op: 'stats' });
-  const first: Stats = orThrow(reply);
-  let last = first;
-  while (!isSettled(last) && performance.now() < ends) {
-    await sleep(CHECK_PERIOD_MS);
-    reply = await client.ask({ op: 'stats' });
-    last = orThrow(reply);
+  let text = '';
+  const onReply = (reply: string) => {
+    text = reply;
+  };
+  const fantail = await connect({ ...flags, onReply });
+  let last: Stats;
+  let first: Stats;
+  try {
+    first = last = await fantail.stats();
+    while (!isSettled(last) && performance.now() < ends) {
+      await sleep(CHECK_PERIOD_MS);
+      last = await fantail.stats();
+    }
+  } finally {
+    fantail.close();
+    if (json && text !== '') console.log(text);
   }
-  if (json) console.log(reply.text);
   const found = differences(first, last);
   if (found.length > 0) throw new Failure(found.join('; '));
   if (json) return;

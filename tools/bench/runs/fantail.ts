@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { type Client, connect } from '../../../src/control/client.js';
+import { type Client, connectClient } from '../../../src/control/client.js';
 import type { Stats, SubscriberRow } from '../../../src/domain/statistics.js';
 import type { Contender, Setup } from './contender.js';
 import { atEnd, ROOT, Running, sleep } from './process.js';
@@ -117,7 +117,7 @@ interface Started extends FantailOptions {
 /** With its subscribers and filters. */
 async function prepared(setup: Setup, started: Started): Promise<Contender> {
   const { control, running, marker, end, nativeFilter } = started;
-  const client = await connect({ control: `ws://${control}` });
+  const client = await connectClient({ control: `ws://${control}` });
   await subscribe(client, setup);
   if (setup.filters !== undefined) await dealFilters(client, setup.subscribers, setup.filters);
   // the server's own type

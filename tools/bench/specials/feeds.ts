@@ -4,7 +4,7 @@
  * anything while others are added and removed.
  */
 import { join } from 'node:path';
-import { connect } from '../../../src/control/client.js';
+import { connectClient } from '../../../src/control/client.js';
 import { limits } from '../../../src/memory/layout.js';
 import { measureWindow } from '../runs/measure.js';
 import { ROOT, Running } from '../runs/process.js';
@@ -89,7 +89,7 @@ export const feedChanges: Special = {
   rounds: 3,
   run: ({ world, engine }, { soakMs }) =>
     withFantail('fantail inline', { world, subscribers: 1, size: SIZE }, async (fantail) => {
-      const client = await connect({ control: fantail.control ?? '' });
+      const client = await connectClient({ control: fantail.control ?? '' });
       const ask = async (request: Parameters<typeof client.ask>[0]) => {
         const { text, body } = await client.ask(request);
         if (!body.ok) throw new Error(text);

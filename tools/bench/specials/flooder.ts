@@ -5,7 +5,7 @@
  */
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connect } from '../../../src/control/client.js';
+import { connectClient } from '../../../src/control/client.js';
 
 const UNDER_WAY = 32;
 /** A session that asks more is refused, and then not read until the second is over. */
@@ -13,7 +13,7 @@ const PER_SECOND_MAX = 1800;
 /** In the bench's subnet, and none of its subscribers: it is never live, so it gets no copy. */
 const NOBODY = { ip: '10.88.200.1', port: 9999 };
 
-const client = await connect({ control: process.argv[2] ?? '' });
+const client = await connectClient({ control: process.argv[2] ?? '' });
 let isOver = false;
 let answers = 0;
 let asked = 0;

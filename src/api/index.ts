@@ -1,0 +1,12 @@
+/** What the package is for programs: `import { connect } from 'fantail'`. */
+export type { Endpoint } from '../domain/endpoint.js';
+export { type Code, codes, Failure, FantailError } from '../domain/errors.js';
+export type { GapEvent, WatchEvent } from '../domain/replicator.js';
+export type * from '../domain/statistics.js';
+export {
+  type AddOptions,
+  type ConnectOptions,
+  connect,
+  Fantail,
+  type FeedToAdd,
+} from './fantail.js';
