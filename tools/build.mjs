@@ -243,7 +243,8 @@ function linkCommands() {
 }
 
 function generate() {
-  run(process.execPath, ['dist/tools/gen-layout.js', ...(isCi ? ['--check'] : [])]);
+  for (const generator of ['gen-layout', 'gen-protocol'])
+    run(process.execPath, [`dist/tools/${generator}.js`, ...(isCi ? ['--check'] : [])]);
 }
 
 /** The stock filters, each a file; of the default one a debug build too. */

@@ -43,6 +43,7 @@ export const filterOperations = {
     typed: 'filter use <name> [<ip> <port>] [<param>]',
     does: 'for one subscriber, or for all',
     takes: { ip: optional(ip), port: optional(port), name, param: optional(param) },
+    allOrNone: ['ip', 'port'],
     fromWords: useFromWords,
     perform: async ({ replicator }, { name, param = NO_PARAM, ip, port }) => ({
       subscribers: await replicator.filterUse(name, param, subscriberOf(ip, port)),

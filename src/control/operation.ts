@@ -59,6 +59,8 @@ interface Row<P extends Parameters, Answer extends object> {
   readonly takes: P;
   /** Where words are not simply the parameters in order; null: that is no way to type it. */
   fromWords?(words: readonly string[]): Record<string, unknown> | null;
+  /** Parameters that come together or not at all; `perform` refuses what is half. */
+  readonly allOrNone?: readonly (keyof P & string)[];
   /** Bytes of a message, where that is not MESSAGE_SIZE_MAX. */
   readonly messageSizeMax?: number;
   /** Whether it may be asked before the token was shown. */

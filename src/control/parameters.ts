@@ -1,6 +1,6 @@
 /**
  * The parameters that operations take: how each is written, what it must be, and what is said if it
- * is not.
+ * is not. What a check in code demands is told to clients by `meta`, in words of JSON Schema.
  */
 import * as z from 'zod';
 import { isAddress, isMulticast, isPort } from '../domain/endpoint.js';
@@ -13,13 +13,16 @@ import type { Parameter } from './operation.js';
 
 const FEED_NAMES = '1 to 32 of a-z, 0-9, _ and -, not all';
 const FEED_CHOICE = `feeds must be a list of names (${FEED_NAMES}), or of all alone`;
+const FEED_NAME_PATTERN = '^(?!all$)[a-z0-9_-]{1,32}$';
+const OCTET = '(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])';
 const asTyped = (word: string) => word;
 const numberIf = (pattern: RegExp) => (word: string) => (pattern.test(word) ? Number(word) : word);
 
 export const ip = {
   schema: z
     .string({ error: ({ input }) => `${show(input)} is not an IPv4 address such as 10.0.0.34` })
-    .refine(isAddress),
+    .refine(isAddress)
+    .meta({ pattern: `^${OCTET}(\\.${OCTET}){3}$`, examples: ['10.0.0.34'] }),
   code: 'BAD_ADDRESS',
   fromWord: asTyped,
 } as const satisfies Parameter;
@@ -27,7 +30,8 @@ export const ip = {
 export const port = {
   schema: z
     .number({ error: ({ input }) => `${show(input)} is not a port from 1 to 65535` })
-    .refine(isPort),
+    .refine(isPort)
+    .meta({ type: 'integer', minimum: 1, maximum: 65_535, examples: [9001] }),
   code: 'BAD_ADDRESS',
   fromWord: numberIf(/^[1-9][0-9]{0,15}$/),
 } as const satisfies Parameter;
@@ -38,23 +42,26 @@ export const seconds = {
       error: `seconds must be a number from ${WATCH_SECONDS_MIN} to ${WATCH_SECONDS_MAX}`,
     })
     .min(WATCH_SECONDS_MIN)
-    .max(WATCH_SECONDS_MAX),
+    .max(WATCH_SECONDS_MAX)
+    .meta({ examples: [1] }),
   code: 'BAD_REQUEST',
   fromWord: numberIf(/^[0-9]{1,9}(\.[0-9]{1,9})?$/),
 } as const satisfies Parameter;
 
 /** `true`, typed as the parameter's own name; left out where not wanted. */
 export const wanted = {
-  schema: z.literal(true, { error: 'it is true, or left out' }),
+  schema: z.literal(true, { error: 'it is true, or left out' }).meta({ examples: [true] }),
   code: 'BAD_REQUEST',
   fromWord: () => true,
 } as const satisfies Parameter;
 
 /** How long a subscriber stays. */
 export const lease = {
-  schema: z.union([z.literal('session'), z.number().min(1).max(LEASE_SECONDS_MAX)], {
-    error: `lease must be session, or seconds from 1 to ${LEASE_SECONDS_MAX}`,
-  }),
+  schema: z
+    .union([z.literal('session'), z.number().min(1).max(LEASE_SECONDS_MAX)], {
+      error: `lease must be session, or seconds from 1 to ${LEASE_SECONDS_MAX}`,
+    })
+    .meta({ examples: [30, 'session'] }),
   code: 'BAD_REQUEST',
   fromWord: numberIf(/^[0-9]{1,9}(\.[0-9]{1,9})?$/),
 } as const satisfies Parameter;
@@ -63,7 +70,8 @@ export const token = {
   schema: z
     .string({ error: `token must be a string of 1 to ${TOKEN_LENGTH_MAX} characters` })
     .min(1)
-    .max(TOKEN_LENGTH_MAX),
+    .max(TOKEN_LENGTH_MAX)
+    .meta({ examples: ['TOKEN'] }),
   code: 'BAD_REQUEST',
   fromWord: asTyped,
 } as const satisfies Parameter;
@@ -72,14 +80,21 @@ export const token = {
 export const feedName = {
   schema: z
     .string({ error: ({ input }) => `${show(input)} is not the name of a feed: ${FEED_NAMES}` })
-    .refine(isFeedName),
+    .refine(isFeedName)
+    .meta({ pattern: FEED_NAME_PATTERN, examples: ['b'] }),
   code: 'BAD_REQUEST',
   fromWord: asTyped,
 } as const satisfies Parameter;
 
 /** Feeds of a subscriber: names, or `all` alone. */
 export const feedNames = {
-  schema: z.array(z.string(), { error: FEED_CHOICE }).refine(isFeedChoice, { error: FEED_CHOICE }),
+  schema: z
+    .array(z.string(), { error: FEED_CHOICE })
+    .refine(isFeedChoice, { error: FEED_CHOICE })
+    .meta({
+      anyOf: [{ const: ['all'] }, { minItems: 1, items: { pattern: FEED_NAME_PATTERN } }],
+      examples: [['main', 'b'], ['all']],
+    }),
   code: 'BAD_REQUEST',
   fromWord: (word: string) => word.split(','),
 } as const satisfies Parameter;
@@ -88,7 +103,11 @@ export const feedNames = {
 export const source = {
   schema: z
     .string({ error: ({ input }) => `${show(input)} is not the IPv4 address of a host` })
-    .refine((text) => isAddress(text) && !isMulticast(text)),
+    .refine((text) => isAddress(text) && !isMulticast(text))
+    .meta({
+      pattern: `^(?!(22[4-9]|23[0-9])\\.)${OCTET}(\\.${OCTET}){3}$`,
+      examples: ['10.0.0.9'],
+    }),
   code: 'BAD_ADDRESS',
   fromWord: asTyped,
 } as const satisfies Parameter;
@@ -98,7 +117,8 @@ export const name = {
   schema: z
     .string({ error: ({ input }) => `${show(input)} is not the name of a filter` })
     .min(1)
-    .max(32),
+    .max(32)
+    .meta({ examples: ['mine'] }),
   code: 'BAD_REQUEST',
   fromWord: asTyped,
 } as const satisfies Parameter;
@@ -108,6 +128,14 @@ export const module = {
   schema: bytes('module must be the bytes of a module: base64, or binary in msgpack', {
     fromText: base64Of,
     isRight: ({ length }) => length > 0,
+  }).meta({
+    anyOf: [
+      {
+        type: 'string',
+        pattern: '^(base64:)?(?=.)([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$',
+      },
+    ],
+    examples: ['base64:AGFzbQEAAAA='],
   }),
   code: 'BAD_REQUEST',
   fromWord: asTyped,
@@ -122,6 +150,13 @@ export const param = {
   schema: bytes(`param must be text or hex:<digits>, at most ${limits.PARAM_SIZE} bytes`, {
     fromText: paramOf,
     isRight: ({ length }) => length <= limits.PARAM_SIZE,
+  }).meta({
+    description: `at most ${limits.PARAM_SIZE} bytes, of text in UTF-8`,
+    anyOf: [
+      { type: 'string', pattern: '^(?!hex:)', maxLength: limits.PARAM_SIZE },
+      { type: 'string', pattern: `^hex:([0-9a-fA-F]{2}){0,${limits.PARAM_SIZE}}$` },
+    ],
+    examples: ['ttl=8', 'hex:4d4f'],
   }),
   code: 'BAD_REQUEST',
   fromWord: asTyped,

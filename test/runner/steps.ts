@@ -48,6 +48,7 @@ export function allSteps(): Step[] {
     // Niced: it takes what the tests beside it leave of the cores.
     tool('native compile', 'nice', ['-n', '19', 'make', ...make, 'test-binaries']),
     tool('generated files', node, ['dist/tools/gen-layout.js', '--check']),
+    tool('generated schema', node, ['dist/tools/gen-protocol.js', '--check']),
     tool('lint', node, ['node_modules/@biomejs/biome/bin/biome', 'check', '.']),
     tool('format of native code', node, ['tools/format-native.mjs']),
     {
