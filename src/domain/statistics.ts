@@ -52,14 +52,21 @@ export interface Timed {
 
 /**
  * `inside_ns`: from reading the RX producer index to storing the TX producer index, of every
- * packet. `kick_ns`: the system calls after that, of each timed burst.
+ * packet. `kick_ns`: the system calls after that, of each timed burst. `window_ns`: the delivery
+ * window as the worker knows it, of the first packet with two copies or more in each timed burst:
+ * from before the device could take the first to seeing that it had taken the last.
  */
-export interface WorkerRow {
+export interface Latencies {
+  inside_ns: Latency;
+  kick_ns: Latency;
+  window_ns: Latency;
+}
+
+/** Latencies are of all since the arena was made. */
+export interface WorkerRow extends Latencies {
   worker: number;
   pid: number;
   restarts: number;
-  inside_ns: Latency;
-  kick_ns: Latency;
   /** Filter calls, and sendto calls, since the arena was made. */
   bursts: number;
   kicks: number;

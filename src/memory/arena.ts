@@ -6,7 +6,7 @@
  */
 
 import { Failure } from '../domain/errors.js';
-import type { Transmit } from '../domain/statistics.js';
+import type { Latencies, Transmit } from '../domain/statistics.js';
 import { addon } from './addon.js';
 import { layoutVersion, limits, membersOf, offsetOf, structOf } from './layout.js';
 
@@ -224,7 +224,7 @@ export class Arena {
   }
 
   /** A latency histogram of a worker as counts by bucket. */
-  histogram(worker: number, field: 'inside_ns' | 'kick_ns'): number[] {
+  histogram(worker: number, field: keyof Latencies): number[] {
     const start = this.worker(worker, field);
     return Array.from({ length: limits.HISTOGRAM_BUCKETS }, (_, i) => this.count(start + 8 * i));
   }

@@ -19,6 +19,7 @@ import { bitOf, EVERY_FEED, type Feed, type Feeds } from '../feeds/feeds.js';
 import type { FilterDesk } from '../filters/desk.js';
 import type { Gaps } from '../filters/gaps.js';
 import type { Filters } from '../filters/registry.js';
+import type { WorkerHistograms } from '../metrics/families.js';
 import type { DataPlane } from '../processes/data-plane.js';
 import type { Pulse } from '../processes/pulse.js';
 import type { Reach, Route } from '../routes/reach.js';
@@ -262,11 +263,12 @@ export class LiveReplicator implements Replicator {
   }
 
   /** Of each worker, as counts by bucket. */
-  histograms(): { inside: number[]; kick: number[] }[] {
+  histograms(): WorkerHistograms[] {
     const { arena } = this.parts.plane;
     return Array.from({ length: arena.workers }, (_, worker) => ({
       inside: arena.histogram(worker, 'inside_ns'),
       kick: arena.histogram(worker, 'kick_ns'),
+      window: arena.histogram(worker, 'window_ns'),
     }));
   }
 

@@ -234,6 +234,7 @@ function workersOf(arena: Arena, { workers, pathReason }: StatsContext): WorkerR
       restarts,
       inside_ns: latencyOf(arena.histogram(worker, 'inside_ns')),
       kick_ns: latencyOf(arena.histogram(worker, 'kick_ns')),
+      window_ns: latencyOf(arena.histogram(worker, 'window_ns')),
       bursts: read('bursts'),
       kicks: read('kicks'),
       transmit: {

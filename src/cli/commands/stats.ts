@@ -142,28 +142,14 @@ function kernelLine({ kernel }: Stats): string {
 
 function workerLines({ workers }: Stats): string[] {
   const rows = workers.map(
-    ({ worker, pid, restarts, inside_ns: inside, kick_ns: kick }): Cell[] => {
-      return [
-        String(worker),
-        String(pid),
-        restarts,
-        inside.p50,
-        inside.p99,
-        inside.p999,
-        kick.p50,
-        kick.p99,
-      ];
-    },
+    ({ worker, pid, restarts, inside_ns: inside, window_ns: window, kick_ns: kick }): Cell[] => [
+      ...[String(worker), String(pid), restarts, inside.p50, inside.p99, inside.p999],
+      ...[window.p50, window.p99, kick.p50, kick.p99],
+    ],
   );
   const names = [
-    'worker',
-    'pid',
-    'restarts',
-    'inside p50 ns',
-    'p99',
-    'p99.9',
-    'kick p50 ns',
-    'p99',
+    ...['worker', 'pid', 'restarts', 'inside p50 ns', 'p99', 'p99.9'],
+    ...['window p50 ns', 'p99', 'kick p50 ns', 'p99'],
   ];
   return tableLines(names, rows);
 }
