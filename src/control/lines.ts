@@ -120,7 +120,8 @@ export function statsLines(stats: Stats): string[] {
     ...stats.kernel.map(({ queue, ...counts }) => withCounts(`kernel queue ${queue}`, counts)),
     ...stats.workers.map((row) => {
       const { worker, pid, restarts } = row;
-      return `worker ${worker} pid ${pid} restarts ${restarts} ${latenciesText(row)}`;
+      const latencies = `${latenciesText(row)} recent ${latenciesText(row.recent)}`;
+      return `worker ${worker} pid ${pid} restarts ${restarts} ${latencies}`;
     }),
     ...stats.subscribers.map((row) => {
       const counted = `received ${row.received} sent ${row.sent} in_flight ${row.in_flight} bytes ${row.bytes}`;

@@ -33,7 +33,7 @@ export interface KernelRow {
   tx_ring_empty_descs: number;
 }
 
-/** Nanoseconds; 0 before the first packet. */
+/** Nanoseconds; 0 where there was none to measure. */
 export interface Latency {
   p50: number;
   p99: number;
@@ -67,6 +67,11 @@ export interface WorkerRow extends Latencies {
   worker: number;
   pid: number;
   restarts: number;
+  /**
+   * Of the last one to two seconds; 0 where nothing was measured then. A supervisor that has
+   * adopted the workers, or was stopped, tells them a second later.
+   */
+  recent: Latencies;
   /** Filter calls, and sendto calls, since the arena was made. */
   bursts: number;
   kicks: number;

@@ -19,6 +19,7 @@ import { bitOf, EVERY_FEED, type Feed, type Feeds } from '../feeds/feeds.js';
 import type { FilterDesk } from '../filters/desk.js';
 import type { Gaps } from '../filters/gaps.js';
 import type { Filters } from '../filters/registry.js';
+import type { Recent } from '../memory/recent.js';
 import type { WorkerHistograms } from '../metrics/families.js';
 import type { DataPlane } from '../processes/data-plane.js';
 import type { Pulse } from '../processes/pulse.js';
@@ -66,6 +67,7 @@ export interface ReplicatorParts {
   readonly gaps: Gaps;
   readonly pulse: Pulse;
   readonly paths: Paths;
+  readonly recent: Recent;
   /** The socket of the slow path; null: there is none. */
   readonly slowPath: number | null;
 }
@@ -306,6 +308,7 @@ export class LiveReplicator implements Replicator {
       joined: (feed) => this.parts.feedDesk.joined(feed),
       isOfAnotherHost: (feed) => this.parts.feedDesk.isOfAnotherHost(feed),
       workers: plane.workers,
+      recent: this.parts.recent,
       pathReason: (worker) => paths.reasonOf(worker),
     });
   }

@@ -94,7 +94,7 @@ const FEEDS: View = {
     }),
 };
 
-/** Percentiles are of all packets since the start: the channel tells no histograms. */
+/** Percentiles are of the last one to two seconds, whatever the interval. */
 const WORKERS: View = {
   name: 'workers',
   columns: columns(
@@ -107,7 +107,7 @@ const WORKERS: View = {
   rows: (interval) =>
     interval.now.stats.workers.map((row) => {
       const then = interval.before?.stats.workers.find(({ worker }) => worker === row.worker);
-      const { inside_ns: inside, window_ns: window, kick_ns: kick } = row;
+      const { inside_ns: inside, window_ns: window, kick_ns: kick } = row.recent;
       return [
         ...[String(row.worker), String(row.pid), row.restarts, row.transmit.path],
         rateOf(interval, row.bursts, then?.bursts),
