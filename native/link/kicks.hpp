@@ -31,9 +31,10 @@ public:
   explicit Kicks(bool tells = false) : tells_(tells) {}
 
   /// Copy mode: until the kernel has taken all, or takes no more. `send()` makes one call and
-  /// returns its errno or 0. `lost(address, why)`: that copy ends as a drop (enum drop).
-  template<class Send, class Lost>
-  void until_taken(const KernelRing& tx, worker& counters, Send&& send, Lost&& lost) {
+  /// returns its errno or 0. `lost(address, why)`: that copy ends as a drop (enum drop). `look()`:
+  /// after each call.
+  template<class Send, class Lost, class Look>
+  void until_taken(const KernelRing& tx, worker& counters, Send&& send, Lost&& lost, Look&& look) {
     const u32 producer = peek(*tx.producer);
     u32 useless = 0, calls = 0;
     u32 before = acquire(*tx.consumer);
@@ -42,6 +43,7 @@ public:
     while (before != producer && tx.needs_wakeup() && calls < calls_max && useless < useless_max) {
       ++calls;
       const int error = send();
+      look();
       const u32 after = acquire(*tx.consumer);
       note(tx, {before, after, producer}, error, lost);
       if (error != 0 && error != EAGAIN && error != EBUSY && error != ENOBUFS) {

@@ -48,11 +48,17 @@ struct TxLink {
   /// The map that the worker's TX frames are in; null: the UMEM.
   char* pages() const { return bulk == nullptr ? nullptr : bulk->pages(); }
 
+  /// The device takes copies by itself once they are on the TX ring.
+  bool takes_unkicked(u32 mode) const {
+    return pump != nullptr || (xsk_fd >= 0 && mode == MODE_ZEROCOPY);
+  }
+
   /// Makes the kernel transmit what is on the TX ring. `lost(address, why)`: that copy ends as a
-  /// drop. `retry_ns`: how long socket mode tries a full socket buffer, and bulk a device that
-  /// refuses.
-  template<class Lost> void kick(worker& counters, u32 mode, u64 retry_ns, Lost&& lost) {
-    if (soft != nullptr) return soft->transmit(retry_ns);
+  /// drop. `look()`: some may have been taken. `retry_ns`: how long socket mode tries a full socket
+  /// buffer, and bulk a device that refuses.
+  template<class Lost, class Look>
+  void kick(worker& counters, u32 mode, u64 retry_ns, Lost&& lost, Look&& look) {
+    if (soft != nullptr) return soft->transmit(retry_ns, look);
     if (pump != nullptr && !pump->has_failed()) {
       if (bulk->follow(retry_ns)) pump->wake();
       return;
@@ -63,7 +69,7 @@ struct TxLink {
       return sendto(xsk_fd, nullptr, 0, MSG_DONTWAIT, nullptr, 0) < 0 ? errno : 0;
     };
     if (mode == MODE_ZEROCOPY) return Kicks::wake(tx, counters, send);
-    kicks.until_taken(tx, counters, send, lost);
+    kicks.until_taken(tx, counters, send, lost, look);
   }
 };
 

@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "host/clock.hpp"
 #include "link/frame.hpp"
 
 namespace fantail {
@@ -147,13 +146,11 @@ void SoftLink::take_in() {
   publish(taken_->offered, 0u);
 }
 
-void SoftLink::transmit(u64 retry_ns) {
-  const u64 deadline_ns = clock_ns() + retry_ns;
-  for (;;) {
-    const u32 waiting = acquire(link_.tx_producer) - peek(link_.tx_consumer);
-    if (waiting == 0) return;
-    send_some(std::min(waiting, send_batch), deadline_ns);
-  }
+/// False: there is none left.
+bool SoftLink::send_some(u64 deadline_ns) {
+  const u32 waiting = acquire(link_.tx_producer) - peek(link_.tx_consumer);
+  if (waiting != 0) send(std::min(waiting, send_batch), deadline_ns);
+  return waiting != 0;
 }
 
 namespace {
@@ -220,7 +217,7 @@ int SoftLink::socket_of(const u8* bytes) const {
 
 /// Sends the first `count` descriptors of the TX ring that leave by one socket, in order; each ends
 /// in one completion.
-void SoftLink::send_some(u32 count, u64 deadline_ns) {
+void SoftLink::send(u32 count, u64 deadline_ns) {
   // one transmitting thread a process; too large for the stack
   static thread_local Message bodies[send_batch];
   mmsghdr messages[send_batch];

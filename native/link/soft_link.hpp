@@ -15,6 +15,7 @@
 #pragma once
 
 #include "feeds/feed_sockets.hpp"
+#include "host/clock.hpp"
 #include "link/intake.hpp"
 #include "shm/arena.hpp"
 #include "xdp/kernel_ring.hpp"
@@ -42,7 +43,10 @@ public:
   void receive();
   /// Sends everything on the TX ring; a full socket buffer is retried for at most `retry_ns`, then
   /// drops as tx_full. Each leaves by the socket of its feed, whose port is its source port.
-  void transmit(u64 retry_ns);
+  /// `look()`: after each call.
+  template<class Look> void transmit(u64 retry_ns, Look&& look) {
+    for (const u64 deadline_ns = clock_ns() + retry_ns; send_some(deadline_ns);) look();
+  }
   /// The worker's successor: completes what may or may not have been sent.
   void recover();
   /// A table is adopted, whose feeds' sockets are to be there from now on.
@@ -54,7 +58,8 @@ private:
   void offer(u32 fill, u32 count);
   int socket_of(const u8* bytes) const;
   void take_in();
-  void send_some(u32 count, u64 deadline_ns);
+  bool send_some(u64 deadline_ns);
+  void send(u32 count, u64 deadline_ns);
   void complete(u32 count, const u16* outcomes);
 
   Arena& arena_;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "host/clock.hpp"
+#include "shm/histogram.hpp"
 #include "shm/store.hpp"
 
 namespace fantail {
@@ -27,6 +28,14 @@ public:
   bool end() {
     burst_ = (burst_ + 1) % FANTAIL_TIMED_EVERY;
     return timed_;
+  }
+  /// The burst is over, which had so many copies: what a worker tells of it, if it was timed.
+  void end(worker& self, u32 copies) {
+    if (!end()) return;
+    add(self.timed_bursts, 1);
+    add(self.timed_copies, copies);
+    for (u32 stage = 0; stage < STAGE_COUNT; ++stage) add(self.stage_ns[stage], spent_[stage]);
+    add(self.kick_ns[bucket_of(spent_[STAGE_KICK])], 1);
   }
   /// The turn has no burst: no more clock readings in it.
   void cancel() { timed_ = false; }

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "link/frame.hpp"
-#include "shm/histogram.hpp"
 
 namespace fantail {
 
@@ -34,7 +33,7 @@ TxStage::TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_
                                  {link.tx.producer, link.completion.consumer}))),
       ahead_{peek(*link.tx.producer), peek(*link.completion.consumer), peek(self_.packets),
              peek(self_.in_place)},
-      frames_(arena, worker, link.pages()), accounts_(arena),
+      frames_(arena, worker, link.pages()), window_(self_.window_ns), accounts_(arena),
       kernel_copies_(self_, std::move(kernel_sockets)), served_(arena), filters_(arena, worker) {
   if (link_.soft != nullptr) link_.soft->recover();
   for (u32 r = 0; r < arena_.header().receivers; ++r)
@@ -67,20 +66,17 @@ void TxStage::finish() {
   answer();
   laps_.lap(STAGE_WRITE);
   const bool submitted = ahead_.submitted != peek(*link_.tx.producer);
+  if (window_.is_new()) window_.begin(clock_ns());
   commit();
   laps_.lap(STAGE_COMMIT);
   const u64 committed_ns = submitted ? clock_ns() : 0;
   if (submitted) submitted_ns_ = committed_ns;
+  // no device that is kicked has taken any by then
+  if (window_.is_new() && !link_.takes_unkicked(arena_.header().mode)) window_.begin(committed_ns);
   kick();
   send_kernel_copies();
   laps_.lap(STAGE_KICK);
   if (!burst_.empty()) note(committed_ns);
-}
-
-void TxStage::drain() {
-  kick();
-  reap();
-  commit();
 }
 
 // -- reap -----------------------------------------------------------------------------------------
@@ -104,10 +100,6 @@ void TxStage::complete(u64 entry) {
   // a row that does not exist, or that serves another subscriber by now
   if (row >= FANTAIL_SUBSCRIBERS_MAX || peek(copy->epoch) != accounts_.epoch(row)) return;
   accounts_.end(row, outcome, peek(copy->bytes));
-}
-
-void TxStage::give_back(u32 frame) {
-  put(sources_[arena_.receiver_of(frame)].giveback.next(), frame);
 }
 
 // -- adopt ----------------------------------------------------------------------------------------
@@ -254,10 +246,22 @@ void TxStage::ask(u32 index) {
 /// were not sent themselves go back to their receivers.
 void TxStage::answer() {
   u32 room = asked_.empty() ? 0 : this->room();
-  for (const Asked& asked : asked_) answer(asked, room);
+  u32 next = laps_.is_timed() ? answer_watched(room) : 0;
+  for (; next < jobs(); ++next) answer(asked_[next], room);
   for (const Packet& packet : burst_)
     if (!packet.kept) give_back(packet.address / FANTAIL_FRAME_SIZE);
   ahead_.packets += burst_.size();
+}
+
+/// Until a packet has copies whose window can be watched. Returns the index of the next job.
+u32 TxStage::answer_watched(u32& room) {
+  u32 next = 0;
+  while (next < jobs() && !window_.is_watched()) {
+    const u32 packet = asked_[next].packet, first = ahead_.submitted;
+    for (; next < jobs() && asked_[next].packet == packet; ++next) answer(asked_[next], room);
+    window_.watch(first, ahead_.submitted);
+  }
+  return next;
 }
 
 void TxStage::answer(const Asked& asked, u32& room) {
@@ -358,10 +362,12 @@ void TxStage::commit() {
 
 /// Makes the kernel transmit what is on the TX ring, and what an earlier kick has left there.
 void TxStage::kick() {
-  link_.kick(self_, arena_.header().mode, retry_ns, [&](u64 address, u32 why) {
+  const auto lost = [&](u64 address, u32 why) {
     tag* copy = frames_.tag_of(static_cast<u32>(address / FANTAIL_FRAME_SIZE));
     if (copy != nullptr) put(copy->outcome, static_cast<u16>(1 + why));
-  });
+  };
+  link_.kick(self_, arena_.header().mode, retry_ns, lost, [this] { look(); });
+  look();
 }
 
 /// Copies for the kernel's own stack leave after the commit that counted them in flight.
@@ -380,13 +386,7 @@ void TxStage::note(u64 committed_ns) {
     for (const Packet& packet : burst_)
       add(self_.inside_ns[bucket_of(committed_ns - packet.stamp_ns)], 1);
   if (!asked_.empty()) filters_.note_answers();
-  if (laps_.end()) {
-    add(self_.timed_bursts, 1);
-    add(self_.timed_copies, jobs());
-    for (u32 stage = 0; stage < STAGE_COUNT; ++stage)
-      add(self_.stage_ns[stage], laps_.spent(stage));
-    add(self_.kick_ns[bucket_of(laps_.spent(STAGE_KICK))], 1);
-  }
+  laps_.end(self_, jobs());
   add(self_.bursts, 1);
 }
 

@@ -19,6 +19,7 @@
 #include "feeds/feed_backlog.hpp"
 #include "link/kernel_copies.hpp"
 #include "link/links.hpp"
+#include "link/window.hpp"
 #include "path/accounts.hpp"
 #include "path/filters.hpp"
 #include "path/laps.hpp"
@@ -47,6 +48,7 @@ public:
 
   /// From now on it sends by that link. No copy may be on its way.
   void use(const TxLink& link) {
+    look();
     commit();
     link_ = link;
     journal_.use({link.tx.producer, link.completion.consumer});
@@ -56,7 +58,11 @@ public:
   }
 
   /// A worker that is to halt has no more turns, only completions: kick, reap, commit.
-  void drain();
+  void drain() {
+    kick();
+    reap();
+    commit();
+  }
 
   /// Racy look for the way to sleep: was there nothing to do just now?
   bool was_idle() const;
@@ -122,12 +128,17 @@ private:
   void follow(u64 generation);
   u32 room() const;
   void ask(u32 packet);
+  u32 answer_watched(u32& room);
   void answer(const Asked& asked, u32& room);
   void keep_for_kernel(const Asked& asked, const job& answer);
   bool send_in_place(const Asked& asked, const job& answer);
   void send_copy(const Asked& asked, const job& answer);
   void submit(u64 address, u32 length, tag& tag, u16 row);
-  void give_back(u32 frame);
+  void give_back(u32 frame) { put(sources_[arena_.receiver_of(frame)].giveback.next(), frame); }
+  /// What the device has taken by now of a packet that is watched.
+  void look() {
+    if (window_.is_watched()) window_.look(acquire(*link_.tx.consumer), clock_ns());
+  }
 
   // A few members more than our rule of thumb: these are the parts and the burst, and each is used
   // by several steps.
@@ -142,6 +153,7 @@ private:
   u64 full_since_ns_ = 0; // since when packets wait for room; 0: none do
   u64 submitted_ns_ = clock_ns();
   TxFrames frames_;
+  Window window_;
   Accounts accounts_;
   KernelCopies kernel_copies_;
   Served served_;

@@ -15,7 +15,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0x9351b2d8u
+#define FANTAIL_LAYOUT_VERSION 0x3e89934cu
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -391,9 +391,10 @@ struct worker {
 	u64 bulk_pumped; /* (worker) 1: a pump makes the calls; the pump clears it if the kernel refuses them */
 	u64 inside_ns[FANTAIL_HISTOGRAM_BUCKETS]; /* (worker) histogram: RX producer read to TX producer stored */
 	u64 kick_ns[FANTAIL_HISTOGRAM_BUCKETS]; /* (worker) histogram: the kick of each timed burst */
+	u64 window_ns[FANTAIL_HISTOGRAM_BUCKETS]; /* (worker) histogram: of the first packet with two copies or more in each timed burst, before the device could take the first to seeing that it had taken the last */
 	u64 backlog_seen[FANTAIL_QUEUES_MAX][FANTAIL_FEEDS_MAX]; /* (worker) each receiver's feed_backlog for it that was charged to subscribers */
 };
-FANTAIL_ASSERT(sizeof(struct worker) == 41408, "worker changed size");
+FANTAIL_ASSERT(sizeof(struct worker) == 45504, "worker changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, pid) == 4, "worker.pid moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, generation_done) == 8, "worker.generation_done moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, heartbeat_ns) == 16, "worker.heartbeat_ns moved");
@@ -429,7 +430,8 @@ FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_slow) == 432, "worker.bulk
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, bulk_pumped) == 440, "worker.bulk_pumped moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, inside_ns) == 448, "worker.inside_ns moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, kick_ns) == 4544, "worker.kick_ns moved");
-FANTAIL_ASSERT(__builtin_offsetof(struct worker, backlog_seen) == 8640, "worker.backlog_seen moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, window_ns) == 8640, "worker.window_ns moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, backlog_seen) == 12736, "worker.backlog_seen moved");
 /* Cursors of an SPSC ring; both run free, slots follow. */
 struct ring_header {
 	u64 tail; /* (producer) slots ever pushed */

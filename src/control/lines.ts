@@ -9,6 +9,8 @@ import type {
   FeedRow,
   FilterInfo,
   FilterRow,
+  Latencies,
+  Latency,
   LoadedRow,
   Stats,
   SubscriberRow,
@@ -101,6 +103,13 @@ function withCounts(line: string, counts: Counts): string {
   return `${line} ${countsText(counts)}`.trimEnd();
 }
 
+const latencyText = ({ p50, p99, p999 }: Latency) => `${p50} ${p99} ${p999}`;
+
+function latenciesText({ inside_ns, kick_ns, window_ns }: Latencies): string {
+  const [inside, kick, window] = [inside_ns, kick_ns, window_ns].map(latencyText);
+  return `inside_ns ${inside} kick_ns ${kick} window_ns ${window}`;
+}
+
 export function statsLines(stats: Stats): string[] {
   const queues = stats.queues.join(',') || '-';
   return [
@@ -109,9 +118,10 @@ export function statsLines(stats: Stats): string[] {
     ...stats.feeds.map(feedLine),
     ...(Object.keys(stats.xdp).length > 0 ? [withCounts('xdp', stats.xdp)] : []),
     ...stats.kernel.map(({ queue, ...counts }) => withCounts(`kernel queue ${queue}`, counts)),
-    ...stats.workers.map(({ worker, pid, restarts, inside_ns: inside, kick_ns: kick }) => {
-      const latency = `inside_ns ${inside.p50} ${inside.p99} ${inside.p999} kick_ns ${kick.p50} ${kick.p99} ${kick.p999}`;
-      return `worker ${worker} pid ${pid} restarts ${restarts} ${latency}`;
+    ...stats.workers.map((row) => {
+      const { worker, pid, restarts } = row;
+      const latencies = `${latenciesText(row)} recent ${latenciesText(row.recent)}`;
+      return `worker ${worker} pid ${pid} restarts ${restarts} ${latencies}`;
     }),
     ...stats.subscribers.map((row) => {
       const counted = `received ${row.received} sent ${row.sent} in_flight ${row.in_flight} bytes ${row.bytes}`;

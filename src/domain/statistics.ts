@@ -33,7 +33,7 @@ export interface KernelRow {
   tx_ring_empty_descs: number;
 }
 
-/** Nanoseconds; 0 before the first packet. */
+/** Nanoseconds; 0 where there was none to measure. */
 export interface Latency {
   p50: number;
   p99: number;
@@ -52,14 +52,26 @@ export interface Timed {
 
 /**
  * `inside_ns`: from reading the RX producer index to storing the TX producer index, of every
- * packet. `kick_ns`: the system calls after that, of each timed burst.
+ * packet. `kick_ns`: the system calls after that, of each timed burst. `window_ns`: the delivery
+ * window as the worker knows it, of the first packet with two copies or more in each timed burst:
+ * from before the device could take the first to seeing that it had taken the last.
  */
-export interface WorkerRow {
+export interface Latencies {
+  inside_ns: Latency;
+  kick_ns: Latency;
+  window_ns: Latency;
+}
+
+/** Latencies are of all since the arena was made. */
+export interface WorkerRow extends Latencies {
   worker: number;
   pid: number;
   restarts: number;
-  inside_ns: Latency;
-  kick_ns: Latency;
+  /**
+   * Of the last one to two seconds; 0 where nothing was measured then. A supervisor that has
+   * adopted the workers, or was stopped, tells them a second later.
+   */
+  recent: Latencies;
   /** Filter calls, and sendto calls, since the arena was made. */
   bursts: number;
   kicks: number;

@@ -6,7 +6,7 @@
  */
 
 import { Failure } from '../domain/errors.js';
-import type { Transmit } from '../domain/statistics.js';
+import type { Latencies, Latency, Transmit } from '../domain/statistics.js';
 import { addon } from './addon.js';
 import { layoutVersion, limits, membersOf, offsetOf, structOf } from './layout.js';
 
@@ -25,6 +25,9 @@ export class InCommit extends Error {
     super('a stage is in the middle of a commit');
   }
 }
+
+/** Those of one worker, as counts by bucket. */
+export type Histograms = Readonly<Record<keyof Latencies, readonly number[]>>;
 
 /** What a worker counts of one module. */
 export type FilterCounter =
@@ -224,9 +227,14 @@ export class Arena {
   }
 
   /** A latency histogram of a worker as counts by bucket. */
-  histogram(worker: number, field: 'inside_ns' | 'kick_ns'): number[] {
+  histogram(worker: number, field: keyof Latencies): number[] {
     const start = this.worker(worker, field);
     return Array.from({ length: limits.HISTOGRAM_BUCKETS }, (_, i) => this.count(start + 8 * i));
+  }
+
+  histograms(worker: number): Histograms {
+    const of = (field: keyof Latencies) => this.histogram(worker, field);
+    return { inside_ns: of('inside_ns'), kick_ns: of('kick_ns'), window_ns: of('window_ns') };
   }
 }
 
@@ -255,4 +263,20 @@ export function percentile(counts: readonly number[], share: number): number {
     if (seen >= total * share) return bucketStart(bucket + 1) - 1;
   }
   return bucketStart(counts.length);
+}
+
+function latencyOf(counts: readonly number[]): Latency {
+  return {
+    p50: percentile(counts, 0.5),
+    p99: percentile(counts, 0.99),
+    p999: percentile(counts, 0.999),
+  };
+}
+
+export function latenciesOf({ inside_ns, kick_ns, window_ns }: Histograms): Latencies {
+  return {
+    inside_ns: latencyOf(inside_ns),
+    kick_ns: latencyOf(kick_ns),
+    window_ns: latencyOf(window_ns),
+  };
 }

@@ -450,7 +450,7 @@ export const structs: readonly Struct[] = [
   ]),
   struct(
     'worker',
-    41408,
+    45504,
     'One TX worker: its state, its free TX frames, its counters, its journal.',
     [
       [4, 'u32', 'pid', 'worker', 'process that runs it'],
@@ -529,6 +529,13 @@ export const structs: readonly Struct[] = [
         'kick_ns',
         'worker',
         'histogram: the kick of each timed burst',
+      ],
+      [
+        8640,
+        'u64[HISTOGRAM_BUCKETS]',
+        'window_ns',
+        'worker',
+        'histogram: of the first packet with two copies or more in each timed burst, before the device could take the first to seeing that it had taken the last',
       ],
       [
         NEXT,

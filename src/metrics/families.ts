@@ -32,6 +32,7 @@ export interface Family {
 export interface WorkerHistograms {
   readonly inside: readonly number[];
   readonly kick: readonly number[];
+  readonly window: readonly number[];
 }
 
 /** One answer of the control channel: how many there were. */
@@ -208,6 +209,24 @@ function aboutSubscribers(snapshot: Snapshot): Family[] {
   ];
 }
 
+const TIMES = [
+  {
+    name: 'fantail_inside_seconds',
+    of: 'inside',
+    help: 'From reading the RX ring to storing into the TX ring, of every packet.',
+  },
+  {
+    name: 'fantail_kick_seconds',
+    of: 'kick',
+    help: 'The system calls after that, of each timed burst.',
+  },
+  {
+    name: 'fantail_delivery_window_seconds',
+    of: 'window',
+    help: 'From before the device could take the first copy of a packet to seeing that it had taken the last, of one packet in each timed burst.',
+  },
+] as const;
+
 function aboutWorkers({ stats, histograms }: Snapshot): Family[] {
   const { workers } = stats;
   return [
@@ -224,13 +243,11 @@ function aboutWorkers({ stats, histograms }: Snapshot): Family[] {
         { value: transmit.calls, labels: { worker, path: 'bulk' } },
       ]),
     ),
-    ...(['inside', 'kick'] as const).map((name) =>
+    ...TIMES.map(({ name, of, help }) =>
       family('histogram')(
-        `fantail_${name}_seconds`,
-        name === 'inside'
-          ? 'From reading the RX ring to storing into the TX ring, of every packet.'
-          : 'The system calls after that, of each timed burst.',
-        histograms.flatMap((counts, worker) => histogramSamples({ worker }, counts[name])),
+        name,
+        help,
+        histograms.flatMap((counts, worker) => histogramSamples({ worker }, counts[of])),
       ),
     ),
   ];

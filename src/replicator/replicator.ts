@@ -19,6 +19,8 @@ import { bitOf, EVERY_FEED, type Feed, type Feeds } from '../feeds/feeds.js';
 import type { FilterDesk } from '../filters/desk.js';
 import type { Gaps } from '../filters/gaps.js';
 import type { Filters } from '../filters/registry.js';
+import type { Recent } from '../memory/recent.js';
+import type { WorkerHistograms } from '../metrics/families.js';
 import type { DataPlane } from '../processes/data-plane.js';
 import type { Pulse } from '../processes/pulse.js';
 import type { Reach, Route } from '../routes/reach.js';
@@ -65,6 +67,7 @@ export interface ReplicatorParts {
   readonly gaps: Gaps;
   readonly pulse: Pulse;
   readonly paths: Paths;
+  readonly recent: Recent;
   /** The socket of the slow path; null: there is none. */
   readonly slowPath: number | null;
 }
@@ -262,11 +265,12 @@ export class LiveReplicator implements Replicator {
   }
 
   /** Of each worker, as counts by bucket. */
-  histograms(): { inside: number[]; kick: number[] }[] {
+  histograms(): WorkerHistograms[] {
     const { arena } = this.parts.plane;
     return Array.from({ length: arena.workers }, (_, worker) => ({
       inside: arena.histogram(worker, 'inside_ns'),
       kick: arena.histogram(worker, 'kick_ns'),
+      window: arena.histogram(worker, 'window_ns'),
     }));
   }
 
@@ -304,6 +308,7 @@ export class LiveReplicator implements Replicator {
       joined: (feed) => this.parts.feedDesk.joined(feed),
       isOfAnotherHost: (feed) => this.parts.feedDesk.isOfAnotherHost(feed),
       workers: plane.workers,
+      recent: this.parts.recent,
       pathReason: (worker) => paths.reasonOf(worker),
     });
   }

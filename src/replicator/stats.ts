@@ -10,7 +10,6 @@ import type {
   FeedCounts,
   FeedRow,
   KernelRow,
-  Latency,
   QueueRow,
   ReceiverRow,
   Stats,
@@ -18,8 +17,9 @@ import type {
 } from '../domain/statistics.js';
 import { bitOf, type Feed } from '../feeds/feeds.js';
 import { addon, type Interface } from '../memory/addon.js';
-import { type Arena, InCommit, percentile } from '../memory/arena.js';
+import { type Arena, InCommit, latenciesOf } from '../memory/arena.js';
 import { limits, membersOf, offsetOf } from '../memory/layout.js';
+import type { Recent } from '../memory/recent.js';
 import type { Subscriber } from '../subscribers/subscribers.js';
 
 /** What is known outside the arena. */
@@ -44,6 +44,8 @@ export interface StatsContext {
   readonly joined: (feed: Feed) => boolean | null;
   readonly isOfAnotherHost: (feed: Feed) => boolean;
   readonly workers: readonly { readonly pid: number; readonly restarts: number }[];
+  /** The latencies of the last seconds. */
+  readonly recent: Pick<Recent, 'of'>;
   /** Why a worker sends as it does. */
   readonly pathReason: (worker: number) => string;
   readonly filters: Stats['filters'];
@@ -213,18 +215,11 @@ export function driverRow(stats: Stats, context: DriverContext): DriverRow {
   return { name: link.driver, version: link.driver_version, queues, device };
 }
 
-function latencyOf(counts: readonly number[]): Latency {
-  return {
-    p50: percentile(counts, 0.5),
-    p99: percentile(counts, 0.99),
-    p999: percentile(counts, 0.999),
-  };
-}
-
 /** Statistics are stored outside the commits, so that no two of them need to fit together. */
-function workersOf(arena: Arena, { workers, pathReason }: StatsContext): WorkerRow[] {
+function workersOf(arena: Arena, { workers, recent, pathReason }: StatsContext): WorkerRow[] {
   return workers.map(({ pid, restarts }, worker) => {
     const read = (field: string) => arena.count(arena.worker(worker, field));
+    const histograms = arena.histograms(worker);
     const stages = membersOf('stage').map((name, i) => {
       return [name, arena.count(arena.worker(worker, 'stage_ns') + 8 * i)] as const;
     });
@@ -232,8 +227,8 @@ function workersOf(arena: Arena, { workers, pathReason }: StatsContext): WorkerR
       worker,
       pid,
       restarts,
-      inside_ns: latencyOf(arena.histogram(worker, 'inside_ns')),
-      kick_ns: latencyOf(arena.histogram(worker, 'kick_ns')),
+      ...latenciesOf(histograms),
+      recent: recent.of(worker, histograms),
       bursts: read('bursts'),
       kicks: read('kicks'),
       transmit: {

@@ -6,6 +6,7 @@ import { FilterDesk } from '../filters/desk.js';
 import { Gaps } from '../filters/gaps.js';
 import { Reports } from '../filters/reports.js';
 import { addon } from '../memory/addon.js';
+import { Recent } from '../memory/recent.js';
 import { Pulse } from '../processes/pulse.js';
 import { InterfaceWatch } from '../routes/interface-watch.js';
 import type { KernelSockets } from '../routes/kernel-sockets.js';
@@ -117,7 +118,8 @@ async function open(
   if (opened.adopted !== null) leases.takeOver();
   const pulse = new Pulse({ filters, plane, desk, gaps });
   closers.add(() => pulse.stop());
-  const served = { leases, publisher, router, desk, feedDesk, gaps, pulse, paths };
+  const recent = closers.keep(new Recent(arena));
+  const served = { leases, publisher, router, desk, feedDesk, gaps, pulse, paths, recent };
   const parts = { ...opening, ...opened, ...served };
   const replicator = closers.keep(new LiveReplicator(parts, destinationsOf(config, link)));
   await feedDesk.open(config.feeds);

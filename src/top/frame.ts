@@ -145,16 +145,17 @@ function sumRates<Field extends string, Row extends Record<Field, number>>(
   }, 0);
 }
 
-/** Of the worker whose p99 is the longest; of all packets since the start. */
+/** Of the worker whose p99 is the longest; of the packets of the last second or two. */
 function latencyText({ workers }: Stats): string {
+  const p99Of = ({ recent }: Stats['workers'][number]) => recent.inside_ns.p99;
   const slowest = workers.reduce<Stats['workers'][number] | null>(
-    (found, row) => (found === null || row.inside_ns.p99 > found.inside_ns.p99 ? row : found),
+    (found, row) => (found === null || p99Of(row) > p99Of(found) ? row : found),
     null,
   );
-  if (slowest === null || slowest.inside_ns.p99 === 0) return 'no packet yet';
-  const { p50, p99, p999 } = slowest.inside_ns;
+  if (slowest === null || p99Of(slowest) === 0) return 'no packet just now';
+  const { p50, p99, p999 } = slowest.recent.inside_ns;
   const times = `inside p50 ${whole(p50)}  p99 ${whole(p99)}  p99.9 ${whole(p999)} ns`;
-  return `${times}  (worker ${slowest.worker}, since the start)`;
+  return `${times}  (worker ${slowest.worker}, the last second)`;
 }
 
 function alertLine({ stale, interval }: Known, { isPattern }: Chosen, look: Look): Line {

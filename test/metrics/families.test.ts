@@ -28,7 +28,7 @@ function snapshot(more: Partial<Snapshot> = {}): Snapshot {
     version: '1.2.3',
     stats,
     states: new Map(),
-    histograms: [{ inside: NOTHING, kick: NOTHING }],
+    histograms: [{ inside: NOTHING, kick: NOTHING, window: NOTHING }],
     filters: [],
     requests: [],
     accounts: stats.subscribers,
@@ -114,7 +114,9 @@ test('the row of the others only rises, whoever comes and goes, and rises by wha
 test('a histogram counts below each bound what a count by hand does, and never falls', () => {
   const next = random('metrics histogram');
   const inside = NOTHING.map(() => (next.below(3) === 0 ? next.below(1000) : 0));
-  const families = familiesOf(snapshot({ histograms: [{ inside, kick: NOTHING }] }));
+  const families = familiesOf(
+    snapshot({ histograms: [{ inside, kick: NOTHING, window: NOTHING }] }),
+  );
   const { samples } = named(families, 'fantail_inside_seconds');
   const total = inside.reduce((sum, count) => sum + count, 0);
   let before = 0;

@@ -243,6 +243,12 @@ export function emptyStats(): Stats {
         restarts: 0,
         inside_ns: { p50: 250, p99: 700, p999: 900 },
         kick_ns: { p50: 2000, p99: 4000, p999: 8000 },
+        window_ns: { p50: 1800, p99: 3800, p999: 7800 },
+        recent: {
+          inside_ns: { p50: 240, p99: 600, p999: 800 },
+          kick_ns: { p50: 1900, p99: 3900, p999: 7900 },
+          window_ns: { p50: 1700, p99: 3700, p999: 7700 },
+        },
         bursts: 160,
         kicks: 170,
         timed: { bursts: 10, copies: 20, stages_ns: { filter: 100, kick: 20_000 } },

@@ -9,7 +9,7 @@ import type { ClientFlags } from '../../control/client.js';
 import { counted, countsText, sumOf } from '../../domain/counts.js';
 import { endpointText } from '../../domain/endpoint.js';
 import { Failure, UsageError } from '../../domain/errors.js';
-import type { FeedRow, Stats } from '../../domain/statistics.js';
+import type { FeedRow, Latencies, Stats } from '../../domain/statistics.js';
 import { differences, isSettled } from '../../replicator/conservation.js';
 import { queuesText } from '../../terminal/queues.js';
 import { type Cell, grouped, tableLines } from '../../terminal/tables.js';
@@ -146,29 +146,20 @@ function kernelLine({ kernel }: Stats): string {
 }
 
 function workerLines({ workers }: Stats): string[] {
-  const rows = workers.map(
-    ({ worker, pid, restarts, inside_ns: inside, kick_ns: kick }): Cell[] => {
+  const rows = workers.flatMap((row) => {
+    const { worker, pid, restarts } = row;
+    const rowOf = (time: string, latencies: Latencies): Cell[] => {
+      const { inside_ns: inside, window_ns: window, kick_ns: kick } = latencies;
       return [
-        String(worker),
-        String(pid),
-        restarts,
-        inside.p50,
-        inside.p99,
-        inside.p999,
-        kick.p50,
-        kick.p99,
+        ...[String(worker), String(pid), restarts, time, inside.p50, inside.p99, inside.p999],
+        ...[window.p50, window.p99, kick.p50, kick.p99],
       ];
-    },
-  );
+    };
+    return [rowOf('start', row), rowOf('1–2 s ago', row.recent)];
+  });
   const names = [
-    'worker',
-    'pid',
-    'restarts',
-    'inside p50 ns',
-    'p99',
-    'p99.9',
-    'kick p50 ns',
-    'p99',
+    ...['worker', 'pid', 'restarts', 'since', 'inside p50 ns', 'p99', 'p99.9'],
+    ...['window p50 ns', 'p99', 'kick p50 ns', 'p99'],
   ];
   return tableLines(names, rows);
 }

@@ -75,7 +75,7 @@ using Told = std::map<u64, u32>;
 void kick(Kicks& kicks, Kernel& kernel, worker& counters, Told& told) {
   kicks.until_taken(
       kernel.ring(), counters, [&] { return kernel.send(); },
-      [&](u64 address, u32 why) { told[address] = why; });
+      [&](u64 address, u32 why) { told[address] = why; }, [] {});
 }
 
 struct Count {

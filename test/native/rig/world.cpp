@@ -155,12 +155,14 @@ void Process::stop() {
 void Process::turn(const Filter& filter) {
   const soft_link& slow_path = arena_->soft(0);
   const Counting counting(stores);
+  if (tx_) tx_->begin_turn();
   for (const auto& stage : rx_) {
     // by the clock it would look at some stores and not at others
     if (slow && peek(slow_path.rx_producer) != peek(slow_path.rx_consumer)) stage->slept();
     stage->turn();
   }
   if (!tx_) return;
+  tx_->received();
   tx_->gather();
   const u32 worker = static_cast<u32>(worker_);
   for (u32 i = 0; i < tx_->jobs(); ++i) filter(*arena_, worker, arena_->jobs(worker)[i]);
