@@ -14,6 +14,7 @@ import type {
   SubscriberRow,
 } from '../domain/statistics.js';
 import type { Operations, Parameters } from './operation.js';
+import type { ToldChange } from './session/changes.js';
 
 // ---- requests -----------------------------------------------------------------------------------
 
@@ -58,6 +59,11 @@ export function subscriberLine(row: SubscriberRow): string {
   const expiry = row.expires_s === null ? '' : ` expires ${row.expires_s}`;
   const feeds = row.feeds.join(',') || '-';
   return `${row.ip} ${row.port} ${row.state} ${row.mac ?? '-'} worker ${row.worker} filter ${row.filter}${expiry} feeds ${feeds}`;
+}
+
+/** `2026-11-27T21:33:00.000Z 127.0.0.1:40312 ok add 10.0.0.34 9001`. */
+export function changeLine({ at_ms, who, answer, what }: ToldChange): string {
+  return `${new Date(at_ms).toISOString()} ${who} ${answer} ${what}`;
 }
 
 /** What `stats queues` adds. */

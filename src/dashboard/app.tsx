@@ -1,0 +1,83 @@
+/** The page as a whole: its parts, what they share, and which of them there are in which phase. */
+import { type ReactNode, useCallback, useMemo, useState, useSyncExternalStore } from 'react';
+import type { Question } from '../control/operations.js';
+import { type Desk, DeskContext } from './desk.js';
+import type { History } from './link/history.js';
+import type { Link } from './link/link.js';
+import { Refusal } from './link/questions.js';
+import { Changes } from './panels/changes.js';
+import { Drops } from './panels/drops.js';
+import { Feeds } from './panels/feeds.js';
+import { Filters } from './panels/filters.js';
+import { Subscribers } from './panels/subscribers.js';
+import { Summary } from './panels/summary.js';
+import { TokenForm } from './panels/token-form.js';
+import { Workers } from './panels/workers.js';
+import { Bar } from './parts/bar.js';
+import { Confirm, type Confirmation } from './parts/dialogs.js';
+import { type Notice, Notices } from './parts/notices.js';
+
+export function App({
+  link,
+  history,
+}: {
+  readonly link: Link;
+  readonly history: History;
+}): ReactNode {
+  const known = useSyncExternalStore(link.follow, link.current);
+  const [notice, setNotice] = useState<Notice | null>(null);
+  const [confirmation, confirm] = useState<Confirmation | null>(null);
+  const change = useChange(link, setNotice);
+  const mayChange = known.rights === 'all';
+  const canChange = mayChange && known.phase === 'live';
+  const desk: Desk = useMemo(
+    () => ({ known, link, mayChange, canChange, change, confirm }),
+    [known, link, mayChange, canChange, change],
+  );
+  const hasFigures = known.interval !== null && known.phase !== 'asks';
+  return (
+    <DeskContext value={desk}>
+      <Bar />
+      <Notices notice={notice} onClose={() => setNotice(null)} />
+      <main className={known.phase === 'lost' ? 'stale' : ''}>
+        {known.phase === 'asks' ? <TokenForm /> : null}
+        {hasFigures ? (
+          <>
+            <Summary history={history} />
+            <div className="panels">
+              <Feeds />
+              <Subscribers />
+              <Workers />
+              <Drops />
+              <Filters />
+              <Changes />
+            </div>
+          </>
+        ) : null}
+      </main>
+      {confirmation === null ? null : (
+        <Confirm confirmation={confirmation} onClose={() => confirm(null)} />
+      )}
+    </DeskContext>
+  );
+}
+
+function useChange(link: Link, tell: (notice: Notice) => void): Desk['change'] {
+  return useCallback(
+    async (question: Question, done: string) => {
+      try {
+        await link.ask(question);
+        tell({ code: null, sentence: done });
+        return true;
+      } catch (thrown) {
+        const { message } = thrown as Error; // a Refusal, or what ended the connection
+        const code = thrown instanceof Refusal ? thrown.code : 'LOST';
+        tell({ code, sentence: message });
+        return false;
+      } finally {
+        link.refresh();
+      }
+    },
+    [link, tell],
+  );
+}
