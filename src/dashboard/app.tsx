@@ -26,13 +26,13 @@ export function App({
 }): ReactNode {
   const known = useSyncExternalStore(link.follow, link.current);
   const [notice, setNotice] = useState<Notice | null>(null);
-  const [confirmation, confirm] = useState<Confirmation | null>(null);
+  const { asked, confirm, putAway } = useConfirmation();
   const change = useChange(link, setNotice);
   const mayChange = known.rights === 'all';
   const canChange = mayChange && known.phase === 'live';
   const desk: Desk = useMemo(
     () => ({ known, link, mayChange, canChange, change, confirm }),
-    [known, link, mayChange, canChange, change],
+    [known, link, mayChange, canChange, change, confirm],
   );
   const hasFigures = known.interval !== null && known.phase !== 'asks';
   return (
@@ -55,11 +55,32 @@ export function App({
           </>
         ) : null}
       </main>
-      {confirmation === null ? null : (
-        <Confirm confirmation={confirmation} onClose={() => confirm(null)} />
+      {asked === null ? null : (
+        <Confirm
+          key={asked.turn}
+          confirmation={asked.confirmation}
+          onClose={() => putAway(asked)}
+        />
       )}
     </DeskContext>
   );
+}
+
+interface Asked {
+  readonly confirmation: Confirmation;
+  readonly turn: number;
+}
+
+/** One at a time. The end of one that is told late takes no other with it. */
+function useConfirmation() {
+  const [asked, setAsked] = useState<Asked | null>(null);
+  const confirm = useCallback(
+    (confirmation: Confirmation) =>
+      setAsked((before) => ({ confirmation, turn: (before?.turn ?? 0) + 1 })),
+    [],
+  );
+  const putAway = useCallback((one: Asked) => setAsked((now) => (now === one ? null : now)), []);
+  return { asked, confirm, putAway };
 }
 
 function useChange(link: Link, tell: (notice: Notice) => void): Desk['change'] {

@@ -134,7 +134,8 @@ test('its policy lets in its own script and style, by their hashes, its own sock
         }),
     );
     const hashOf = (element: string) => {
-      const inside = new RegExp(`<${element}>([\\s\\S]*?)</${element}>`).exec(String(body))?.[1] ?? '';
+      const inside =
+        new RegExp(`<${element}>([\\s\\S]*?)</${element}>`).exec(String(body))?.[1] ?? '';
       assert.ok(inside.length > 1000, element);
       return `'sha256-${createHash('sha256').update(inside).digest('base64')}'`;
     };

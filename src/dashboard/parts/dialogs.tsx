@@ -2,7 +2,7 @@
  * What is asked before something is lost, and forms that need a place of their own. The browser's
  * own modal dialog keeps the focus, and gives it back.
  */
-import { type ReactNode, useEffect, useId, useRef } from 'react';
+import { type ReactNode, useId, useLayoutEffect, useRef } from 'react';
 
 interface DialogProps {
   readonly title: string;
@@ -13,10 +13,11 @@ interface DialogProps {
 export function Dialog({ title, children, onClose }: DialogProps): ReactNode {
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
-  useEffect(() => {
+  // before it leaves the document: a dialog that is gone gives no focus back
+  useLayoutEffect(() => {
     const { current } = dialog;
     current?.showModal();
-    return () => current?.close(); // which gives the focus back
+    return () => current?.close();
   }, []);
   return (
     <dialog ref={dialog} aria-labelledby={id} onClose={onClose}>
