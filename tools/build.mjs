@@ -275,6 +275,24 @@ const stepOf = (name, inputs, jobs) => ({
   outputs: jobs.map(([, , output]) => `${output}.wasm`),
 });
 
+/** The page of the control port; its types come from all over src. */
+async function buildDashboard() {
+  const tools = ['tools/build-dashboard.mjs', 'tsconfig.json', 'tsconfig.dashboard.json'];
+  const step = {
+    name: 'dashboard',
+    wanted: digest([
+      ...filesOf('src', ['.ts', '.tsx', '.css', '.html']),
+      ...[...tools, 'package-lock.json'],
+    ]),
+    outputs: ['build/dashboard/page.html'],
+  };
+  if (isFresh(step)) return;
+  begun(step);
+  await runBeside(tool('tsc'), ['-p', 'tsconfig.dashboard.json']);
+  await runBeside(process.execPath, ['tools/build-dashboard.mjs']);
+  succeeded(step);
+}
+
 const NATIVE = ['.cpp', '.hpp', '.c', '.h', 'Makefile'];
 
 async function compileNative() {
@@ -302,6 +320,7 @@ async function bundleThenCompileFilters() {
   bundlePrograms();
   copyTypes();
   linkCommands();
+  await buildDashboard();
   await compileFilters();
 }
 

@@ -5,6 +5,7 @@
  */
 import { type Client, connectClient, orThrow } from '../control/client.js';
 import type { Answer, Question } from '../control/operations.js';
+import type { ToldChange } from '../domain/change.js';
 import type { Endpoint } from '../domain/endpoint.js';
 import type { WatchEvent } from '../domain/replicator.js';
 import type { FeedRow, FilterInfo, FilterRow, Stats, SubscriberRow } from '../domain/statistics.js';
@@ -128,6 +129,12 @@ export class Fantail {
   /** `queues`: with those of each queue beside the driver's own (`driver`). */
   stats({ queues = false }: { queues?: boolean } = {}): Promise<Stats> {
     return this.ask({ op: 'stats', ...(queues ? { queues } : {}) });
+  }
+
+  /** The last ones that were asked for by anybody, the oldest first, and how each was answered. */
+  async changes(count?: number): Promise<ToldChange[]> {
+    const most = count === undefined ? {} : { count };
+    return (await this.ask({ op: 'changes', ...most })).changes;
   }
 
   /**

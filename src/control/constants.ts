@@ -30,3 +30,6 @@ export const REQUESTS_PER_SECOND_MAX = 2000;
  * requests of 2 KiB, or three modules of 1 MiB in base64.
  */
 export const BYTES_PER_SECOND_MAX = 4 * 1024 * 1024;
+
+/** Changes that are kept for `changes`; the oldest goes. */
+export const CHANGES_MAX = 256;

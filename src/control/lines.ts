@@ -2,6 +2,8 @@
  * Typed lines, both ways: a line that a person wrote → the request it stands for; rows and counters
  * → lines that a person reads.
  */
+
+import type { ToldChange } from '../domain/change.js';
 import { type Counts, countsText, sumOf } from '../domain/counts.js';
 import { FantailError } from '../domain/errors.js';
 import type { GapEvent } from '../domain/replicator.js';
@@ -60,6 +62,11 @@ export function subscriberLine(row: SubscriberRow): string {
   const expiry = row.expires_s === null ? '' : ` expires ${row.expires_s}`;
   const feeds = row.feeds.join(',') || '-';
   return `${row.ip} ${row.port} ${row.state} ${row.mac ?? '-'} worker ${row.worker} filter ${row.filter}${expiry} feeds ${feeds}`;
+}
+
+/** `2026-11-27T21:33:00.000Z 127.0.0.1:40312 ok add 10.0.0.34 9001`. */
+export function changeLine({ at_ms, who, answer, what }: ToldChange): string {
+  return `${new Date(at_ms).toISOString()} ${who} ${answer} ${what}`;
 }
 
 /** What `stats queues` adds. */

@@ -3,6 +3,7 @@
  * `help`, the sentences that refuse, the server, the client's types and the README's table derive.
  */
 import * as z from 'zod';
+import type { ToldChange } from '../domain/change.js';
 import type { ControlSession } from '../domain/lease.js';
 import type { Replicator } from '../domain/replicator.js';
 
@@ -33,8 +34,8 @@ export type Written<P extends Parameters> = Only<P, z.input<z.ZodObject<Shape<P>
 export interface Called {
   readonly replicator: Replicator;
   readonly session: {
-    /** Throws UNAUTHORIZED, later and later. */
-    authorize(token: string): Promise<void>;
+    /** What the peer may do from now on. Throws UNAUTHORIZED, later and later. */
+    authorize(token: string): Promise<'read' | 'all'>;
     /**
      * Sends `stats` events, and those of gaps as they come, in the encoding of the request, until
      * the next call.
@@ -44,6 +45,8 @@ export interface Called {
     /** The session itself, for what lasts as long. */
     readonly life: ControlSession;
     help(): string[];
+    /** The last ones that were asked for, by whomever; at most so many, the oldest first. */
+    changes(count: number): ToldChange[];
   };
 }
 

@@ -4,12 +4,22 @@
  */
 import { counted } from '../domain/counts.js';
 import type { Stats } from '../domain/statistics.js';
-import { WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from './constants.js';
+import { CHANGES_MAX, WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from './constants.js';
 import { feedOperations } from './feed-operations.js';
 import { filterOperations } from './filter-operations.js';
-import { queueLines, statsLines, subscriberLine } from './lines.js';
+import { changeLine, queueLines, statsLines, subscriberLine } from './lines.js';
 import { type Operation, operation, type Parameters, type Written } from './operation.js';
-import { feedNames, ip, lease, optional, port, seconds, token, wanted } from './parameters.js';
+import {
+  count,
+  feedNames,
+  ip,
+  lease,
+  optional,
+  port,
+  seconds,
+  token,
+  wanted,
+} from './parameters.js';
 
 export const operations = {
   add: operation({
@@ -104,6 +114,18 @@ export const operations = {
     },
     lines: () => ['ok no more events'],
   }),
+  changes: operation({
+    typed: 'changes [<count>]',
+    does: `the last changes that were asked for here, up to ${CHANGES_MAX}`,
+    takes: { count: optional(count) },
+    fromWords: ([word, ...more]) => {
+      if (more.length > 0) return null;
+      return word === undefined ? {} : { count: count.fromWord(word) };
+    },
+    reads: true,
+    perform: ({ session }, { count = CHANGES_MAX }) => ({ changes: session.changes(count) }),
+    lines: ({ changes }) => [...changes.map(changeLine), `ok ${counted(changes.length, 'change')}`],
+  }),
   help: operation({
     typed: 'help',
     does: 'this text',
@@ -117,10 +139,7 @@ export const operations = {
     does: 'show the token, where one is wanted',
     takes: { token },
     beforeToken: true,
-    perform: async ({ session }, { token }) => {
-      await session.authorize(token);
-      return {};
-    },
+    perform: async ({ session }, { token }) => ({ rights: await session.authorize(token) }),
     lines: () => ['ok'],
   }),
   ...feedOperations,

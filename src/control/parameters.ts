@@ -8,7 +8,12 @@ import { isFeedChoice, isFeedName } from '../domain/feed.js';
 import { paramOf } from '../domain/filter.js';
 import { LEASE_SECONDS_MAX } from '../domain/lease.js';
 import { limits } from '../memory/layout.js';
-import { TOKEN_LENGTH_MAX, WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from './constants.js';
+import {
+  CHANGES_MAX,
+  TOKEN_LENGTH_MAX,
+  WATCH_SECONDS_MAX,
+  WATCH_SECONDS_MIN,
+} from './constants.js';
 import type { Parameter } from './operation.js';
 
 const FEED_NAMES = '1 to 32 of a-z, 0-9, _ and -, not all';
@@ -46,6 +51,17 @@ export const seconds = {
     .meta({ examples: [1] }),
   code: 'BAD_REQUEST',
   fromWord: numberIf(/^[0-9]{1,9}(\.[0-9]{1,9})?$/),
+} as const satisfies Parameter;
+
+/** How many changes. */
+export const count = {
+  schema: z
+    .int({ error: `count must be a number from 1 to ${CHANGES_MAX}` })
+    .min(1)
+    .max(CHANGES_MAX)
+    .meta({ examples: [10] }),
+  code: 'BAD_REQUEST',
+  fromWord: numberIf(/^[0-9]{1,9}$/),
 } as const satisfies Parameter;
 
 /** `true`, typed as the parameter's own name; left out where not wanted. */

@@ -10,6 +10,7 @@ import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
+import type { Change } from '../domain/change.js';
 import { Failure } from '../domain/errors.js';
 import type { Replicator } from '../domain/replicator.js';
 import { Codec } from './codec.js';
@@ -26,7 +27,8 @@ import {
 } from './gate/gate.js';
 import type { Operations } from './operation.js';
 import { operations } from './operations.js';
-import type { Change } from './session/audit.js';
+import { Page, wantsPage } from './page.js';
+import { Changes } from './session/changes.js';
 import { type Served, Session, STALL_MS } from './session/session.js';
 
 /**
@@ -90,6 +92,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     access,
     replicator,
     codec: new Codec(options.operations ?? operations),
+    changes: new Changes(),
     onChange: (change) => onChange?.(change),
     onAnswer: (op, code) => options.onAnswer?.(op, code),
     onError: (thrown) => onError?.(thrown),
@@ -98,6 +101,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   /** Those that have shown a wrong token and wait to be told. */
   const refusing = new Set<Duplex>();
   let closing: Promise<void> | undefined;
+  const page = new Page(schemeOf(options.tls));
   const sockets = new WebSocketServer({
     noServer: true,
     maxPayload: FRAME_SIZE_MAX,
@@ -105,7 +109,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   });
   const server = newServer(
     options.tls ?? null,
-    (request, response) => void serveHttp(request, response, options, access),
+    (request, response) => void serveHttp(request, response, { ...options, access, page }),
   );
   server.maxConnections = SESSIONS_MAX * 2;
   server.on('upgrade', (request, socket, head) => {
@@ -213,12 +217,17 @@ const PROBES: Readonly<Record<string, (health: Health) => boolean>> = {
   '/readyz': ({ isReady }) => isReady,
 };
 
+interface ServedByHttp extends ControlOptions {
+  readonly access: Access;
+  readonly page: Page;
+}
+
 async function serveHttp(
   request: IncomingMessage,
   response: ServerResponse,
-  options: ControlOptions,
-  access: Access,
+  options: ServedByHttp,
 ): Promise<void> {
+  const { access, page } = options;
   response.setHeader('Server', 'fantail');
   const answer = (status: number, sentence: string) => {
     if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
@@ -227,13 +236,17 @@ async function serveHttp(
     response.end(request.method === 'HEAD' ? '' : `fantail: ${sentence}\n`);
   };
   const probe = PROBES[request.url ?? ''];
-  // whoever starts and watches a service has no token; so it is told no more than a status
-  const refused = httpRefusalOf(request, access, probe === undefined);
+  // whoever starts and watches a service has no token; so it is told no more than a status. And the
+  // page knows nothing until it has shown one.
+  const isPage = probe === undefined && wantsPage(request);
+  const refused = httpRefusalOf(request, access, probe === undefined && !isPage);
   if (refused === null && probe !== undefined) {
     response.writeHead(probe(options.health?.() ?? ALL_WELL) ? 200 : 503).end();
   } else if (refused !== null) {
     if (await whenToBeTold(refused, request, access)) answer(refused.status, refused.sentence);
     else request.socket.destroy();
+  } else if (isPage) {
+    if (!page.serve(request, response)) answer(404, 'the dashboard is not built: npm run build');
   } else if (!isHandled(request, response, options)) {
     if (request.url === '/')
       answer(

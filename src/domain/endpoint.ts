@@ -1,8 +1,7 @@
 /**
  * Where datagrams go or come from: an IPv4 address and a UDP port. A subscriber is known by its
- * endpoint.
+ * endpoint. The dashboard is made of this too, so nothing here is Node's own.
  */
-import { isIPv4 } from 'node:net';
 
 export interface Endpoint {
   readonly ip: string;
@@ -19,8 +18,11 @@ export function endpointText({ ip, port }: Endpoint): string {
  * to others.
  */
 export function isAddress(text: string): boolean {
-  return isIPv4(text);
+  const parts = text.split('.');
+  return parts.length === 4 && parts.every((part) => BYTE.test(part));
 }
+
+const BYTE = /^(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])$/;
 
 /** 224.0.0.0/4 (RFC 5771). */
 export function isMulticast(ip: string): boolean {

@@ -1,7 +1,7 @@
 /** Where others reach a replicator: the control channel, and legacy control. */
 import { isFantail } from '../control/client.js';
 import { type Control, schemeOf, startControl } from '../control/server.js';
-import type { Change } from '../control/session/audit.js';
+import type { Change } from '../domain/change.js';
 import { Failure, messageOf } from '../domain/errors.js';
 import type { Replicator } from '../domain/replicator.js';
 import { startLegacy } from '../legacy/server.js';

@@ -1,10 +1,10 @@
 /** What is known and how it is looked at → the lines of a screen. Pure. */
 import { counted, countsText } from '../domain/counts.js';
+import { dropRows, type Interval, sumRates } from '../domain/reading.js';
 import type { Stats } from '../domain/statistics.js';
 import { grouped } from '../terminal/tables.js';
 import type { Look } from './look.js';
 import type { Known } from './poller.js';
-import { dropRows, type Interval, rateOf } from './reading.js';
 import type { Size } from './screen.js';
 import {
   type Cell,
@@ -128,21 +128,6 @@ export function summaryLines(interval: Interval): Line[] {
     plain(`latency ${latencyText(stats)}`),
     { text: `drops   ${named.join('  ') || 'none'}`, tone: isDropping ? 'alarm' : 'plain' },
   ];
-}
-
-/** Of all rows together, each beside itself before. */
-function sumRates<Field extends string, Row extends Record<Field, number>>(
-  interval: Interval,
-  now: readonly Row[],
-  before: readonly Row[] | undefined,
-  nameOf: (row: Row) => string,
-  field: Field,
-): number | null {
-  if (before === undefined) return null;
-  const then = new Map(before.map((row) => [nameOf(row), row[field]]));
-  return now.reduce((sum, row) => {
-    return sum + (rateOf(interval, row[field], then.get(nameOf(row))) ?? 0);
-  }, 0);
 }
 
 /** Of the worker whose p99 is the longest; of the packets of the last second or two. */

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type Fantail } from '../api/fantail.js';
 import type { ClientFlags } from '../control/client.js';
 import { messageOf } from '../domain/errors.js';
-import { type Interval, intervalOf, type Reading } from './reading.js';
+import { type Interval, intervalOf, type Reading } from '../domain/reading.js';
 
 /** What is known: the last figures there were, and why there are no newer ones. */
 export interface Known {

@@ -5,8 +5,8 @@
 import { connect } from '../api/fantail.js';
 import type { ClientFlags } from '../control/client.js';
 import { Failure } from '../domain/errors.js';
+import { intervalOf } from '../domain/reading.js';
 import { type Known, Poller, read } from './poller.js';
-import { intervalOf } from './reading.js';
 import { Screen } from './screen.js';
 
 export interface TopFlags extends ClientFlags {

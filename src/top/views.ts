@@ -4,7 +4,7 @@
  */
 import { sumOf } from '../domain/counts.js';
 import { endpointText } from '../domain/endpoint.js';
-import { dropRows, type Interval, mainDrop, rateOf } from './reading.js';
+import { dropRows, type Interval, mainDrop, rateOf } from '../domain/reading.js';
 
 export type Cell = number | string | null;
 

@@ -90,6 +90,7 @@ const METHODS: Record<Called, (fantail: Fantail) => Promise<unknown>> = {
   'filter.info': ({ filters }) => filters.info('mine'),
   'filter.use': ({ filters }) => filters.use('mine', { to: SUBSCRIBER, param: 'hex:00ff' }),
   'filter.unload': ({ filters }) => filters.unload('mine'),
+  changes: (fantail) => fantail.changes(5),
   remove: (fantail) => fantail.remove(SUBSCRIBER),
 };
 

@@ -18,6 +18,7 @@ import * as assert from 'uvu/assert';
 import { WebSocket } from 'ws';
 import {
   BYTES_PER_SECOND_MAX,
+  CHANGES_MAX,
   REQUESTS_PER_SECOND_MAX,
   SESSIONS_MAX,
   UNAUTHORIZED_SESSIONS_MAX,
@@ -25,7 +26,7 @@ import {
 import { Access, WAITING_MAX } from '../../src/control/gate/access.js';
 import { isLoopback } from '../../src/control/gate/gate.js';
 import { type Control, type ControlOptions, startControl } from '../../src/control/server.js';
-import type { Change } from '../../src/control/session/audit.js';
+import type { Change, ToldChange } from '../../src/domain/change.js';
 import { Failure } from '../../src/domain/errors.js';
 import type { GapEvent } from '../../src/domain/replicator.js';
 import { busyStats, MemoryReplicator } from '../rig/memory-replicator.js';
@@ -722,6 +723,40 @@ test('each change is told: who asked, what, and how it was answered; what reads 
     JSON.stringify(told),
   );
   peer.socket.terminate();
+});
+
+test('changes tells the last 256 that were asked for, whoever asked, to who may only read too', async () => {
+  const { control } = await start({ tokens: { all: TOKEN, read: 'a-read-token' } });
+  const [one, two] = [await Peer.open(control.port), await Peer.open(control.port)];
+  assert.equal((await one.askJson({ op: 'auth', token: TOKEN })).rights, 'all');
+  assert.equal((await two.askJson({ op: 'auth', token: 'a-read-token' })).rights, 'read');
+  const before_ms = Date.now();
+  await one.ask('add 10.0.0.1 9001 feed=main lease=30');
+  await one.ask({ op: 'remove', ip: '10.0.0.1', port: 9001 });
+  await two.ask('remove 10.0.0.1 9001');
+  await one.ask('list');
+  const { changes } = await two.askJson({ op: 'changes' });
+  const told = changes as ToldChange[]; // as the operation types it
+  assert.equal(
+    told.map(({ op, what, answer, about }) => [op, what, answer, about]),
+    [
+      ['add', 'add 10.0.0.1 9001 main 30', 'ok', { subscriber: '10.0.0.1:9001' }],
+      ['remove', 'remove 10.0.0.1 9001', 'ok', { subscriber: '10.0.0.1:9001' }],
+      ['remove', 'remove 10.0.0.1 9001', 'UNAUTHORIZED', { subscriber: '10.0.0.1:9001' }],
+    ],
+  );
+  assert.ok(told.every(({ at_ms }) => at_ms >= before_ms && at_ms <= Date.now()));
+  assert.match(
+    String(await two.ask('changes 1')),
+    /^\d{4}-\d\d-\d\dT\S+Z 127\.0\.0\.1:\d+ UNAUTHORIZED remove 10\.0\.0\.1 9001\nok 1 change$/,
+  );
+  for (let port = 1; port <= CHANGES_MAX + 3; port++) await one.ask(`remove 10.0.0.2 ${port}`);
+  const whatOf = async (request: object) =>
+    ((await two.askJson(request)).changes as ToldChange[]).map(({ what }) => what);
+  const all = Array.from({ length: CHANGES_MAX }, (_, index) => `remove 10.0.0.2 ${index + 4}`);
+  assert.equal(await whatOf({ op: 'changes' }), all);
+  assert.equal(await whatOf({ op: 'changes', count: 2 }), all.slice(-2));
+  for (const peer of [one, two]) peer.socket.terminate();
 });
 
 test('what a stranger asks is no line of the log, and what a peer writes is a part of one', async () => {

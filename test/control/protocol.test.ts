@@ -74,6 +74,8 @@ const samples: [line: string, request: object][] = [
   ['watch 1', { op: 'watch', seconds: 1 }],
   ['watch 0.5', { op: 'watch', seconds: 0.5 }],
   ['unwatch', { op: 'unwatch' }],
+  ['changes', { op: 'changes' }],
+  ['changes 20', { op: 'changes', count: 20 }],
   ['help', { op: 'help' }],
   ['auth s3cret', { op: 'auth', token: 's3cret' }],
 ];
@@ -248,6 +250,7 @@ test('a request with a part missing, unknown or of the wrong kind is refused', (
     { op: 'watch', seconds: 0.05 },
     { op: 'watch', seconds: 3601 },
     { op: 'watch', seconds: '1' },
+    ...[0, 257, 1.5, '2', null].map((count) => ({ op: 'changes', count })),
     { op: 'auth' },
     { op: 'auth', token: '' },
     { op: 'auth', token: 5 },
@@ -271,7 +274,16 @@ test('a request with a part missing, unknown or of the wrong kind is refused', (
     'watch x',
     'watch -1',
   ];
-  for (const line of [...lines, 'watch 0', 'watch 1e3', 'auth', 'auth a b', 'list\nlist']) {
+  for (const line of [
+    ...lines,
+    'watch 0',
+    'watch 1e3',
+    'changes x',
+    'changes 1 2',
+    'auth',
+    'auth a b',
+    'list\nlist',
+  ]) {
     assert.is(codeOf(text(line)), 'BAD_REQUEST', JSON.stringify(line));
   }
   for (const line of ['{', '{}x', '{"op":"list"', "{'op':'list'}", '{"op":"list",}']) {

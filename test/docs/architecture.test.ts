@@ -101,6 +101,12 @@ test('nothing waits by a clock that can be set', () => {
   /** Who tells a time of day, or keeps one in a file. */
   const tellers = [
     'src/bench/thread-main.ts',
+    'src/control/lines.ts',
+    'src/control/session/changes.ts',
+    'src/dashboard/link/history.ts',
+    'src/dashboard/link/link.ts',
+    'src/dashboard/panels/changes.tsx',
+    'src/dashboard/parts/numbers.ts',
     'src/filters/registry.ts',
     'src/replicator/state/state-file.ts',
     'src/replicator/state/state.ts',

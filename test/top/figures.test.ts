@@ -6,10 +6,10 @@
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { dropRows, type Interval, intervalOf, type Reading } from '../../src/domain/reading.js';
 import type { AccountRow, Stats, SubscriberRow } from '../../src/domain/statistics.js';
 import { chosenRows, frame, type Line, roomFor, summaryLines } from '../../src/top/frame.js';
 import { firstLook, type Key, type Look, pressed } from '../../src/top/look.js';
-import { dropRows, type Interval, intervalOf, type Reading } from '../../src/top/reading.js';
 import { views } from '../../src/top/views.js';
 import { emptyStats } from '../rig/memory-replicator.js';
 

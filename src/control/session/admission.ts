@@ -28,12 +28,12 @@ export class Admission {
   }
 
   /** A wrong one is answered later and later (UNAUTHORIZED), and takes nothing away. */
-  async show(offered: string): Promise<void> {
+  async show(offered: string): Promise<Exclude<Rights, 'none'>> {
     const rights = this.access.rightsOf(offered);
     if (rights !== 'none') {
       this.rights = rights;
       this.close();
-      return;
+      return rights;
     }
     this.#tries += 1;
     const isLast = this.#tries >= AUTH_TRIES_MAX;

@@ -2,28 +2,9 @@
  * What is told of each change that was asked for: who, what, and how it was answered. What a peer
  * wrote is clipped to a part of one line.
  */
-import type { Code } from '../../domain/errors.js';
+import type { Change, Subject } from '../../domain/change.js';
 import type { Decoded, Request } from '../codec.js';
 import { clip } from '../parameters.js';
-
-export interface Change {
-  /** Of the operation. */
-  readonly op: string;
-  /** ip:port of the peer. */
-  readonly who: string;
-  /** The operation and the values of its parameters, in the order in which they are typed. */
-  readonly what: string;
-  readonly answer: 'ok' | Code;
-  /** What it is of; none where the request could not be read. */
-  readonly about: Subject;
-}
-
-export interface Subject {
-  /** ip:port. */
-  readonly subscriber?: string;
-  readonly feed?: string;
-  readonly filter?: string;
-}
 
 /** Null: it asks for no change, or cannot be told from one that does not. */
 export function changeOf(who: string, asked: Decoded, answer: Change['answer']): Change | null {

@@ -4,6 +4,7 @@
  * keep their order and a peer that does not read stops only itself.
  */
 import { type RawData, WebSocket } from 'ws';
+import type { Change } from '../../domain/change.js';
 import { FantailError, messageOf } from '../../domain/errors.js';
 import type { ControlSession } from '../../domain/lease.js';
 import type { Replicator } from '../../domain/replicator.js';
@@ -21,7 +22,8 @@ import { BEFORE_TOKEN_SIZE_MAX } from '../constants.js';
 import type { Access, Rights } from '../gate/access.js';
 import type { Called } from '../operation.js';
 import { Admission } from './admission.js';
-import { type Change, changeOf } from './audit.js';
+import { changeOf } from './audit.js';
+import type { Changes } from './changes.js';
 import { Inbox } from './inbox.js';
 import { type Follow, Watch } from './watch.js';
 
@@ -35,6 +37,8 @@ export interface Served {
   readonly access: Access;
   readonly replicator: Replicator;
   readonly codec: Codec;
+  /** Those that were asked for, of all sessions. */
+  readonly changes: Changes;
   /** Told of each change that was asked for. */
   readonly onChange: (change: Change) => void;
   /** Told of each answer: the operation, empty where none could be read, and `ok` or the code. */
@@ -186,14 +190,16 @@ export class Session {
     this.served.onAnswer('request' in asked ? asked.request.op : '', answer);
     if (!isKnown) return;
     const change = changeOf(`${this.peer.address}:${this.peer.port}`, asked, answer);
-    if (change !== null) this.served.onChange(change);
+    if (change === null) return;
+    this.served.changes.add(change);
+    this.served.onChange(change);
   }
 }
 
 /** What an operation may call, for a request in that encoding. */
 function calledBy(
   encoding: Encoding,
-  { replicator, codec, onError }: Served,
+  { replicator, codec, changes, onError }: Served,
   { admission, watch, life }: { admission: Admission; watch: Watch; life: Life },
 ): Called {
   const event = async () => {
@@ -212,6 +218,7 @@ function calledBy(
       watch: (seconds) => watch.start(seconds, event, follow),
       unwatch: () => watch.stop(),
       help: () => codec.helpLines(),
+      changes: (count) => changes.last(count),
       life,
     },
   };

@@ -3,9 +3,9 @@
  * rise; one that is below what it was has begun anew (a subscriber removed and added again), so
  * that no difference and no rate is ever negative.
  */
-import { type Counts, countsSince } from '../domain/counts.js';
-import { endpointText } from '../domain/endpoint.js';
-import type { AccountRow, FeedRow, KernelRow, Stats, SubscriberRow } from '../domain/statistics.js';
+import { type Counts, countsSince } from './counts.js';
+import { endpointText } from './endpoint.js';
+import type { AccountRow, FeedRow, KernelRow, Stats, SubscriberRow } from './statistics.js';
 
 export interface Reading {
   readonly stats: Stats;
@@ -30,6 +30,21 @@ export function intervalOf(now: Reading, before: Reading | null): Interval {
 export function rateOf({ before, seconds }: Interval, now: number, then = 0): number | null {
   if (before === null) return null;
   return (now < then ? now : now - then) / seconds;
+}
+
+/** Of all rows together, each beside itself before. */
+export function sumRates<Field extends string, Row extends Record<Field, number>>(
+  interval: Interval,
+  now: readonly Row[],
+  before: readonly Row[] | undefined,
+  nameOf: (row: Row) => string,
+  field: Field,
+): number | null {
+  if (before === undefined) return null;
+  const then = new Map(before.map((row) => [nameOf(row), row[field]]));
+  return now.reduce((sum, row) => {
+    return sum + (rateOf(interval, row[field], then.get(nameOf(row))) ?? 0);
+  }, 0);
 }
 
 // ---- drops --------------------------------------------------------------------------------------

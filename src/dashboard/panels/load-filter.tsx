@@ -1,0 +1,51 @@
+/** Has a .wasm file of the operator's checked and loaded. */
+import { type ReactNode, useId, useRef, useState } from 'react';
+import { useDesk } from '../desk.js';
+import { Field } from '../parts/field.js';
+
+export function LoadFilter(): ReactNode {
+  const { known, canChange, change, confirm } = useDesk();
+  const id = useId();
+  const [name, setName] = useState('');
+  const file = useRef<HTMLInputElement>(null);
+  const load = async () => {
+    const chosen = file.current?.files?.[0];
+    if (chosen === undefined) return;
+    const module = base64Of(new Uint8Array(await chosen.arrayBuffer()));
+    if (!(await change({ op: 'filter.load', name, module }, `${name} is loaded.`))) return;
+    setName('');
+    if (file.current !== null) file.current.value = '';
+  };
+  return (
+    <form
+      aria-label="Load a filter"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (known.filters.every((row) => row.name !== name)) return void load();
+        confirm({
+          title: `Replace ${name}?`,
+          loses: 'Who has it gets the new module with the next packet; the old one is forgotten.',
+          verb: 'Replace',
+          perform: () => void load(),
+        });
+      }}
+    >
+      <Field label="Name" value={name} hint="mine" size={8} isRequired onChange={setName} />
+      <span className="field">
+        <label htmlFor={id}>Module</label>
+        <input id={id} ref={file} type="file" accept=".wasm,application/wasm" required />
+      </span>
+      <button type="submit" className="main" disabled={!canChange}>
+        Load filter
+      </button>
+    </form>
+  );
+}
+
+function base64Of(bytes: Uint8Array): string {
+  let text = '';
+  // as many arguments as a call surely takes
+  for (let at = 0; at < bytes.length; at += 8192)
+    text += String.fromCharCode(...bytes.subarray(at, at + 8192));
+  return btoa(text);
+}

@@ -1,0 +1,98 @@
+/**
+ * A real browser without a screen: Debian's Chromium, driven by playwright-core. A machine that has
+ * none gets it by apt, as root; where that cannot be, the reason is a skip.
+ */
+import { existsSync } from 'node:fs';
+import { type Browser, chromium, type Page } from 'playwright-core';
+import { lackForNetwork, run } from '../rig/program.js';
+
+const FILES = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+/** Some 100 MB, and what of the desktop's libraries the machine has not got yet. */
+const INSTALL_MS_MAX = 600_000;
+/** How long a page is waited for: for hangs only. */
+const WAIT_MS = 60_000;
+
+const found = () => FILES.find((file) => existsSync(file));
+
+/** Why there can be none here; null: there is one from now on. */
+export function lackForBrowser(): string | null {
+  const lack = lackForNetwork();
+  if (lack !== null || found() !== undefined) return lack;
+  try {
+    install();
+  } catch (thrown) {
+    return `needs Chromium, and apt has none for this machine: ${String(thrown).split('\n')[0]}`;
+  }
+  return found() === undefined ? 'needs Chromium, and the package has no program' : null;
+}
+
+function install(): void {
+  const apt = (...words: string[]) =>
+    run(
+      'env',
+      ['DEBIAN_FRONTEND=noninteractive', 'apt-get', '-qq', ...APT_WAITS, ...words],
+      '',
+      INSTALL_MS_MAX,
+    );
+  // text of no font has no width
+  const wanted = ['install', '-y', '--no-install-recommends', 'chromium', 'fonts-dejavu-core'];
+  try {
+    apt(...wanted);
+  } catch {
+    apt('update'); // a new machine has no lists yet
+    apt(...wanted);
+  }
+}
+
+/** Seconds for another one that installs. */
+const APT_WAITS = ['-o', 'DPkg::Lock::Timeout=300'];
+
+export async function startBrowser(flags: readonly string[] = []): Promise<Browser> {
+  const executablePath = found();
+  if (executablePath === undefined) throw new Error('there is no browser: see lackForBrowser()');
+  // root may not have its sandbox, and a container's /dev/shm is small
+  const args = ['--disable-dev-shm-usage', '--disable-gpu', ...flags];
+  return chromium.launch({ executablePath, chromiumSandbox: false, args });
+}
+
+export interface Look {
+  readonly width?: number;
+  readonly height?: number;
+  readonly colorScheme?: 'light' | 'dark';
+}
+
+/** A tab of its own, with its own storage. What goes wrong in it is kept: see `Tab.faults`. */
+export class Tab {
+  /** Errors of scripts, and what the policy has refused. */
+  readonly faults: string[] = [];
+  /** All that it has asked for. */
+  readonly requests: string[] = [];
+  readonly sockets: string[] = [];
+
+  private constructor(readonly page: Page) {}
+
+  static async open(browser: Browser, url: string, look: Look = {}): Promise<Tab> {
+    const { width = 1280, height = 900, colorScheme = 'light' } = look;
+    const context = await browser.newContext({ viewport: { width, height }, colorScheme });
+    const page = await context.newPage();
+    page.setDefaultTimeout(WAIT_MS);
+    const tab = new Tab(page);
+    page.on('pageerror', (error) => tab.faults.push(`${error}`));
+    page.on('console', (message) => {
+      if (message.type() === 'error') tab.faults.push(message.text());
+    });
+    page.on('request', (request) => tab.requests.push(request.url()));
+    page.on('websocket', (socket) => tab.sockets.push(socket.url()));
+    await page.exposeFunction('tellViolation', (what: string) => tab.faults.push(what));
+    await page.addInitScript(
+      `addEventListener('securitypolicyviolation', (event) =>
+        tellViolation('policy: ' + event.violatedDirective + ' ' + event.blockedURI));`,
+    );
+    await page.goto(url);
+    return tab;
+  }
+
+  close(): Promise<void> {
+    return this.page.context().close();
+  }
+}

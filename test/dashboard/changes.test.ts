@@ -1,0 +1,181 @@
+/**
+ * What is done on the dashboard is done to the replicator: as its control channel tells, and as the
+ * wire shows.
+ *
+ * needs: a link
+ * takes: 20 s
+ */
+import { join } from 'node:path';
+import type { Page } from 'playwright-core';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { REPLICATOR_IP } from '../rig/link.js';
+import { eventually, ROOT } from '../rig/program.js';
+import type { Replicator } from '../rig/replicator.js';
+import { subscribersOf, transfer } from '../rig/scenario.js';
+import type { Destination } from '../rig/wire.js';
+import { browserTest, cellsOf, confirm, endBrowser, isConnected, rowOf, table } from './scene.js';
+
+const test = suite('changes from the dashboard');
+const COUNT = 200;
+const FEED = { name: 'b', ip: REPLICATOR_IP, port: 9002 };
+
+/** Of so many packets, how many the wire brought there. */
+async function receivedBy(replicator: Replicator, to: Destination): Promise<number> {
+  const { subscribers } = await transfer(replicator, {
+    subscribers: [],
+    watched: [to],
+    rate: 2000,
+    count: COUNT,
+  });
+  return subscribers[0]?.received ?? 0;
+}
+
+async function add(page: Page, ip: string, port: string, feeds = ''): Promise<void> {
+  const form = page.getByRole('form', { name: 'Add a subscriber' });
+  await form.getByLabel('IP').fill(ip);
+  await form.getByLabel('Port').fill(port);
+  await form.getByLabel('Feeds').fill(feeds);
+  await form.getByRole('button', { name: 'Add subscriber' }).click();
+}
+
+const told = (page: Page, sentence: string) =>
+  page.getByRole('status', { name: 'Last change' }).getByText(sentence, { exact: true }).waitFor();
+
+const pressed = (page: Page, name: string) =>
+  page.getByRole('button', { name, exact: true }).click();
+
+browserTest(
+  test,
+  'a subscriber is added, paused, resumed and removed, and gets packets accordingly',
+  async ({ replicator, open }) => {
+    const { page } = await open();
+    await isConnected(page);
+    const [to] = subscribersOf(1);
+    assert.ok(to !== undefined);
+    const name = `${to.ip}:${to.port}`;
+    const stateOf = async () => (await replicator.list()).map(({ state }) => state);
+    await add(page, to.ip, String(to.port));
+    await told(page, `${name} is added.`);
+    await eventually('it is live', async () => (await stateOf())[0] === 'live');
+    assert.is(await receivedBy(replicator, to), COUNT);
+    await pressed(page, `Pause ${name}`);
+    await confirm(page, 'Cancel');
+    assert.equal(await stateOf(), ['live'], 'nothing is done before it is confirmed');
+    await pressed(page, `Pause ${name}`);
+    await confirm(page, 'Pause');
+    await told(page, `${name} is paused.`);
+    assert.equal(await stateOf(), ['paused']);
+    assert.is(await receivedBy(replicator, to), 0);
+    await rowOf(page, 'Subscribers', name).getByText('paused').waitFor();
+    await pressed(page, `Resume ${name}`);
+    await told(page, `${name} is sent to again.`);
+    await eventually('it is live', async () => (await stateOf())[0] === 'live');
+    assert.is(await receivedBy(replicator, to), COUNT);
+    await pressed(page, `Remove ${name}`);
+    await confirm(page, 'Cancel');
+    assert.is((await replicator.list()).length, 1);
+    await pressed(page, `Remove ${name}`);
+    await confirm(page, 'Remove');
+    await told(page, `${name} is removed.`);
+    assert.equal(await replicator.list(), []);
+    assert.is(await receivedBy(replicator, to), 0);
+    await page.getByText('Nobody is subscribed.').waitFor();
+  },
+);
+
+browserTest(
+  test,
+  'feeds come and go, filters are loaded, used, told of and unloaded, and each change is in the log',
+  async ({ replicator, open }) => {
+    const { page } = await open();
+    await isConnected(page);
+    const form = page.getByRole('form', { name: 'Add a feed' });
+    await form.getByLabel('Name').fill(FEED.name);
+    await form.getByLabel('Address').fill(`${FEED.ip}:${FEED.port}`);
+    await form.getByRole('button', { name: 'Add feed' }).click();
+    await told(page, 'Feed b is added.');
+    await rowOf(page, 'Feeds', 'b').waitFor();
+    const names = async () => (await replicator.stats()).feeds.map((feed) => feed.name);
+    assert.equal(await names(), ['main', 'b']);
+    const [to] = subscribersOf(1);
+    assert.ok(to !== undefined);
+    const name = `${to.ip}:${to.port}`;
+    await add(page, to.ip, String(to.port), 'main,b');
+    await told(page, `${name} is added.`);
+    assert.equal((await replicator.list())[0]?.feeds, ['main', 'b']);
+    const load = page.getByRole('form', { name: 'Load a filter' });
+    await load.getByLabel('Name').fill('mine');
+    await load.getByLabel('Module').setInputFiles(join(ROOT, 'build/filters/dscp-ttl.wasm'));
+    await load.getByRole('button', { name: 'Load filter' }).click();
+    await told(page, 'mine is loaded.');
+    await pressed(page, `Filter ${name}`);
+    const dialog = page.getByRole('dialog');
+    await dialog.getByLabel('Filter').selectOption('mine');
+    await dialog.getByLabel('Parameter').fill('dscp=46 ttl=8');
+    await confirm(page, 'Use it');
+    await told(page, `mine answers for ${name}.`);
+    assert.is((await replicator.list())[0]?.filter, 'mine');
+    await eventually('the page has it', async () => {
+      return (await cellsOf(page, 'Subscribers', name)).Filter === 'mine';
+    });
+    const tos = async () => {
+      const transferred = { subscribers: [], watched: [to], rate: 2000, count: COUNT };
+      return (await transfer(replicator, transferred)).subscribers[0]?.tos;
+    };
+    assert.equal(await tos(), { [46 << 2]: COUNT }, 'the wire shows its parameter');
+    await pressed(page, 'Info mine');
+    await dialog.getByText('Copies judged').waitFor();
+    assert.match((await dialog.textContent()) ?? '', new RegExp(`Copies judged${COUNT}Sent`));
+    await confirm(page, 'Close');
+    await pressed(page, 'Use for all rewrite');
+    await confirm(page, 'Use it');
+    await told(page, 'rewrite answers for all subscribers.');
+    await pressed(page, 'Unload mine');
+    await confirm(page, 'Unload');
+    await told(page, 'mine is unloaded.');
+    await pressed(page, 'Remove feed b');
+    await confirm(page, 'Remove');
+    await told(page, 'Feed b is removed.');
+    assert.equal(await names(), ['main']);
+    const { changes } = (await replicator.ask({ op: 'changes' })) as {
+      changes: { who: string; what: string; answer: string }[];
+    };
+    const shown = table(page, 'Changes').locator('.body [role=row]');
+    await eventually('the log has all of them', async () => (await shown.count()) === 7);
+    const rows = await shown.allInnerTexts();
+    for (const [index, { who, what, answer }] of [...changes].reverse().entries())
+      for (const word of [who, what, answer])
+        assert.ok(rows[index]?.includes(word), `${word} in ${rows}`);
+  },
+);
+
+browserTest(
+  test,
+  "what is refused is told by the server's own sentence and code, and what was typed stays",
+  async ({ replicator, open }) => {
+    const { page } = await open();
+    await isConnected(page);
+    const wrong = [
+      ['192.0.2.7', '9001'],
+      ['10.77.0.300', '9001'],
+      ['10.77.0.101', '0'],
+      ['10.77.0.101', 'x'],
+    ] as const;
+    const alert = page.getByRole('alert', { name: 'Refused change' });
+    for (const [ip, port] of wrong) {
+      const asked = { op: 'add', ip, port: port === 'x' ? (port as never) : Number(port) } as const;
+      const sentence = await replicator.ask(asked).catch((error: Error) => error.message);
+      const [, words = '', code = ''] = /^(.*) \(([A-Z_]+)\)$/.exec(String(sentence)) ?? [];
+      assert.ok(words !== '' && code !== '', String(sentence));
+      await add(page, ip, port);
+      await alert.getByText(words).waitFor();
+      assert.is((await alert.textContent())?.trim(), `${code} ${words}`);
+      assert.is(await page.getByLabel('IP').inputValue(), ip);
+    }
+    assert.equal(await replicator.list(), []);
+  },
+);
+
+test.after(endBrowser);
+test.run();

@@ -1,0 +1,171 @@
+/**
+ * What the dashboard shows is what the replicator says, and where that is gone it says so, and goes
+ * on with the next one.
+ *
+ * needs: a link
+ * takes: 20 s
+ */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { NOBODY_IP, REPLICATOR_IP } from '../rig/link.js';
+import { eventually } from '../rig/program.js';
+import { Replicator } from '../rig/replicator.js';
+import { copyMode, subscribersOf, transfer } from '../rig/scenario.js';
+import { replicatedRoute, startFeed } from '../rig/wire.js';
+import {
+  browserTest,
+  cellsOf,
+  connection,
+  endBrowser,
+  isConnected,
+  numberOf,
+  rowOf,
+} from './scene.js';
+
+const test = suite('figures of the dashboard');
+const COUNT = 3000;
+
+browserTest(
+  test,
+  'rates, accounts, drops by name, feeds, workers and filters are those of stats and list',
+  async ({ replicator, link, open }) => {
+    const { page } = await open();
+    await isConnected(page);
+    const [one, two] = subscribersOf(2);
+    assert.ok(one !== undefined && two !== undefined);
+    await replicator.subscribe([one, two]);
+    await replicator.ask({ op: 'pause', ip: two.ip, port: two.port });
+    await replicator.ask({ op: 'feed.add', name: 'b', ip: REPLICATOR_IP, port: 9002 });
+    await replicator.ask({ op: 'add', ip: NOBODY_IP, port: 9101, feeds: ['main', 'b'] });
+    const route = replicatedRoute(link);
+    const feeds = [
+      startFeed(route, { rate: 1000, count: 60_000, unusualEvery: 10 }),
+      startFeed(route, { rate: 500, count: 30_000, port: 9002, flow: 1 }),
+    ];
+    const summed = page.getByRole('region', { name: 'Summary' });
+    await eventually('a rate is shown', async () => {
+      const { 'In packets/s': rate } = await cellsOf(page, 'Feeds', 'main');
+      const [, all] = /packets\/s\s*([\d,]+)/.exec((await summed.textContent()) ?? '') ?? [];
+      return numberOf(rate) > 0 && numberOf(all) >= numberOf(rate);
+    });
+    for (const feed of feeds) await feed.stop();
+    await replicator.settled();
+    const { last: stats } = await replicator.settled();
+    const list = await replicator.list();
+    for (const account of stats.subscribers) {
+      const name = `${account.ip}:${account.port}`;
+      const row = list.find(({ ip, port }) => ip === account.ip && port === account.port);
+      const drops = Object.entries(account.drops)
+        .filter(([, count]) => count > 0)
+        .map(([drop, count]) => `${drop} ${count.toLocaleString('en')}`);
+      await eventually(`${name} as it is in the end`, async () => {
+        const cells = await cellsOf(page, 'Subscribers', name);
+        return (
+          numberOf(cells['Sent copies']) === account.sent &&
+          numberOf(cells['In flight']) === account.in_flight &&
+          cells.State === row?.state &&
+          cells.Filter === row?.filter &&
+          cells.Feeds === row?.feeds.join(', ') &&
+          drops.every((drop) => cells['Drops by name copies']?.includes(drop)) &&
+          cells['Drops by name copies']?.split(' · ').filter(Boolean).length === drops.length
+        );
+      });
+    }
+    const nobody = stats.subscribers.find(({ ip }) => ip === NOBODY_IP);
+    assert.ok((nobody?.drops.no_neighbour ?? 0) > 0, 'copies were dropped, by name');
+    for (const feed of stats.feeds)
+      await eventually(`${feed.name} as it is in the end`, async () => {
+        const cells = await cellsOf(page, 'Feeds', feed.name);
+        return (
+          numberOf(cells['Received packets']) === feed.received &&
+          numberOf(cells['Received bytes']) === feed.bytes &&
+          numberOf(cells['Slow path packets']) === feed.slow_path &&
+          numberOf(cells.Subscribers) === feed.subscribers
+        );
+      });
+    assert.ok(stats.feed.slow_path > 0, 'some came by the kernel');
+    const [worker] = stats.workers;
+    assert.ok(worker !== undefined);
+    const cells = await cellsOf(page, 'Workers', '0');
+    assert.is(numberOf(cells.Process), worker.pid);
+    assert.ok(numberOf(cells['Inside p50 µs']) > 0);
+    const dropped = await cellsOf(page, 'Drops', 'no_neighbour');
+    assert.is(numberOf(dropped.Total), nobody?.drops.no_neighbour);
+    assert.is((await cellsOf(page, 'Filters', 'rewrite'))['For new'], 'yes');
+  },
+);
+
+browserTest(
+  test,
+  'a replicator that is gone is told once, with old figures marked; the next one is taken up by itself',
+  async ({ replicator, link, open }) => {
+    const { page, faults } = await open();
+    await isConnected(page);
+    const [one] = subscribersOf(1);
+    assert.ok(one !== undefined);
+    await replicator.subscribe([one]);
+    await transfer(replicator, { subscribers: [one], rate: 2000, count: COUNT });
+    const name = `${one.ip}:${one.port}`;
+    const sent = async () => numberOf((await cellsOf(page, 'Subscribers', name))['Sent copies']);
+    await eventually('all are shown', async () => (await sent()) === COUNT);
+    await page.evaluate(`{
+      window.spoken = [];
+      const status = document.querySelector('[role=status][aria-label=Connection]');
+      const options = { childList: true, characterData: true, subtree: true };
+      new MutationObserver(() => spoken.push(status.innerText)).observe(status, options);
+    }`);
+    replicator.close();
+    await connection(page)
+      .getByText(/^No connection since \d\d:\d\d:\d\d, trying again$/)
+      .waitFor();
+    await page.locator('.since').waitFor();
+    assert.ok(await page.locator('main.stale').isVisible(), 'old figures are grey');
+    assert.is(await sent(), COUNT, 'and still there');
+    assert.ok(await page.getByRole('button', { name: `Remove ${name}` }).isDisabled());
+    const since = () => page.locator('.since').textContent();
+    const first = await since();
+    await eventually('it says for how long', async () => (await since()) !== first);
+    const flags = [...copyMode('inline'), '--control', replicator.control];
+    const next = await Replicator.start({ link, flags });
+    try {
+      await next.subscribe([one]);
+      await isConnected(page);
+      await eventually('the counters of the next one', async () => (await sent()) === 0);
+      assert.not.ok(await page.locator('main.stale').count());
+      await transfer(next, { subscribers: [one], rate: 2000, count: 10 });
+      await eventually('its figures go on', async () => (await sent()) === 10);
+      const rates = await page.locator('.cell.number').allInnerTexts();
+      assert.not.ok(
+        rates.some((text) => text.startsWith('-')),
+        'no rate is below zero',
+      );
+      const spoken = (await page.evaluate('spoken')) as string[];
+      assert.is(new Set(spoken).size, spoken.length, `said once each: ${spoken.join(' | ')}`);
+      assert.is(spoken.at(-1), 'Connected');
+    } finally {
+      next.close();
+    }
+    // the browser itself tells each try that nobody answers
+    const refused = faults.filter((fault) => fault.includes('ERR_CONNECTION_REFUSED'));
+    assert.ok(refused.length > 0);
+    faults.splice(0, faults.length, ...faults.filter((fault) => !refused.includes(fault)));
+  },
+);
+
+browserTest(
+  test,
+  'a replicator that is stopped without a word is told, and goes on when it does',
+  async ({ replicator, open }) => {
+    const { page } = await open();
+    await isConnected(page);
+    await rowOf(page, 'Feeds', 'main').waitFor();
+    replicator.program.signal('SIGSTOP');
+    await connection(page).getByText('No connection since').waitFor();
+    await page.getByText('it does not answer').waitFor();
+    replicator.program.signal('SIGCONT');
+    await isConnected(page);
+  },
+);
+
+test.after(endBrowser);
+test.run();

@@ -1,0 +1,220 @@
+/**
+ * Everybody can use the dashboard: by keyboard alone, by a screen reader, on a narrow screen; and
+ * with as many subscribers and feeds as a desk has, whatever a reading changes.
+ *
+ * needs: a link
+ * takes: 20 s
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Page } from 'playwright-core';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { HOSTS } from '../rig/link.js';
+import { eventually, ROOT } from '../rig/program.js';
+import { subscribersOf } from '../rig/scenario.js';
+import { replicatedRoute, startFeed } from '../rig/wire.js';
+import { crowd, SUBSCRIBERS } from './crowd.js';
+import { browserTest, endBrowser, isConnected, rowOf, table } from './scene.js';
+
+const test = suite('look of the dashboard');
+const AXE = readFileSync(join(ROOT, 'node_modules/axe-core/axe.min.js'), 'utf8');
+/** Rows in the document: what fits in the tallest window, and some above and below. */
+const ROWS_MAX = 80;
+
+interface Finding {
+  readonly id: string;
+  readonly nodes: readonly { readonly html: string; readonly failureSummary: string }[];
+}
+
+/** Every rule that axe has, best practices too. */
+async function assertAccessible(page: Page, what: string): Promise<void> {
+  await page.evaluate(AXE);
+  const { violations, passes } = (await page.evaluate(
+    'axe.run(document).then(({ violations, passes }) => ({ violations, passes: passes.length }))',
+  )) as { violations: Finding[]; passes: number };
+  assert.ok(passes > 5, 'it has looked');
+  const told = violations.map(({ id, nodes }) => {
+    return `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join('\n')}`;
+  });
+  assert.equal(told, [], what);
+}
+
+browserTest(
+  test,
+  'axe finds nothing: light and dark, with subscribers and without, and in dialogs',
+  async ({ replicator, open }) => {
+    const { page } = await open({ height: 2400 });
+    await isConnected(page);
+    const themes = ['light', 'dark'] as const;
+    const inBoth = async (what: string) => {
+      for (const theme of themes) {
+        await page.getByLabel('Colours').selectOption(theme);
+        await assertAccessible(page, `${what}, ${theme}`);
+      }
+    };
+    await inBoth('nobody subscribed');
+    const [one, two] = subscribersOf(2);
+    assert.ok(one !== undefined && two !== undefined);
+    await replicator.subscribe([one, two]);
+    await replicator.ask({ op: 'pause', ip: two.ip, port: two.port });
+    await replicator.ask({ op: 'filter.unload', name: 'none' }).catch(() => {});
+    await rowOf(page, 'Subscribers', `${two.ip}:${two.port}`).getByText('paused').waitFor();
+    await inBoth('subscribers');
+    for (const name of [`Remove ${one.ip}:${one.port}`, `Filter ${one.ip}:${one.port}`]) {
+      await page.getByRole('button', { name }).click();
+      await assertAccessible(page, name);
+      await page.keyboard.press('Escape');
+    }
+    await page.getByRole('button', { name: 'Info rewrite' }).click();
+    await page.getByText('Copies judged').waitFor();
+    await assertAccessible(page, 'info');
+  },
+);
+
+/** What has the focus: its name, and whether that is seen. */
+async function focused(page: Page): Promise<{ name: string | null; isSeen: boolean }> {
+  return (await page.evaluate(`{
+    const { activeElement: it } = document;
+    const style = getComputedStyle(it);
+    const label = it.getAttribute('aria-label') ?? it.labels?.[0]?.innerText ?? it.innerText;
+    ({ name: it === document.body ? null : label, isSeen: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2 })
+  }`)) as { name: string | null; isSeen: boolean };
+}
+
+/** Presses Tab until that has the focus; whatever has it on the way shows it. */
+async function tabTo(page: Page, name: string | RegExp): Promise<void> {
+  for (let steps = 0; steps < 200; steps++) {
+    await page.keyboard.press('Tab');
+    const at = await focused(page);
+    if (at.name === null) continue; // the browser's own bar
+    assert.ok(at.isSeen, `the focus is seen on ${at.name}`);
+    if (typeof name === 'string' ? at.name === name : name.test(at.name)) return;
+  }
+  assert.unreachable(`Tab never comes to ${name}`);
+}
+
+browserTest(
+  test,
+  'by keyboard alone a subscriber is added, found among others, and removed',
+  async ({ replicator, open }) => {
+    const { page } = await open();
+    await isConnected(page);
+    const several = subscribersOf(5);
+    await replicator.subscribe(several.slice(1));
+    const [one] = several;
+    assert.ok(one !== undefined);
+    await tabTo(page, 'IP');
+    await page.keyboard.type(one.ip);
+    await tabTo(page, 'Port');
+    await page.keyboard.type(String(one.port));
+    await page.keyboard.press('Enter');
+    await eventually('it is added', async () => (await replicator.list()).length === 5);
+    await page.reload();
+    await isConnected(page);
+    const name = `${one.ip}:${one.port}`;
+    await rowOf(page, 'Subscribers', name).waitFor();
+    await tabTo(page, /^10\.77\./);
+    await page.keyboard.press('End');
+    await page.keyboard.press('Home');
+    for (let rows = 0; !(await focused(page)).name?.startsWith(name); rows++) {
+      assert.ok(rows < 5, 'an arrow leads to each row');
+      await page.keyboard.press('ArrowDown');
+    }
+    await tabTo(page, `Remove ${name}`);
+    await page.keyboard.press('Enter');
+    await eventually('the safe way out has the focus', async () => {
+      return (await focused(page)).name === 'Cancel';
+    });
+    await page.keyboard.press('Escape');
+    assert.is((await focused(page)).name, `Remove ${name}`, 'and what asked has it again');
+    await page.keyboard.press('Enter');
+    await tabTo(page, 'Remove');
+    await page.keyboard.press('Enter');
+    await eventually('it is removed', async () => (await replicator.list()).length === 4);
+    await rowOf(page, 'Subscribers', name).waitFor({ state: 'detached' });
+    await eventually('the focus stays in the table', async () => {
+      return /^10\.77\./.test((await focused(page)).name ?? '');
+    });
+  },
+);
+
+browserTest(
+  test,
+  '1000 subscribers and 10 feeds: rows in sight alone are in the page, each is reached and told by its number, and a reading touches no more than they show',
+  async ({ replicator, link, open }) => {
+    await crowd(replicator);
+    const feed = startFeed(replicatedRoute(link), { rate: 50, count: 50_000 });
+    const { page } = await open();
+    await isConnected(page);
+    const grid = table(page, 'Subscribers');
+    await grid.waitFor();
+    assert.is(await grid.getAttribute('aria-rowcount'), String(SUBSCRIBERS + 1));
+    const rows = () => page.locator('[role=row]').count();
+    assert.ok((await rows()) <= ROWS_MAX, `${await rows()} rows`);
+    const [ip] = HOSTS;
+    await grid.locator('.body [role=row]').first().focus();
+    await page.keyboard.press('End');
+    const last = rowOf(page, 'Subscribers', `${ip}:${10_000 + SUBSCRIBERS - 1}`);
+    await last.waitFor();
+    assert.is(await last.getAttribute('aria-rowindex'), String(SUBSCRIBERS + 1));
+    await eventually(
+      'it has the focus',
+      () =>
+        last.evaluate('document.activeElement.innerText.includes(":10999")') as Promise<boolean>,
+    );
+    await page.keyboard.press('Home');
+    await rowOf(page, 'Subscribers', `${ip}:10000`).waitFor();
+    await page.getByLabel('Show subscribers with').fill('10499');
+    await rowOf(page, 'Subscribers', `${ip}:10499`).waitFor();
+    assert.is(await grid.getAttribute('aria-rowcount'), '2');
+    await page.getByLabel('Show subscribers with').fill('');
+    await page.evaluate(`{
+      window.touched = 0;
+      window.readings = 0;
+      const options = { childList: true, characterData: true, attributes: true, subtree: true };
+      new MutationObserver((records) => { touched += records.length; }).observe(document.body, options);
+      const up = document.querySelector('.facts');
+      new MutationObserver(() => { readings += 1; }).observe(up, options);
+    }`);
+    await eventually(
+      'some readings',
+      async () => ((await page.evaluate('readings')) as number) >= 4,
+    );
+    const [touched, readings] = (await page.evaluate('[touched, readings]')) as [number, number];
+    const cells = await page.locator('.cell').count();
+    assert.ok(touched > 0);
+    assert.ok(touched <= readings * cells, `${touched} in ${readings} readings of ${cells} cells`);
+    assert.ok((await rows()) <= ROWS_MAX, `${await rows()} rows`);
+    await feed.stop();
+  },
+);
+
+browserTest(
+  test,
+  'from 360 to 2560 pixels nothing has to be scrolled sideways but a table in its own place',
+  async ({ replicator, open }) => {
+    await replicator.subscribe(subscribersOf(3));
+    const { page } = await open();
+    await isConnected(page);
+    await table(page, 'Subscribers').waitFor();
+    for (const width of [360, 480, 768, 1024, 1500, 1920, 2560]) {
+      await page.setViewportSize({ width, height: 900 });
+      const scrolled =
+        'document.documentElement.scrollWidth - document.documentElement.clientWidth';
+      await eventually(
+        `${width} pixels are enough`,
+        async () => (await page.evaluate(scrolled)) === 0,
+      );
+      const outside = await page.evaluate(
+        `[...document.querySelectorAll('main *:not(.grid *), header *')].filter((it) =>
+          it.getBoundingClientRect().right > ${width} + 1 && getComputedStyle(it).overflow !== 'auto'
+        ).map((it) => it.outerHTML.slice(0, 120))`,
+      );
+      assert.equal(outside, [], `${width} pixels`);
+    }
+  },
+);
+
+test.after(endBrowser);
+test.run();

@@ -1,0 +1,170 @@
+/**
+ * The dashboard's page as a browser gets it: to whom it is served, and by which headers it is kept
+ * to itself.
+ *
+ * needs: a core
+ */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { type IncomingHttpHeaders, request } from 'node:http';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type Control, type ControlOptions, startControl } from '../../src/control/server.js';
+import { MemoryReplicator } from '../rig/memory-replicator.js';
+import { ROOT } from '../rig/program.js';
+
+const test = suite('page of the dashboard');
+const BROWSER = 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8';
+const TOKENS = { all: 'a-token-of-32-characters-for-test', read: null };
+
+interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Buffer;
+}
+
+function ask(
+  { port }: Control,
+  headers: Readonly<Record<string, string>>,
+  method = 'GET',
+  path = '/',
+): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const asked = request({ host: '127.0.0.1', port, headers, method, path }, (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      response.on('end', () =>
+        resolve({
+          status: response.statusCode ?? 0,
+          headers: response.headers,
+          body: Buffer.concat(chunks),
+        }),
+      );
+    });
+    asked.on('error', reject);
+    asked.end();
+  });
+}
+
+async function withControl(
+  options: Partial<ControlOptions>,
+  work: (control: Control) => Promise<void>,
+): Promise<void> {
+  const replicator = new MemoryReplicator();
+  const base = { address: '127.0.0.1', port: 0, tokens: null, replicator };
+  const control = await startControl({ ...base, ...options });
+  try {
+    await work(control);
+  } finally {
+    await control.close();
+  }
+}
+
+const isPage = ({ status, headers }: Answer) =>
+  status === 200 && headers['content-type'] === 'text/html; charset=utf-8';
+
+test('a browser gets the page, also without a token; who asks for anything gets the line of before', async () => {
+  for (const tokens of [null, TOKENS])
+    await withControl({ tokens }, async (control) => {
+      const { body, ...answer } = await ask(control, { Accept: BROWSER });
+      assert.ok(isPage({ ...answer, body }), JSON.stringify(answer));
+      assert.equal(body, readFileSync(join(ROOT, 'build/dashboard/page.html')));
+      for (const Accept of ['*/*', 'text/plain', 'text/htmlx', '']) {
+        const { status, headers } = await ask(control, { Accept });
+        assert.is(status, tokens === null ? 200 : 401, Accept);
+        assert.match(headers['content-type'] ?? '', /^text\/plain/);
+      }
+      assert.is((await ask(control, { Accept: BROWSER }, 'GET', '/x')).status, tokens ? 401 : 404);
+      assert.is((await ask(control, { Accept: BROWSER }, 'GET', '/?x')).status, tokens ? 401 : 404);
+    });
+});
+
+test('the rules of the gate hold for it: Host, Origin, a wrong token, and what only reads', async () => {
+  await withControl({ tokens: TOKENS }, async (control) => {
+    const refused = async (headers: Record<string, string>, method = 'GET') => {
+      const {
+        status,
+        headers: told,
+        body,
+      } = await ask(control, { Accept: BROWSER, ...headers }, method);
+      assert.not.ok(String(body).includes('<html'), JSON.stringify(headers));
+      return [status, told.allow];
+    };
+    assert.equal(await refused({ Host: 'rebound.example' }), [403, undefined]);
+    assert.equal(await refused({ Origin: 'http://evil.example' }), [403, undefined]);
+    assert.equal(await refused({ Authorization: 'Bearer x' }), [401, undefined]);
+    for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS'])
+      assert.equal(await refused({}, method), [405, 'GET, HEAD'], method);
+  });
+});
+
+test('HEAD has the headers of GET and no body; the same page again is not sent again', async () => {
+  await withControl({}, async (control) => {
+    const whole = await ask(control, { Accept: BROWSER });
+    const head = await ask(control, { Accept: BROWSER }, 'HEAD');
+    assert.is(head.status, 200);
+    assert.is(head.body.length, 0);
+    for (const name of ['etag', 'content-length', 'content-type', 'content-security-policy'])
+      assert.is(head.headers[name], whole.headers[name], name);
+    assert.is(whole.headers['content-length'], String(whole.body.length));
+    assert.is(whole.headers['cache-control'], 'no-cache', 'asked for each time');
+    assert.match(whole.headers.vary ?? '', /Accept/);
+    const { etag = '' } = whole.headers;
+    const again = await ask(control, { Accept: BROWSER, 'If-None-Match': etag });
+    assert.equal([again.status, again.body.length], [304, 0]);
+    const other = await ask(control, { Accept: BROWSER, 'If-None-Match': '"another"' });
+    assert.ok(isPage(other));
+    const small = await ask(control, { Accept: BROWSER, 'Accept-Encoding': 'gzip, br' });
+    assert.is(small.headers['content-encoding'], 'gzip');
+    assert.equal(gunzipSync(small.body), whole.body);
+  });
+});
+
+test('its policy lets in its own script and style, by their hashes, its own socket, and nothing else', async () => {
+  await withControl({}, async (control) => {
+    const { headers, body } = await ask(control, { Accept: BROWSER });
+    const policy = new Map(
+      String(headers['content-security-policy'])
+        .split('; ')
+        .map((part) => {
+          const [name = '', ...sources] = part.split(' ');
+          return [name, sources.join(' ')];
+        }),
+    );
+    const hashOf = (element: string) => {
+      const inside =
+        new RegExp(`<${element}>([\\s\\S]*?)</${element}>`).exec(String(body))?.[1] ?? '';
+      assert.ok(inside.length > 1000, element);
+      return `'sha256-${createHash('sha256').update(inside).digest('base64')}'`;
+    };
+    assert.equal(Object.fromEntries(policy), {
+      'default-src': "'none'",
+      'script-src': hashOf('script'),
+      'style-src': hashOf('style'),
+      'connect-src': `'self' ws://127.0.0.1:${control.port}`,
+      'img-src': 'data:',
+      'base-uri': "'none'",
+      'form-action': "'none'",
+      'frame-ancestors': "'none'",
+      'require-trusted-types-for': "'script'",
+      'trusted-types': "'none'",
+    });
+    assert.is(headers['x-content-type-options'], 'nosniff');
+    assert.is(headers['x-frame-options'], 'DENY');
+    assert.is(headers['referrer-policy'], 'no-referrer');
+    assert.is(headers['cross-origin-opener-policy'], 'same-origin');
+    assert.is(headers['cross-origin-resource-policy'], 'same-origin');
+    assert.is(headers['set-cookie'], undefined);
+  });
+});
+
+test('nothing in it names another place', () => {
+  const page = readFileSync(join(ROOT, 'build/dashboard/page.html'), 'utf8');
+  const body = page.replace(/<(script|style)>[\s\S]*?<\/\1>/g, '');
+  assert.not.match(body, /\b(?:src|href)="(?!data:)/);
+  assert.not.match(page.replace(/<script>[\s\S]*<\/script>/, ''), /url\(|@import/);
+});
+
+test.run();
