@@ -6,6 +6,7 @@
 import { type Client, connectClient, orThrow } from '../control/client.js';
 import type { Answer, Question } from '../control/operations.js';
 import type { ToldChange } from '../domain/change.js';
+import type { ConfigurationAnswer, ReloadAnswer } from '../domain/configuration.js';
 import type { Endpoint } from '../domain/endpoint.js';
 import type { WatchEvent } from '../domain/replicator.js';
 import type { FeedRow, FilterInfo, FilterRow, Stats, SubscriberRow } from '../domain/statistics.js';
@@ -131,7 +132,17 @@ export class Fantail {
     return this.ask({ op: 'stats', ...(queues ? { queues } : {}) });
   }
 
-  /** The last ones that were asked for by anybody, the oldest first, and how each was answered. */
+  /** How it was told to be, and by whom. */
+  configuration(): Promise<ConfigurationAnswer> {
+    return this.ask({ op: 'config' });
+  }
+
+  /** Has it read its configuration file again, and apply what can be applied. */
+  reload(): Promise<ReloadAnswer> {
+    return this.ask({ op: 'reload' });
+  }
+
+  /** The last changes that anybody asked for, the oldest first, and how each was answered. */
   async changes(count?: number): Promise<ToldChange[]> {
     const most = count === undefined ? {} : { count };
     return (await this.ask({ op: 'changes', ...most })).changes;

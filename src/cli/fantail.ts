@@ -3,6 +3,7 @@
  * loaded when it is called, so that `fantail add` starts without the data plane.
  */
 import type { Command } from 'commander';
+import { config, reload } from './declarations/configuration.js';
 import { doctor } from './declarations/doctor.js';
 import { feed } from './declarations/feeds.js';
 import { filter } from './declarations/filters.js';
@@ -33,6 +34,8 @@ export function fantail(): Command {
     bench,
     demo,
     filter,
+    config,
+    reload,
     doctor,
     clean,
   ])

@@ -6,7 +6,7 @@
  */
 
 import { inspect } from 'node:util';
-import { Command, CommanderError, type Option } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { Failure, FantailError, UsageError } from '../domain/errors.js';
 import { version } from '../domain/installation.js';
 
@@ -40,6 +40,9 @@ export function command(name: string, description: string): Command {
       getErrHelpWidth: () => HELP_WIDTH,
     });
 }
+
+/** A flag that may be given several times; in a configuration file it is a list. */
+export class RepeatedOption extends Option {}
 
 /** As commander writes it, but for the quotes: nobody types those. */
 function optionDescription({ description, defaultValue }: Option): string {
@@ -131,8 +134,7 @@ function commandPath(program: Command, words: readonly string[]): Command[] {
 /** Prints the one line and gives the status; null is no fault. */
 function report(thrown: unknown, name: string): number {
   if (thrown === null) return 0;
-  if (thrown instanceof UsageError)
-    return complain(name, withHelp(thrown.message, name), USAGE_STATUS);
+  if (thrown instanceof UsageError) return complain(name, withHelp(thrown, name), USAGE_STATUS);
   if (thrown instanceof Failure || thrown instanceof FantailError) {
     return complain(name, thrown.message, FAILURE_STATUS);
   }
@@ -151,8 +153,8 @@ export function complain(name: string, sentence: string, status: number): number
   return status;
 }
 
-function withHelp(sentence: string, name: string): string {
-  return `${sentence}${sentence.endsWith('?') ? '' : ';'} see: ${name} --help`;
+function withHelp({ message, see }: UsageError, name: string): string {
+  return `${message}${message.endsWith('?') ? '' : ';'} see: ${see ?? `${name} --help`}`;
 }
 
 /** What commander refuses, as a sentence of ours; null: --help or --version was asked for. */

@@ -2,8 +2,8 @@
  * Typed lines, both ways: a line that a person wrote → the request it stands for; rows and counters
  * → lines that a person reads.
  */
-
 import type { ToldChange } from '../domain/change.js';
+import type { SettingRow } from '../domain/configuration.js';
 import { type Counts, countsText, sumOf } from '../domain/counts.js';
 import { FantailError } from '../domain/errors.js';
 import type { GapEvent } from '../domain/replicator.js';
@@ -57,6 +57,11 @@ function inOrder(takes: Parameters, words: readonly string[]): Record<string, un
 }
 
 // ---- answers and events -------------------------------------------------------------------------
+
+export function settingLine({ key, value, from, waiting }: SettingRow): string {
+  const waits = waiting === undefined ? '' : ` waiting ${waiting ?? 'not set'}`;
+  return `${key} ${value ?? '-'} from ${from}${waits}`;
+}
 
 export function subscriberLine(row: SubscriberRow): string {
   const expiry = row.expires_s === null ? '' : ` expires ${row.expires_s}`;

@@ -1,9 +1,11 @@
 /**
- * The operations of the control channel, a row each; those on filters are in filter-operations.ts.
+ * The operations of the control channel, a row each; those on feeds, filters and the configuration
+ * are in files of their own.
  * A new one is a row here and a method of Replicator.
  */
 import { counted } from '../domain/counts.js';
 import type { Stats } from '../domain/statistics.js';
+import { configurationOperations } from './configuration-operations.js';
 import { CHANGES_MAX, WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from './constants.js';
 import { feedOperations } from './feed-operations.js';
 import { filterOperations } from './filter-operations.js';
@@ -142,6 +144,7 @@ export const operations = {
     perform: async ({ session }, { token }) => ({ rights: await session.authorize(token) }),
     lines: () => ['ok'],
   }),
+  ...configurationOperations,
   ...feedOperations,
   ...filterOperations,
 } as const;

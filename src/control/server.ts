@@ -6,7 +6,7 @@
  * replicator only by its interface.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
+import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
@@ -20,6 +20,7 @@ import {
   crowded,
   httpRefusalOf,
   isWrongToken,
+  offeredBy,
   type Refusal,
   refusalOf,
   refuseUpgrade,
@@ -77,6 +78,10 @@ export interface Tls {
 
 export interface Control {
   port: number;
+  /** Other tokens are right from now on. */
+  renewTokens(tokens: Tokens | null): void;
+  /** Connections to come are encrypted by that; the port must have been opened with one. */
+  renewTls(tls: Tls): void;
   /** Ends all sessions (1001) and frees the port; calling it twice is fine. */
   close(): Promise<void>;
 }
@@ -127,8 +132,8 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     }
     sockets.handleUpgrade(request, socket, head, (webSocket) => {
       const { remoteAddress: address = '', remotePort: port = 0 } = request.socket;
-      const rights = rightsOf(request, access);
-      const session = new Session(webSocket, served, { address, port }, rights);
+      const shown = { rights: rightsOf(request, access), offered: offeredBy(request) };
+      const session = new Session(webSocket, served, { address, port }, shown);
       sessions.add(session);
       webSocket.once('close', () => sessions.delete(session));
     });
@@ -149,6 +154,13 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   };
   return {
     port,
+    renewTokens: (tokens) => {
+      access.tokens = tokens;
+      for (const session of sessions) session.judgeAgain();
+    },
+    renewTls: (tls) => {
+      if (server instanceof TlsServer) server.setSecureContext(tls);
+    },
     close: () => {
       closing ??= close();
       return closing;

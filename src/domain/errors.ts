@@ -36,9 +36,13 @@ export class FantailError extends Error {
   }
 }
 
-/** The command line is wrong: exit status 2. */
+/** The command line, or the file that it names, is wrong: exit status 2. */
 export class UsageError extends Error {
-  constructor(message: string) {
+  /** `see`: the command that tells more; null: the help of the one that was called. */
+  constructor(
+    message: string,
+    readonly see: string | null = null,
+  ) {
     super(message);
     this.name = 'UsageError';
   }

@@ -11,6 +11,9 @@ export interface NamedFeed extends FeedAddress {
   readonly name: string;
 }
 
+/** The first feed. */
+export const MAIN = 'main';
+
 /** In place of names: all that there are and will be. */
 export const ALL_FEEDS = 'all';
 

@@ -2,6 +2,7 @@
  * What may be asked of a replicator: the control channel and legacy control drive one through this
  * alone.
  */
+import type { ConfigurationAnswer, ReloadAnswer } from './configuration.js';
 import type { Endpoint } from './endpoint.js';
 import type { FeedChoice, NamedFeed } from './feed.js';
 import type { Lease } from './lease.js';
@@ -52,6 +53,10 @@ export interface Replicator {
   filterList(): FilterRow[];
   filterInfo(name: string): FilterInfo;
   filterUnload(name: string): Promise<void>;
+  /** How it was told to be, and by whom; what control has changed since is not in it. */
+  configuration(): ConfigurationAnswer;
+  /** Reads its file again. BAD_REQUEST: that is wrong, and nothing has changed. */
+  reload(): Promise<ReloadAnswer>;
   /** Calls with each gap that a filter finds from now on; what it returns ends that. */
   onGap(listener: (gap: GapEvent) => void): () => void;
 }

@@ -9,7 +9,7 @@
  */
 import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import { FantailError } from '../domain/errors.js';
-import type { FeedAddress } from '../domain/feed.js';
+import { type FeedAddress, MAIN } from '../domain/feed.js';
 import { limits } from '../memory/layout.js';
 
 export interface Feed extends FeedAddress {
@@ -26,8 +26,7 @@ export interface Feed extends FeedAddress {
   readonly base: readonly number[];
 }
 
-/** The first feed. */
-export const MAIN = 'main';
+export { MAIN };
 
 /** In place of bits for some: all that there are and will be. */
 export const EVERY_FEED = 0xffff_ffff_ffff_ffffn;

@@ -21,7 +21,7 @@ import type { Subscriber, Subscribers } from '../subscribers/subscribers.js';
 import type { SubscriberTable } from '../subscribers/table.js';
 import { log } from '../terminal/log.js';
 import { checkFilter } from './check/process.js';
-import type { Filters } from './registry.js';
+import { checkFilterName, type Filters } from './registry.js';
 import type { Reports } from './reports.js';
 
 /** What every worker has in its filter slots. */
@@ -63,7 +63,7 @@ export class FilterDesk {
   // -- what may be asked --------------------------------------------------------------------------
 
   load(name: string, bytes: Uint8Array): Promise<FilterInfo> {
-    this.options.filters.checkName(name);
+    checkFilterName(name);
     const loading = this.lastLoad.then(() => this.loadNow(name, bytes));
     this.lastLoad = loading.catch(() => {});
     return loading;
@@ -97,6 +97,16 @@ export class FilterDesk {
     filters.use(name, param, one);
     await this.publish(one === null ? subscribers.all() : [one]);
     return one === null ? subscribers.size : 1;
+  }
+
+  /** New subscribers get that one, and so do those who have what these got up to now. */
+  async useInstead(name: string): Promise<void> {
+    const { filters, subscribers } = this.options;
+    const { module } = filters.newcomers.filter;
+    const changed = [...subscribers.all()].filter(({ filter }) => filter.module === module);
+    for (const holder of [filters.newcomers, ...changed])
+      filters.use(name, new Uint8Array(), holder);
+    await this.publish(changed);
   }
 
   async unload(name: string): Promise<void> {

@@ -6,7 +6,7 @@ import type { Holder } from '../domain/filter.js';
 import { filterFile } from '../domain/installation.js';
 import { limits } from '../memory/layout.js';
 import { checkFilter, hashOf } from './check/process.js';
-import { BUILT_IN, FILTER_NAME_LENGTH_MAX, Filters } from './registry.js';
+import { BUILT_IN, checkFilterName, FILTER_NAME_LENGTH_MAX, Filters } from './registry.js';
 
 const BUILT_IN_FILE = filterFile('rewrite.wasm');
 
@@ -24,8 +24,8 @@ export async function firstFilters(
   if (file === null) return filters;
   const own = readModule(file);
   const ownFacts = await checkFilter(own);
-  const name = nameOf(file);
-  filters.checkName(name);
+  const name = filterNameOf(file);
+  checkFilterName(name);
   filters.name(filters.place(name, own, ownFacts));
   filters.use(name, new Uint8Array(), null);
   return filters;
@@ -35,7 +35,7 @@ export async function firstFilters(
  * `dir/My Filter.wasm` → `my-filter`; one that would pass for the built-in gets a name that says
  * whose it is.
  */
-function nameOf(file: string): string {
+export function filterNameOf(file: string): string {
   const plain = basename(file, '.wasm')
     .toLowerCase()
     .replace(/[^a-z0-9._-]+/g, '-');
@@ -43,7 +43,7 @@ function nameOf(file: string): string {
   return name === '' || name === BUILT_IN ? `own-${name}` : name;
 }
 
-function readModule(file: string): Uint8Array {
+export function readModule(file: string): Uint8Array {
   try {
     return readFileSync(file);
   } catch (error) {

@@ -50,6 +50,17 @@ const ROLLBACKS_MAX = 16;
 
 const NOTHING = new Uint8Array();
 
+/** Refuses a name that cannot be one, or the built-in's. */
+export function checkFilterName(name: string): void {
+  if (!NAME.test(name) || name.length > FILTER_NAME_LENGTH_MAX)
+    throw new FantailError(
+      'BAD_REQUEST',
+      'a filter name has 1 to 32 of a-z 0-9 . _ - and starts with a letter or digit',
+    );
+  if (name === BUILT_IN)
+    throw new FantailError('BAD_REQUEST', `${BUILT_IN} is built in; load yours under another name`);
+}
+
 // More members than 15: slots, names and holders change together, and the invariants above span
 // them.
 export class Filters {
@@ -169,20 +180,6 @@ export class Filters {
     return users;
   }
 
-  /** Refuses a name that cannot be one, or the built-in's. */
-  checkName(name: string): void {
-    if (!NAME.test(name) || name.length > FILTER_NAME_LENGTH_MAX)
-      throw new FantailError(
-        'BAD_REQUEST',
-        'a filter name has 1 to 32 of a-z 0-9 . _ - and starts with a letter or digit',
-      );
-    if (name === BUILT_IN)
-      throw new FantailError(
-        'BAD_REQUEST',
-        `${BUILT_IN} is built in; load yours under another name`,
-      );
-  }
-
   /** Takes a slot, and a block of state if it keeps some. Nobody uses it before name(). */
   place(name: string, bytes: Uint8Array, facts: Facts): FilterModule {
     const slot = this.slots.indexOf(null);
@@ -242,6 +239,12 @@ export class Filters {
   use(name: string, param: Uint8Array, holder: Holder | null): void {
     const module = this.find(name);
     for (const each of holder === null ? this.holders() : [holder]) assign(each, module, param);
+  }
+
+  /** That holder has what new subscribers get. */
+  useNewcomers(holder: Holder): void {
+    const { module, param } = this.newcomers.filter;
+    assign(holder, module, param);
   }
 
   unload(name: string): void {

@@ -96,7 +96,8 @@ export class FeedDesk {
     for (const { sockets } of this.options.feeds.all()) for (const fd of sockets) closeSync(fd);
   }
 
-  private checkAddress(address: FeedAddress): void {
+  /** Throws BAD_ADDRESS, NOT_ALLOWED. */
+  checkAddress(address: FeedAddress): void {
     const { subscribers, config } = this.options;
     if (subscribers.find(address) !== undefined)
       throw new FantailError(

@@ -5,7 +5,7 @@ import { metricsHandler } from '../metrics/endpoints.js';
 import { Others } from '../metrics/others.js';
 import type { DataPlane } from '../processes/data-plane.js';
 import { log } from '../terminal/log.js';
-import type { Config } from './config.js';
+import type { InForce } from './reload/configured.js';
 import type { LiveReplicator } from './replicator.js';
 
 export class Monitoring {
@@ -14,7 +14,7 @@ export class Monitoring {
   private readonly others = new Others();
 
   constructor(
-    private readonly config: Pick<Config, 'metricsSubscribers'>,
+    private readonly inForce: InForce,
     private readonly replicator: LiveReplicator,
     private readonly plane: Pick<DataPlane, 'standing'>,
   ) {}
@@ -37,7 +37,8 @@ export class Monitoring {
   }
 
   private async snapshot() {
-    const { replicator, config } = this;
+    const { replicator } = this;
+    const { metricsSubscribers } = this.inForce.config;
     const stats = await replicator.stats();
     return {
       version,
@@ -51,8 +52,8 @@ export class Monitoring {
         const [op = '', code = ''] = key.split(' ');
         return { op, code, count };
       }),
-      accounts: stats.subscribers.slice(0, config.metricsSubscribers),
-      others: this.others.account(stats.subscribers.slice(config.metricsSubscribers)),
+      accounts: stats.subscribers.slice(0, metricsSubscribers),
+      others: this.others.account(stats.subscribers.slice(metricsSubscribers)),
     };
   }
 }

@@ -4,23 +4,27 @@ import { type Control, schemeOf, startControl } from '../control/server.js';
 import type { Change } from '../domain/change.js';
 import { Failure, messageOf } from '../domain/errors.js';
 import type { Replicator } from '../domain/replicator.js';
-import { startLegacy } from '../legacy/server.js';
+import { type Legacy, startLegacy } from '../legacy/server.js';
 import { addon } from '../memory/addon.js';
 import type { DataPlane } from '../processes/data-plane.js';
 import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
 import { Monitoring } from './monitoring.js';
 import type { OpenedPlane, Opening } from './planes.js';
+import type { Configuration, InForce } from './reload/configured.js';
+import { openReloaderWith, type Reloaded } from './reload/open.js';
+import type { Reloader } from './reload/reloader.js';
 import type { LiveReplicator } from './replicator.js';
 
 const CONTROL_PORTS_TRIED_MAX = 100;
 
 export async function openControl(
   { config, closers }: Opening,
+  inForce: InForce,
   plane: DataPlane,
   replicator: LiveReplicator,
 ): Promise<Control> {
-  const monitoring = new Monitoring(config, replicator, plane);
+  const monitoring = new Monitoring(inForce, replicator, plane);
   const { address, port: first, explicit } = config.control;
   const { tokens, tls } = config;
   const onError = (error: unknown) => log.error(error, 'control channel');
@@ -57,12 +61,12 @@ export async function openControl(
  * where its packets come from, in the data plane's namespace; any other address is one of the
  * caller's, like --control.
  */
-export async function openLegacy(
-  { config, link, closers }: Opening,
+async function openLegacy(
+  { link }: Pick<Opening, 'link'>,
+  { legacyControl: at, netns }: Pick<Config, 'legacyControl' | 'netns'>,
   replicator: Replicator,
-): Promise<void> {
-  const { legacyControl: at, netns } = config;
-  if (at === null) return;
+): Promise<Legacy | null> {
+  if (at === null) return null;
   const isOwn = link?.addresses.some(({ ip }) => ip === at.address) === true;
   let fd: number;
   try {
@@ -72,12 +76,22 @@ export async function openLegacy(
   }
   addon.allowFragments(fd); // a list of 255 is longer than an Ethernet packet
   const legacy = await startLegacy({ fd, port: at.port, replicator, log });
-  closers.keep(legacy);
   log.warn(
     `legacy control on UDP ${at.address}:${at.port} asks nobody who they are: ` +
       'whoever reaches it can subscribe and remove what --allow permits',
   );
+  return legacy;
 }
+
+/** What it is told later, it applies. */
+export const openReloader = (
+  opening: Opening,
+  configuration: Configuration,
+  parts: Reloaded,
+): Promise<Reloader> =>
+  openReloaderWith(opening, configuration, parts, (config) =>
+    openLegacy(opening, config, parts.replicator),
+  );
 
 /** What `fantail up` prints when it is ready. */
 export function readyLine(

@@ -1,5 +1,6 @@
 /** What control may ask of a running replicator: subscribers, statistics, filters. */
 import { setImmediate as endOfTurn } from 'node:timers/promises';
+import type { ConfigurationAnswer, ReloadAnswer } from '../domain/configuration.js';
 import { type Counts, countsSince } from '../domain/counts.js';
 import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import { FantailError } from '../domain/errors.js';
@@ -34,6 +35,7 @@ import type { FeedDesk } from './feed-desk.js';
 import { describe, xdpFigures } from './interface.js';
 import type { Deployment } from './plan/deployment.js';
 import type { Paths } from './plan/paths.js';
+import type { Reloader } from './reload/reloader.js';
 import { driverRow, statsOf, verdictsOf, whenSettled } from './stats.js';
 
 /** Who decides how a subscriber is reached. */
@@ -92,6 +94,8 @@ const QUEUES_MS = 1000;
 export class LiveReplicator implements Replicator {
   /** Asked for, and not read yet. */
   private reading: Promise<Stats> | null = null;
+  /** There once it is open. */
+  reloader: Reloader | null = null;
   private queues: { readonly asked_ms: number; readonly answer: Promise<Stats> } | null = null;
 
   constructor(
@@ -341,6 +345,19 @@ export class LiveReplicator implements Replicator {
 
   filterUnload(name: string): Promise<void> {
     return this.parts.desk.unload(name);
+  }
+
+  configuration(): ConfigurationAnswer {
+    return this.reloads().configuration();
+  }
+
+  reload(): Promise<ReloadAnswer> {
+    return this.reloads().reload('control channel');
+  }
+
+  private reloads(): Reloader {
+    if (this.reloader !== null) return this.reloader;
+    throw new FantailError('BUSY', 'fantail up is starting; ask again in a moment');
   }
 
   onGap(listener: (gap: GapEvent) => void): () => void {

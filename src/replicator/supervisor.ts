@@ -1,6 +1,6 @@
 import { Closers } from '../domain/closers.js';
 import type { Endpoint } from '../domain/endpoint.js';
-import type { Failure } from '../domain/errors.js';
+import { Failure, FantailError } from '../domain/errors.js';
 import { Feeds } from '../feeds/feeds.js';
 import { FilterDesk } from '../filters/desk.js';
 import { Gaps } from '../filters/gaps.js';
@@ -17,7 +17,6 @@ import { Publisher } from '../subscribers/publisher.js';
 import { type Subscriber, Subscribers } from '../subscribers/subscribers.js';
 import { SubscriberTable } from '../subscribers/table.js';
 import { log } from '../terminal/log.js';
-import type { Config } from './config.js';
 import { FeedDesk } from './feed-desk.js';
 import { inheritanceOf, rememberBuild, resume } from './handover.js';
 import { destinationsOf, observe, sourceIpOf, sourceOf } from './interface.js';
@@ -25,37 +24,50 @@ import { type ActionTargets, take } from './interface-events.js';
 import { deploymentOf } from './plan/deployment.js';
 import { onlyPath, Paths } from './plan/paths.js';
 import { type OpenedPlane, type Opening, openPlaneFor } from './planes.js';
+import type { Configuration, InForce, Reread } from './reload/configured.js';
+import { Roster, type RosterParts } from './reload/roster.js';
 import { LiveReplicator, type Router, SOCKET_ROUTER } from './replicator.js';
+import type { StateKeeper } from './state/state.js';
+
+/** What it is to be. */
+export interface Told {
+  readonly configuration: Configuration;
+  /** Null: there is no file to be read again. */
+  readonly reread: Reread | null;
+}
 
 /** A replicator that is open. */
 export interface Supervisor {
   /** What `fantail up` prints once packets flow and control answers. */
   readonly readyLine: string;
+  /** Reads the configuration again; `who` asks. What becomes of it is in the log. */
+  readonly reload: (who: string) => Promise<unknown>;
   /** Closes everything; a second call finds nothing left to close. */
   readonly close: () => Promise<void>;
 }
 
 /** Opens everything. On failure what was opened is closed again, and the reason thrown. */
 export async function openSupervisor(
-  config: Config,
+  told: Told,
   onFatal: (failure: Failure) => void,
 ): Promise<Supervisor> {
   const closers = new Closers((error) => log.error(error, 'while stopping'));
   try {
-    const readyLine = await open(config, onFatal, closers);
-    return { readyLine, close: () => closers.close() };
+    const opened = await open(told, onFatal, closers);
+    return { ...opened, close: () => closers.close() };
   } catch (error) {
     await closers.close();
     throw error;
   }
 }
 
-/** Returns the line that says so. */
 async function open(
-  config: Config,
+  { configuration, reread }: Told,
   onFatal: (failure: Failure) => void,
   closers: Closers,
-): Promise<string> {
+): Promise<Omit<Supervisor, 'close'>> {
+  const { config } = configuration;
+  const inForce: InForce = { config };
   addon.noNewPrivileges(); // ours and everybody's whom we start
   addon.clearAmbientCapabilities(); // for all whom we start but fantail-rx (programs.ts)
   const subscribers = new Subscribers();
@@ -82,11 +94,11 @@ async function open(
   const publisher = closers.keep(new Publisher({ table, sockets, wake }));
   const targets: ActionTargets = {
     judge: (now) => {
-      replicator.destinations = destinationsOf(config, now);
+      replicator.destinations = destinationsOf(inForce.config, now);
       feedDesk.interfaceChanged();
     },
     move: (moved) => {
-      const source = sourceOf(config, moved);
+      const source = sourceOf(inForce.config, moved);
       table.moveTo(source);
       nextHops?.moveTo(source.ip);
     },
@@ -103,16 +115,8 @@ async function open(
   keep();
   const feedDesk = openFeedDesk(opening, { opened, publisher, keep, watch });
   const { reports, gaps } = reportsOf(opening, opened, table);
-  const desk = new FilterDesk({
-    filters,
-    workers: plane.filters,
-    arena,
-    subscribers,
-    table,
-    publisher,
-    reports,
-    onChange: keep,
-  });
+  const shared = { filters, arena, subscribers, table, publisher, reports };
+  const desk = new FilterDesk({ ...shared, workers: plane.filters, onChange: keep });
   const endLease = (subscriber: Subscriber) => replicator.expire(subscriber);
   const leases = closers.keep(new Leases(arena, subscribers, endLease));
   if (opened.adopted !== null) leases.takeOver();
@@ -125,15 +129,36 @@ async function open(
   await feedDesk.open(config.feeds);
   const kept = { filters, desk, subscribers, leases, feeds, replicator, keep };
   const state = await states.openState(opening, opened.adopted !== null, kept);
+  const roster = await openRoster(configuration, { ...kept, publisher });
   publisher.pump();
-  const control = await ports.openControl(opening, plane, replicator);
-  await ports.openLegacy(opening, replicator);
+  const control = await ports.openControl(opening, inForce, plane, replicator);
+  const linkNow = () => watch?.interface ?? link;
+  const living = { table, publisher, feedDesk, replicator, roster, control, linkNow };
+  const reloading = { ...living, inForce, reread };
+  const reloader = await ports.openReloader(opening, configuration, reloading);
+  replicator.reloader = reloader;
+  closeFirst(closers, publisher, state);
+  plane.takeCharge();
+  const readyLine = ports.readyLine(opened, config, control);
+  return { readyLine, reload: (who) => reloader.reload(who) };
+}
+
+function closeFirst(closers: Closers, publisher: Publisher, state: StateKeeper | null): void {
   // first to go: whoever waits is told before the channel closes
   closers.add(() => publisher.close());
   // before sessions end, and the leases on them
   if (state !== null) closers.keep(state);
-  plane.takeCharge();
-  return ports.readyLine(opened, config, control);
+}
+
+/** Filters and subscribers of the configuration are there then. */
+async function openRoster(configuration: Configuration, parts: RosterParts): Promise<Roster> {
+  const roster = new Roster(parts);
+  try {
+    await roster.open(configuration);
+  } catch (error) {
+    throw error instanceof FantailError ? new Failure(error.message) : error;
+  }
+  return roster;
 }
 
 /** What filters tell of gaps and lines. */

@@ -58,6 +58,11 @@ export function startLog({ format, level, journal = null }: LogOptions): void {
   else log = objectLog(level, { write: (text) => writeEntry(journal, text) });
 }
 
+/** Less or more is told from now on. */
+export function tellFrom(level: Level): void {
+  log.level = level;
+}
+
 /**
  * text: a stranger's line on our stderr is one more line; json: it would be none of ours; entries:
  * it is one of the journal's, without fields.

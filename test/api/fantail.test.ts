@@ -91,6 +91,8 @@ const METHODS: Record<Called, (fantail: Fantail) => Promise<unknown>> = {
   'filter.use': ({ filters }) => filters.use('mine', { to: SUBSCRIBER, param: 'hex:00ff' }),
   'filter.unload': ({ filters }) => filters.unload('mine'),
   changes: (fantail) => fantail.changes(5),
+  config: (fantail) => fantail.configuration(),
+  reload: (fantail) => fantail.reload(),
   remove: (fantail) => fantail.remove(SUBSCRIBER),
 };
 

@@ -121,7 +121,11 @@ function checkWscat(line: readonly string[]): void {
 function checkLine([program = '', ...rest]: readonly string[]): void {
   const [name = ''] = rest;
   if (program === 'npm') checkNpm(rest);
-  else if (program === 'npx' && name === 'fantail' && ['filter', 'feed'].includes(rest[1] ?? ''))
+  else if (
+    program === 'npx' &&
+    name === 'fantail' &&
+    ['filter', 'feed', 'config'].includes(rest[1] ?? '')
+  )
     checkFantail(`${rest[1]} ${rest[2]}`, rest.slice(3)); // a command of its own each
   else if (program === 'npx' && name === 'fantail') checkFantail(rest[1] ?? '', rest.slice(2));
   else if (program === 'npx' && name === 'wscat') checkWscat(rest);

@@ -8,7 +8,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FantailError } from '../../src/domain/errors.js';
 import type { FilterModule, Holder } from '../../src/domain/filter.js';
-import { BUILT_IN, Filters } from '../../src/filters/registry.js';
+import { BUILT_IN, checkFilterName, Filters } from '../../src/filters/registry.js';
 import { limits } from '../../src/memory/layout.js';
 import { type Random, random } from '../rig/random.js';
 
@@ -105,11 +105,11 @@ test('names are checked, the built-in stays, and what is used cannot be unloaded
   const { filters } = registry(1);
   for (const name of ['', 'A', 'a b', '.a', 'x'.repeat(33), '../x', BUILT_IN])
     assert.throws(
-      () => filters.checkName(name),
+      () => checkFilterName(name),
       (error: unknown) => error instanceof FantailError && error.code === 'BAD_REQUEST',
       name,
     );
-  for (const name of ['a', '7', 'a.b-c_d', 'x'.repeat(32)]) filters.checkName(name);
+  for (const name of ['a', '7', 'a.b-c_d', 'x'.repeat(32)]) checkFilterName(name);
   load(filters, 'a');
   filters.use('a', NOTHING, null);
   assert.throws(() => filters.unload('a'), /answers for/);

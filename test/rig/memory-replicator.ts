@@ -4,6 +4,7 @@
  * 10.0.0.0/8, at most `capacity` of them.
  */
 
+import type { ConfigurationAnswer, ReloadAnswer } from '../../src/domain/configuration.js';
 import { FantailError } from '../../src/domain/errors.js';
 import type { FeedChoice, NamedFeed } from '../../src/domain/feed.js';
 import type { Lease } from '../../src/domain/lease.js';
@@ -27,7 +28,7 @@ export class MemoryReplicator implements Replicator {
   delayMs = 0;
   /** As they came. */
   readonly leases: Lease[] = [];
-  /** Thrown by the next `add`. */
+  /** Thrown by the next `add` or `reload`. */
   failure: Error | null = null;
 
   constructor(readonly capacity = 4096) {}
@@ -173,6 +174,26 @@ export class MemoryReplicator implements Replicator {
   async filterUnload(name: string): Promise<void> {
     this.filterInfo(name);
     this.filters.delete(name);
+  }
+
+  configuration(): ConfigurationAnswer {
+    const settings = [
+      { key: 'interface', value: 'eth9', from: 'command line' },
+      { key: 'mode', value: 'auto', from: 'default' },
+      { key: 'queues', value: '0', from: '/etc/fantail.yaml:3', waiting: '0,1' },
+      { key: 'state', value: null, from: 'default' },
+    ];
+    return { file: '/etc/fantail.yaml', settings };
+  }
+
+  /** What the next `reload` answers. */
+  reloaded: ReloadAnswer = { file: '/etc/fantail.yaml', applied: [], refused: [] };
+
+  async reload(): Promise<ReloadAnswer> {
+    const { failure } = this;
+    this.failure = null;
+    if (failure !== null) throw failure;
+    return this.reloaded;
   }
 
   /** Whoever is told of gaps. */

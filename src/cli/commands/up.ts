@@ -6,14 +6,16 @@
  * a sentence and status 1: the processes of the data path are not left without one that knows them.
  */
 
+import { closeSync, constants, openSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { Failure } from '../../domain/errors.js';
 import { addon } from '../../memory/addon.js';
-import type { Config } from '../../replicator/config.js';
+import type { Configuration } from '../../replicator/reload/configured.js';
 import { openSupervisor } from '../../replicator/supervisor.js';
 import { isJournal, JOURNAL_SOCKET } from '../../terminal/journal.js';
 import type { Format, Level } from '../../terminal/levels.js';
 import { log, logForm, startLog } from '../../terminal/log.js';
+import { type Asked, configurationOf } from '../configuration/settings.js';
 import { complain, FAILURE_STATUS, whenItFails, whenOutputIsLost } from '../program.js';
 
 const STDERR = 2;
@@ -31,7 +33,7 @@ export interface LogFlags {
  * Before anything is told, by `up` or of its command line. Whoever reads objects or entries gets
  * nothing else: neither the sentence that it ends with nor Node's own warnings are bare lines then.
  */
-export function openLog({ logFormat: format, logLevel: level }: LogFlags): void {
+function openLog({ logFormat: format, logLevel: level }: LogFlags): void {
   startLog({ format, level, journal: format === 'text' ? openJournal() : null });
   if (logForm() === 'text') return;
   whenItFails((sentence) => log.error(sentence));
@@ -49,13 +51,21 @@ function openJournal(): number | null {
   }
 }
 
-export async function up(config: Config): Promise<void> {
+/** `path`: of its configuration file. Where that is wrong, the sentence is told as `flags` say. */
+export async function up(asked: Asked, path: string | null, flags: LogFlags): Promise<void> {
+  const configuration = readFirst(asked, path, flags);
   let end: (failure: Failure | null) => void = () => {};
   const ended = new Promise<Failure | null>((resolve) => {
     end = resolve;
   });
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-    process.on(signal, () => end(null));
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => end(null));
+  let reload = (): void => log.info('SIGHUP came before it was ready, and is forgotten');
+  const hadTerminal = hasTerminal();
+  process.on('SIGHUP', () => {
+    // sent by the kernel, since the terminal was closed; or by who wants the file read again
+    if (hadTerminal && !hasTerminal()) end(null);
+    else reload();
+  });
   // also rejections that nobody handles
   process.on('uncaughtException', (error) =>
     end(new Failure(`stopped by a fault of its own: ${inspect(error)}`)),
@@ -63,9 +73,11 @@ export async function up(config: Config): Promise<void> {
   whenOutputIsLost((error) =>
     end(new Failure(`cannot write to standard output (${error.code}), so it stops`)),
   );
+  const reread = path === null ? null : () => configurationOf(asked, path);
   // A signal while starting lets the start finish (or fail), so that everything it opened is known
   // and closed.
-  const supervisor = await openSupervisor(config, (failure) => end(failure));
+  const supervisor = await openSupervisor({ configuration, reread }, (failure) => end(failure));
+  reload = () => void supervisor.reload('SIGHUP').catch(() => {}); // it is in the log
   process.stdout.write(`${supervisor.readyLine}\n`);
   const failure = await ended;
   if (failure === null) log.info('stopping');
@@ -75,4 +87,28 @@ export async function up(config: Config): Promise<void> {
   }, CLOSE_MS_MAX).unref();
   await supervisor.close();
   if (failure !== null) throw failure;
+}
+
+function readFirst(asked: Asked, path: string | null, flags: LogFlags): Configuration {
+  let found: Configuration;
+  try {
+    found = configurationOf(asked, path);
+  } catch (error) {
+    openLog(flags);
+    throw error;
+  }
+  const setTo = (key: string) => found.settings.find((each) => each.key === key)?.value;
+  // as the declarations of --log-format and --log-level have parsed them
+  openLog({ logFormat: setTo('log-format') as Format, logLevel: setTo('log-level') as Level });
+  return found;
+}
+
+/** Whether this process has a controlling terminal (tty(4)). */
+function hasTerminal(): boolean {
+  try {
+    closeSync(openSync('/dev/tty', constants.O_RDONLY | constants.O_NOCTTY));
+    return true;
+  } catch {
+    return false;
+  }
 }

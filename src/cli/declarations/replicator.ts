@@ -6,7 +6,7 @@ import type { Command } from 'commander';
 import type { DemoFlags } from '../../demo/demo.js';
 import type { Mode } from '../../domain/statistics.js';
 import { limits, membersOf } from '../../memory/layout.js';
-import { configOf, type UpFlags } from '../../replicator/config.js';
+import type { UpFlags } from '../../replicator/config.js';
 import { FORMATS, LEVELS } from '../../terminal/levels.js';
 import {
   address,
@@ -22,7 +22,8 @@ import {
   subnets,
 } from '../arguments.js';
 import type { LogFlags } from '../commands/up.js';
-import { command } from '../program.js';
+import { givenOf, keepWords } from '../configuration/given.js';
+import { command, RepeatedOption } from '../program.js';
 
 const MODES = ['auto', ...(membersOf('mode') as readonly Mode[])] as const; // the type of its members
 /** CPU_SETSIZE of the C library, less one. */
@@ -47,8 +48,6 @@ export function clean(): Command {
     });
 }
 
-type Flags = UpFlags & LogFlags;
-
 /** `fantail up`, `packet_replicator`; `flagsOf` adds what the latter takes for granted. */
 export function replicatorCommand(
   name: string,
@@ -57,23 +56,25 @@ export function replicatorCommand(
 ): Command {
   const made = command(name, description)
     .argument(
-      '<interface>',
+      '[interface]',
       'network interface, such as eth0; lo or - in socket mode',
       interfaceName,
     )
     .argument(
-      '<listen_ip>',
+      '[listen_ip]',
       'destination address of the feed: of this host, or a multicast group to join',
       address('listen_ip'),
     )
-    .argument('<listen_port>', 'destination port of the feed, 1 to 65535', port('listen_port'))
-    .action(async (name: string, listenIp: string, listenPort: number, flags: Flags) => {
-      const { openLog, up } = await import('../commands/up.js');
-      openLog(flags);
-      const listen = { interfaceName: name, listenIp, listenPort };
-      await up(configOf(listen, flagsOf(listenIp, flags)));
-    });
-  return addMore(addAccess(addDeployment(addFeeds(made))));
+    .argument('[listen_port]', 'destination port of the feed, 1 to 65535', port('listen_port'))
+    .option(
+      '--config <file>',
+      'arguments and flags in YAML (docs/configuration.md); the command line goes before it',
+    );
+  const given = keepWords(addMore(addAccess(addDeployment(addFeeds(made)))));
+  return made.action(async (_, __, ___, flags: LogFlags & { config?: string }) => {
+    const { up } = await import('../commands/up.js');
+    await up({ made, given: givenOf(made, given), flagsOf }, flags.config ?? null, flags);
+  });
 }
 
 function addAccess(made: Command): Command {
@@ -97,10 +98,11 @@ function addAccess(made: Command): Command {
       integer('--metrics-subscribers', { min: 0, max: limits.SUBSCRIBERS_MAX }),
       256,
     )
-    .option(
-      '--allow <cidr>',
-      'who may subscribe; may be repeated (default: the subnets of the interface)',
-      subnets,
+    .addOption(
+      new RepeatedOption(
+        '--allow <cidr>',
+        'who may subscribe; may be repeated (default: the subnets of the interface)',
+      ).argParser(subnets),
     );
 }
 
@@ -138,10 +140,11 @@ function addMore(made: Command): Command {
 /** Which feeds there are, and whose. */
 export function addFeeds(made: Command): Command {
   return made
-    .option(
-      '--feed <name=ip:port>',
-      'one more feed, with @IP behind it from that host alone; may be repeated, up to 64 in all',
-      namedFeeds,
+    .addOption(
+      new RepeatedOption(
+        '--feed <name=ip:port>',
+        'one more feed, with @IP behind it from that host alone; may be repeated, up to 64 in all',
+      ).argParser(namedFeeds),
     )
     .option(
       '--promiscuous',

@@ -28,7 +28,8 @@ export class Access {
   readonly #wrong = new Map<string, { count: number; last_ms: number }>();
   #waiting = 0;
 
-  constructor(private readonly tokens: Tokens | null) {}
+  /** Others may be set while sessions are open: see Session.judgeAgain(). */
+  constructor(public tokens: Tokens | null) {}
 
   get wantsToken(): boolean {
     return this.tokens !== null;

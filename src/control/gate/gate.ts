@@ -36,7 +36,7 @@ export function refusalOf(request: IncomingMessage, access: Access): Refusal | n
   if (origin !== undefined && !sameOrigin(origin, request.headers.host ?? '')) {
     return { status: 403, sentence: `Origin must be the Host that was asked for, http://${host}` };
   }
-  const offered = bearer(request);
+  const offered = offeredBy(request);
   const isWrong = offered !== undefined && access.rightsOf(offered) === 'none';
   return isWrong ? WRONG_TOKEN : null;
 }
@@ -64,7 +64,7 @@ export function crowded(
 
 /** By the header, or since none is wanted. */
 export function rightsOf(request: IncomingMessage, access: Access): Rights {
-  return access.wantsToken ? access.rightsOf(bearer(request) ?? '') : 'all';
+  return access.wantsToken ? access.rightsOf(offeredBy(request) ?? '') : 'all';
 }
 
 /** 127.0.0.0/8 and ::1, also as IPv4-mapped IPv6. */
@@ -94,7 +94,7 @@ function sameOrigin(origin: string, host: string): boolean {
 }
 
 /** The token of `Authorization: Bearer TOKEN`; another scheme counts as a wrong token. */
-function bearer(request: IncomingMessage): string | undefined {
+export function offeredBy(request: IncomingMessage): string | undefined {
   const { authorization } = request.headers;
   if (authorization === undefined) return undefined;
   return /^Bearer +(\S+)$/i.exec(authorization.trim())?.[1] ?? '';

@@ -15,6 +15,8 @@ export class Admission {
     public rights: Rights,
     private readonly access: Access,
     private readonly address: string,
+    /** The token that it has shown in a header; undefined: none. */
+    private offered: string | undefined,
     /** Called with the reason when the peer has had its chances. */
     private readonly onEnd: (reason: string) => void,
   ) {
@@ -32,6 +34,7 @@ export class Admission {
     const rights = this.access.rightsOf(offered);
     if (rights !== 'none') {
       this.rights = rights;
+      this.offered = offered;
       this.close();
       return rights;
     }
@@ -40,6 +43,13 @@ export class Admission {
     const isAnswered = await this.access.afterWrong(this.address);
     if (isLast || !isAnswered) setImmediate(() => this.onEnd('too many wrong tokens'));
     throw new FantailError('UNAUTHORIZED', 'wrong token');
+  }
+
+  /** Other tokens are right now. False: what it has shown is none of them any more. */
+  judgeAgain(): boolean {
+    const had = this.isGiven;
+    this.rights = this.access.wantsToken ? this.access.rightsOf(this.offered ?? '') : 'all';
+    return this.isGiven || !had;
   }
 
   close(): void {

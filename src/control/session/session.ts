@@ -31,6 +31,8 @@ import { type Follow, Watch } from './watch.js';
 export const STALL_MS = 30_000;
 /** Time that a peer has to close its side when the server closes. */
 const CLOSE_WAIT_MS = 500;
+/** Until a session ends whose token is right no more: its last answers go first. */
+const LAST_WORD_MS = 1000;
 
 /** What the sessions of one port share. */
 export interface Served {
@@ -76,10 +78,10 @@ export class Session {
     private readonly served: Served,
     /** ip and port of the peer. */
     private readonly peer: { readonly address: string; readonly port: number },
-    rights: Rights,
+    { rights, offered }: { readonly rights: Rights; readonly offered: string | undefined },
   ) {
     const endBy = (reason: string) => void this.end(1008, reason);
-    this.#admission = new Admission(rights, served.access, peer.address, endBy);
+    this.#admission = new Admission(rights, served.access, peer.address, offered, endBy);
     this.#inbox = new Inbox(webSocket);
     this.#watch = new Watch(webSocket, () => endBy('events were not read'));
     webSocket.on('message', (data, isBinary) => this.#receive(data, isBinary));
@@ -93,6 +95,12 @@ export class Session {
 
   get authorized(): boolean {
     return this.#admission.isGiven;
+  }
+
+  /** Other tokens are right now: who has shown none of them may ask no more, and is let go. */
+  judgeAgain(): void {
+    if (this.#admission.judgeAgain()) return;
+    setTimeout(() => void this.end(1008, 'the token has changed'), LAST_WORD_MS).unref();
   }
 
   /** Called every STALL_MS: a peer that has not answered the last ping is gone. */

@@ -1,0 +1,424 @@
+/**
+ * Goal: a configuration file that has changed is applied to a replicator that runs, as far as that
+ * can be, without a packet lost; what cannot be is refused with its reason, and a wrong file
+ * changes nothing. Method: the file is rewritten, and read again by whichever of the three ways.
+ *
+ * needs: a link
+ * takes: 80 s
+ */
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { connectClient } from '../../src/control/client.js';
+import type {
+  ChangeRow,
+  ConfigurationAnswer,
+  ReloadAnswer,
+} from '../../src/domain/configuration.js';
+import { HOSTS, type Link, REPLICATOR_IP } from '../rig/link.js';
+import { eventually, Program, ROOT } from '../rig/program.js';
+import { fantail, freePort, MAIN, type Replicator } from '../rig/replicator.js';
+import {
+  assertLossless,
+  copyMode,
+  LAYOUTS,
+  networkTest,
+  subscribersOf,
+  transfer,
+  withReplicator,
+} from '../rig/scenario.js';
+
+const test = suite('reload');
+const folder = mkdtempSync(join(tmpdir(), 'reload-'));
+test.after(() => rmSync(folder, { recursive: true }));
+const FILE = join(folder, 'F.yaml');
+const [ip = ''] = HOSTS;
+const SOCKET = ['--mode', 'socket', '--layout', 'inline'];
+const stock = (name: string) => join(ROOT, 'build', 'filters', `${name}.wasm`);
+
+const write = (...lines: string[]) => writeFileSync(FILE, `${lines.join('\n')}\n`);
+const answered = async (replicator: Replicator) =>
+  (await replicator.ask({ op: 'reload' })) as unknown as ReloadAnswer; // the server's own type
+const keysOf = (rows: readonly ChangeRow[]) => rows.map(({ key }) => key);
+const settingsOf = async (replicator: Replicator) =>
+  ((await replicator.ask({ op: 'config' })) as unknown as ConfigurationAnswer).settings;
+
+const rowsOf = async (replicator: Replicator) =>
+  (await replicator.list()).map(({ port, filter, feeds }) => [port, filter, feeds]);
+
+/** With a file in place of flags, and these flags beside it. */
+const withFile = (
+  link: Link,
+  work: (replicator: Replicator) => Promise<void>,
+  ...flags: string[]
+) => withReplicator({ link, flags: ['--config', FILE, ...flags] }, work);
+
+/** A reload that has changed nothing says why. */
+async function refusedWhole(replicator: Replicator, why: RegExp): Promise<void> {
+  const before = await settingsOf(replicator);
+  const rows = await replicator.list();
+  let said = '';
+  await answered(replicator).catch((error: unknown) => {
+    said = String(error);
+  });
+  assert.match(said, why);
+  assert.match(said, /\(\w+\)$/);
+  assert.equal(await settingsOf(replicator), before);
+  assert.equal(await replicator.list(), rows);
+}
+
+networkTest(
+  test,
+  'feeds, subscribers, filters and limits of the file are there from the start, and other ones after a reload',
+  { queues: 1 },
+  async (link) => {
+    copyFileSync(stock('dscp-ttl'), join(folder, 'mine.wasm'));
+    const head = [
+      'mode: socket',
+      'layout: inline',
+      'filters:',
+      '  - name: mine',
+      '    file: mine.wasm',
+    ];
+    write(
+      ...head,
+      'feed: [b=10.77.0.1:9100]',
+      'subscribers:',
+      `  - { ip: ${ip}, port: 9001 }`,
+      `  - { ip: ${ip}, port: 9002, feeds: "main,b", filter: mine, param: dscp=46 }`,
+    );
+    await withFile(link, async (replicator) => {
+      const rows = () => rowsOf(replicator);
+      assert.equal(await rows(), [
+        [9001, 'rewrite', ['main']],
+        [9002, 'mine', ['main', 'b']],
+      ]);
+      await replicator.add({ ip, port: 9009 }); // by the control channel: no affair of the file's
+      const same = await answered(replicator);
+      assert.equal([same.applied, same.refused], [[], []], 'nothing is different');
+      copyFileSync(stock('sample'), join(folder, 'mine.wasm'));
+      write(
+        ...head,
+        '  - name: gre',
+        'feed: [b=10.77.0.1:9101, c=10.77.0.1:9102]',
+        'allow: [10.77.0.0/24, 10.78.0.0/16]',
+        'multicast-ttl: 4',
+        'metrics-subscribers: 1',
+        'log-level: debug',
+        'queues: 0',
+        'order: fixed',
+        'subscribers:',
+        `  - { ip: ${ip}, port: 9003, feeds: c }`,
+        `  - { ip: ${ip}, port: 9002, feeds: "main,b" }`,
+      );
+      const { applied, refused } = await answered(replicator);
+      assert.equal(keysOf(applied).sort(), [
+        ...['allow', 'feed', 'filters', 'filters', 'log-level', 'metrics-subscribers'],
+        ...['multicast-ttl', 'subscribers', 'subscribers', 'subscribers'],
+      ]);
+      assert.equal(keysOf(refused), ['queues', 'order']);
+      for (const { reason } of refused)
+        assert.match(reason, /^needs a restart of the data plane: stop fantail up, and start/);
+      assert.equal(await rows(), [
+        [9002, 'rewrite', ['main', 'b']],
+        [9009, 'rewrite', ['main']],
+        [9003, 'rewrite', ['c']],
+      ]);
+      const feeds = (await replicator.stats()).feeds.map(({ name, port }) => `${name} ${port}`);
+      assert.equal(feeds, ['main 9000', 'b 9101', 'c 9102']);
+      await replicator.add({ ip: '10.78.0.1', port: 1 });
+      const mine = await replicator.ask({ op: 'filter.info', name: 'mine' });
+      const sample = execFileSync('sha256sum', [stock('sample')], { encoding: 'utf8' });
+      assert.is((mine.filter as { hash: string }).hash, sample.slice(0, 64));
+      const lines = replicator.told().match(/reload: .*/g) ?? [];
+      assert.is(lines.filter((line) => line.endsWith(': applied')).length, applied.length);
+      assert.ok(lines.some((line) => /queues: all → 0: refused: needs a restart/.test(line)));
+      const settings = await settingsOf(replicator);
+      const row = (key: string) => settings.find((each) => each.key === key);
+      assert.equal(row('queues'), { key: 'queues', value: 'all', from: 'default', waiting: '0' });
+      assert.equal(row('multicast-ttl'), { key: 'multicast-ttl', value: '4', from: `${FILE}:9` });
+      // what is refused is told again, and what is applied is not
+      const again = await answered(replicator);
+      assert.equal([keysOf(again.applied), keysOf(again.refused)], [[], ['queues', 'order']]);
+    });
+  },
+);
+
+networkTest(
+  test,
+  'a wrong file, or one whose subscribers, feeds or modules are refused, changes nothing',
+  { queues: 1 },
+  async (link) => {
+    const head = [
+      ...['mode: socket', 'layout: inline'],
+      'subscribers:',
+      `  - { ip: ${ip}, port: 1 }`,
+    ];
+    write(...head);
+    writeFileSync(join(folder, 'bad.wasm'), 'hello');
+    await withFile(link, async (replicator) => {
+      const more = `  - { ip: ${ip}, port: 2 }`;
+      write(...head, more, 'order: random');
+      await refusedWhole(replicator, /F\.yaml:6:8: order must be one of rotate, fixed/);
+      write(...head, more, '  - { ip: 10.99.0.1, port: 2 }');
+      await refusedWhole(replicator, /F\.yaml:6:5: 10\.99\.0\.1:2 is outside what is allowed/);
+      write(...head, more, `  - { ip: ${REPLICATOR_IP}, port: 2 }`);
+      await refusedWhole(replicator, /10\.77\.0\.1:2 is fantail's own address/);
+      write(...head, more, 'filter: bad.wasm');
+      await refusedWhole(replicator, /filter bad: /);
+      write(...head, more, 'filter: none.wasm');
+      await refusedWhole(replicator, /cannot read the filter: ENOENT/);
+      write(...head, more, `feed: ["b=${ip}:2"]`);
+      await refusedWhole(replicator, /2 is the feed b itself/);
+      rmSync(FILE);
+      await refusedWhole(replicator, /cannot read the configuration: ENOENT/);
+      write(...head, more);
+      assert.equal(keysOf((await answered(replicator)).applied), ['subscribers']);
+    });
+  },
+);
+
+networkTest(
+  test,
+  'by SIGHUP, by fantail reload and by the control channel; without a file there is nothing to read',
+  { queues: 1 },
+  async (link) => {
+    write('mode: socket', 'layout: inline');
+    await withFile(link, async (replicator) => {
+      write('mode: socket', 'layout: inline', 'multicast-ttl: 2');
+      process.kill(replicator.program.pid, 'SIGHUP');
+      await eventually('it is applied', () => /ttl: 1 → 2: applied/.test(replicator.told()));
+      write('mode: socket', 'layout: split', 'multicast-ttl: 3');
+      const url = `ws://${replicator.control}`;
+      const { end, stdout } = await fantail(['reload', '--control', url]);
+      assert.is(end?.status, 1, 'a part waits for a restart');
+      assert.match(stdout, /^applied {2}multicast-ttl: 2 → 3$/m);
+      assert.match(
+        stdout,
+        /^refused {2}layout: inline → split: needs a restart of the data plane/m,
+      );
+      assert.match(await replicator.cli('config', 'show'), /after a restart: split/);
+      write('mode: socket', 'layout: inline', 'multicast-ttl: 3');
+      assert.match(await replicator.cli('reload'), /: nothing is different$/m);
+      assert.equal(JSON.parse(await replicator.cli('reload', '--json')).applied, []);
+      const words = ['-c', url, '-x', 'reload', '-w', '60'];
+      const wscat = new Program('node_modules/.bin/wscat', words);
+      await wscat.line(/ok 0 applied, 0 refused/);
+      wscat.close();
+    });
+    await withReplicator({ link, flags: SOCKET }, async (replicator) => {
+      process.kill(replicator.program.pid, 'SIGHUP');
+      await eventually('it says so', () =>
+        /nothing has changed: there is no/.test(replicator.told()),
+      );
+      await refusedWhole(replicator, /no file to read again: .* without --config/);
+    });
+  },
+);
+
+networkTest(
+  test,
+  'other tokens hold for who comes, and end sessions that have shown none of them',
+  { queues: 1 },
+  async (link) => {
+    const tokens = ['all', 'read', 'other'].map((name) => {
+      const path = join(folder, name);
+      writeFileSync(path, `the-token-${name}\n`, { mode: 0o600 });
+      return path;
+    });
+    const [all = '', read = '', other = ''] = tokens;
+    const control = `127.0.0.1:${await freePort()}`;
+    const url = `ws://${control}`;
+    const head = [
+      'mode: socket',
+      'layout: inline',
+      `control: ${control}`,
+      `netns: ${link.replicator}`,
+    ];
+    const words = ['interface: rep0', `listen-ip: ${REPLICATOR_IP}`, 'listen-port: 9000'];
+    write(...words, ...head, 'token-file: all', 'read-token-file: read');
+    const program = new Program(process.execPath, [MAIN, 'up', '--config', FILE]);
+    try {
+      await program.line(/^ready /m);
+      const reader = await connectClient({ control: url, tokenFile: read });
+      const owner = await connectClient({ control: url, tokenFile: all });
+      const untilEnd = (client: typeof reader) =>
+        client.untilEnd(new AbortController().signal).then(String, String);
+      const ended = untilEnd(reader);
+      const ownerEnded = untilEnd(owner);
+      writeFileSync(read, 'a-new-one\n', { mode: 0o600 });
+      const first = await owner.ask({ op: 'reload' });
+      assert.ok(first.body.ok && first.body.applied[0]?.after?.endsWith('(with other contents)'));
+      assert.match(await ended, /the token has changed/);
+      assert.ok((await owner.ask({ op: 'list' })).body.ok, 'whose token is the same stays');
+      write(...words, ...head, 'token-file: other', 'read-token-file: read');
+      const second = await owner.ask({ op: 'reload' });
+      assert.ok(second.body.ok, 'the answer comes before the end');
+      assert.match(await ownerEnded, /the token has changed/);
+      const old = await connectClient({ control: url, tokenFile: all }).catch((error) =>
+        String(error),
+      );
+      assert.match(String(old), /refuses the token/);
+      const now = await connectClient({ control: url, tokenFile: other });
+      assert.ok((await now.ask({ op: 'list' })).body.ok);
+      now.close();
+      program.signal('SIGTERM');
+      assert.is((await program.wait()).status, 0, program.told());
+    } finally {
+      program.close();
+    }
+  },
+);
+
+function certificate(name: string): void {
+  const files = ['-keyout', join(folder, 'key.pem'), '-out', join(folder, 'cert.pem')];
+  const words = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+  const rest = ['-days', '9', '-subj', `/CN=${name}`, '-addext', 'subjectAltName=IP:127.0.0.1'];
+  execFileSync('openssl', ['req', '-x509', ...words, ...files, ...rest], { stdio: 'ignore' });
+}
+
+networkTest(
+  test,
+  'a certificate that was renewed is shown to who comes; legacy control moves, and who is outside a narrower allow is told of',
+  { queues: 1 },
+  async (link) => {
+    certificate('one');
+    const control = `127.0.0.1:${await freePort()}`;
+    const head = [
+      ...['interface: rep0', `listen-ip: ${REPLICATOR_IP}`, 'listen-port: 9000', 'mode: socket'],
+      ...['layout: inline', `control: ${control}`, `netns: ${link.replicator}`],
+    ];
+    const tls = ['tls-cert: cert.pem', 'tls-key: key.pem'];
+    const legacy = [await freePort(), await freePort()].map((port) => `127.0.0.1:${port}`);
+    write(...head, ...tls, `legacy-control: ${legacy[0]}`);
+    const program = new Program(process.execPath, [MAIN, 'up', '--config', FILE]);
+    try {
+      await program.line(/^ready /m);
+      const ask = (...words: string[]) =>
+        fantail([...words, '--control', `wss://${control}`, '--tls-ca', join(folder, 'cert.pem')]);
+      const listed = async (at = '') => {
+        const [host = '', port = ''] = at.split(':');
+        const client = join(ROOT, 'build', 'programs', 'bin', 'control_client.js');
+        const asked = new Program(process.execPath, [client, host, 'list', '--control-port', port]);
+        return (await asked.wait()).status;
+      };
+      assert.is((await ask('add', ip, '9001')).end?.status, 0);
+      assert.is(await listed(legacy[0]), 0);
+      certificate('two');
+      assert.match((await ask('list')).stderr, /is not trusted/);
+      write(...head, ...tls, `legacy-control: ${legacy[1]}`, 'allow: [10.77.0.200/32]');
+      program.signal('SIGHUP');
+      await eventually('it is applied', () => /tls-key: .*: applied/.test(program.stderr));
+      assert.is((await ask('list')).end?.status, 0);
+      assert.is(await listed(legacy[1]), 0);
+      assert.is(await listed(legacy[0]), 1, 'nobody is there any more');
+      assert.match(program.stderr, new RegExp(`1 that are subscribed are outside .*: ${ip}:9001`));
+      assert.match((await ask('add', ip, '9002')).stderr, /outside what is allowed/);
+      write(...head, `legacy-control: ${legacy[1]}`);
+      const { stdout } = await ask('reload');
+      assert.match(stdout, /^refused {2}tls-cert: .* → not set: needs another fantail up/m);
+      program.signal('SIGTERM');
+      assert.is((await program.wait()).status, 0, program.told());
+    } finally {
+      program.close();
+    }
+  },
+);
+
+networkTest(
+  test,
+  'a terminal that is closed ends it in order, and is no reload',
+  { queues: 1 },
+  async (link) => {
+    write('mode: socket', 'layout: inline', 'log-level: info');
+    const log = join(folder, 'log');
+    const control = `127.0.0.1:${await freePort()}`;
+    const place = `--netns ${link.replicator} --control ${control}`;
+    const up = `up rep0 ${REPLICATOR_IP} 9000 --config ${FILE} ${place}`;
+    const line = `exec ${process.execPath} ${MAIN} ${up} 2>${log} >/dev/null`;
+    const program = new Program('script', ['-qec', line, '/dev/null'], { group: true });
+    try {
+      await eventually('it answers', async () => {
+        return (await fantail(['list', '--control', `ws://${control}`])).end?.status === 0;
+      });
+      process.kill(program.pid, 'SIGKILL');
+      await eventually('it has stopped', async () => {
+        return (await fantail(['list', '--control', `ws://${control}`])).end?.status === 1;
+      });
+      assert.match(readFileSync(log, 'utf8'), /stopping/);
+      assert.not.match(readFileSync(log, 'utf8'), /reload/);
+    } finally {
+      program.close();
+    }
+  },
+);
+
+/** Packets a second: fewer with each try, where the machine has not the room. */
+const RATES = [100_000, 50_000, 25_000, 12_000, 6000];
+const RELOADS = 20;
+
+for (const layout of LAYOUTS) {
+  let tries = 0;
+  networkTest(
+    test,
+    `nothing is lost over ${RELOADS} reloads in which feeds, filters, subscribers and limits change: ${layout}`,
+    { queues: 1 },
+    async (link) => {
+      const rate = RATES[Math.min(tries++, RATES.length - 1)] ?? 0;
+      const [mode = '', modeName = '', flag = '', layoutName = ''] = copyMode(layout);
+      assert.equal([mode, flag], ['--mode', '--layout']);
+      const subscribers = subscribersOf(2);
+      const stable = subscribers.map((each) => `  - { ip: ${each.ip}, port: ${each.port} }`);
+      const head = [
+        `mode: ${modeName}`,
+        `layout: ${layoutName}`,
+        'filters: [{ name: mine, file: mine.wasm }]',
+      ];
+      copyFileSync(stock('rewrite'), join(folder, 'mine.wasm'));
+      write(...head, 'subscribers:', ...stable);
+      let applied = 0;
+      const turn = async (replicator: Replicator, index: number) => {
+        copyFileSync(stock(index % 2 === 0 ? 'dscp-ttl' : 'vlan'), join(folder, 'mine.wasm'));
+        write(
+          ...head,
+          ...(index % 3 === 0 ? [] : [`feed: [b=${REPLICATOR_IP}:${9100 + (index % 3)}]`]),
+          `multicast-ttl: ${1 + (index % 2)}`,
+          `log-level: ${index % 2 === 0 ? 'info' : 'debug'}`,
+          `allow: [10.77.0.0/24, 10.${index}.0.0/16]`,
+          `queues: ${index % 2 === 0 ? 'all' : '0'}`,
+          'subscribers:',
+          ...stable,
+          ...(index % 4 === 0 ? [] : [`  - { ip: ${ip}, port: ${20_000 + index}, filter: mine }`]),
+        );
+        applied += (await answered(replicator)).applied.length;
+        // one that is wrong, between
+        write(...head, 'order: random');
+        await answered(replicator).then(
+          () => assert.unreachable('a wrong file'),
+          (error) => assert.match(String(error), /order must be/),
+        );
+      };
+      await withFile(link, async (replicator) => {
+        await replicator.subscribe(subscribers);
+        const sunk = await transfer(replicator, {
+          subscribers,
+          watched: Array.from({ length: RELOADS }, (_, index) => ({ ip, port: 20_000 + index })),
+          rate,
+          count: rate,
+          meanwhile: async () => {
+            for (let index = 0; index < RELOADS; index++) await turn(replicator, index);
+          },
+        });
+        assert.ok(applied > 3 * RELOADS, `${applied} changes were applied`);
+        console.log(`     ${applied} changes, ${sunk.sent} packets at ${rate} a second`);
+        const owed = sunk.subscribers.filter(({ port }) => port < 20_000);
+        await assertLossless(replicator, { ...sunk, subscribers: owed });
+      });
+    },
+  );
+}
+
+test.run();
