@@ -3,7 +3,7 @@
  * becomes of them.
  */
 import { createSocket } from 'node:dgram';
-import { monotonicMs } from '../domain/clock.js';
+import { monotonicMs } from '../domain/process/clock.js';
 import {
   type FeedAsk,
   type FeedOptions,

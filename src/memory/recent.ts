@@ -3,7 +3,7 @@
  * look at them that is at least a second old. The supervisor looks once a second, so that whoever
  * asks after an hour without a packet is told zeros, and the workers know nothing of it.
  */
-import { monotonicMs } from '../domain/clock.js';
+import { monotonicMs } from '../domain/process/clock.js';
 import type { Latencies } from '../domain/statistics.js';
 import { type Arena, type Histograms, latenciesOf } from './arena.js';
 

@@ -10,9 +10,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { environmentWithoutTls } from '../domain/environment.js';
 import { Failure } from '../domain/errors.js';
 import { nativeFile, programFile } from '../domain/installation.js';
+import { environmentWithoutTls } from '../domain/process/environment.js';
 import { addon } from '../memory/addon.js';
 import { log, logForm } from '../terminal/log.js';
 import type { WorkerTask } from '../worker/task.js';

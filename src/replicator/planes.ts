@@ -3,9 +3,9 @@
  * a supervisor that is gone. What is opened is registered with the closers of who asks.
  */
 import { closeSync } from 'node:fs';
-import { monotonicMs } from '../domain/clock.js';
-import type { Closers } from '../domain/closers.js';
 import { Failure } from '../domain/errors.js';
+import { monotonicMs } from '../domain/process/clock.js';
+import type { Closers } from '../domain/process/closers.js';
 import type { Feed, Feeds } from '../feeds/feeds.js';
 import { openFeedSockets } from '../feeds/sockets.js';
 import { firstFilters } from '../filters/first.js';

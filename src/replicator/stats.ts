@@ -1,9 +1,9 @@
 /** Counters of the arena, the XDP program and the sockets → the reply of `stats`. Reads only. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { monotonicMs } from '../domain/clock.js';
 import type { Counts } from '../domain/counts.js';
 import type { Endpoint } from '../domain/endpoint.js';
+import { monotonicMs } from '../domain/process/clock.js';
 import type {
   AccountRow,
   DriverRow,

@@ -1,6 +1,6 @@
-import { Closers } from '../domain/closers.js';
 import type { Endpoint } from '../domain/endpoint.js';
 import { Failure, FantailError } from '../domain/errors.js';
+import { Closers } from '../domain/process/closers.js';
 import { Feeds } from '../feeds/feeds.js';
 import { FilterDesk } from '../filters/desk.js';
 import { Gaps } from '../filters/gaps.js';

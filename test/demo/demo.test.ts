@@ -17,7 +17,7 @@ import { Account } from '../../src/demo/account.js';
 import { Feed, Listener } from '../../src/demo/helpers.js';
 import { openScene, removeLeftovers, type Scene } from '../../src/demo/scene.js';
 import { hintLines, jsonLine, type View, viewLines } from '../../src/demo/table.js';
-import { monotonicMs } from '../../src/domain/clock.js';
+import { monotonicMs } from '../../src/domain/process/clock.js';
 import { ROOT } from '../rig/program.js';
 
 const MAIN = join(ROOT, 'build', 'programs', 'main.js');

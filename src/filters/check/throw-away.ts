@@ -5,7 +5,7 @@
  */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { environmentWithoutTls } from '../../domain/environment.js';
+import { environmentWithoutTls } from '../../domain/process/environment.js';
 import { addon } from '../../memory/addon.js';
 import { lowerOtherThreads, lowerThisThread } from '../background.js';
 
