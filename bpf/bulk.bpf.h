@@ -8,6 +8,7 @@
  *   bulk_transmit()     one frame: the next copy ──► frame ──► device
  *   xdp_devmap_xmit()   what the device made of some of them, in their order
  *   xdp_redirect_err()  the last one was not even given to the device
+ *   page_pool_release() a page pool is to end, and does unless frames of it are still in flight
  *
  * What the program has taken is the truth of what was sent: the cursor is in the worker's map, and
  * the kernel finishes what a killed worker has begun. A copy that the device refuses is put on a
@@ -53,11 +54,42 @@ struct {
   __type(value, __u32);
 } device SEC(".maps");
 
+/* The threads that make test runs, of all workers that have been. */
+#define CALLERS_MAX 1024
+
+/*
+ * By bpf_get_current_pid_tgid(), the queue that it sends for. Written by xdp_devmap_xmit(), read by
+ * page_pool_release(). Nobody takes one out: the number of one that has ended may be another
+ * thread's, whose page pools are then the worker's if it destroys any that has frames in flight.
+ */
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, CALLERS_MAX);
+  __type(key, __u64);
+  __type(value, __u32);
+} callers SEC(".maps");
+
+/* Whose a page pool is; pools_of as in struct bulk_link. */
+struct live_pool {
+  __u64 pools_of;
+  __u32 queue, pad; /* pad is zero */
+};
+
+/* By address, page pools that have outlived their call. Of page_pool_release() alone. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, FANTAIL_LIVE_POOLS_MAX);
+  __type(key, __u64);
+  __type(value, struct live_pool);
+} live_pools SEC(".maps");
+
 /* Copies that this CPU has redirected and that were not given to the device yet. */
 struct pending {
   __u32 queue;
   __u32 first, end;         /* of those in `index`, which is a ring; both run free */
   __u32 index[PENDING_MAX]; /* on the TX ring */
+  __u32 caller_queue;       /* of the caller */
+  __u64 caller;             /* the last that is in `callers` by this CPU */
 };
 
 /* Read and written by the programs alone; empty between two batches of a test run. */
@@ -193,11 +225,33 @@ static __always_inline int bulk_transmit(struct xdp_md* ctx) {
   return XDP_REDIRECT;
 }
 
-static __always_inline struct bulk_link* link_pending(const struct pending* pending) {
-  __u32 queue = pending->queue;
+static __always_inline struct bulk_link* link_at(__u32 queue) {
   void* pages = bpf_map_lookup_elem(&bulks, &queue);
 
   return pages ? link_of(pages) : 0;
+}
+
+static __always_inline struct bulk_link* link_pending(const struct pending* pending) {
+  return link_at(pending->queue);
+}
+
+static __always_inline void note_caller(struct pending* pending) {
+  const __u64 caller = bpf_get_current_pid_tgid();
+  const __u32 queue = pending->queue;
+
+  if (pending->caller == caller && pending->caller_queue == queue) return;
+  pending->caller = caller;
+  pending->caller_queue = queue;
+  bpf_map_update_elem(&callers, &caller, &queue, BPF_ANY);
+}
+
+/* The queue that the current thread sends for; null: it makes no test runs. */
+static __always_inline const __u32* queue_of_caller(void) {
+  const __u64 caller = bpf_get_current_pid_tgid();
+  struct pending* pending = pending_here();
+
+  if (pending && pending->caller == caller) return &pending->caller_queue;
+  return bpf_map_lookup_elem(&callers, &caller);
 }
 
 /*
@@ -212,6 +266,7 @@ int xdp_devmap_xmit(struct bpf_raw_tracepoint_args* ctx) {
   __u32 i;
 
   if (!pending || pending->first == pending->end) return 0;
+  note_caller(pending);
   link = link_pending(pending);
   for (i = 0; i < PENDING_MAX; i++)
     if (link && i >= sent && i < given)
@@ -232,5 +287,38 @@ int xdp_redirect_err(void* ctx) {
   if (!pending || pending->first == pending->end) return 0;
   link = link_pending(pending);
   if (link) refuse(link, pending->index[--pending->end % PENDING_MAX]);
+  return 0;
+}
+
+/*
+ * Somebody looks whether a page pool can end: whoever destroys it, at the end of a test run its
+ * caller, and as long as frames of it are in flight a worker of the kernel, after a second and then
+ * again and again.
+ */
+SEC("raw_tp/page_pool_release")
+int page_pool_release(struct bpf_raw_tracepoint_args* ctx) {
+  const __u64 pool = ctx->args[0];
+  const __s32 in_flight = (__s32)ctx->args[1];
+  const struct live_pool* known = bpf_map_lookup_elem(&live_pools, &pool);
+  struct live_pool made = {};
+  struct bulk_link* link;
+  const __u32* queue;
+
+  if (known) {
+    if (in_flight != 0) return 0;
+    made = *known;
+    bpf_map_delete_elem(&live_pools, &pool);
+    link = link_at(made.queue);
+    if (link && link->pools_of == made.pools_of) __sync_fetch_and_add(&link->live_pools, -1);
+    return 0;
+  }
+  if (in_flight <= 0) return 0;
+  queue = queue_of_caller();
+  link = queue ? link_at(*queue) : 0;
+  if (!link) return 0;
+  made.pools_of = link->pools_of;
+  made.queue = *queue;
+  if (bpf_map_update_elem(&live_pools, &pool, &made, BPF_NOEXIST) == 0)
+    __sync_fetch_and_add(&link->live_pools, 1);
   return 0;
 }

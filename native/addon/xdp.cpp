@@ -75,6 +75,14 @@ Napi::Value read_verdicts_js(const Arguments& arguments) {
   return array;
 }
 
+/// livePools(pages): page pools of calls of the worker with that map that live on; null: the
+/// kernel does not tell.
+Napi::Value live_pools_js(const Arguments& arguments) {
+  const std::optional<u32> live = live_pools_of(arguments.fd(0, "pages"));
+  if (!live) return arguments.env().Null();
+  return Napi::Number::New(arguments.env(), *live);
+}
+
 Napi::Value xsk_statistics_js(const Arguments& arguments) {
   const XskStatistics now = xsk_statistics(arguments.fd(0));
   const Napi::Env env = arguments.env();
@@ -95,6 +103,7 @@ void export_xdp(Napi::Object exports) {
   export_function<declined_by_js>(exports, "declinedBy");
   export_function<feed_reader_set_js>(exports, "feedReaderSet");
   export_function<feed_delete_js>(exports, "feedDelete");
+  export_function<live_pools_js>(exports, "livePools");
   export_function<read_verdicts_js>(exports, "readVerdicts");
   export_function<xsk_statistics_js>(exports, "xskStatistics");
 }

@@ -87,8 +87,10 @@ Program join_program(const SharedProgram& shared, const Paths& paths) {
   std::optional<Bulk> bulk;
   if (!shared.bulk.empty()) {
     const std::vector<int>& fds = shared.bulk;
-    bulk = Bulk{take(fds.at(0)), take(fds.at(1)), {}};
-    for (std::size_t i = 0; i < bulk->held.size(); ++i) bulk->held[i] = take(fds.at(2 + i));
+    bulk = Bulk{take(fds.at(0)), take(fds.at(1)), {}, {}};
+    const std::size_t held = bulk->held.size();
+    for (std::size_t i = 0; i < held; ++i) bulk->held[i] = take(fds.at(2 + i));
+    if (fds.size() > 2 + held) bulk->pools = take(fds.at(2 + held));
   }
   const char* ring_because = "";
   if (paths.bulk && !bulk)

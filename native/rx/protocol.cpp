@@ -129,6 +129,7 @@ void tell_opened(int supervisor, const DataPlane& plane) {
     if (const std::optional<Bulk>& bulk = xdp.bulk()) {
       fds.insert(fds.end(), {bulk->program.get(), bulk->bulks.get()});
       for (const Fd& held : bulk->held) fds.push_back(held.get());
+      if (bulk->pools.get() >= 0) fds.push_back(bulk->pools.get());
     }
   }
   const bool is_generic = plane.program && plane.program->attach == Attach::generic;

@@ -15,7 +15,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0x3e89934cu
+#define FANTAIL_LAYOUT_VERSION 0xa1f7f1f0u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -66,6 +66,7 @@ typedef __u64 u64;
 #define FANTAIL_BULK_PAGES 4633u
 #define FANTAIL_BULK_OFFSET_MAX 448u
 #define FANTAIL_BULK_LENGTH_MAX 3328u
+#define FANTAIL_LIVE_POOLS_MAX 8192u
 #define FANTAIL_BULK_GIVEN_UP 2147483648u
 #define FANTAIL_VERDICT_UNSET 0xffffffffu
 #define FANTAIL_LEASE_NEVER 0ull
@@ -801,13 +802,17 @@ struct bulk_link {
 	u64 noted; /* (bulk_link) of settled: what is in the counters of the worker */
 	u8 pad_88[40];
 	u32 frame_first; /* (creator) in the UMEM, of the frames behind */
-	u8 pad_132[60];
+	u8 pad_132[4];
+	u64 pools_of; /* (creator) of no other map, so that its page pools are known; 0: nothing tells when they end */
+	u8 pad_144[48];
 	u32 cursor; /* (program) taken from the ring; bulk_link passes what it gives up */
 	u32 taken; /* (program) copies ever taken, from the ring or from a list */
 	u64 settled; /* (program) taken << 32 | cursor, when it last saw that the device had been given all of that */
 	u8 pad_208[48];
 	struct bulk_list lists[2]; /* (program) what was refused, by the parity of the round */
-	u8 pad_784[3312];
+	u8 pad_784[48];
+	u32 live_pools; /* (program) page pools that have outlived their calls, and are there */
+	u8 pad_836[3260];
 	struct soft_descriptor tx[FANTAIL_TX_FRAMES]; /* (worker) */
 	u64 completion[FANTAIL_TX_FRAMES]; /* (bulk_link) addresses, outcome in the top byte */
 };
@@ -820,10 +825,12 @@ FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, round) == 72, "bulk_link.rou
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, give_up_to) == 76, "bulk_link.give_up_to moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, noted) == 80, "bulk_link.noted moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, frame_first) == 128, "bulk_link.frame_first moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, pools_of) == 136, "bulk_link.pools_of moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, cursor) == 192, "bulk_link.cursor moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, taken) == 196, "bulk_link.taken moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, settled) == 200, "bulk_link.settled moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, lists) == 256, "bulk_link.lists moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, live_pools) == 832, "bulk_link.live_pools moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, tx) == 4096, "bulk_link.tx moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct bulk_link, completion) == 69632, "bulk_link.completion moved");
 /* Key of the XDP feed map. Network order; pad is zero. */

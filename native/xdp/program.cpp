@@ -4,6 +4,7 @@
 #include "xdp/program.hpp"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <set>
 #include <vector>
@@ -15,6 +16,8 @@
 #include <net/if.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+
+#include "host/clock.hpp"
 
 namespace fantail {
 namespace {
@@ -143,6 +146,18 @@ void Xdp::attach(int ifindex, Attach how) {
   throw error_of(number, doing);
 }
 
+std::optional<u32> live_pools_of(int pages_fd) {
+  constexpr u32 first = 0;
+  alignas(bulk_link) std::array<char, FANTAIL_FRAME_SIZE> page;
+  check(bpf_map_lookup_elem(pages_fd, &first, page.data()), "read a worker's map");
+  u64 pools_of;
+  u32 live;
+  std::memcpy(&pools_of, page.data() + __builtin_offsetof(bulk_link, pools_of), sizeof pools_of);
+  std::memcpy(&live, page.data() + __builtin_offsetof(bulk_link, live_pools), sizeof live);
+  return pools_of == 0 ? std::nullopt : std::optional(live);
+}
+static_assert(__builtin_offsetof(bulk_link, live_pools) < FANTAIL_FRAME_SIZE);
+
 void remove_bulk_pages(const Bulk& bulk, u32 queue) {
   bpf_map_delete_elem(bulk.bulks.get(), &queue); // what is not there need not be removed
 }
@@ -242,6 +257,7 @@ Fd add_bulk_pages(const Bulk& bulk, u32 queue, u32 frame_first) {
   void* at = mmap(nullptr, sizeof(bulk_link), PROT_READ | PROT_WRITE, MAP_SHARED, pages.get(), 0);
   if (at == MAP_FAILED) throw error_of(errno, "map a worker's map for bulk transmit");
   static_cast<bulk_link*>(at)->frame_first = frame_first;
+  static_cast<bulk_link*>(at)->pools_of = bulk.pools.get() < 0 ? 0 : clock_ns();
   munmap(at, sizeof(bulk_link));
   const int fd = pages.get();
   check(bpf_map_update_elem(bulk.bulks.get(), &queue, &fd, BPF_ANY),

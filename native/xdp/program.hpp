@@ -29,6 +29,7 @@ struct Bulk {
   Fd bulks;   // the map of each worker's map
   // held, so that they are there: the map of the device, and programs on tracepoints
   std::array<Fd, 3> held;
+  Fd pools; // likewise, what counts page pools that live on; none where the kernel cannot tell
 };
 
 /// The compiled programs, as embedded in this executable. Defined in program_load.cpp.
@@ -96,6 +97,10 @@ private:
 /// Makes the map of a worker that sends for `queue`, whose first TX frame is `frame_first` of the
 /// UMEM, and lets the program find it.
 Fd add_bulk_pages(const Bulk& bulk, u32 queue, u32 frame_first);
+
+/// Page pools of calls of a worker that live on; nullopt: the kernel does not tell. `pages_fd`: its
+/// map.
+std::optional<u32> live_pools_of(int pages_fd);
 
 /// The program finds none for that queue any more; none there is fine.
 void remove_bulk_pages(const Bulk& bulk, u32 queue);

@@ -33,6 +33,8 @@ constexpr std::size_t VERIFIER_LINES_SHOWN = 12;
 // They choose among the sockets of the slow path.
 constexpr const char* selector_name = "fantail_reader";
 constexpr const char* member_name = "fantail_member";
+// It counts page pools that live on.
+constexpr const char* pools_name = "page_pool_release";
 
 using Object = std::unique_ptr<bpf_object, decltype(&bpf_object__close)>;
 
@@ -89,7 +91,7 @@ Object load_object(std::span<const std::byte> bytes, std::span<const char* const
   bpf_map* map = nullptr;
   // what only bulk transmit uses is not made for others
   if (!sends_in_bulk)
-    for (const char* name : {"bulks", "device", "pendings"})
+    for (const char* name : {"bulks", "device", "pendings", "callers", "live_pools"})
       if ((map = bpf_object__find_map_by_name(object.get(), name)) != nullptr)
         check(bpf_map__set_autocreate(map, false), "choose the maps of the XDP program");
   if (bpf_object__load(object.get()) < 0) {
@@ -149,21 +151,26 @@ Xdp Xdp::load_program(std::span<const std::byte> bytes, const char* name) {
 Xdp Xdp::load_bulk(int ifindex) {
   // each program on a tracepoint has its name
   constexpr const char* names[] = {"fantail_bulk", "xdp_devmap_xmit", "xdp_redirect_err",
-                                   selector_name, member_name};
+                                   pools_name,     selector_name,     member_name};
   libbpf_set_print(nullptr);
   const Object object = load_object(replicate_object(), names, true);
   Xdp xdp = of(object.get(), names[0]);
-  Bulk bulk{keep(xdp.program_fd(), "keep the XDP program"), keep_map(object.get(), "bulks"), {}};
+  Bulk bulk{
+      keep(xdp.program_fd(), "keep the XDP program"), keep_map(object.get(), "bulks"), {}, {}};
   Fd device = keep_map(object.get(), "device");
   constexpr u32 only = 0;
   check(bpf_map_update_elem(device.get(), &only, &ifindex, BPF_ANY),
         "name the device that bulk transmit sends to");
   bulk.held[0] = std::move(device);
-  for (std::size_t i = 1; i < bulk.held.size(); ++i) {
-    const bpf_program* program = bpf_object__find_program_by_name(object.get(), names[i]);
-    bulk.held[i] = Fd(check(bpf_raw_tracepoint_open(names[i], bpf_program__fd(program)),
-                            "attach to a tracepoint (it takes CAP_PERFMON)"));
-  }
+  const auto attach = [&](const char* name) {
+    const bpf_program* program = bpf_object__find_program_by_name(object.get(), name);
+    return bpf_raw_tracepoint_open(name, bpf_program__fd(program));
+  };
+  for (std::size_t i = 1; i < bulk.held.size(); ++i)
+    bulk.held[i] = Fd(check(attach(names[i]), "attach to a tracepoint (it takes CAP_PERFMON)"));
+  // without it copies are sent as well
+  const int pools = attach(pools_name);
+  if (pools >= 0) bulk.pools.reset(pools);
   xdp.bulk_ = std::move(bulk);
   return xdp;
 }

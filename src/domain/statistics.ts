@@ -100,6 +100,11 @@ export interface TransmitRow {
   resent: number;
   /** Calls that a signal ended early. */
   interrupted: number;
+  /**
+   * Page pools of its calls that live on, since somebody still holds frames of them; null: this
+   * kernel has no tracepoint that tells (page_pool:page_pool_release).
+   */
+  live_pools: number | null;
 }
 
 /** The RX process of the split layout; inline, receiving is a stage of each worker. */

@@ -347,6 +347,8 @@ export interface Supervisor {
   feedDelete(feeds: number, queue: number, ip: string, port: number): void;
   /** Frames by `enum verdict`, summed over the CPUs. */
   readVerdicts(verdicts: number, queue: number): number[];
+  /** Of calls of the worker with that map; null: the kernel does not tell. */
+  livePools(pages: number): number | null;
   xskStatistics(fd: number): XskStatistics;
 
   /** An rtnetlink socket for requests. */

@@ -143,6 +143,8 @@ export const limits = {
   /** Where a copy may start in its frame, and how long it may be: what the verifier takes. */
   BULK_OFFSET_MAX: 448,
   BULK_LENGTH_MAX: 3328,
+  /** Page pools of all workers that are known to have outlived their calls. */
+  LIVE_POOLS_MAX: 8192,
   /** Bit of bulk_link.round: what is not sent by now ends as tx_full. */
   BULK_GIVEN_UP: 0x80000000,
   /** What a job's verdict holds before the filter has answered. */
@@ -854,6 +856,13 @@ export const structs: readonly Struct[] = [
       [NEXT, 'u32', 'give_up_to', 'bulk_link', 'what is not sent before this is not sent at all'],
       [NEXT, 'u64', 'noted', 'bulk_link', 'of settled: what is in the counters of the worker'],
       [128, 'u32', 'frame_first', 'creator', 'in the UMEM, of the frames behind'],
+      [
+        NEXT,
+        'u64',
+        'pools_of',
+        'creator',
+        'of no other map, so that its page pools are known; 0: nothing tells when they end',
+      ],
       [192, 'u32', 'cursor', 'program', 'taken from the ring; bulk_link passes what it gives up'],
       [NEXT, 'u32', 'taken', 'program', 'copies ever taken, from the ring or from a list'],
       [
@@ -864,6 +873,13 @@ export const structs: readonly Struct[] = [
         'taken << 32 | cursor, when it last saw that the device had been given all of that',
       ],
       [256, 'bulk_list[2]', 'lists', 'program', 'what was refused, by the parity of the round'],
+      [
+        832,
+        'u32',
+        'live_pools',
+        'program',
+        'page pools that have outlived their calls, and are there',
+      ],
       [4096, 'soft_descriptor[TX_FRAMES]', 'tx', 'worker', ''],
       [NEXT, 'u64[TX_FRAMES]', 'completion', 'bulk_link', 'addresses, outcome in the top byte'],
     ],

@@ -243,6 +243,13 @@ function aboutWorkers({ stats, histograms }: Snapshot): Family[] {
         { value: transmit.calls, labels: { worker, path: 'bulk' } },
       ]),
     ),
+    gauge(
+      'fantail_transmit_live_pools',
+      'Page pools of calls of bulk transmit that live on.',
+      workers.flatMap(({ worker, transmit: { live_pools } }) =>
+        live_pools === null ? [] : [{ value: live_pools, labels: { worker } }],
+      ),
+    ),
     ...TIMES.map(({ name, of, help }) =>
       family('histogram')(
         name,

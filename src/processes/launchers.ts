@@ -56,8 +56,11 @@ export function sharedXdp(attach: SharedXdp['attach'], fds: readonly number[]): 
   return { attach, link, xsks, feeds, own, verdicts, ...slowPath, bulk };
 }
 
-/** Descriptors of a program that sends in bulk (native/xdp/program.hpp, struct Bulk). */
-const BULK_FDS = 5;
+/**
+ * Descriptors of a program that sends in bulk (native/xdp/program.hpp, struct Bulk); the last is
+ * not there where the kernel cannot tell of page pools. None: it does not send in bulk.
+ */
+const BULK_FDS = [0, 5, 6];
 /** A holder that is dying or starting is asked again this often, for this long. */
 const ASK_AGAIN_MS = 20;
 const JOIN_MS_MAX = 10_000;
@@ -138,7 +141,7 @@ export class Launchers {
         const shared = sharedXdp(attach, message.fds);
         if (
           shared === null ||
-          (shared.bulk.length !== 0 && shared.bulk.length !== BULK_FDS) ||
+          !BULK_FDS.includes(shared.bulk.length) ||
           !['native', 'generic'].includes(attach)
         ) {
           for (const each of message.fds) closeSync(each);

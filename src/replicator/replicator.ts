@@ -20,6 +20,7 @@ import { bitOf, EVERY_FEED, type Feed, type Feeds } from '../feeds/feeds.js';
 import type { FilterDesk } from '../filters/desk.js';
 import type { Gaps } from '../filters/gaps.js';
 import type { Filters } from '../filters/registry.js';
+import { addon } from '../memory/addon.js';
 import type { Recent } from '../memory/recent.js';
 import type { WorkerHistograms } from '../metrics/families.js';
 import type { DataPlane } from '../processes/data-plane.js';
@@ -313,6 +314,7 @@ export class LiveReplicator implements Replicator {
       isOfAnotherHost: (feed) => this.parts.feedDesk.isOfAnotherHost(feed),
       workers: plane.workers,
       recent: this.parts.recent,
+      livePools: (worker) => livePoolsOf(plane.opened, worker),
       pathReason: (worker) => paths.reasonOf(worker),
     });
   }
@@ -368,6 +370,12 @@ export class LiveReplicator implements Replicator {
 /** A bit for each feed. Throws NOT_FOUND. */
 function chosenOf(choice: FeedChoice, feeds: Feeds): bigint {
   return choice.includes(ALL_FEEDS) ? EVERY_FEED : feeds.maskOf(choice);
+}
+
+/** Without a map for bulk a worker makes no calls. */
+function livePoolsOf({ pages }: { readonly pages: readonly number[] }, worker: number) {
+  const map = pages[worker];
+  return map === undefined ? 0 : addon.livePools(map);
 }
 
 /** `02:00:00:00:00:01`. */

@@ -46,6 +46,8 @@ export interface StatsContext {
   readonly workers: readonly { readonly pid: number; readonly restarts: number }[];
   /** The latencies of the last seconds. */
   readonly recent: Pick<Recent, 'of'>;
+  /** Page pools of its calls that live on; null: the kernel does not tell. */
+  readonly livePools: (worker: number) => number | null;
   /** Why a worker sends as it does. */
   readonly pathReason: (worker: number) => string;
   readonly filters: Stats['filters'];
@@ -216,7 +218,8 @@ export function driverRow(stats: Stats, context: DriverContext): DriverRow {
 }
 
 /** Statistics are stored outside the commits, so that no two of them need to fit together. */
-function workersOf(arena: Arena, { workers, recent, pathReason }: StatsContext): WorkerRow[] {
+function workersOf(arena: Arena, context: StatsContext): WorkerRow[] {
+  const { workers, recent, livePools, pathReason } = context;
   return workers.map(({ pid, restarts }, worker) => {
     const read = (field: string) => arena.count(arena.worker(worker, field));
     const histograms = arena.histograms(worker);
@@ -242,6 +245,7 @@ function workersOf(arena: Arena, { workers, recent, pathReason }: StatsContext):
         refused: read('bulk_refused'),
         resent: read('bulk_resent'),
         interrupted: read('bulk_interrupted'),
+        live_pools: livePools(worker),
       },
       timed: {
         bursts: read('timed_bursts'),

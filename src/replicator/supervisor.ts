@@ -84,7 +84,7 @@ async function open(
   const { ports, states } = await loading;
   const { plane, sockets, filters } = opened;
   const { arena } = plane;
-  logFallbacks(opened);
+  logLacks(opened);
   const table = new SubscriberTable(arena, subscribers, feeds, sourceOf(config, link));
   const paths = openPaths(opening, opened);
   const wake = () => {
@@ -208,14 +208,30 @@ async function loadRest() {
   return { ports, states };
 }
 
+/** Of a data plane that it has opened itself. */
+function logLacks(opened: OpenedPlane): void {
+  if (opened.adopted !== null) return;
+  logFallbacks(opened);
+  logUntold(opened);
+}
+
 /** One warning: what it runs in, and why nothing better. */
-function logFallbacks({ adopted, plane, fallbacks }: OpenedPlane): void {
-  if (adopted !== null || fallbacks.length === 0) return;
+function logFallbacks({ plane, fallbacks }: OpenedPlane): void {
+  if (fallbacks.length === 0) return;
   const reasons = [...new Set(fallbacks.map(({ reason }) => reason))].map((reason) => {
     const modes = fallbacks.filter((each) => each.reason === reason).map((each) => each.mode);
     return `${modes.join(', ')}: ${reason}`;
   });
   log.warn(`running in ${plane.opened.mode} mode, since it cannot be ${reasons.join('; ')}`);
+}
+
+/** What this kernel cannot tell of bulk transmit. */
+function logUntold({ plane }: OpenedPlane): void {
+  const [pages] = plane.opened.pages;
+  if (pages === undefined || addon.livePools(pages) !== null) return;
+  log.info(
+    'transmit.live_pools is null: this kernel has no tracepoint page_pool:page_pool_release',
+  );
 }
 
 /** Follows what each worker sends at once. */

@@ -284,6 +284,7 @@ export function emptyStats(): Stats {
           refused: 0,
           resent: 0,
           interrupted: 0,
+          live_pools: 0,
         },
       },
     ],

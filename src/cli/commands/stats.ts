@@ -113,6 +113,7 @@ function statsText(current: Stats, previous: Stats | null): string {
       : [`xdp     ${countsText(current.xdp) || 'nothing seen'}`, kernelLine(current)]),
     '',
     ...workerLines(current),
+    ...bulkLines(current),
     '',
     ...stageLines(current),
     ...subscriberLines(current, previous),
@@ -162,6 +163,17 @@ function workerLines({ workers }: Stats): string[] {
     ...['window p50 ns', 'p99', 'kick p50 ns', 'p99'],
   ];
   return tableLines(names, rows);
+}
+
+/** Of workers that have sent in bulk. */
+function bulkLines({ workers }: Stats): string[] {
+  return workers
+    .filter(({ transmit }) => transmit.calls > 0)
+    .map(({ worker, transmit: { path, calls, frames, live_pools } }) => {
+      const sent = `${grouped(calls)} calls  ${grouped(frames)} copies`;
+      const pools = live_pools === null ? 'unknown' : grouped(live_pools);
+      return `bulk    worker ${worker}  now by ${path}  ${sent}  page pools alive ${pools}`;
+    });
 }
 
 /** Where the time of each worker goes; nothing before a burst was timed. */

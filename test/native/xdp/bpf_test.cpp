@@ -502,6 +502,19 @@ void test_maps(Bench& bench) {
   report("who adopts the maps writes the same maps", bench.problem(frame_of({}), 0, VERDICT_OTHER));
 }
 
+// Of a worker's map as it is made; page pools that live on are tried over a link
+// (test/path/live-pools.test.ts).
+void test_live_pools(int interface) {
+  const Xdp xdp = Xdp::load_bulk(interface);
+  const Bulk& bulk = *xdp.bulk();
+  const Fd told = add_bulk_pages(bulk, 0, 0);
+  expect("a new map has no live page pools", live_pools_of(told.get()) == std::optional(0u));
+  const auto copy = [](int fd) { return Fd(check(fcntl(fd, F_DUPFD_CLOEXEC, 0), "copy")); };
+  const Bulk untold{copy(bulk.program.get()), copy(bulk.bulks.get()), {}, {}};
+  const Fd pages = add_bulk_pages(untold, 1, 0);
+  expect("without the tracepoint nothing is said of them", !live_pools_of(pages.get()));
+}
+
 // ---- what the compiler made of layout.h ---------------------------------------------------------
 
 void test_btf() {
@@ -823,6 +836,7 @@ int run_all() {
     test_lengths(whole, "before 5.18: ");
   }
   test_attach(near);
+  test_live_pools(near);
   test_wire(near, far, Attach::native);
   test_wire(near, far, Attach::generic);
   return summary();
