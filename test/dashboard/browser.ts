@@ -9,6 +9,8 @@ import { lackForNetwork, run } from '../rig/program.js';
 const FILES = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 /** Some 100 MB, and what of the desktop's libraries the machine has not got yet. */
 const INSTALL_MS_MAX = 600_000;
+/** Seconds for another one that installs. */
+const APT_WAITS = 'DPkg::Lock::Timeout=300';
 /** How long a page is waited for: for hangs only. */
 const WAIT_MS = 60_000;
 
@@ -19,23 +21,24 @@ export function lackForBrowser(): string | null {
   const lack = lackForNetwork();
   if (lack !== null || found() !== undefined) return lack;
   try {
-    install();
+    // text of no font has no width
+    install('chromium', 'fonts-dejavu-core');
   } catch (thrown) {
     return `needs Chromium, and apt has none for this machine: ${String(thrown).split('\n')[0]}`;
   }
   return found() === undefined ? 'needs Chromium, and the package has no program' : null;
 }
 
-function install(): void {
+/** Debian's packages, and nothing that they only recommend. */
+export function install(...packages: readonly string[]): void {
   const apt = (...words: string[]) =>
     run(
       'env',
-      ['DEBIAN_FRONTEND=noninteractive', 'apt-get', '-qq', ...APT_WAITS, ...words],
+      ['DEBIAN_FRONTEND=noninteractive', 'apt-get', '-qq', '-o', APT_WAITS, ...words],
       '',
       INSTALL_MS_MAX,
     );
-  // text of no font has no width
-  const wanted = ['install', '-y', '--no-install-recommends', 'chromium', 'fonts-dejavu-core'];
+  const wanted = ['install', '-y', '--no-install-recommends', ...packages];
   try {
     apt(...wanted);
   } catch {
@@ -43,9 +46,6 @@ function install(): void {
     apt(...wanted);
   }
 }
-
-/** Seconds for another one that installs. */
-const APT_WAITS = ['-o', 'DPkg::Lock::Timeout=300'];
 
 export async function startBrowser(flags: readonly string[] = []): Promise<Browser> {
   const executablePath = found();

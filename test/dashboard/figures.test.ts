@@ -95,6 +95,48 @@ browserTest(
   },
 );
 
+/** As a worker tells them that measures its delivery window, and the last second by itself. */
+const NEWER = {
+  window_ns: { p50: 21_000, p99: 32_000, p999: 43_000 },
+  recent: {
+    inside_ns: { p50: 1230, p99: 4560, p999: 7890 },
+    kick_ns: { p50: 10_000, p99: 20_000, p999: 30_000 },
+    window_ns: { p50: 11_000, p99: 12_000, p999: 13_000 },
+  },
+};
+
+browserTest(
+  test,
+  'latency and delivery window are of the last second where workers tell it, else since the start, and the page says which',
+  async ({ url, open }) => {
+    const { page, sockets } = await open();
+    let more: object = { window_ns: NEWER.window_ns, recent: null };
+    await page.routeWebSocket('**', (socket) => {
+      const server = socket.connectToServer();
+      server.onMessage((message) => {
+        const frame = JSON.parse(String(message));
+        for (const worker of frame.workers ?? []) Object.assign(worker, more);
+        socket.send(JSON.stringify(frame));
+      });
+    });
+    await page.reload();
+    await isConnected(page);
+    const workers = page.getByRole('region', { name: 'Workers' });
+    const shown = async () => {
+      const cells = await cellsOf(page, 'Workers', '0');
+      const named = ['Inside p50 µs', 'Window p50 µs', 'Window p99.9 µs', 'Kick p99 µs'];
+      return named.map((name) => cells[name]).join(' ');
+    };
+    await workers.getByText('since the start').waitFor();
+    await eventually('before the first packet', async () => (await shown()) === '– 21.00 43.00 –');
+    more = NEWER;
+    await workers.getByText('of the last second').waitFor();
+    await eventually('of late', async () => (await shown()) === '1.23 11.00 13.00 20.00');
+    await page.getByRole('img', { name: /Latency, .* p99 4.56, .*window p99 12.00/ }).waitFor();
+    assert.ok(sockets.every((socket) => url.endsWith(socket.replace('ws://', ''))));
+  },
+);
+
 browserTest(
   test,
   'a replicator that is gone is told once, with old figures marked; the next one is taken up by itself',

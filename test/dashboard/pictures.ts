@@ -1,13 +1,13 @@
 /** Pictures of the dashboard for the docs: of a few subscribers on a virtual link. */
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { HOSTS, Link, NEIGHBOURS, NOBODY_IP } from '../rig/link.js';
-import { eventually, ROOT, sleep } from '../rig/program.js';
+import { eventually, ROOT, run, sleep } from '../rig/program.js';
 import { Replicator } from '../rig/replicator.js';
 import { copyMode } from '../rig/scenario.js';
 import { replicatedRoute, startFeed } from '../rig/wire.js';
-import { startBrowser, Tab } from './browser.js';
+import { install, startBrowser, Tab } from './browser.js';
 
 const FOLDER = join(ROOT, 'docs', 'dashboard');
 /** Seconds of traffic that the plots show. */
@@ -16,6 +16,7 @@ const SECOND_PORT = 9002;
 const PICTURE_BYTES_MAX = 200_000;
 
 export async function takePictures(folder = FOLDER): Promise<void> {
+  if (!existsSync('/usr/bin/pngquant')) install('pngquant');
   const link = new Link({ queues: 1 });
   const replicator = await Replicator.start({ link, flags: copyMode('inline') });
   const browser = await startBrowser();
@@ -76,6 +77,7 @@ async function picture(browser: Browser, replicator: Replicator, folder: string)
     }
     const file = join(folder, `${name}.png`);
     await page.screenshot({ path: file });
+    run('pngquant', ['--force', '--strip', '--ext', '.png', file]); // a palette is enough
     const { size } = statSync(file);
     console.log(`${file}: ${size} bytes`);
     if (size > PICTURE_BYTES_MAX)

@@ -1,6 +1,7 @@
 /** What the plots show: the figures of the last readings, a column each. */
-import { dropRows, type Interval, sumRates } from '../../domain/reading.js';
+import type { Interval } from '../../domain/reading.js';
 import { latenciesOf } from './latencies.js';
+import { sumsOf } from './sums.js';
 
 /** Ten minutes of a reading a second. */
 export const POINTS_MAX = 600;
@@ -15,19 +16,10 @@ export class History {
   readonly latencies: readonly [Column, Column, Column, Column] = [[], [], [], []];
 
   add(interval: Interval): void {
-    const { now, before } = interval;
-    const arrived = sumRates(interval, now.stats.feeds, before?.stats.feeds, feedName, 'received');
-    const sent = sumRates(
-      interval,
-      now.stats.subscribers,
-      before?.stats.subscribers,
-      subscriberName,
-      'sent',
-    );
-    const drops = dropRows(interval).reduce((sum, { rate }) => sum + (rate ?? 0), 0);
-    const { inside, window } = latenciesOf(now.stats.workers);
+    const { arrived, sent, dropped } = sumsOf(interval);
+    const { inside, window } = latenciesOf(interval.now.stats.workers);
     this.point(
-      [arrived, sent, before === null ? null : drops],
+      [arrived, sent, dropped],
       [microseconds(inside?.p50), microseconds(inside?.p99), microseconds(inside?.p999)],
       microseconds(window?.p99),
     );
@@ -52,8 +44,5 @@ export class History {
   }
 }
 
-const feedName = ({ name }: { readonly name: string }) => name;
-const subscriberName = ({ ip, port }: { readonly ip: string; readonly port: number }) =>
-  `${ip}:${port}`;
 /** None: no packet yet, which has no place on a logarithmic axis. */
 const microseconds = (ns: number | undefined) => (ns === undefined || ns === 0 ? null : ns / 1000);

@@ -1,7 +1,8 @@
 /** Every reason that has dropped something, the busiest first. */
-import { type ReactNode, useMemo } from 'react';
-import { type DropRow, dropRows } from '../../domain/reading.js';
+import type { ReactNode } from 'react';
+import type { DropRow } from '../../domain/reading.js';
 import { useDesk } from '../desk.js';
+import { sumsOf } from '../link/sums.js';
 import { type Column, Grid } from '../parts/grid.js';
 import * as numbers from '../parts/numbers.js';
 import { Panel } from '../parts/panel.js';
@@ -26,12 +27,13 @@ const COLUMNS: readonly Column<DropRow>[] = [
   },
 ];
 
+const NO_ROWS: readonly DropRow[] = [];
 const nameOf = ({ dropper, name }: DropRow) => `${dropper} ${name}`;
 const isDropping = ({ rate }: DropRow) => (rate ?? 0) > 0;
 
 export function Drops(): ReactNode {
   const { interval } = useDesk().known;
-  const rows = useMemo(() => (interval === null ? [] : dropRows(interval)), [interval]);
+  const rows = interval === null ? NO_ROWS : sumsOf(interval).drops;
   return (
     <Panel title="Drops" counted={String(rows.length)}>
       <Grid

@@ -36,7 +36,7 @@ function feedsOf(interval: Interval): Feed[] {
 
 const FIGURES: readonly Column<Feed>[] = [
   { title: 'Feed', width: 6.5, cell: ({ row }) => row.name, order: ({ row }) => row.name },
-  { title: 'Address', unit: 'ip:port@source', width: 13, cell: ({ row }) => addressOf(row) },
+  { title: 'Address', unit: 'ip:port@source', width: 12, cell: ({ row }) => addressOf(row) },
   {
     title: 'In',
     unit: 'packets/s',
@@ -56,7 +56,7 @@ const FIGURES: readonly Column<Feed>[] = [
   {
     title: 'Received',
     unit: 'packets',
-    width: 8.5,
+    width: 9,
     isNumber: true,
     cell: ({ row }) => numbers.count(row.received),
     order: ({ row }) => row.received,
@@ -72,7 +72,7 @@ const FIGURES: readonly Column<Feed>[] = [
   {
     title: 'Slow path',
     unit: 'packets',
-    width: 8.5,
+    width: 9,
     isNumber: true,
     cell: ({ row }) => numbers.count(row.slow_path),
     order: ({ row }) => row.slow_path,

@@ -21,7 +21,7 @@ const FIGURES: readonly Column<FilterRow>[] = [
       </span>
     ),
   },
-  { title: 'For new', width: 4.5, cell: (row) => (row.default ? 'yes' : numbers.NONE) },
+  { title: 'For new', width: 5.5, cell: (row) => (row.default ? 'yes' : numbers.NONE) },
   {
     title: 'Subscribers',
     width: 6.5,
@@ -50,7 +50,7 @@ export function Filters(): ReactNode {
   const columns = useMemo(() => {
     const actions: Column<FilterRow> = {
       title: 'Look, change',
-      width: mayChange ? 14 : 5,
+      width: mayChange ? 15 : 6.5,
       cell: ({ name }, isActive) => (
         <span className="actions">
           <RowButton verb="Info" name={name} isActive={isActive} onClick={() => setAbout(name)} />

@@ -51,7 +51,7 @@ const FIGURES: readonly Column<Subscriber>[] = [
   {
     title: 'Subscriber',
     unit: 'ip:port',
-    width: 11.5,
+    width: 11,
     cell: ({ name }) => name,
     order: addressOrder,
   },
@@ -72,7 +72,7 @@ const FIGURES: readonly Column<Subscriber>[] = [
   {
     title: 'Out',
     unit: 'kB/s',
-    width: 6.5,
+    width: 6,
     isNumber: true,
     cell: ({ bytesRate }) => numbers.kilobytes(bytesRate),
     order: ({ bytesRate }) => bytesRate,
@@ -80,14 +80,14 @@ const FIGURES: readonly Column<Subscriber>[] = [
   {
     title: 'Sent',
     unit: 'copies',
-    width: 8,
+    width: 7.5,
     isNumber: true,
     cell: ({ account }) => numbers.count(account.sent),
     order: ({ account }) => account.sent,
   },
   {
     title: 'In flight',
-    width: 5.5,
+    width: 5,
     isNumber: true,
     cell: ({ account }) => numbers.count(account.in_flight),
     order: ({ account }) => account.in_flight,
@@ -95,7 +95,7 @@ const FIGURES: readonly Column<Subscriber>[] = [
   {
     title: 'Drops',
     unit: '/s',
-    width: 5.5,
+    width: 5,
     isNumber: true,
     cell: ({ dropRate }) => numbers.count(dropRate),
     order: ({ dropRate }) => dropRate,
@@ -103,26 +103,26 @@ const FIGURES: readonly Column<Subscriber>[] = [
   {
     title: 'Drops by name',
     unit: 'copies',
-    width: 13,
+    width: 12,
     cell: ({ account }) => <span className="drops">{numbers.drops(account.drops)}</span>,
     order: ({ dropped }) => -dropped,
   },
   {
     title: 'Filter',
-    width: 7,
+    width: 6.5,
     cell: ({ row }) => row?.filter ?? numbers.NONE,
     order: ({ row }) => row?.filter ?? null,
   },
   {
     title: 'Feeds',
-    width: 8,
+    width: 7,
     cell: ({ row }) => row?.feeds.join(', ') || numbers.NONE,
     order: ({ row }) => row?.feeds.join() ?? null,
   },
   {
     title: 'Lease',
     unit: 's',
-    width: 5,
+    width: 4.5,
     isNumber: true,
     cell: ({ row }) => expiry(row),
   },
@@ -197,7 +197,7 @@ function useActions(onFilter: (name: string) => void): Column<Subscriber> {
   return useMemo(
     () => ({
       title: 'Change',
-      width: 14,
+      width: 15,
       cell: ({ name, account: { ip, port }, row }, isActive) => {
         const how = { name, isActive, isDisabled };
         const isPaused = row?.state === 'paused';

@@ -1,10 +1,10 @@
 /** The sums at the top, and their course. */
 import type { ReactNode } from 'react';
-import { sumOf } from '../../domain/counts.js';
-import { dropRows, type Interval, sumRates } from '../../domain/reading.js';
+import type { Interval } from '../../domain/reading.js';
 import { useDesk } from '../desk.js';
 import type { History } from '../link/history.js';
 import { latenciesOf } from '../link/latencies.js';
+import { sumsOf } from '../link/sums.js';
 import * as numbers from '../parts/numbers.js';
 import { type Line, Plot } from '../parts/plot.js';
 
@@ -16,49 +16,31 @@ interface Sum {
   readonly isAlarm?: boolean;
 }
 
-function sumsOf(interval: Interval): Sum[] {
-  const { now, before } = interval;
-  const { stats } = now;
-  const total = (field: 'sent' | 'bytes') =>
-    sumRates(interval, stats.subscribers, before?.stats.subscribers, endpoint, field);
-  const arrived = sumRates(
-    interval,
-    stats.feeds,
-    before?.stats.feeds,
-    ({ name }) => name,
-    'received',
-  );
-  const drops = dropRows(interval);
-  const dropRate = before === null ? null : drops.reduce((sum, { rate }) => sum + (rate ?? 0), 0);
-  const states: Record<string, number> = {};
-  for (const { state } of now.subscribers) states[state] = (states[state] ?? 0) + 1;
-  const inFlight = sumOf(
-    Object.fromEntries(stats.subscribers.map((row) => [endpoint(row), row.in_flight])),
-  );
+function figuresOf(interval: Interval): Sum[] {
+  const { arrived, sent, bytes, drops, dropped, inFlight, states } = sumsOf(interval);
+  const isDropping = (dropped ?? 0) > 0;
   return [
     { title: 'In', unit: 'packets/s', value: numbers.count(arrived) },
-    { title: 'Out', unit: 'copies/s', value: numbers.count(total('sent')) },
-    { title: 'Out', unit: 'kB/s', value: numbers.kilobytes(total('bytes')) },
+    { title: 'Out', unit: 'copies/s', value: numbers.count(sent) },
+    { title: 'Out', unit: 'kB/s', value: numbers.kilobytes(bytes) },
     {
       title: 'Drops',
       unit: '/s',
-      value: numbers.count(dropRate),
-      isAlarm: (dropRate ?? 0) > 0,
-      ...((dropRate ?? 0) > 0 ? { note: `mostly ${drops[0]?.name}` } : {}),
+      value: numbers.count(dropped),
+      isAlarm: isDropping,
+      ...(isDropping ? { note: `mostly ${drops[0]?.name}` } : {}),
     },
     { title: 'In flight', unit: 'copies', value: numbers.count(inFlight) },
     {
       title: 'Subscribers',
       unit: '',
-      value: numbers.count(stats.subscribers.length),
+      value: numbers.count(interval.now.stats.subscribers.length),
       note: Object.entries(states)
         .map(([state, count]) => `${count} ${state}`)
         .join(', '),
     },
   ];
 }
-
-const endpoint = ({ ip, port }: { readonly ip: string; readonly port: number }) => `${ip}:${port}`;
 
 const count = (title: string, dash: readonly number[]): Line => ({
   title,
@@ -85,7 +67,7 @@ export function Summary({ history }: { readonly history: History }): ReactNode {
   return (
     <section aria-label="Summary" className="summary">
       <dl className="sums">
-        {sumsOf(interval).map(({ title, unit, value, note, isAlarm }) => (
+        {figuresOf(interval).map(({ title, unit, value, note, isAlarm }) => (
           <div key={`${title} ${unit}`} className={isAlarm ? 'sum alarm' : 'sum'}>
             <dt>
               {title} <small>{unit}</small>

@@ -23,33 +23,36 @@ function workersOf(interval: Interval): Worker[] {
   }));
 }
 
-const latency = (
-  title: string,
-  of: (latencies: Latencies) => Latency | null,
-  percentile: keyof Latency,
-  name: string,
-): Column<Worker> => ({
-  title: `${title} ${name}`,
-  unit: 'µs',
-  width: 7.75,
-  isNumber: true,
-  cell: ({ latencies }) => numbers.microseconds(of(latencies)?.[percentile]),
-  order: ({ latencies }) => of(latencies)?.[percentile] ?? null,
-});
+interface Measured {
+  readonly title: string;
+  /** Of its columns, for the longest of their titles. */
+  readonly width: number;
+  of(latencies: Latencies): Latency | null;
+}
 
-const threeOf = (title: string, of: (latencies: Latencies) => Latency | null) => [
-  latency(title, of, 'p50', 'p50'),
-  latency(title, of, 'p99', 'p99'),
-  latency(title, of, 'p999', 'p99.9'),
-];
+const PERCENTILES = [
+  ['p50', 'p50'],
+  ['p99', 'p99'],
+  ['p999', 'p99.9'],
+] as const;
+
+const columnsOf = ({ title, width, of }: Measured): Column<Worker>[] =>
+  PERCENTILES.map(([percentile, name]) => ({
+    title: `${title} ${name}`,
+    unit: 'µs',
+    width,
+    isNumber: true,
+    cell: ({ latencies }) => numbers.microseconds(of(latencies)?.[percentile]),
+    order: ({ latencies }) => of(latencies)?.[percentile] ?? null,
+  }));
 
 const COLUMNS: readonly Column<Worker>[] = [
-  { title: 'Worker', width: 4.5, cell: ({ row }) => row.worker, order: ({ row }) => row.worker },
-  { title: 'Process', width: 5, cell: ({ row }) => row.pid },
-  { title: 'Transmit', width: 5, cell: ({ row }) => row.transmit.path },
-  ...threeOf('Inside', ({ inside }) => inside),
-  ...threeOf('Window', ({ window }) => window),
-  ...threeOf('Kick', ({ kick }) => kick).slice(0, 2),
+  { title: 'Worker', width: 5, cell: ({ row }) => row.worker, order: ({ row }) => row.worker },
+  { title: 'Process', width: 5.25, cell: ({ row }) => row.pid },
+  { title: 'Transmit', width: 5.5, cell: ({ row }) => row.transmit.path },
+  ...columnsOf({ title: 'Inside', width: 8, of: ({ inside }) => inside }),
+  ...columnsOf({ title: 'Window', width: 9, of: ({ window }) => window }),
+  ...columnsOf({ title: 'Kick', width: 7, of: ({ kick }) => kick }).slice(0, 2),
   {
     title: 'Bursts',
     unit: '/s',

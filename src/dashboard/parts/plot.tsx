@@ -22,6 +22,8 @@ interface PlotProps {
 }
 
 const HEIGHT = 150;
+/** Of the time axis, so that its marks are seconds from the first reading on. */
+const SECONDS_MIN = 60;
 
 export function Plot(props: PlotProps): ReactNode {
   const { title, unit, lines, columns } = props;
@@ -97,10 +99,18 @@ function optionsOf(
     height: HEIGHT,
     legend: { show: false },
     cursor: { show: false },
-    scales: { y: isLogarithmic ? { distr: 3 } : { range: (_, __, most) => [0, most * 1.1 || 1] } },
+    scales: {
+      x: { range: (_, first, last) => [Math.min(first, last - SECONDS_MIN), last] },
+      y: isLogarithmic ? { distr: 3 } : { range: (_, __, most) => [0, most * 1.1 || 1] },
+    },
     axes: [
       { ...axis, size: 24 },
-      { ...axis, size: 64, grid: { ...axis.grid, ...(isLogarithmic ? { filter: decades } : {}) } },
+      {
+        ...axis,
+        size: 64,
+        space: 24,
+        grid: { ...axis.grid, ...(isLogarithmic ? { filter: decades } : {}) },
+      },
     ],
     series: [
       {},
