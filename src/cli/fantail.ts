@@ -8,6 +8,7 @@ import { doctor } from './declarations/doctor.js';
 import { feed } from './declarations/feeds.js';
 import { filter } from './declarations/filters.js';
 import { clean, demo, up } from './declarations/replicator.js';
+import { completions, man } from './declarations/shell.js';
 import { add, list, pause, remove, resume, stats, top } from './declarations/subscribers.js';
 import { bench, send } from './declarations/traffic.js';
 import { command } from './program.js';
@@ -38,6 +39,8 @@ export function fantail(): Command {
     reload,
     doctor,
     clean,
+    completions,
+    man,
   ])
     made.addCommand(each());
   return made;
