@@ -23,6 +23,9 @@ export const nativeFile = (name: string): string => join(ROOT, 'native', 'build'
 /** A stock filter: `rewrite.wasm`. */
 export const filterFile = (name: string): string => join(ROOT, 'build', 'filters', name);
 
+/** The unit for systemd. */
+export const UNIT_FILE = join(ROOT, 'tools', 'fantail@.service');
+
 /** The same for two of the same build and for no others; tools/build.mjs makes it of the files. */
 export const buildIdentity = (): string =>
   readFileSync(join(ROOT, 'build', 'identity'), 'utf8').trim();

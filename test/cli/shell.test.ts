@@ -1,7 +1,7 @@
 /**
  * Goal: shells complete every command, flag and value that there is, and every command has a manual
- * page. Method: the shells themselves where they are installed (bash is), and what reads pages; what
- * there is to complete is read from the help.
+ * page. Method: the shells themselves where they are installed (bash is), and what reads pages;
+ * what there is to complete is read from the help.
  *
  * needs: a core
  */
