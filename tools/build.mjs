@@ -1,7 +1,7 @@
 /**
  * `npm run build`: everything that a fresh clone lacks, and nothing that it has.
  *
- *   setup → npm ci → tsc → gen → programs (esbuild) → links of the commands → filters (asc)
+ *   setup → npm ci → tsc → gen → programs (esbuild) → links of the commands → pages → filters (asc)
  *                              → native (make), beside those three                → identity
  *
  * Runs before node_modules exists, so it may use nothing but Node itself. Each step says so when it
@@ -221,6 +221,20 @@ function copyTypes() {
   renameSync(fresh, TYPES);
 }
 
+/** Manual pages, which the commands print of themselves; package.json tells npm where they are. */
+function writePages() {
+  const step = {
+    name: 'pages',
+    wanted: digest([...filesOf('build/programs', ['.js']), 'package.json']),
+    outputs: ['build/man/fantail.1'],
+  };
+  if (isFresh(step)) return;
+  begun(step);
+  rmSync(join(ROOT, 'build', 'man'), { recursive: true, force: true });
+  run(process.execPath, ['build/programs/main.js', 'man', '--all', 'build/man'], true);
+  succeeded(step);
+}
+
 /** One word for all that a supervisor and a data plane must have in common (installation.ts). */
 function identify() {
   const native = ['fantail-rx', 'fantail.node'].map((name) => join('native', 'build', name));
@@ -321,6 +335,7 @@ async function bundleThenCompileFilters() {
   copyTypes();
   linkCommands();
   await buildDashboard();
+  writePages();
   await compileFilters();
 }
 

@@ -63,12 +63,18 @@ export function number(name: string, { min, max }: Range): Parse<number> {
   };
 }
 
-export function oneOf<Word extends string>(name: string, words: readonly Word[]): Parse<Word> {
-  return (word) => {
+/** One of a few; shells complete them. */
+export interface Choice<Word extends string> extends Parse<Word> {
+  readonly words: readonly Word[];
+}
+
+export function oneOf<Word extends string>(name: string, words: readonly Word[]): Choice<Word> {
+  const parse = (word: string): Word => {
     const found = words.find((each) => each === word);
     if (found !== undefined) return found;
     throw new UsageError(`${name} must be one of ${words.join(', ')}, not '${word}'`);
   };
+  return Object.assign(parse, { words });
 }
 
 /** `zero` or `full`, of `filter test`: the one flag whose two choices are named without a list. */

@@ -8,6 +8,8 @@ import { doctor } from './declarations/doctor.js';
 import { feed } from './declarations/feeds.js';
 import { filter } from './declarations/filters.js';
 import { clean, demo, up } from './declarations/replicator.js';
+import { installService } from './declarations/service.js';
+import { completions, man } from './declarations/shell.js';
 import { add, list, pause, remove, resume, stats, top } from './declarations/subscribers.js';
 import { bench, send } from './declarations/traffic.js';
 import { command } from './program.js';
@@ -38,6 +40,9 @@ export function fantail(): Command {
     reload,
     doctor,
     clean,
+    installService,
+    completions,
+    man,
   ])
     made.addCommand(each());
   return made;

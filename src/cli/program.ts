@@ -122,7 +122,9 @@ function addVersion(made: Command): void {
 function commandPath(program: Command, words: readonly string[]): Command[] {
   const path = [program];
   for (const word of words) {
-    const next = path.at(-1)?.commands.find((each) => each.name() === word);
+    const next = path
+      .at(-1)
+      ?.commands.find((each) => each.name() === word || each.aliases().includes(word));
     if (next === undefined) break;
     path.push(next);
   }

@@ -26,6 +26,9 @@ export const filterFile = (name: string): string => join(ROOT, 'build', 'filters
 /** The dashboard: one HTML page. */
 export const pageFile = (): string => join(ROOT, 'build', 'dashboard', 'page.html');
 
+/** The unit for systemd. */
+export const UNIT_FILE = join(ROOT, 'tools', 'fantail@.service');
+
 /** The same for two of the same build and for no others; tools/build.mjs makes it of the files. */
 export const buildIdentity = (): string =>
   readFileSync(join(ROOT, 'build', 'identity'), 'utf8').trim();
