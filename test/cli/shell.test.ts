@@ -1,6 +1,6 @@
 /**
  * Goal: shells complete every command, flag and value that there is, and every command has a manual
- * page. Method: the shells themselves where they are installed (bash is), and what reads pages;
+ * page. Method: the shells themselves and what reads pages, installed by apt where they are not;
  * what there is to complete is read from the help.
  *
  * needs: a core
@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { fantail } from '../../src/cli/fantail.js';
-import { ROOT } from '../rig/program.js';
+import { lackForProgram, ROOT } from '../rig/program.js';
 import { MAIN } from '../rig/replicator.js';
 
 const test = suite('shell');
@@ -26,7 +26,12 @@ function run(program: string, words: readonly string[], input = '') {
 }
 
 const program = (...words: string[]) => run(process.execPath, [MAIN, ...words]);
-const isInstalled = (name: string) => run(name, ['--version']).isThere;
+/** Whether it is there, installed if need be; a skip says why not. */
+function has(name: string, ...packages: string[]): boolean {
+  const lack = lackForProgram(name, () => run(name, ['--version']).isThere, ...packages);
+  if (lack !== null) console.log(`skip: ${lack}`);
+  return lack === null;
+}
 
 /** The completion of a shell, as a file. */
 function completionOf(shell: string): string {
@@ -138,7 +143,7 @@ function followsRules(text: string): void {
 test('zsh takes its completion', () => {
   const file = completionOf('zsh');
   followsRules(readFileSync(file, 'utf8'));
-  if (!isInstalled('zsh')) return;
+  if (!has('zsh', 'zsh')) return;
   const { status, stderr } = run('zsh', ['-f', '-n', file]);
   assert.equal([status, stderr], [0, '']);
   const load = `autoload -U compinit && compinit -D && source ${file} && print $_comps[fantail]`;
@@ -149,7 +154,7 @@ test('zsh takes its completion', () => {
 test('fish completes by its own', () => {
   const file = completionOf('fish');
   followsRules(readFileSync(file, 'utf8'));
-  if (!isInstalled('fish')) return;
+  if (!has('fish', 'fish')) return;
   const ask = (line: string) => {
     const { stdout, stderr } = run('fish', [
       '--no-config',
@@ -189,17 +194,14 @@ test('the build has a manual page for each command, which says all that its help
 
 test('what formats pages has nothing to say against them', () => {
   const pages = join(ROOT, 'build', 'man');
+  if (!['groff', 'mandoc', 'man'].every((name) => has(name, 'groff', 'mandoc', 'man-db'))) return;
   for (const name of readdirSync(pages)) {
     const file = join(pages, name);
-    if (isInstalled('groff')) {
-      const { status, stdout, stderr } = run('groff', ['-ww', '-man', '-Tutf8', '-P-cbou', file]);
-      assert.equal([status, stderr], [0, ''], name);
-      assert.match(stdout, /SYNOPSIS/);
-    }
-    if (run('mandoc', ['-T', 'lint']).isThere)
-      assert.equal(run('mandoc', ['-T', 'lint', '-W', 'error', file]).stdout, '', name);
+    const { status, stdout, stderr } = run('groff', ['-ww', '-man', '-Tutf8', '-P-cbou', file]);
+    assert.equal([status, stderr], [0, ''], name);
+    assert.match(stdout, /SYNOPSIS/);
+    assert.equal(run('mandoc', ['-T', 'lint', '-W', 'error', file]).stdout, '', name);
   }
-  if (!isInstalled('man')) return;
   const { status, stdout } = run('man', ['-l', join(pages, 'fantail-up.1')]);
   assert.is(status, 0);
   assert.match(stdout, /fantail-up.*Run the replicator/s);

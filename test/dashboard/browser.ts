@@ -4,48 +4,17 @@
  */
 import { existsSync } from 'node:fs';
 import { type Browser, chromium, type Page } from 'playwright-core';
-import { lackForNetwork, run } from '../rig/program.js';
+import { lackForProgram } from '../rig/program.js';
 
 const FILES = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
-/** Some 100 MB, and what of the desktop's libraries the machine has not got yet. */
-const INSTALL_MS_MAX = 600_000;
-/** Seconds for another one that installs. */
-const APT_WAITS = 'DPkg::Lock::Timeout=300';
 /** How long a page is waited for: for hangs only. */
 const WAIT_MS = 60_000;
 
 const found = () => FILES.find((file) => existsSync(file));
 
-/** Why there can be none here; null: there is one from now on. */
-export function lackForBrowser(): string | null {
-  const lack = lackForNetwork();
-  if (lack !== null || found() !== undefined) return lack;
-  try {
-    // text of no font has no width
-    install('chromium', 'fonts-dejavu-core');
-  } catch (thrown) {
-    return `needs Chromium, and apt has none for this machine: ${String(thrown).split('\n')[0]}`;
-  }
-  return found() === undefined ? 'needs Chromium, and the package has no program' : null;
-}
-
-/** Debian's packages, and nothing that they only recommend. */
-export function install(...packages: readonly string[]): void {
-  const apt = (...words: string[]) =>
-    run(
-      'env',
-      ['DEBIAN_FRONTEND=noninteractive', 'apt-get', '-qq', '-o', APT_WAITS, ...words],
-      '',
-      INSTALL_MS_MAX,
-    );
-  const wanted = ['install', '-y', '--no-install-recommends', ...packages];
-  try {
-    apt(...wanted);
-  } catch {
-    apt('update'); // a new machine has no lists yet
-    apt(...wanted);
-  }
-}
+/** Why there can be none here; null: there is one from now on. Text of no font has no width. */
+export const lackForBrowser = (): string | null =>
+  lackForProgram('Chromium', () => found() !== undefined, 'chromium', 'fonts-dejavu-core');
 
 export async function startBrowser(flags: readonly string[] = []): Promise<Browser> {
   const executablePath = found();

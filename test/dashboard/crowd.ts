@@ -5,7 +5,7 @@ import { LISTEN_PORT } from '../rig/wire.js';
 
 export const SUBSCRIBERS = 1000;
 const FEEDS = 10;
-const FIRST_PORT = 10_000;
+export const FIRST_PORT = 10_000;
 
 /** All on one host, each with all feeds. */
 export async function crowd(replicator: Replicator): Promise<void> {

@@ -2,15 +2,16 @@
  * What the dashboard costs with 1000 subscribers and 10 feeds under traffic: the browser's time and
  * memory, and the supervisor's time for each tab. Figures, and no judgement: see decisions.md.
  */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { CDPSession, Page } from 'playwright-core';
-import { Link } from '../rig/link.js';
-import { sleep } from '../rig/program.js';
+import { HOSTS, Link } from '../rig/link.js';
+import { Program, ROOT, sleep } from '../rig/program.js';
 import { Replicator } from '../rig/replicator.js';
 import { copyMode } from '../rig/scenario.js';
-import { replicatedRoute, startFeed } from '../rig/wire.js';
+import { replicatedRoute, startFeed, startSink } from '../rig/wire.js';
 import { startBrowser, Tab } from './browser.js';
-import { crowd } from './crowd.js';
+import { crowd, FIRST_PORT } from './crowd.js';
 import { isConnected } from './scene.js';
 
 const PACKETS_A_SECOND = 100;
@@ -18,6 +19,9 @@ const PACKETS_A_SECOND = 100;
 const PAINTS = 5;
 const UPDATE_SECONDS = 20;
 const SUPERVISOR_SECONDS = 20;
+const FEED_ROUNDS = 5;
+const FEED_SECONDS = 15;
+const TABS = 3;
 /** Of /proc/<pid>/stat, on all that Linux runs on. */
 const TICKS_A_SECOND = 100;
 
@@ -29,13 +33,14 @@ export async function measure(minutes: number): Promise<void> {
   const browser = await startBrowser(['--enable-precise-memory-info']);
   try {
     await crowd(replicator);
-    const feed = startFeed(replicatedRoute(link), {
-      rate: PACKETS_A_SECOND,
-      count: PACKETS_A_SECOND * 3600,
-    });
+    const endless = { rate: PACKETS_A_SECOND, count: PACKETS_A_SECOND * 3600 };
+    let feed = startFeed(replicatedRoute(link), endless);
     const url = `http://${replicator.control}/`;
     const open = () => Tab.open(browser, url);
     await measureSupervisor(replicator.program.pid, open);
+    await feed.stop();
+    await measureFeed(replicator, open);
+    feed = startFeed(replicatedRoute(link), endless);
     await measurePaint(open);
     const { page } = await open();
     await isConnected(page);
@@ -69,6 +74,70 @@ async function measureSupervisor(pid: number, open: () => Promise<Tab>): Promise
     say(`supervisor, ${count} tabs: ${ms.toFixed(1)} ms of a core a second`);
   }
   for (const tab of tabs) await tab.close();
+}
+
+/** Of every process below this one that is the browser's: cpuSeconds. */
+function browserSeconds(): number {
+  const parents = new Map<number, { parent: number; name: string }>();
+  for (const name of readdirSync('/proc').filter((each) => /^\d+$/.test(each)))
+    try {
+      const [, comm = '', rest = ''] =
+        /^\d+ \((.*)\) \S (.*)$/s.exec(readFileSync(`/proc/${name}/stat`, 'utf8')) ?? [];
+      parents.set(Number(name), { parent: Number(rest.split(' ')[0]), name: comm });
+    } catch {
+      // it has ended
+    }
+  const isOurs = (pid: number): boolean =>
+    pid === process.pid || (parents.has(pid) && isOurs(parents.get(pid)?.parent ?? 0));
+  return [...parents]
+    .filter(([pid, { name }]) => name.startsWith('chrom') && isOurs(pid))
+    .reduce((sum, [pid]) => sum + cpuSeconds(pid), 0);
+}
+
+/** p99 of the feed at some of the subscribers, the median of them, µs; while `seconds` pass. */
+async function p99Of(replicator: Replicator): Promise<number> {
+  const [ip = ''] = HOSTS;
+  const route = replicatedRoute(replicator.link);
+  const extras = [0, 250, 500, 750, 999].map((index) => ({ ip, port: FIRST_PORT + index }));
+  const sink = await startSink(route, { subscribers: [], extras });
+  const count = PACKETS_A_SECOND * FEED_SECONDS;
+  await startFeed(route, { rate: PACKETS_A_SECOND, count }).result(FEED_SECONDS * 10_000);
+  await sleep(1000);
+  const { subscribers } = await sink.stop();
+  const sorted = subscribers.map(({ latency_ns }) => latency_ns.p99).sort((a, b) => a - b);
+  return (sorted[sorted.length >> 1] ?? Number.NaN) / 1000;
+}
+
+/** Beside tabs, and beside two programs that take the CPU time that those took. */
+async function measureFeed(replicator: Replicator, open: () => Promise<Tab>): Promise<void> {
+  const { pid } = replicator.program;
+  const burner = join(ROOT, 'dist', 'tools', 'bench', 'specials', 'burner.js');
+  const ratios: number[] = [];
+  for (let round = 0; round < FEED_ROUNDS; round++) {
+    const idle = cpuSeconds(pid);
+    const calm = await p99Of(replicator);
+    const own = cpuSeconds(pid) - idle;
+    const tabs = await Promise.all(Array.from({ length: TABS }, open));
+    for (const { page } of tabs) await isConnected(page);
+    const [before, began_ms] = [browserSeconds() + cpuSeconds(pid), performance.now()];
+    const watched = await p99Of(replicator);
+    const seconds = (performance.now() - began_ms) / 1000;
+    const cores = (browserSeconds() + cpuSeconds(pid) - before - own) / seconds;
+    for (const tab of tabs) await tab.close();
+    const burners = [0, 1].map(() => new Program(process.execPath, [burner, String(cores / 2)]));
+    for (const each of burners) await each.line(/^ready$/m);
+    const beside = await p99Of(replicator);
+    for (const each of burners) each.close();
+    ratios.push(watched / beside);
+    say(
+      `feed's p99, µs: calm ${calm.toFixed(0)}, ${TABS} tabs ${watched.toFixed(0)} (${cores.toFixed(2)} cores), ` +
+        `beside as much CPU time ${beside.toFixed(0)}; ratio ${(watched / beside).toFixed(2)}`,
+    );
+  }
+  ratios.sort((a, b) => a - b);
+  say(
+    `feed's p99, ${TABS} tabs / as much CPU time: median ${ratios[FEED_ROUNDS >> 1]?.toFixed(2)}`,
+  );
 }
 
 async function measurePaint(open: () => Promise<Tab>): Promise<void> {

@@ -3,11 +3,11 @@ import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { HOSTS, Link, NEIGHBOURS, NOBODY_IP } from '../rig/link.js';
-import { eventually, ROOT, run, sleep } from '../rig/program.js';
+import { eventually, lackForProgram, ROOT, run, sleep } from '../rig/program.js';
 import { Replicator } from '../rig/replicator.js';
 import { copyMode } from '../rig/scenario.js';
 import { replicatedRoute, startFeed } from '../rig/wire.js';
-import { install, startBrowser, Tab } from './browser.js';
+import { startBrowser, Tab } from './browser.js';
 
 const FOLDER = join(ROOT, 'docs', 'dashboard');
 /** Seconds of traffic that the plots show. */
@@ -16,7 +16,8 @@ const SECOND_PORT = 9002;
 const PICTURE_BYTES_MAX = 200_000;
 
 export async function takePictures(folder = FOLDER): Promise<void> {
-  if (!existsSync('/usr/bin/pngquant')) install('pngquant');
+  const lack = lackForProgram('pngquant', () => existsSync('/usr/bin/pngquant'), 'pngquant');
+  if (lack !== null) throw new Error(lack);
   const link = new Link({ queues: 1 });
   const replicator = await Replicator.start({ link, flags: copyMode('inline') });
   const browser = await startBrowser();

@@ -301,3 +301,47 @@ export function lackForNetwork(): string | null {
   if (process.geteuid?.() !== 0) return 'needs root: network namespaces and AF_XDP';
   return existsSync('/sys/class/net') ? null : 'needs /sys';
 }
+
+// ---- programs that a test needs and no user of fantail does: Debian's packages of them ----------
+
+/** With what a package needs, which may be some 100 MB. */
+const INSTALL_MS_MAX = 600_000;
+/** Seconds for another one that installs. */
+const APT_WAITS = 'DPkg::Lock::Timeout=300';
+
+/**
+ * Why the machine cannot have it, for a skip; null: it is there from now on. Packages of that name
+ * are installed where it is not, by apt, as root.
+ */
+export function lackForProgram(
+  name: string,
+  isThere: () => boolean,
+  ...packages: readonly string[]
+): string | null {
+  if (isThere()) return null;
+  if (lackForNetwork() !== null) return `needs ${name}, which root could install`;
+  try {
+    install(packages);
+  } catch (thrown) {
+    return `needs ${name}, and apt has none for this machine: ${String(thrown).split('\n')[0]}`;
+  }
+  return isThere() ? null : `needs ${name}, and ${packages.join(', ')} brings none`;
+}
+
+/** Nothing that they only recommend. */
+function install(packages: readonly string[]): void {
+  const apt = (...words: string[]) =>
+    run(
+      'env',
+      ['DEBIAN_FRONTEND=noninteractive', 'apt-get', '-qq', '-o', APT_WAITS, ...words],
+      '',
+      INSTALL_MS_MAX,
+    );
+  const wanted = ['install', '-y', '--no-install-recommends', ...packages];
+  try {
+    apt(...wanted);
+  } catch {
+    apt('update'); // a new machine has no lists yet
+    apt(...wanted);
+  }
+}
