@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT-0
 #include "path/tx_stage.hpp"
 
-#include <algorithm>
-
 #include "link/frame.hpp"
 
 namespace fantail {
@@ -246,22 +244,18 @@ void TxStage::ask(u32 index) {
 /// were not sent themselves go back to their receivers.
 void TxStage::answer() {
   u32 room = asked_.empty() ? 0 : this->room();
-  u32 next = laps_.is_timed() ? answer_watched(room) : 0;
-  for (; next < jobs(); ++next) answer(asked_[next], room);
+  for (std::span<const Asked> left(asked_); !left.empty();) {
+    // a packet at a time as long as none is watched; one call, so that it is inlined
+    const bool watches = laps_.is_timed() && !window_.is_watched();
+    const std::span<const Asked> next = watches ? first_packet_of(left) : left;
+    const u32 first = ahead_.submitted;
+    for (const Asked& asked : next) answer(asked, room);
+    if (watches) window_.watch(first, ahead_.submitted);
+    left = left.subspan(next.size());
+  }
   for (const Packet& packet : burst_)
     if (!packet.kept) give_back(packet.address / FANTAIL_FRAME_SIZE);
   ahead_.packets += burst_.size();
-}
-
-/// Until a packet has copies whose window can be watched. Returns the index of the next job.
-u32 TxStage::answer_watched(u32& room) {
-  u32 next = 0;
-  while (next < jobs() && !window_.is_watched()) {
-    const u32 packet = asked_[next].packet, first = ahead_.submitted;
-    for (; next < jobs() && asked_[next].packet == packet; ++next) answer(asked_[next], room);
-    window_.watch(first, ahead_.submitted);
-  }
-  return next;
 }
 
 void TxStage::answer(const Asked& asked, u32& room) {

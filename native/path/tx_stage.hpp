@@ -14,6 +14,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <span>
 #include <vector>
 
 #include "feeds/feed_backlog.hpp"
@@ -128,7 +130,10 @@ private:
   void follow(u64 generation);
   u32 room() const;
   void ask(u32 packet);
-  u32 answer_watched(u32& room);
+  static std::span<const Asked> first_packet_of(std::span<const Asked> jobs) {
+    const auto is_other = [&](const Asked& job) { return job.packet != jobs[0].packet; };
+    return {jobs.begin(), std::ranges::find_if(jobs, is_other)};
+  }
   void answer(const Asked& asked, u32& room);
   void keep_for_kernel(const Asked& asked, const job& answer);
   bool send_in_place(const Asked& asked, const job& answer);

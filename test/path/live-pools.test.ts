@@ -13,7 +13,7 @@ import type { TransmitRow } from '../../src/domain/statistics.js';
 import { addon } from '../../src/memory/addon.js';
 import { HOSTS, NEIGHBOURS } from '../rig/link.js';
 import { eventually } from '../rig/program.js';
-import type { Replicator } from '../rig/replicator.js';
+import { Replicator } from '../rig/replicator.js';
 import { copyMode, networkTest, replaceWorker, withReplicator } from '../rig/scenario.js';
 import { replicatedRoute, startFeed } from '../rig/wire.js';
 
@@ -34,8 +34,10 @@ async function transmitOf(replicator: Replicator): Promise<TransmitRow & { live_
   return { ...worker.transmit, live_pools };
 }
 
-async function feed(replicator: Replicator): Promise<void> {
-  const options = { rate: RATE, count: PACKETS };
+/** On that queue of rep0. */
+async function feed(replicator: Replicator, queue = 0): Promise<void> {
+  const { queues } = replicator.link.options;
+  const options = { rate: RATE, count: PACKETS, ...(queues === 1 ? {} : { queue }) };
   await startFeed(replicatedRoute(replicator.link), options).result();
   await replicator.settled();
 }
@@ -107,6 +109,41 @@ networkTest(test, 'calls of a pump are told as those of its worker', LINK, async
     await quiet(replicator);
   });
 });
+
+networkTest(
+  test,
+  'each of two launchers tells the pools of its own calls, also once the first has gone',
+  { queues: 2, netGro: true },
+  async (link) => {
+    const flagsOf = (queue: number) =>
+      copyMode('inline', '--transmit', 'bulk', '--cpus', '0', '--queues', String(queue));
+    const first = await Replicator.start({ link, flags: flagsOf(0) });
+    const second = await Replicator.start({ link, flags: flagsOf(1) });
+    const socket = addon.openUdp(link.net, HOLDER);
+    addon.setReceiveBuffer(socket, BUFFER_SIZE);
+    const livePools = async (of: Replicator) => (await transmitOf(of)).live_pools;
+    try {
+      await first.subscribe([PASSER]);
+      await second.subscribe([HOLDER]);
+      for (const queue of [0, 1]) await feed(second, queue);
+      await first.settled();
+      assert.ok((await transmitOf(first)).calls > 0);
+      await quiet(first);
+      const held = await livePools(second);
+      assert.ok(held > 0);
+      assert.equal(await first.stop(), { status: 0, signal: null }, first.told());
+      await feed(second, 1);
+      const [more, { calls }] = [await livePools(second), await transmitOf(second)];
+      assert.ok(more > held && more <= calls, `${held} ${more} ${calls}`);
+      closeSync(socket);
+      await quiet(second);
+      assert.equal(await second.stop(), { status: 0, signal: null }, second.told());
+      assert.equal(await second.residue(), []);
+    } finally {
+      for (const one of [first, second]) one.close();
+    }
+  },
+);
 
 networkTest(test, 'a worker that sends by the ring has none', { queues: 1 }, async (link) => {
   await withReplicator({ link, flags: copyMode('inline') }, async (replicator) => {

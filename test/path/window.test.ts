@@ -99,6 +99,27 @@ networkTest(
   },
 );
 
+networkTest(
+  test,
+  'two workers that send copies of the same packets each tell their own window',
+  { queues: 2 },
+  async (link) => {
+    const flags = copyMode('inline', '--workers', '2');
+    await withReplicator({ link, flags }, async (replicator) => {
+      const destinations = destinationsOf(128);
+      await replicator.subscribe(destinations);
+      await stampedWindows(link, destinations);
+      await replicator.settled();
+      const { workers } = await replicator.stats();
+      assert.is(workers.length, 2);
+      for (const { timed, window_ns: window, kick_ns: kick } of workers) {
+        assert.is(timed.copies, (timed.bursts * destinations.length) / 2);
+        assert.ok(window.p50 > 0 && window.p50 <= kick.p50 && window.p99 <= kick.p99);
+      }
+    });
+  },
+);
+
 networkTest(test, 'one subscriber has no delivery window', { queues: 1 }, async (link) => {
   await withReplicator({ link, flags: copyMode('inline') }, async (replicator) => {
     const destinations = destinationsOf(1);
