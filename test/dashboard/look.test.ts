@@ -162,6 +162,11 @@ browserTest(
     await eventually('the focus stays in the table', async () => {
       return /^10\.77\./.test((await focused(page)).name ?? '');
     });
+    await page.locator('h1').click();
+    const facts = () => page.locator('.facts').textContent();
+    const before = await facts();
+    await eventually('another reading', async () => (await facts()) !== before);
+    assert.is((await focused(page)).name, null, 'and it is not taken back from who has left it');
   },
 );
 

@@ -194,6 +194,8 @@ function Head<Row>(props: {
   );
 }
 
+const KINDS = ['focusin', 'pointerdown'] as const;
+
 /**
  * The focus stays in the table when the row that had it is gone. The result: whether the active row
  * is to be focused once it is there.
@@ -202,11 +204,14 @@ function useKeptFocus(scroll: { readonly current: HTMLDivElement | null }): { cu
   const wantsFocus = useRef(false);
   const isInside = useRef(false);
   useLayoutEffect(() => {
-    const look = ({ target }: FocusEvent) => {
+    const look = ({ target }: Event) => {
       isInside.current = scroll.current?.contains(target as Node) === true; // an event's target
     };
-    document.addEventListener('focusin', look);
-    return () => document.removeEventListener('focusin', look);
+    // a press beside it takes the focus away without giving it to anything
+    for (const name of KINDS) document.addEventListener(name, look);
+    return () => {
+      for (const name of KINDS) document.removeEventListener(name, look);
+    };
   }, [scroll]);
   useLayoutEffect(() => {
     const isLost = isInside.current && document.activeElement === document.body;
