@@ -6,7 +6,7 @@
  * needs: a link
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -95,6 +95,71 @@ networkTest(
       assert.match(systemd.systemctl('show', '-p', 'Result', NAME), /Result=success/);
       assert.equal(processesWith(mark), []);
       assert.is(link.xdpProgram(), null);
+    } catch (error) {
+      if (error instanceof Error) error.message += `\n--- it said:\n${told()}`;
+      throw error;
+    } finally {
+      systemd.close();
+    }
+  },
+);
+
+networkTest(
+  test,
+  'as install-service writes it, it runs from a file: reloaded by systemctl and killed, without a packet lost; taken away, nothing is left',
+  { queues: 1 },
+  async (link) => {
+    const mark = `FANTAIL_TEST=installed${process.pid}`;
+    const here = [
+      '[Service]',
+      `Environment=${mark}`,
+      'StandardOutput=append:/mnt/given/out',
+      'StandardError=append:/mnt/given/out',
+    ];
+    const subscribers = subscribersOf(2);
+    const lines = [
+      ...['interface: rep0', `listen-ip: ${REPLICATOR_IP}`, `listen-port: ${LISTEN_PORT}`],
+      ...['mode: copy', 'layout: split', 'subscribers:'],
+      ...subscribers.map(({ ip, port }) => `  - { ip: ${ip}, port: ${port} }`),
+    ];
+    const dropIn = { 'fantail@.service.d/here.conf': `${here.join('\n')}\n` };
+    const systemd = new Systemd(dropIn, { 'rep0.yaml': `${lines.join('\n')}\n` });
+    chmodSync(systemd.folder, 0o755); // the unit has a user of its own
+    const out = join(systemd.folder, 'out');
+    const told = () => `${existsSync(out) ? readFileSync(out, 'utf8') : ''}\n${systemd.told()}`;
+    const units = ['--folder', '/mnt/given/units'];
+    const config = ['--config', '/mnt/given/configuration/rep0.yaml'];
+    try {
+      await systemd.boot(link.replicator);
+      assert.match(
+        systemd.fantail('install-service', ...units, ...config),
+        /enable --now fantail@rep0$/m,
+      );
+      systemd.systemctl('daemon-reload');
+      systemd.systemctl('start', NAME);
+      await eventually('it is ready', () => /^ready .*/m.test(told()));
+      const asker = await openAsker(CONTROL, link.replicator);
+      await new Channel(asker).subscribe(subscribers).finally(() => asker.close());
+      const route = replicatedRoute(link);
+      const sink = await startSink(route, { subscribers, expect: COUNT });
+      const feed = startFeed(route, { rate: RATE, count: COUNT });
+      const file = join(systemd.folder, 'configuration', 'rep0.yaml');
+      writeFileSync(file, `${lines.join('\n')}\nmulticast-ttl: 2\norder: fixed\n`);
+      systemd.systemctl('reload', NAME);
+      const isDone = /multicast-ttl: 1 → 2: applied[\s\S]*order: rotate → fixed: refused: needs a/;
+      await eventually('it is applied, and refused', () => isDone.test(told()));
+      // what waits for a restart would be another data plane's
+      writeFileSync(file, `${lines.join('\n')}\nmulticast-ttl: 2\n`);
+      systemd.systemctl('kill', '--signal=KILL', '--kill-who=main', NAME);
+      await eventually('the next one is ready', () => / adopted=\d+$/m.test(told()));
+      await feed.result();
+      assert.equal(faultsOf(await sink.within(10_000), COUNT), [], link.drops().join());
+      systemd.systemctl('stop', NAME);
+      assert.match(systemd.systemctl('show', '-p', 'Result', NAME), /Result=success/);
+      assert.equal(processesWith(mark), []);
+      assert.match(systemd.fantail('install-service', ...units, '--remove'), /^removed /);
+      systemd.systemctl('daemon-reload');
+      assert.match(systemd.systemctl('show', '-p', 'LoadState', NAME), /not-found|bad-setting/);
     } catch (error) {
       if (error instanceof Error) error.message += `\n--- it said:\n${told()}`;
       throw error;

@@ -93,6 +93,12 @@ export class Systemd {
     return run('nsenter', ['-t', String(this.first()), '-m', '-p', 'systemctl', ...words]);
   }
 
+  /** Runs fantail where units see it: /mnt/clone, by the Node in /mnt/bin. */
+  fantail(...words: string[]): string {
+    const all = ['/mnt/bin/node', '/mnt/clone/build/programs/main.js', ...words];
+    return run('nsenter', ['-t', String(this.first()), '-m', '-p', ...all]);
+  }
+
   told(): string {
     return this.program?.told() ?? '';
   }
