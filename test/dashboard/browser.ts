@@ -28,6 +28,8 @@ export interface Look {
   readonly width?: number;
   readonly height?: number;
   readonly colorScheme?: 'light' | 'dark';
+  /** The certificate of a test is nobody's. */
+  readonly ignoreHTTPSErrors?: boolean;
 }
 
 /** A tab of its own, with its own storage. What goes wrong in it is kept: see `Tab.faults`. */
@@ -41,8 +43,12 @@ export class Tab {
   private constructor(readonly page: Page) {}
 
   static async open(browser: Browser, url: string, look: Look = {}): Promise<Tab> {
-    const { width = 1280, height = 900, colorScheme = 'light' } = look;
-    const context = await browser.newContext({ viewport: { width, height }, colorScheme });
+    const { width = 1280, height = 900, colorScheme = 'light', ignoreHTTPSErrors = false } = look;
+    const context = await browser.newContext({
+      viewport: { width, height },
+      colorScheme,
+      ignoreHTTPSErrors,
+    });
     const page = await context.newPage();
     page.setDefaultTimeout(WAIT_MS);
     const tab = new Tab(page);

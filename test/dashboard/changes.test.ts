@@ -154,7 +154,7 @@ browserTest(
   test,
   "what is refused is told by the server's own sentence and code, and what was typed stays",
   async ({ replicator, open }) => {
-    const { page } = await open();
+    const { page } = await open({ height: 400 });
     await isConnected(page);
     const wrong = [
       ['192.0.2.7', '9001'],
@@ -173,6 +173,9 @@ browserTest(
       assert.is((await alert.textContent())?.trim(), `${code} ${words}`);
       assert.is(await page.getByLabel('IP').inputValue(), ip);
     }
+    const { y = -1 } = (await alert.boundingBox()) ?? {};
+    assert.ok(y >= 0 && y < 400, 'it is in sight, though the form is far below the top');
+    assert.ok(Number(await page.evaluate('scrollY')) > 0);
     assert.equal(await replicator.list(), []);
   },
 );

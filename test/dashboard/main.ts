@@ -18,10 +18,17 @@ const { values } = parseArgs({
     minutes: { type: 'string', default: '10' },
   },
 });
+const minutes = Number(values.minutes);
+if ((!values.pictures && !values.measure) || !(minutes >= 0)) {
+  console.error(
+    'usage: npm run dashboard -- [--pictures [--into FOLDER]] [--measure [--minutes N]]',
+  );
+  process.exit(2);
+}
 const lack = lackForBrowser();
 if (lack !== null) {
   console.error(`dashboard: ${lack}`);
   process.exit(1);
 }
 if (values.pictures) await takePictures(values.into);
-if (values.measure) await measure(Number(values.minutes));
+if (values.measure) await measure(minutes);

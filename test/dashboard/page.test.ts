@@ -2,18 +2,21 @@
  * The dashboard's page as a browser gets it: to whom it is served, and by which headers it is kept
  * to itself.
  *
- * needs: a core
+ * needs: a link
  */
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { type IncomingHttpHeaders, request } from 'node:http';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Control, type ControlOptions, startControl } from '../../src/control/server.js';
 import { MemoryReplicator } from '../rig/memory-replicator.js';
-import { ROOT } from '../rig/program.js';
+import { ROOT, run } from '../rig/program.js';
+import { lackForBrowser, startBrowser, Tab } from './browser.js';
+import { isConnected } from './scene.js';
 
 const test = suite('page of the dashboard');
 const BROWSER = 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8';
@@ -165,6 +168,40 @@ test('nothing in it names another place', () => {
   const body = page.replace(/<(script|style)>[\s\S]*?<\/\1>/g, '');
   assert.not.match(body, /\b(?:src|href)="(?!data:)/);
   assert.not.match(page.replace(/<script>[\s\S]*<\/script>/, ''), /url\(|@import/);
+});
+
+/** Of nobody that a browser knows. */
+function certificate(): { cert: string; key: string } {
+  const folder = mkdtempSync(join(tmpdir(), 'fantail-dashboard-'));
+  try {
+    const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
+    const made = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+    run('openssl', [...made, '-keyout', key, '-out', cert, '-days', '2', '-subj', '/CN=127.0.0.1']);
+    return { cert: readFileSync(cert, 'utf8'), key: readFileSync(key, 'utf8') };
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+test('it connects by the name that it was called by, and by TLS where the port has it', async () => {
+  const lack = lackForBrowser();
+  if (lack !== null) return console.log(`skip: ${lack}`);
+  const browser = await startBrowser();
+  try {
+    for (const tls of [null, certificate()])
+      await withControl({ tls }, async ({ port }) => {
+        for (const name of ['127.0.0.1', 'localhost']) {
+          const url = `${tls === null ? 'http' : 'https'}://${name}:${port}/`;
+          const tab = await Tab.open(browser, url, { ignoreHTTPSErrors: true });
+          await isConnected(tab.page);
+          assert.equal(tab.faults, [], url);
+          assert.equal([...new Set(tab.sockets)], [url.replace('http', 'ws')]);
+          await tab.close();
+        }
+      });
+  } finally {
+    await browser.close();
+  }
 });
 
 test.run();

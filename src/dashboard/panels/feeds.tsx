@@ -56,7 +56,7 @@ const FIGURES: readonly Column<Feed>[] = [
   {
     title: 'Received',
     unit: 'packets',
-    width: 9,
+    width: 9.5,
     isNumber: true,
     cell: ({ row }) => numbers.count(row.received),
     order: ({ row }) => row.received,
@@ -87,7 +87,7 @@ const FIGURES: readonly Column<Feed>[] = [
   {
     title: 'Drops',
     unit: '/s',
-    width: 5,
+    width: 5.5,
     isNumber: true,
     cell: ({ dropRate }) => numbers.count(dropRate),
     order: ({ dropRate }) => dropRate,

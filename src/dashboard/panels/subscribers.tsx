@@ -95,7 +95,7 @@ const FIGURES: readonly Column<Subscriber>[] = [
   {
     title: 'Drops',
     unit: '/s',
-    width: 5,
+    width: 5.5,
     isNumber: true,
     cell: ({ dropRate }) => numbers.count(dropRate),
     order: ({ dropRate }) => dropRate,
