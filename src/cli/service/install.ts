@@ -1,4 +1,4 @@
-/** `fantail install-service`: writes the unit, shows it, takes it away; systemd is not spoken to. */
+/** `fantail install-service`: writes the unit, shows it, takes it away; never speaks to systemd. */
 import {
   existsSync,
   readdirSync,
