@@ -216,7 +216,7 @@ const wrong: [what: string, text: string, faults: RegExp[]][] = [
     'layout: auto\ncontrol: 10.0.0.1:12345\n',
     [/^2:10: --control 10\.0\.0\.1 is reached from outside; it needs --token-file$/],
   ],
-  ['a token file', 'token-file: none\n', [/^1:1: cannot read the token: ENOENT/]],
+  ['a token file', 'layout: auto\ntoken-file: none\n', [/^2:13: cannot read the token: ENOENT/]],
   [
     'a section that is none',
     'subscribers: 10.0.0.34:9001\n',

@@ -6,7 +6,7 @@
  * needs: a link
  */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -21,6 +21,8 @@ const test = suite('service');
 const UNIT = join(ROOT, 'tools', 'fantail@.service');
 const NAME = 'fantail@rep0.service';
 const CONTROL = '127.0.0.1:12345';
+/** adm, as Debian and others number it; any would do. */
+const GROUP_ID = 4;
 const RATE = 2000;
 const COUNT = 8000;
 /** What systemd calls OK ends there. */
@@ -162,6 +164,48 @@ networkTest(
       assert.match(systemd.systemctl('show', '-p', 'LoadState', NAME), /not-found|bad-setting/);
     } catch (error) {
       if (error instanceof Error) error.message += `\n--- it said:\n${told()}`;
+      throw error;
+    } finally {
+      systemd.close();
+    }
+  },
+);
+
+networkTest(
+  test,
+  'a token that its user may read by a group is read, though others may not',
+  { queues: 1 },
+  async (link) => {
+    const here = [
+      '[Service]',
+      `SupplementaryGroups=${GROUP_ID}`,
+      'StandardOutput=append:/mnt/given/out',
+      'StandardError=append:/mnt/given/out',
+    ];
+    const lines = [
+      ...['interface: rep0', `listen-ip: ${REPLICATOR_IP}`, `listen-port: ${LISTEN_PORT}`],
+      ...['mode: copy', 'token-file: token'],
+    ];
+    const dropIn = { 'fantail@.service.d/here.conf': `${here.join('\n')}\n` };
+    const files = { 'rep0.yaml': `${lines.join('\n')}\n`, token: 'a-token\n' };
+    const systemd = new Systemd(dropIn, files);
+    chmodSync(systemd.folder, 0o755);
+    const token = join(systemd.folder, 'configuration', 'token');
+    chownSync(token, 0, GROUP_ID);
+    chmodSync(token, 0o640);
+    const out = join(systemd.folder, 'out');
+    const told = () => (existsSync(out) ? readFileSync(out, 'utf8') : '');
+    const config = ['--config', '/mnt/given/configuration/rep0.yaml'];
+    try {
+      await systemd.boot(link.replicator);
+      systemd.fantail('install-service', '--folder', '/mnt/given/units', ...config);
+      systemd.systemctl('daemon-reload');
+      systemd.systemctl('start', NAME);
+      await eventually('it is ready', () => /^ready /m.test(told()));
+      systemd.systemctl('stop', NAME);
+      assert.match(systemd.systemctl('show', '-p', 'Result', NAME), /Result=success/);
+    } catch (error) {
+      if (error instanceof Error) error.message += `\n--- it said:\n${told()}${systemd.told()}`;
       throw error;
     } finally {
       systemd.close();

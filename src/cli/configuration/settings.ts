@@ -207,11 +207,12 @@ function configFrom(
   }
 }
 
-/** Where a file has one of the flags that a sentence names; null: it has none. */
+/** Where a file has one of the flags, or the files, that a sentence names; null: it has none. */
 function placeOfFlag(settings: readonly Setting[], sentence: string): Place | null {
   for (const { key, words } of settings) {
-    const from = words[0]?.from;
-    const isNamed = new RegExp(`--${key}(?![a-z-])`).test(sentence);
+    const { from, text = '' } = words[0] ?? {};
+    const isFlag = new RegExp(`--${key}(?![a-z-])`).test(sentence);
+    const isNamed = isFlag || (text.startsWith('/') && sentence.includes(text));
     if (isNamed && typeof from === 'object') return from;
   }
   return null;
