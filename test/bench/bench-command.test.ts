@@ -22,8 +22,8 @@ import { type Control, startControl } from '../../src/control/server.js';
 import type { Lease } from '../../src/domain/lease.js';
 import { HOSTS, Link, REPLICATOR_IP } from '../rig/link.js';
 import { MemoryReplicator } from '../rig/memory-replicator.js';
-import { eventually, lackForNetwork, Program } from '../rig/program.js';
-import { fantail, MAIN } from '../rig/replicator.js';
+import { eventually, lackForNetwork, MAIN, Program } from '../rig/program.js';
+import { fantail } from '../rig/replicator.js';
 import { networkTest, withReplicator } from '../rig/scenario.js';
 import { onTerminal, quoted, screenOf, shownBars } from '../terminal/screen.js';
 

@@ -21,8 +21,7 @@ import { originText } from '../../src/domain/configuration.js';
 import type { UpFlags } from '../../src/replicator/config.js';
 import type { Configuration } from '../../src/replicator/reload/configured.js';
 import { LIVE, REFUSED } from '../../src/replicator/reload/fates.js';
-import { ROOT } from '../rig/program.js';
-import { MAIN } from '../rig/replicator.js';
+import { MAIN, ROOT } from '../rig/program.js';
 
 const test = suite('configuration');
 

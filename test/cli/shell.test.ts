@@ -12,8 +12,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { fantail } from '../../src/cli/fantail.js';
-import { lackForProgram, ROOT } from '../rig/program.js';
-import { MAIN } from '../rig/replicator.js';
+import { lackForProgram, MAIN, ROOT } from '../rig/program.js';
 
 const test = suite('shell');
 const folder = mkdtempSync(join(tmpdir(), 'shell-'));

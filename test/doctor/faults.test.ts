@@ -21,8 +21,8 @@ import { KINDS } from '../../src/doctor/topics.js';
 import { quoted } from '../../src/domain/finding.js';
 import type { SubscriberRow } from '../../src/domain/statistics.js';
 import { GROUP, type Link, NOBODY_IP, REPLICATOR_IP } from '../rig/link.js';
-import { eventually, Program, ROOT } from '../rig/program.js';
-import { MAIN, Replicator, startUp } from '../rig/replicator.js';
+import { eventually, MAIN, Program, ROOT } from '../rig/program.js';
+import { Replicator, startUp } from '../rig/replicator.js';
 import { networkTest } from '../rig/scenario.js';
 import { startForeignXdp } from '../rig/wire.js';
 

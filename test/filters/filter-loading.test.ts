@@ -11,8 +11,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Question } from '../../src/control/operations.js';
 import { limits } from '../../src/memory/layout.js';
-import { Program } from '../rig/program.js';
-import { MAIN } from '../rig/replicator.js';
+import { MAIN, Program } from '../rig/program.js';
 import {
   assertLossless,
   copyMode,

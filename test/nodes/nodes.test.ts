@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { load, MARKED, moduleOf, stock, use } from '../filters/loading.js';
-import { MAIN } from '../rig/replicator.js';
+import { MAIN } from '../rig/program.js';
 import {
   assertReceived,
   copyMode,

@@ -13,8 +13,8 @@ import { filterFile } from '../../src/domain/installation.js';
 import { limits } from '../../src/memory/layout.js';
 import { FEED_IP, MTU_MAX, NEIGHBOURS, NOBODY_IP } from '../rig/link.js';
 import { Noise } from '../rig/noise.js';
-import { eventually, sleep } from '../rig/program.js';
-import { MAIN, type Replicator, replicatorProcesses } from '../rig/replicator.js';
+import { eventually, MAIN, sleep } from '../rig/program.js';
+import { type Replicator, replicatorProcesses } from '../rig/replicator.js';
 import {
   assertLossless,
   assertReceived,

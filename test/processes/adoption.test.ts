@@ -12,8 +12,8 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Noise } from '../rig/noise.js';
-import { eventually, Program, ROOT } from '../rig/program.js';
-import { fantail, MAIN, Replicator, replicatorProcesses, startUp } from '../rig/replicator.js';
+import { eventually, MAIN, Program, ROOT } from '../rig/program.js';
+import { fantail, Replicator, replicatorProcesses, startUp } from '../rig/replicator.js';
 import {
   assertLossless,
   assertReceived,

@@ -19,8 +19,8 @@ import type {
   ReloadAnswer,
 } from '../../src/domain/configuration.js';
 import { HOSTS, type Link, REPLICATOR_IP } from '../rig/link.js';
-import { eventually, Program, ROOT } from '../rig/program.js';
-import { fantail, freePort, MAIN, type Replicator } from '../rig/replicator.js';
+import { eventually, MAIN, Program, ROOT } from '../rig/program.js';
+import { fantail, freePort, type Replicator } from '../rig/replicator.js';
 import {
   assertLossless,
   copyMode,

@@ -23,8 +23,8 @@ import * as assert from 'uvu/assert';
 import type { SubscriberRow } from '../../src/domain/statistics.js';
 import { openAsker } from '../rig/channel.js';
 import { HOSTS, type Link } from '../rig/link.js';
-import { eventually, Program, ROOT, sleep } from '../rig/program.js';
-import { MAIN, Replicator, startUp } from '../rig/replicator.js';
+import { eventually, MAIN, Program, ROOT, sleep } from '../rig/program.js';
+import { Replicator, startUp } from '../rig/replicator.js';
 import { networkTest, withReplicator } from '../rig/scenario.js';
 
 const test = suite('state');

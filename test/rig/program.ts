@@ -11,6 +11,8 @@ import { fileURLToPath } from 'node:url';
 
 /** The folder of package.json; tests run from dist/test/<room>. */
 export const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
+/** `fantail`, for Node. */
+export const MAIN = join(ROOT, 'build', 'programs', 'main.js');
 /**
  * How long a test waits for what must come, unless it says otherwise: for hangs only, so that no
  * machine is too busy.

@@ -13,6 +13,7 @@ import {
   atEnd,
   type End,
   eventually,
+  MAIN,
   type Process,
   Program,
   processesOf,
@@ -21,7 +22,6 @@ import {
 } from './program.js';
 import { LISTEN_PORT } from './wire.js';
 
-export const MAIN = join(ROOT, 'build', 'programs', 'main.js');
 /** From the start to `ready`: opening, attaching and several Nodes on a machine that is busy. */
 const READY_MS = 60_000;
 /** From SIGTERM to the end. */

@@ -22,8 +22,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { execProgram, execWord, unitOf } from '../../src/cli/service/unit.js';
-import { ROOT } from '../rig/program.js';
-import { MAIN } from '../rig/replicator.js';
+import { MAIN, ROOT } from '../rig/program.js';
 
 const test = suite('install-service');
 const base = mkdtempSync(join(tmpdir(), 'install-service-'));

@@ -16,8 +16,8 @@ import { operations, type Question } from '../../src/control/operations.js';
 import { addon } from '../../src/memory/addon.js';
 import { stock } from '../filters/loading.js';
 import { HOSTS, REPLICATOR_IP } from '../rig/link.js';
-import { eventually, lackForNetwork, Program } from '../rig/program.js';
-import { fantail, MAIN, Replicator, startUp } from '../rig/replicator.js';
+import { eventually, lackForNetwork, MAIN, Program } from '../rig/program.js';
+import { fantail, Replicator, startUp } from '../rig/replicator.js';
 import { copyMode, networkTest, socketMode, withReplicator } from '../rig/scenario.js';
 import { LISTEN_PORT } from '../rig/wire.js';
 

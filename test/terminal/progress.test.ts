@@ -13,8 +13,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { clockText, progressLine } from '../../src/terminal/progress.js';
 import { samplePackets } from '../../src/workbench/trial.js';
-import { eventually, lackForNetwork, type Program, ROOT } from '../rig/program.js';
-import { fantail, MAIN } from '../rig/replicator.js';
+import { eventually, lackForNetwork, MAIN, type Program, ROOT } from '../rig/program.js';
+import { fantail } from '../rig/replicator.js';
 import { onTerminal, quoted, screenOf, shownBars, visible } from './screen.js';
 
 const test = suite('progress');

@@ -6,8 +6,8 @@
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { processesWith } from '../rig/program.js';
-import { fantail, freePort, MAIN, type Replicator } from '../rig/replicator.js';
+import { MAIN, processesWith } from '../rig/program.js';
+import { fantail, freePort, type Replicator } from '../rig/replicator.js';
 import { copyMode, networkTest, subscribersOf, withReplicator } from '../rig/scenario.js';
 import { replicatedRoute, startFeed } from '../rig/wire.js';
 import { Tmux } from './tmux.js';
