@@ -173,6 +173,9 @@ test('the build has a manual page for each command, which says all that its help
   const pages = join(ROOT, 'build', 'man');
   const names = pathsOf().map((path) => ['fantail', ...path].join('-'));
   assert.equal(readdirSync(pages).sort(), names.map((name) => `${name}.1`).sort());
+  const { man } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  const listed = names.map((name) => `build/man/${name}.1`).sort();
+  assert.equal(man.sort(), listed, 'npm links those that package.json names under man');
   for (const path of pathsOf()) {
     const name = ['fantail', ...path].join('-');
     const page = readFileSync(join(pages, `${name}.1`), 'utf8');
