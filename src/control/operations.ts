@@ -6,7 +6,7 @@
 import { counted } from '../domain/counts.js';
 import type { Stats } from '../domain/statistics.js';
 import { configurationOperations } from './configuration-operations.js';
-import { WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from './constants.js';
+import { PROTOCOL_VERSION, WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from './constants.js';
 import { feedOperations } from './feed-operations.js';
 import { filterOperations } from './filter-operations.js';
 import { queueLines, statsLines, subscriberLine } from './lines.js';
@@ -111,7 +111,7 @@ export const operations = {
     does: 'this text',
     takes: {},
     reads: true,
-    perform: ({ session }) => ({ help: session.help() }),
+    perform: ({ session }) => ({ protocol: PROTOCOL_VERSION, help: session.help() }),
     lines: ({ help }) => [...help, 'ok'],
   }),
   auth: operation({

@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { fantail } from '../../src/cli/fantail.js';
+import { PROTOCOL_VERSION } from '../../src/control/constants.js';
 import { ROOT } from '../rig/program.js';
 import { MAIN } from '../rig/replicator.js';
 
@@ -43,7 +44,8 @@ function helpOf(path: readonly string[]) {
   const flags = [...stdout.matchAll(/^ {2}(--[a-z-]+)/gm)].map(([, flag = '']) => flag);
   const behind = stdout.split(/^Commands:$/m)[1] ?? '';
   const commands = [...behind.matchAll(/^ {2}([a-z-]+) {2}/gm)].map(([, name = '']) => name);
-  return { flags, commands: commands.filter((name) => name !== 'help') };
+  // commander's own help of a command that has some is none that is declared
+  return { flags, commands: commands.filter((name) => name !== 'help' || path.length === 0) };
 }
 
 function pathsOf(made = fantail(), above: readonly string[] = []): (readonly string[])[] {
@@ -206,6 +208,21 @@ test('what formats pages has nothing to say against them', () => {
   const { status, stdout } = run('man', ['-l', join(pages, 'fantail-up.1')]);
   assert.is(status, 0);
   assert.match(stdout, /fantail-up.*Run the replicator/s);
+});
+
+test('help --json has the commands, and the versions of fantail and of its protocol', () => {
+  const told = JSON.parse(program('help', '--json').stdout);
+  const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  assert.equal([told.version, told.protocol], [version, PROTOCOL_VERSION]);
+  const names = told.commands.map(({ command }: { command: string }) => command);
+  assert.equal(
+    names.sort(),
+    pathsOf()
+      .map((path) => ['fantail', ...path].join(' '))
+      .sort(),
+  );
+  assert.is(program('help', 'filter', 'use').stdout, program('filter', 'use', '--help').stdout);
+  assert.match(program('help', 'nothing').stderr, /help: there is no such command; see: fantail/);
 });
 
 test('an unknown page and an unknown shell are misuse', () => {

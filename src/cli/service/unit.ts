@@ -1,7 +1,7 @@
 /**
  * The unit that fantail comes with (tools/fantail@.service), for this installation and a
- * configuration file. Its first line has the hash of the rest, so that one that somebody has changed
- * is known.
+ * configuration file. Its first line has the hash of the rest, so that one that somebody has
+ * changed is known.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
