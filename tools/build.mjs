@@ -236,7 +236,7 @@ function writePages() {
 }
 
 /** One word for all that a supervisor and a data plane must have in common (installation.ts). */
-function identify() {
+export function identify() {
   const native = ['fantail-rx', 'fantail.node'].map((name) => join('native', 'build', name));
   const word = digest([...filesOf(join('build', 'programs'), ['.js']), ...native]).slice(0, 16);
   writeFileSync(join(ROOT, 'build', 'identity'), `${word}\n`);

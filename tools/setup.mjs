@@ -4,7 +4,8 @@
  * Runs on a bare clone, so it may use nothing but Node itself. Looks for what each package brings
  * (a program or a header), and installs only the packages whose piece is missing: with apt-get or
  * dnf if it is root, else it prints the one line to run and exits 1. `--check` never installs. When
- * all is there it takes a few milliseconds.
+ * all is there it takes a few milliseconds. `--package` is for who installs fantail as a package: it
+ * looks for what compiles, alone, and says what is missing in one line.
  */
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
@@ -15,12 +16,19 @@ const NODE_MAJOR_MIN = 20;
 
 /**
  * What must exist (any one of `pieces`), and the package that brings it under each package manager.
+ * `isForTests`: the demo and tests want it, and the programs are compiled without.
  */
 const NEEDS = [
   { pieces: ['bin:make'], apt: 'make', dnf: 'make', why: 'builds the native programs' },
   { pieces: ['bin:g++'], apt: 'g++', dnf: 'gcc-c++', why: 'compiles C++20' },
   { pieces: ['bin:clang'], apt: 'clang', dnf: 'clang', why: 'compiles the XDP program' },
-  { pieces: ['bin:wasm-ld'], apt: 'lld', dnf: 'lld', why: 'links filters that are written in C' },
+  {
+    isForTests: true,
+    pieces: ['bin:wasm-ld'],
+    apt: 'lld',
+    dnf: 'lld',
+    why: 'links filters that are written in C',
+  },
   {
     pieces: ['include:bpf/libbpf.h'],
     apt: 'libbpf-dev',
@@ -65,25 +73,35 @@ const NEEDS = [
     why: "the kernel's interfaces",
   },
   {
+    isForTests: true,
     pieces: ['bin:ip'],
     apt: 'iproute2',
     dnf: 'iproute',
     why: 'makes the virtual link of the demo and the tests',
   },
   {
+    isForTests: true,
     pieces: ['bin:ethtool'],
     apt: 'ethtool',
     dnf: 'ethtool',
     why: 'tells and sets the queues of a card',
   },
   {
+    isForTests: true,
     pieces: ['bin:openssl'],
     apt: 'openssl',
     dnf: 'openssl',
     why: 'makes the certificate of a test',
   },
-  { pieces: ['bin:tmux'], apt: 'tmux', dnf: 'tmux', why: 'a test looks at fantail top in it' },
   {
+    isForTests: true,
+    pieces: ['bin:tmux'],
+    apt: 'tmux',
+    dnf: 'tmux',
+    why: 'a test looks at fantail top in it',
+  },
+  {
+    isForTests: true,
     pieces: ['bin:systemd-analyze'],
     apt: 'systemd',
     dnf: 'systemd',
@@ -133,7 +151,9 @@ function isThere(piece) {
     : includes.some((folder) => existsSync(join(folder, name)));
 }
 
-const missingNeeds = () => NEEDS.filter((need) => !need.pieces.some(isThere));
+const isForPackage = process.argv.includes('--package');
+const missingNeeds = () =>
+  NEEDS.filter((need) => !(isForPackage && need.isForTests === true) && !need.pieces.some(isThere));
 
 /** The commands that install `needs` here, or null where neither package manager exists. */
 function installation(needs) {
@@ -171,6 +191,17 @@ function install(commands) {
   return null;
 }
 
+/** All that is missing, and the line that brings it, as one. */
+function sayMissing(missing) {
+  const names = missing.map((need) => need.apt).join(', ');
+  const commands = installation(missing);
+  const line = commands?.map((command) => `sudo ${command.join(' ')}`).join(' && ');
+  say(
+    `missing to compile fantail: ${names}; ${line === undefined ? 'install them' : `run: ${line}`}`,
+  );
+  return 1;
+}
+
 function setup() {
   const [major] = process.versions.node.split('.').map(Number);
   if (major < NODE_MAJOR_MIN) {
@@ -184,6 +215,7 @@ function setup() {
     if (process.env.npm_lifecycle_event === 'setup') say('all system packages are there');
     return 0;
   }
+  if (isForPackage) return sayMissing(missing);
   for (const need of missing) say(`missing: ${need.apt} (${need.why})`);
   const commands = installation(missing);
   if (commands === null) {
@@ -205,9 +237,13 @@ function setup() {
   return 0;
 }
 
-const unknown = process.argv.slice(2).filter((argument) => argument !== '--check');
+const unknown = process.argv
+  .slice(2)
+  .filter((argument) => argument !== '--check' && argument !== '--package');
 if (unknown.length > 0) {
-  say(`unknown argument ${unknown[0]}; the only one is --check (look, do not install)`);
+  say(
+    `unknown argument ${unknown[0]}; there are --check (look, do not install) and --package (what compiles, in a line)`,
+  );
   process.exit(2);
 }
 process.exit(setup());

@@ -9,7 +9,7 @@ import { feed } from './declarations/feeds.js';
 import { filter } from './declarations/filters.js';
 import { clean, demo, up } from './declarations/replicator.js';
 import { installService } from './declarations/service.js';
-import { completions, man } from './declarations/shell.js';
+import { completions, help, man } from './declarations/shell.js';
 import { add, list, pause, remove, resume, stats, top } from './declarations/subscribers.js';
 import { bench, send } from './declarations/traffic.js';
 import { command } from './program.js';
@@ -24,7 +24,7 @@ export function fantail(): Command {
       'after',
       '\nHelp on one command: fantail <command> --help\nTry it on a virtual link: fantail demo',
     )
-    .helpCommand('help', 'print this help, or that of a command');
+    .helpCommand(false); // its own can more
   const subscribers = [add, remove, pause, resume, list];
   for (const each of [
     up,
@@ -43,6 +43,7 @@ export function fantail(): Command {
     installService,
     completions,
     man,
+    help,
   ])
     made.addCommand(each());
   return made;

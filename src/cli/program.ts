@@ -8,7 +8,7 @@
 import { inspect } from 'node:util';
 import { Command, CommanderError, Option } from 'commander';
 import { Failure, FantailError, UsageError } from '../domain/errors.js';
-import { version } from '../domain/installation.js';
+import { BUILD_LINE, version } from '../domain/installation.js';
 
 const USAGE_STATUS = 2;
 export const FAILURE_STATUS = 1;
@@ -142,7 +142,7 @@ function report(thrown: unknown, name: string): number {
   }
   const error = thrown as NodeJS.ErrnoException;
   if (error.code === 'ERR_MODULE_NOT_FOUND') {
-    return complain(name, `${error.message}; build it with: npm run build`, FAILURE_STATUS);
+    return complain(name, `${error.message}; build it with: ${BUILD_LINE}`, FAILURE_STATUS);
   }
   // with its stack, since it is ours to mend
   sayFailure(`${name}: a fault of its own: ${inspect(thrown)}\n`);

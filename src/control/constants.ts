@@ -5,6 +5,12 @@ export const CONTROL_ADDRESS = '127.0.0.1';
 export const CONTROL_PORT = 12345;
 export const CONTROL_URL = `ws://${CONTROL_ADDRESS}:${CONTROL_PORT}`;
 
+/**
+ * Of the operations, their parameters and answers. It grows where a client of before would misread
+ * something, not where something is new: what is unknown is passed over.
+ */
+export const PROTOCOL_VERSION = 1;
+
 /** Bytes of one message; a longer one is TOO_LARGE, unless its operation takes more. */
 export const MESSAGE_SIZE_MAX = 64 * 1024;
 /** Bytes of a message of a peer that has not shown the token: an `auth` and nothing longer. */

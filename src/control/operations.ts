@@ -6,7 +6,12 @@
 import { counted } from '../domain/counts.js';
 import type { Stats } from '../domain/statistics.js';
 import { configurationOperations } from './configuration-operations.js';
-import { CHANGES_MAX, WATCH_SECONDS_MAX, WATCH_SECONDS_MIN } from './constants.js';
+import {
+  CHANGES_MAX,
+  PROTOCOL_VERSION,
+  WATCH_SECONDS_MAX,
+  WATCH_SECONDS_MIN,
+} from './constants.js';
 import { feedOperations } from './feed-operations.js';
 import { filterOperations } from './filter-operations.js';
 import { changeLine, queueLines, statsLines, subscriberLine } from './lines.js';
@@ -133,7 +138,7 @@ export const operations = {
     does: 'this text',
     takes: {},
     reads: true,
-    perform: ({ session }) => ({ help: session.help() }),
+    perform: ({ session }) => ({ protocol: PROTOCOL_VERSION, help: session.help() }),
     lines: ({ help }) => [...help, 'ok'],
   }),
   auth: operation({

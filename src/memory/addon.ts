@@ -14,7 +14,7 @@
 import { createRequire } from 'node:module';
 import type { Endpoint } from '../domain/endpoint.js';
 import type { Placed } from '../domain/filter.js';
-import { nativeFile } from '../domain/installation.js';
+import { BUILD_LINE, nativeFile } from '../domain/installation.js';
 import type { Card } from './card.js';
 
 /** An IPv4 address of an interface and the length of its subnet's prefix. */
@@ -446,7 +446,7 @@ function load(): Supervisor & DataPath {
     return createRequire(import.meta.url)(file) as Supervisor & DataPath;
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`the native addon does not load (${reason}); run: npm run build`, { cause });
+    throw new Error(`the native addon does not load (${reason}); run: ${BUILD_LINE}`, { cause });
   }
 }
 

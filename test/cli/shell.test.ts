@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { fantail } from '../../src/cli/fantail.js';
+import { PROTOCOL_VERSION } from '../../src/control/constants.js';
 import { lackForProgram, MAIN, ROOT } from '../rig/program.js';
 
 const test = suite('shell');
@@ -47,7 +48,8 @@ function helpOf(path: readonly string[]) {
   const flags = [...stdout.matchAll(/^ {2}(--[a-z-]+)/gm)].map(([, flag = '']) => flag);
   const behind = stdout.split(/^Commands:$/m)[1] ?? '';
   const commands = [...behind.matchAll(/^ {2}([a-z-]+) {2}/gm)].map(([, name = '']) => name);
-  return { flags, commands: commands.filter((name) => name !== 'help') };
+  // commander's own help of a command that has some is none that is declared
+  return { flags, commands: commands.filter((name) => name !== 'help' || path.length === 0) };
 }
 
 function pathsOf(made = fantail(), above: readonly string[] = []): (readonly string[])[] {
@@ -177,6 +179,9 @@ test('the build has a manual page for each command, which says all that its help
   const pages = join(ROOT, 'build', 'man');
   const names = pathsOf().map((path) => ['fantail', ...path].join('-'));
   assert.equal(readdirSync(pages).sort(), names.map((name) => `${name}.1`).sort());
+  const { man } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  const listed = names.map((name) => `build/man/${name}.1`).sort();
+  assert.equal(man.sort(), listed, 'npm links those that package.json names under man');
   for (const path of pathsOf()) {
     const name = ['fantail', ...path].join('-');
     const page = readFileSync(join(pages, `${name}.1`), 'utf8');
@@ -204,6 +209,21 @@ test('what formats pages has nothing to say against them', () => {
   const { status, stdout } = run('man', ['-l', join(pages, 'fantail-up.1')]);
   assert.is(status, 0);
   assert.match(stdout, /fantail-up.*Run the replicator/s);
+});
+
+test('help --json has the commands, and the versions of fantail and of its protocol', () => {
+  const told = JSON.parse(program('help', '--json').stdout);
+  const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  assert.equal([told.version, told.protocol], [version, PROTOCOL_VERSION]);
+  const names = told.commands.map(({ command }: { command: string }) => command);
+  assert.equal(
+    names.sort(),
+    pathsOf()
+      .map((path) => ['fantail', ...path].join(' '))
+      .sort(),
+  );
+  assert.is(program('help', 'filter', 'use').stdout, program('filter', 'use', '--help').stdout);
+  assert.match(program('help', 'nothing').stderr, /help: there is no such command; see: fantail/);
 });
 
 test('an unknown page and an unknown shell are misuse', () => {

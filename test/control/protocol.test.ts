@@ -427,7 +427,10 @@ test('typed answers have their rows first and ok or error as the last line', () 
     '10.0.0.34 9001 live - worker 1 filter default feeds main\nok 1 subscriber',
   );
   assert.is(answered('text', 1, { op: 'list' }, { subscribers: [] }), 'ok 0 subscribers');
-  assert.is(answered('text', 1, { op: 'help' }, { help: ['a', 'b'] }), ['a', 'b', 'ok'].join('\n'));
+  assert.is(
+    answered('text', 1, { op: 'help' }, { protocol: 1, help: ['a', 'b'] }),
+    ['a', 'b', 'ok'].join('\n'),
+  );
   const stats = String(answered('text', 1, { op: 'stats' }, busyStats(5))).split('\n');
   assert.is(stats.at(-1), 'ok 1 subscriber');
   assert.ok(stats.includes('subscriber 10.0.0.34 9001 received 5 sent 5 in_flight 0 bytes 710'));

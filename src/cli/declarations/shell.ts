@@ -42,3 +42,23 @@ export function man(): Command {
       },
     );
 }
+
+export function help(): Command {
+  return command('help', 'Print this help, or that of a command; with --json all commands.')
+    .argument('[command]', 'such as up')
+    .argument('[subcommand]', 'such as use, of filter')
+    .option('--json', 'print one JSON object: versions of fantail and of its protocol, commands')
+    .action(
+      async (
+        name: string | undefined,
+        below: string | undefined,
+        { json }: { json?: boolean },
+        made: Command,
+      ) => {
+        const run = await import('../shell/print.js');
+        const names = [name, below].filter((each) => each !== undefined);
+        if (json === true) run.helpJson(rootOf(made));
+        else run.help(rootOf(made), names);
+      },
+    );
+}

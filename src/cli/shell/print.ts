@@ -2,7 +2,9 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { PROTOCOL_VERSION } from '../../control/constants.js';
 import { Failure, messageOf, UsageError } from '../../domain/errors.js';
+import { version } from '../../domain/installation.js';
 import type { Shell } from '../declarations/shell.js';
 import { bashOf } from './bash.js';
 import { fishOf } from './fish.js';
@@ -34,4 +36,27 @@ export function manAll(root: Command, folder: string): void {
   } catch (thrown) {
     throw new Failure(`cannot write the pages: ${messageOf(thrown)}`);
   }
+}
+
+export function help(root: Command, names: readonly string[]): void {
+  let found = root;
+  for (const name of names) {
+    const next = found.commands.find((each) => each.name() === name);
+    if (next === undefined) throw new UsageError('help: there is no such command');
+    found = next;
+  }
+  found.outputHelp();
+}
+
+/** For programs: what may be typed, and what the control channel speaks. */
+export function helpJson(root: Command): void {
+  const commands = allOf(treeOf(root)).map(({ path, does, flags, words }) => {
+    return {
+      command: path.join(' '),
+      does,
+      arguments: words.map(({ name, isRequired, does }) => ({ name, required: isRequired, does })),
+      flags: flags.map(({ name, value, does }) => ({ name, value, does })),
+    };
+  });
+  console.log(JSON.stringify({ version, protocol: PROTOCOL_VERSION, commands }));
 }
