@@ -20,7 +20,7 @@ import type {
 } from '../../src/domain/configuration.js';
 import { HOSTS, type Link, REPLICATOR_IP } from '../rig/link.js';
 import { eventually, Program, ROOT } from '../rig/program.js';
-import { fantail, freePort, MAIN, type Replicator } from '../rig/replicator.js';
+import { fantail, freePort, MAIN, Replicator } from '../rig/replicator.js';
 import {
   assertLossless,
   copyMode,
@@ -178,6 +178,46 @@ networkTest(
       write(...head, more);
       assert.equal(keysOf((await answered(replicator)).applied), ['subscribers']);
     });
+  },
+);
+
+networkTest(
+  test,
+  'after a restart with a state, and after one that adopts, the file goes first for those that it names',
+  { queues: 1 },
+  async (link) => {
+    const head = [
+      ...['mode: socket', 'layout: inline', 'filters: [{ name: gre }, { name: dscp-ttl }]'],
+      ...[`state: ${join(folder, 'state')}`, 'subscribers:'],
+    ];
+    const one = (port: number, more = '') => `  - { ip: ${ip}, port: ${port}${more} }`;
+    write(...head, one(9001), one(9002, ', filter: dscp-ttl, param: dscp=46'));
+    await withFile(link, async (replicator) => {
+      await replicator.add({ ip, port: 9009 });
+      await replicator.ask({ op: 'filter.use', name: 'dscp-ttl', ip, port: 9001, param: 'dscp=8' });
+      await replicator.ask({ op: 'filter.use', name: 'rewrite', ip, port: 9002 });
+    });
+    write(...head, one(9001), one(9002, ', filter: dscp-ttl'), one(9003));
+    await withFile(link, async (replicator) => {
+      assert.equal(await rowsOf(replicator), [
+        [9001, 'dscp-ttl', ['main']],
+        [9002, 'dscp-ttl', ['main']],
+        [9009, 'rewrite', ['main']],
+        [9003, 'rewrite', ['main']],
+      ]);
+    });
+    write(...head, one(9001));
+    const killed = await Replicator.start({ link, flags: ['--config', FILE] });
+    await killed.add({ ip, port: 9008 });
+    await killed.stop('SIGKILL');
+    write(...head, one(9001, ', filter: gre'), one(9004));
+    await withFile(link, async (replicator) => {
+      assert.match(replicator.told(), /adopted=\d+/);
+      const rows = await rowsOf(replicator);
+      const of = (port: number) => rows.filter((row) => row[0] === port).map((row) => row[1]);
+      assert.equal([of(9001), of(9004), of(9008)], [['gre'], ['rewrite'], ['rewrite']]);
+    });
+    killed.close();
   },
 );
 
