@@ -98,6 +98,7 @@ const CHANGES: readonly Asked[] = [
     subscriber: SUBSCRIBER,
   }),
   asked({ op: 'filter.unload', name: 'mine' }, 'filter.unload mine: ok', { filter: 'mine' }),
+  asked({ op: 'reload' }, 'reload: BAD_REQUEST', { code: 'BAD_REQUEST' }), // without a file
   asked({ op: 'remove', ...ONE }, `remove ${HOST} 9101: ok`, { subscriber: SUBSCRIBER }),
 ];
 
