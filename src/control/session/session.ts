@@ -70,6 +70,7 @@ export class Session {
   readonly #inbox: Inbox;
   readonly #watch: Watch;
   readonly #life = new Life();
+  #lastWord: NodeJS.Timeout | undefined;
   #working = false;
   #alive = true;
 
@@ -99,8 +100,12 @@ export class Session {
 
   /** Other tokens are right now: who has shown none of them may ask no more, and is let go. */
   judgeAgain(): void {
+    clearTimeout(this.#lastWord);
     if (this.#admission.judgeAgain()) return;
-    setTimeout(() => void this.end(1008, 'the token has changed'), LAST_WORD_MS).unref();
+    this.#lastWord = setTimeout(() => {
+      // a right one may have been shown meanwhile
+      if (!this.authorized) void this.end(1008, 'the token has changed');
+    }, LAST_WORD_MS).unref();
   }
 
   /** Called every STALL_MS: a peer that has not answered the last ping is gone. */
@@ -128,6 +133,7 @@ export class Session {
   }
 
   #forget(): void {
+    clearTimeout(this.#lastWord);
     this.#admission.close();
     this.#inbox.close();
     this.#watch.stop();
