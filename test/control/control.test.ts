@@ -19,6 +19,7 @@ import { WebSocket } from 'ws';
 import {
   BYTES_PER_SECOND_MAX,
   CHANGES_MAX,
+  REFUSALS_MAX,
   REQUESTS_PER_SECOND_MAX,
   SESSIONS_MAX,
   UNAUTHORIZED_SESSIONS_MAX,
@@ -768,6 +769,47 @@ test('changes tells the last 256 that were asked for, whoever asked, to who may 
   assert.equal(await whatOf({ op: 'changes' }), all);
   assert.equal(await whatOf({ op: 'changes', count: 2 }), all.slice(-2));
   for (const peer of [one, two]) peer.socket.terminate();
+});
+
+test('of changes neither renewed leases nor refusals push out what was done', async () => {
+  const { control } = await start({ tokens: { all: TOKEN, read: 'a-read-token' } });
+  const bearer = (token: string) => ({ Authorization: `Bearer ${token}` });
+  const [one, two] = [
+    await Peer.open(control.port, bearer(TOKEN)),
+    await Peer.open(control.port, bearer('a-read-token')),
+  ];
+  const told = async () => (await two.askJson({ op: 'changes' })).changes as ToldChange[];
+  const [add, removed] = ['add 10.0.0.1 9001 lease=30', 'remove 10.0.0.9 9'];
+  await one.ask(removed);
+  for (let turn = 0; turn < CHANGES_MAX; turn++) await one.ask(add);
+  const again = await Peer.open(control.port, bearer(TOKEN)); // another port of the same host
+  await again.ask(add);
+  for (let turn = 0; turn <= CHANGES_MAX; turn++) await two.ask(`pause 10.0.0.1 ${turn + 1}`);
+  const changes = await told();
+  assert.is(changes.length, CHANGES_MAX);
+  assert.is(changes[0]?.what, removed);
+  assert.equal([changes[1]?.what, changes[1]?.times], ['add 10.0.0.1 9001 30', CHANGES_MAX + 1]);
+  const { at_ms = 0, last_ms = 0 } = changes[1] ?? {};
+  assert.ok(last_ms >= at_ms);
+  assert.match(
+    String(await two.ask('changes')),
+    /ok add 10\.0\.0\.1 9001 30 \(257 times, last \S+Z\)\n/,
+  );
+  for (let port = 1; port <= CHANGES_MAX - REFUSALS_MAX - 2; port++)
+    await one.ask(`remove 10.0.0.2 ${port}`);
+  const kept = await told();
+  assert.is(kept[0]?.what, removed, 'refusals go first');
+  assert.is(kept.filter(({ answer }) => answer !== 'ok').length, REFUSALS_MAX);
+  // what may have changed it in between makes the same words another change
+  await one.ask('pause 10.0.0.1 9001');
+  await one.ask(add);
+  await one.ask('feed add b 10.0.0.5:9002');
+  await one.ask(add);
+  await one.ask('add 10.0.0.1 9001 lease=60');
+  await one.ask(add);
+  const adds = (await told()).filter(({ what }) => what === 'add 10.0.0.1 9001 30');
+  assert.equal(adds.map(({ times = 1 }) => times).slice(-3), [1, 1, 1]);
+  for (const peer of [one, two, again]) peer.socket.terminate();
 });
 
 test('what a stranger asks is no line of the log, and what a peer writes is a part of one', async () => {

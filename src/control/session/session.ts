@@ -172,7 +172,7 @@ export class Session {
         life: this.#life,
       });
       const answer = await asked.operation.perform(called, asked.request);
-      this.#answered(asked, 'ok', isKnown);
+      this.#answered(asked, 'ok', isKnown, 'existing' in answer && answer.existing === true);
       return encodeAnswer(asked, answer);
     } catch (thrown) {
       const error = this.#asRefusal(thrown);
@@ -200,12 +200,12 @@ export class Session {
     return new FantailError('INTERNAL', message);
   }
 
-  #answered(asked: Decoded, answer: Change['answer'], isKnown: boolean): void {
+  #answered(asked: Decoded, answer: Change['answer'], isKnown: boolean, wasSo = false): void {
     this.served.onAnswer('request' in asked ? asked.request.op : '', answer);
     if (!isKnown) return;
     const change = changeOf(`${this.peer.address}:${this.peer.port}`, asked, answer);
     if (change === null) return;
-    this.served.changes.add(change);
+    this.served.changes.add(change, wasSo);
     this.served.onChange(change);
   }
 }
