@@ -3,7 +3,7 @@
  * as an async iterator. `import { connect } from 'fantail'` gives one; the commands of the CLI are
  * built on it.
  */
-import { type Client, connectClient, orThrow } from '../control/client.js';
+import { type Client, connectClient } from '../control/client.js';
 import type { Answer, Question } from '../control/operations.js';
 import type { ToldChange } from '../domain/change.js';
 import type { ConfigurationAnswer, ReloadAnswer } from '../domain/configuration.js';
@@ -159,21 +159,27 @@ export class Fantail {
   ): AsyncGenerator<WatchEvent, void, void> {
     if (this.isWatching)
       throw new Error('this connection is watched already: leave that loop, or connect again');
+    if (signal?.aborted) return;
     this.isWatching = true;
     const events = new EventQueue();
     const unfollow = this.client.follow(events);
-    const stop = () => events.stop();
+    let stop = () => {};
+    const stopped = new Promise<void>((resolve) => {
+      stop = () => {
+        events.stop();
+        resolve();
+      };
+    });
     signal?.addEventListener('abort', stop, { once: true });
-    if (signal?.aborted) stop();
     try {
-      await this.ask({ op: 'watch', seconds });
+      await Promise.race([this.ask({ op: 'watch', seconds }), stopped]);
       yield* events.taken();
     } finally {
       signal?.removeEventListener('abort', stop);
       unfollow();
       this.isWatching = false;
-      // whoever has closed it needs no answer
-      await this.client.ask({ op: 'unwatch' }).catch(() => {});
+      // its answer is waited for by nobody: what is asked next comes after it anyway
+      void this.client.ask({ op: 'unwatch' }).catch(() => {});
     }
   }
 
@@ -190,7 +196,7 @@ export class Fantail {
   private async ask<Asked extends Question>(question: Asked): Promise<Answer<Asked['op']>> {
     const reply = await this.client.ask(question);
     this.onReply?.(reply.text);
-    const { id: _, ok: __, ...answer } = { id: 0, ok: true, ...orThrow(reply) };
+    const { id: _, ok: __, ...answer } = { id: 0, ok: true, ...this.client.orThrow(reply) };
     return answer as unknown as Answer<Asked['op']>; // without the two that are of the channel
   }
 }

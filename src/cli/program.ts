@@ -7,7 +7,7 @@
 
 import { inspect } from 'node:util';
 import { Command, CommanderError, Option } from 'commander';
-import { Failure, FantailError, UsageError } from '../domain/errors.js';
+import { AddressFailure, Failure, FantailError, UsageError } from '../domain/errors.js';
 import { BUILD_LINE, version } from '../domain/installation.js';
 
 const USAGE_STATUS = 2;
@@ -136,6 +136,8 @@ function commandPath(program: Command, words: readonly string[]): Command[] {
 /** Prints the one line and gives the status; null is no fault. */
 function report(thrown: unknown, name: string): number {
   if (thrown === null) return 0;
+  if (thrown instanceof AddressFailure)
+    return complain(name, withHelp(new UsageError(`--control ${thrown.what}`), name), USAGE_STATUS);
   if (thrown instanceof UsageError) return complain(name, withHelp(thrown, name), USAGE_STATUS);
   if (thrown instanceof Failure || thrown instanceof FantailError) {
     return complain(name, thrown.message, FAILURE_STATUS);

@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { WebSocket } from 'ws';
-import { type Code, Failure, FantailError, messageOf, UsageError } from '../domain/errors.js';
+import { AddressFailure, type Code, Failure, FantailError, messageOf } from '../domain/errors.js';
 import type { WatchEvent } from '../domain/replicator.js';
 import { CONTROL_URL } from './constants.js';
 import { readToken } from './gate/token.js';
@@ -64,6 +64,8 @@ export class Client {
   constructor(
     private readonly webSocket: WebSocket,
     private readonly url: string,
+    /** One was shown as it was opened. */
+    private readonly hasToken = false,
   ) {
     webSocket.on('message', (data) => this.receive(String(data)));
     webSocket.on('error', () => {}); // `close` follows, and says it
@@ -97,6 +99,17 @@ export class Client {
     });
   }
 
+  /** The answer of `ask`, or a FantailError with the server's own sentence and code. */
+  orThrow<Name extends Op>(reply: Reply<Name>): Answer<Name> {
+    const { body } = reply;
+    if (!body.ok && body.error.code === 'UNAUTHORIZED' && !this.hasToken)
+      throw new FantailError(
+        'UNAUTHORIZED',
+        'the control port wants a token; give it with --token-file F',
+      );
+    return orThrow(reply);
+  }
+
   /** From now on; what it returns ends that. At once told of an end that has been. */
   follow(follower: Follower): () => void {
     if (this.ended !== undefined) follower.onEnd(this.ended);
@@ -122,7 +135,10 @@ export class Client {
 
   private receive(text: string): void {
     const body = objectIn(text);
-    if (body === null) this.end(notFantail(this.url));
+    if (body === null) {
+      this.end(notFantail(this.url));
+      this.webSocket.terminate(); // whatever it is, nothing more of it can be understood
+    }
     // here and below: the server's own type, made by the same program
     else if (body.event === undefined)
       this.asked.shift()?.resolve({ text, body: body as Reply['body'] });
@@ -150,7 +166,7 @@ export function connectClient(flags: ClientFlags): Promise<Client> {
     ...(token === undefined ? {} : { headers: { Authorization: `Bearer ${token}` } }),
   });
   return new Promise((resolve, reject) => {
-    webSocket.once('open', () => resolve(new Client(webSocket, url)));
+    webSocket.once('open', () => resolve(new Client(webSocket, url, token !== undefined)));
     webSocket.once('error', (error: NodeJS.ErrnoException) => reject(connectFailure(error, url)));
     webSocket.once('unexpected-response', (_, response) => {
       webSocket.removeAllListeners('error');
@@ -168,8 +184,6 @@ export function connectClient(flags: ClientFlags): Promise<Client> {
 export function orThrow<Name extends Op>({ body }: Reply<Name>): Answer<Name> {
   if (body.ok) return body;
   const { code, message } = body.error;
-  if (code === 'UNAUTHORIZED' && !/only read/.test(message))
-    throw new FantailError(code, 'the control port wants a token; give it with --token-file F');
   throw new FantailError(code, `${message} (${code})`);
 }
 
@@ -204,16 +218,16 @@ function controlUrl(text: string): string {
   const example = `such as ${CONTROL_URL}`;
   const scheme = /^wss?:\/\//.exec(text)?.[0];
   if (scheme === undefined)
-    throw new UsageError(`--control takes ws://host:port, ${example}, not '${text}'`);
+    throw new AddressFailure(`takes ws://host:port, ${example}, not '${text}'`);
   let url: URL;
   try {
     url = new URL(text);
   } catch {
-    throw new UsageError(`--control '${text}' is not an address, ${example}`);
+    throw new AddressFailure(`takes an address, ${example}, not '${text}'`);
   }
   if (url.pathname !== '/' || url.search !== '' || url.hash !== '' || url.username !== '') {
-    throw new UsageError(
-      `--control takes ws://host:port and nothing after it, ${example}, not '${text}'`,
+    throw new AddressFailure(
+      `takes ws://host:port and nothing after it, ${example}, not '${text}'`,
     );
   }
   return `${scheme}${url.host}`;

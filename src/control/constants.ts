@@ -39,3 +39,5 @@ export const BYTES_PER_SECOND_MAX = 4 * 1024 * 1024;
 
 /** Changes that are kept for `changes`; the oldest goes. */
 export const CHANGES_MAX = 256;
+/** Of them those that were refused, where there are so many that others would go for them. */
+export const REFUSALS_MAX = 64;

@@ -4,7 +4,7 @@
  */
 import type { ToldChange } from '../domain/change.js';
 import type { SettingRow } from '../domain/configuration.js';
-import { type Counts, countsText, sumOf } from '../domain/counts.js';
+import { type Counts, counted, countsText, sumOf } from '../domain/counts.js';
 import { FantailError } from '../domain/errors.js';
 import type { GapEvent } from '../domain/replicator.js';
 import type {
@@ -69,9 +69,15 @@ export function subscriberLine(row: SubscriberRow): string {
   return `${row.ip} ${row.port} ${row.state} ${row.mac ?? '-'} worker ${row.worker} filter ${row.filter}${expiry} feeds ${feeds}`;
 }
 
-/** `2026-11-27T21:33:00.000Z 127.0.0.1:40312 ok add 10.0.0.34 9001`. */
-export function changeLine({ at_ms, who, answer, what }: ToldChange): string {
-  return `${new Date(at_ms).toISOString()} ${who} ${answer} ${what}`;
+/**
+ * `2026-11-27T21:33:00.000Z 127.0.0.1:40312 ok add 10.0.0.34 9001`; of what was asked again there
+ * is ` (5 times, last 2026-11-27T21:35:00.000Z)` behind it.
+ */
+export function changeLine({ at_ms, who, answer, what, times, last_ms }: ToldChange): string {
+  const timeOf = (ms: number) => new Date(ms).toISOString();
+  const again =
+    last_ms === undefined ? '' : ` (${counted(times ?? 1, 'time')}, last ${timeOf(last_ms)})`;
+  return `${timeOf(at_ms)} ${who} ${answer} ${what}${again}`;
 }
 
 /** What `stats queues` adds. */

@@ -26,14 +26,29 @@ interface Built {
 }
 
 export class Page {
-  /** Read when it is first asked for, and the same from then on. */
-  #built: Built | null | undefined;
+  /** As it was when the port was opened: of the build that serves it, whatever is built since. */
+  readonly #built: Built | null;
+  /** Why there is none, for who asks for it; null: there is one. */
+  readonly lack: string | null;
 
-  constructor(private readonly scheme: 'ws' | 'wss') {}
+  constructor(
+    private readonly scheme: 'ws' | 'wss',
+    file: string = pageFile(),
+    onError: (thrown: unknown) => void = () => {},
+  ) {
+    try {
+      this.#built = read(file);
+      this.lack = null;
+    } catch (thrown) {
+      this.#built = null;
+      const isMissing = (thrown as NodeJS.ErrnoException).code === 'ENOENT';
+      this.lack = isMissing ? NOT_BUILT : 'the dashboard cannot be read; the log says why';
+      if (!isMissing) onError(thrown);
+    }
+  }
 
-  /** False: it was not built. */
+  /** False: there is none; see `lack`. */
   serve(request: IncomingMessage, response: ServerResponse): boolean {
-    this.#built ??= read();
     if (this.#built === null) return false;
     const { html, gzipped, etag } = this.#built;
     response.setHeader('ETag', etag);
@@ -57,6 +72,8 @@ export class Page {
     return true;
   }
 }
+
+const NOT_BUILT = 'the dashboard is not built: npm run build';
 
 /** Beside the policy: what old browsers know, and what it does not say. */
 const GUARDS = {
@@ -87,17 +104,12 @@ function policyOf({ scripts, styles }: Built, socket: string): string {
   ].join('; ');
 }
 
-function read(): Built | null {
-  try {
-    const html = readFileSync(pageFile());
-    const etag = `"${createHash('sha256').update(html).digest('base64url').slice(0, 22)}"`;
-    const text = html.toString();
-    const [scripts, styles] = [hashesOf(text, 'script'), hashesOf(text, 'style')];
-    return { html, gzipped: gzipSync(html), etag, scripts, styles };
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw thrown;
-  }
+function read(file: string): Built {
+  const html = readFileSync(file);
+  const etag = `"${createHash('sha256').update(html).digest('base64url').slice(0, 22)}"`;
+  const text = html.toString();
+  const [scripts, styles] = [hashesOf(text, 'script'), hashesOf(text, 'style')];
+  return { html, gzipped: gzipSync(html), etag, scripts, styles };
 }
 
 /** Of what stands in each element of that name; the build sees to it that no `</` is in there. */

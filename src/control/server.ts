@@ -21,6 +21,7 @@ import {
   httpRefusalOf,
   isWrongToken,
   offeredBy,
+  protocolOf,
   type Refusal,
   refusalOf,
   refuseUpgrade,
@@ -37,6 +38,11 @@ import { type Served, Session, STALL_MS } from './session/session.js';
  * of 1 MiB fits.
  */
 const FRAME_SIZE_MAX = 1536 * 1024;
+
+/** Of a socket that neither reads nor writes, before it is a WebSocket's. */
+const SOCKET_TIMEOUT_MS = 10_000;
+/** From a plain HTTP request to the end of its answer, however slowly that is read. */
+const RESPONSE_TIMEOUT_MS = 30_000;
 
 /** Handles a plain HTTP request that has passed all checks; false: it is none of its business. */
 export type OnHttp = (request: IncomingMessage, response: ServerResponse) => boolean;
@@ -61,6 +67,8 @@ export interface ControlOptions {
   onError?: (error: unknown) => void;
   /** For probes; absent: it is ready as soon as the port is open. */
   health?: () => Health;
+  /** The file of the dashboard, where it is not the installation's own. */
+  pageFile?: string;
 }
 
 /** Of the replicator, for who runs it: `/healthz` and `/readyz`. */
@@ -106,19 +114,21 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   /** Those that have shown a wrong token and wait to be told. */
   const refusing = new Set<Duplex>();
   let closing: Promise<void> | undefined;
-  const page = new Page(schemeOf(options.tls));
+  const page = new Page(schemeOf(options.tls), options.pageFile, served.onError);
   const sockets = new WebSocketServer({
     noServer: true,
     maxPayload: FRAME_SIZE_MAX,
     perMessageDeflate: false,
+    handleProtocols: protocolOf,
   });
-  const server = newServer(
-    options.tls ?? null,
-    (request, response) => void serveHttp(request, response, { ...options, access, page }),
+  const server = newServer(options.tls ?? null, (request, response) =>
+    serve(request, response, { ...options, access, page }),
   );
   server.maxConnections = SESSIONS_MAX * 2;
   server.on('upgrade', (request, socket, head) => {
     socket.on('error', () => socket.destroy());
+    // Node ends its own here; ws sets none, once it has the socket
+    request.socket.setTimeout(SOCKET_TIMEOUT_MS, () => socket.destroy());
     const leaving = closing === undefined ? null : { status: 503, sentence: 'fantail stops' };
     const refused = leaving ?? refusalOf(request, access) ?? crowded(request, access, sessions);
     if (refused !== null) {
@@ -179,8 +189,12 @@ function newServer(
     requestTimeout: 10_000,
     keepAliveTimeout: 2000,
   };
-  if (tls === null) return createServer(limits, onRequest);
-  return createTlsServer({ ...limits, ...tls, handshakeTimeout: 5000 }, onRequest);
+  const server =
+    tls === null
+      ? createServer(limits, onRequest)
+      : createTlsServer({ ...limits, ...tls, handshakeTimeout: 5000 }, onRequest);
+  server.timeout = SOCKET_TIMEOUT_MS; // the limits above are those of what is read
+  return server;
 }
 
 /** A wrong token is answered late, or not at all (false): see Access. */
@@ -234,6 +248,16 @@ interface ServedByHttp extends ControlOptions {
   readonly page: Page;
 }
 
+/** Whatever fails ends that request, and nothing else. */
+function serve(request: IncomingMessage, response: ServerResponse, options: ServedByHttp): void {
+  const late = setTimeout(() => request.socket.destroy(), RESPONSE_TIMEOUT_MS).unref();
+  response.once('close', () => clearTimeout(late));
+  serveHttp(request, response, options).catch((thrown) => {
+    options.onError?.(thrown);
+    failed(response);
+  });
+}
+
 async function serveHttp(
   request: IncomingMessage,
   response: ServerResponse,
@@ -258,7 +282,7 @@ async function serveHttp(
     if (await whenToBeTold(refused, request, access)) answer(refused.status, refused.sentence);
     else request.socket.destroy();
   } else if (isPage) {
-    if (!page.serve(request, response)) answer(404, 'the dashboard is not built: npm run build');
+    if (!page.serve(request, response)) answer(404, page.lack ?? '');
   } else if (!isHandled(request, response, options)) {
     if (request.url === '/')
       answer(
@@ -279,8 +303,12 @@ function isHandled(
     return options.onHttp?.(request, response) === true;
   } catch (thrown) {
     options.onError?.(thrown);
-    if (!response.headersSent) response.writeHead(500);
-    response.end();
+    failed(response);
     return true;
   }
+}
+
+function failed(response: ServerResponse): void {
+  if (!response.headersSent) response.writeHead(500);
+  response.end();
 }

@@ -1,10 +1,10 @@
 /** The page as a whole: its parts, what they share, and which of them there are in which phase. */
 import { type ReactNode, useCallback, useMemo, useState, useSyncExternalStore } from 'react';
-import type { Question } from '../control/operations.js';
+import type { Answer, Op, Question } from '../control/operations.js';
 import { type Desk, DeskContext } from './desk.js';
 import type { History } from './link/history.js';
 import type { Link } from './link/link.js';
-import { Refusal } from './link/questions.js';
+import { Lost, Refusal } from './link/questions.js';
 import { Changes } from './panels/changes.js';
 import { Drops } from './panels/drops.js';
 import { Feeds } from './panels/feeds.js';
@@ -20,25 +20,28 @@ import { type Notice, Notices } from './parts/notices.js';
 export function App({
   link,
   history,
+  isRenewed,
 }: {
   readonly link: Link;
   readonly history: History;
+  /** It was loaded again, since another build answered than the page was of. */
+  readonly isRenewed: boolean;
 }): ReactNode {
   const known = useSyncExternalStore(link.follow, link.current);
-  const [notice, setNotice] = useState<Notice | null>(null);
+  const { notice, turn, tell, putNoticeAway } = useNotice(isRenewed ? RENEWED : null);
   const { asked, confirm, putAway } = useConfirmation();
-  const change = useChange(link, setNotice);
+  const change = useChange(link, tell);
   const mayChange = known.rights === 'all';
   const canChange = mayChange && known.phase === 'live';
   const desk: Desk = useMemo(
-    () => ({ known, link, mayChange, canChange, change, confirm }),
-    [known, link, mayChange, canChange, change, confirm],
+    () => ({ known, link, mayChange, canChange, change, tell, confirm }),
+    [known, link, mayChange, canChange, change, tell, confirm],
   );
   const hasFigures = known.interval !== null && known.phase !== 'asks';
   return (
     <DeskContext value={desk}>
       <Bar />
-      <Notices notice={notice} onClose={() => setNotice(null)} />
+      <Notices notice={notice} turn={turn} onClose={putNoticeAway} />
       <main className={known.phase === 'lost' ? 'stale' : ''}>
         {known.phase === 'asks' ? <TokenForm /> : null}
         {hasFigures ? (
@@ -66,6 +69,11 @@ export function App({
   );
 }
 
+const RENEWED: Notice = {
+  code: null,
+  sentence: 'Another build of fantail answers now: the page was loaded again.',
+};
+
 interface Asked {
   readonly confirmation: Confirmation;
   readonly turn: number;
@@ -83,17 +91,27 @@ function useConfirmation() {
   return { asked, confirm, putAway };
 }
 
+/** Each is told by itself, one that says the same as the last too. */
+function useNotice(first: Notice | null) {
+  const [{ notice, turn }, set] = useState({ notice: first, turn: 0 });
+  const tell = useCallback(
+    (told: Notice | null) => set((before) => ({ notice: told, turn: before.turn + 1 })),
+    [],
+  );
+  const putNoticeAway = useCallback(() => tell(null), [tell]);
+  return { notice, turn, tell, putNoticeAway };
+}
+
 function useChange(link: Link, tell: (notice: Notice) => void): Desk['change'] {
   return useCallback(
-    async (question: Question, done: string) => {
+    async <Name extends Op>(question: Question<Name>, done: (answer: Answer<Name>) => string) => {
       try {
-        await link.ask(question);
-        tell({ code: null, sentence: done });
+        tell({ code: null, sentence: done(await link.ask(question)) });
         return true;
       } catch (thrown) {
-        const { message } = thrown as Error; // a Refusal, or what ended the connection
-        const code = thrown instanceof Refusal ? thrown.code : 'LOST';
-        tell({ code, sentence: message });
+        if (thrown instanceof Refusal) tell({ code: thrown.code, sentence: thrown.message });
+        else if (thrown instanceof Lost) tell({ code: 'LOST', sentence: thrown.message });
+        else throw thrown;
         return false;
       } finally {
         link.refresh();

@@ -24,4 +24,9 @@ export interface Subject {
 export interface ToldChange extends Change {
   /** When it was answered, milliseconds since 1970. */
   readonly at_ms: number;
+  /**
+   * Where the same host has asked again for what was so already: how often in all, and when last.
+   */
+  readonly times?: number;
+  readonly last_ms?: number;
 }

@@ -62,6 +62,13 @@ export class Failure extends Error {
   }
 }
 
+/** What is given as the control port is no address: a program's option is wrong, or a flag. */
+export class AddressFailure extends Failure {
+  constructor(readonly what: string) {
+    super(`control ${what}`);
+  }
+}
+
 /** End of a `switch` over a union: a new member fails to compile here. */
 export function never(value: never): never {
   throw new Error(`unexpected value: ${JSON.stringify(value)}`);

@@ -1,5 +1,8 @@
 /** A loaded filter, where it stands in every worker, and who has it. */
 
+/** Bytes of a filter's module, in a file as in a control message. */
+export const MODULE_SIZE_MAX = 1 << 20;
+
 /** A module and its place in every worker. */
 export interface Placed {
   /** Of FILTERS_MAX. */

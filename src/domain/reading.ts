@@ -64,7 +64,8 @@ export interface DropRow {
 /** Of XDP_STATISTICS those that lose a packet; the others explain or are faults of ours. */
 const KERNEL_DROPS = ['rx_dropped', 'rx_ring_full'] as const;
 
-const dropsOfFeed = ({ drops, socket_lost }: FeedRow): Counts => ({ ...drops, socket_lost });
+/** All of it that was lost. */
+export const dropsOfFeed = ({ drops, socket_lost }: FeedRow): Counts => ({ ...drops, socket_lost });
 const dropsOfQueue = (row: KernelRow): Counts =>
   Object.fromEntries(KERNEL_DROPS.map((name) => [name, row[name]]));
 

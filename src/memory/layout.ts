@@ -7,6 +7,8 @@
  * line.
  */
 
+import { MODULE_SIZE_MAX } from '../domain/filter.js';
+
 export type Scalar = 'u8' | 'u16' | 'u32' | 'u64';
 
 /** One field: where it is, what, how many, who alone writes it, and why it exists. */
@@ -99,8 +101,7 @@ export const limits = {
   JOURNAL_ENTRIES_MAX: 32768,
   /** The filter ABI that fantail_abi() must return. */
   FILTER_ABI: 1,
-  /** Bytes of a filter's module, in a file as in a control message. */
-  MODULE_SIZE_MAX: 1 << 20,
+  MODULE_SIZE_MAX,
   /** Modules that a worker has loaded at once; slot 0 is the built-in rewrite. */
   FILTERS_MAX: 16,
   /**

@@ -6,11 +6,13 @@
  *
  * needs: a link
  */
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { WebSocketServer } from 'ws';
 import { EventQueue, GAPS_MAX } from '../../src/api/events.js';
 import { connect, type Fantail } from '../../src/api/fantail.js';
 import { type Op, operations } from '../../src/control/operations.js';
@@ -146,7 +148,7 @@ test('a loop over events ends as it is left, by a signal, by close, and by the e
     assert.is(event.event, 'stats');
     if (++events === 3) break;
   }
-  assert.equal(asked, ['watch', 'unwatch'], 'the replicator tells no more');
+  await eventually('the replicator tells no more', () => asked.join() === 'watch,unwatch');
 
   const stop = new AbortController();
   for await (const _ of fantail.watch(0.1, { signal: stop.signal })) stop.abort();
@@ -197,6 +199,65 @@ test('of events that nobody takes the newest statistics wait and so many gaps; t
   queue.onEnd(null);
   queue.onEnd(new Failure('later'));
   assert.equal(await taken.next(), { done: true, value: undefined });
+});
+
+test('an address that is none, a frame that is no JSON: a Failure that a program can tell, and nothing left open', async () => {
+  for (const control of ['127.0.0.1:12345', 'ws://[', 'ws://127.0.0.1:1/x']) {
+    const wrong = await thrownBy(() => connect({ control }));
+    assert.instance(wrong, Failure);
+    assert.match(wrong.message, /^control takes /);
+    assert.not.match(wrong.message, /--/, 'a program has no flags');
+  }
+  const other = new WebSocketServer({ host: '127.0.0.1', port: 0 });
+  try {
+    await once(other, 'listening');
+    let isClosed = false;
+    other.on('connection', (socket) => {
+      socket.on('message', () => socket.send('hello'));
+      socket.once('close', () => {
+        isClosed = true;
+      });
+    });
+    const { port } = other.address() as { port: number };
+    const fantail = await connect({ control: `ws://127.0.0.1:${port}` });
+    const thrown = await thrownBy(() => fantail.list());
+    assert.match(thrown.message, /is not a fantail control port/);
+    await eventually('it is closed', () => isClosed);
+  } finally {
+    other.close();
+  }
+});
+
+test('a loop is left without waiting for a replicator that does not answer, also before it has begun', async () => {
+  const silent = new WebSocketServer({ host: '127.0.0.1', port: 0 });
+  try {
+    await once(silent, 'listening');
+    let isSilent = false;
+    const asked: string[] = [];
+    silent.on('connection', (socket) =>
+      socket.on('message', (data) => {
+        const { id, op } = JSON.parse(String(data));
+        asked.push(op);
+        if (isSilent) return;
+        socket.send(JSON.stringify({ id, ok: true, seconds: 1 }));
+        socket.send(JSON.stringify({ event: 'stats', ...emptyStats() }));
+        isSilent = true;
+      }),
+    );
+    const { port } = silent.address() as { port: number };
+    const fantail = await opens(`ws://127.0.0.1:${port}`);
+    const began = performance.now();
+    for await (const _ of fantail.watch(1)) break;
+    const stop = new AbortController();
+    setTimeout(() => stop.abort(), 100);
+    for await (const _ of fantail.watch(1, { signal: stop.signal })) assert.unreachable();
+    // a reply is waited for 30 s
+    assert.ok(performance.now() - began < 25_000);
+    await eventually('each is ended', () => asked.join() === 'watch,unwatch,watch,unwatch');
+    fantail.close();
+  } finally {
+    silent.close();
+  }
 });
 
 // ---- programs -----------------------------------------------------------------------------------

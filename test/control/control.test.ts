@@ -19,6 +19,7 @@ import { WebSocket } from 'ws';
 import {
   BYTES_PER_SECOND_MAX,
   CHANGES_MAX,
+  REFUSALS_MAX,
   REQUESTS_PER_SECOND_MAX,
   SESSIONS_MAX,
   UNAUTHORIZED_SESSIONS_MAX,
@@ -75,8 +76,13 @@ class Peer {
   }
 
   /** Connects, or rejects with `status sentence`. */
-  static open(port: number, headers: Record<string, string> = {}): Promise<Peer> {
-    const socket = new WebSocket(`ws://127.0.0.1:${port}`, { headers });
+  static open(
+    port: number,
+    headers: Record<string, string> = {},
+    host = '127.0.0.1',
+    protocols: string[] = [],
+  ): Promise<Peer> {
+    const socket = new WebSocket(`ws://${host}:${port}`, protocols, { headers });
     const peer = new Peer(socket);
     return new Promise((resolve, reject) => {
       socket.once('open', () => resolve(peer));
@@ -131,6 +137,12 @@ class Peer {
     while (this.closed === null && Date.now() < ends) await sleep(20);
     return this.closed ?? { code: 0, reason: 'not closed' };
   }
+}
+
+/** Of this host, on no loopback interface. */
+function ownAddress(): string | undefined {
+  const addresses = Object.values(networkInterfaces()).flatMap((rows) => rows ?? []);
+  return addresses.find((row) => row.family === 'IPv4' && !row.internal)?.address;
 }
 
 async function refusedWith(opening: Promise<Peer>): Promise<string> {
@@ -759,6 +771,47 @@ test('changes tells the last 256 that were asked for, whoever asked, to who may 
   for (const peer of [one, two]) peer.socket.terminate();
 });
 
+test('of changes neither renewed leases nor refusals push out what was done', async () => {
+  const { control } = await start({ tokens: { all: TOKEN, read: 'a-read-token' } });
+  const bearer = (token: string) => ({ Authorization: `Bearer ${token}` });
+  const [one, two] = [
+    await Peer.open(control.port, bearer(TOKEN)),
+    await Peer.open(control.port, bearer('a-read-token')),
+  ];
+  const told = async () => (await two.askJson({ op: 'changes' })).changes as ToldChange[];
+  const [add, removed] = ['add 10.0.0.1 9001 lease=30', 'remove 10.0.0.9 9'];
+  await one.ask(removed);
+  for (let turn = 0; turn < CHANGES_MAX; turn++) await one.ask(add);
+  const again = await Peer.open(control.port, bearer(TOKEN)); // another port of the same host
+  await again.ask(add);
+  for (let turn = 0; turn <= CHANGES_MAX; turn++) await two.ask(`pause 10.0.0.1 ${turn + 1}`);
+  const changes = await told();
+  assert.is(changes.length, CHANGES_MAX);
+  assert.is(changes[0]?.what, removed);
+  assert.equal([changes[1]?.what, changes[1]?.times], ['add 10.0.0.1 9001 30', CHANGES_MAX + 1]);
+  const { at_ms = 0, last_ms = 0 } = changes[1] ?? {};
+  assert.ok(last_ms >= at_ms);
+  assert.match(
+    String(await two.ask('changes')),
+    /ok add 10\.0\.0\.1 9001 30 \(257 times, last \S+Z\)\n/,
+  );
+  for (let port = 1; port <= CHANGES_MAX - REFUSALS_MAX - 2; port++)
+    await one.ask(`remove 10.0.0.2 ${port}`);
+  const kept = await told();
+  assert.is(kept[0]?.what, removed, 'refusals go first');
+  assert.is(kept.filter(({ answer }) => answer !== 'ok').length, REFUSALS_MAX);
+  // what may have changed it in between makes the same words another change
+  await one.ask('pause 10.0.0.1 9001');
+  await one.ask(add);
+  await one.ask('feed add b 10.0.0.5:9002');
+  await one.ask(add);
+  await one.ask('add 10.0.0.1 9001 lease=60');
+  await one.ask(add);
+  const adds = (await told()).filter(({ what }) => what === 'add 10.0.0.1 9001 30');
+  assert.equal(adds.map(({ times = 1 }) => times).slice(-3), [1, 1, 1]);
+  for (const peer of [one, two, again]) peer.socket.terminate();
+});
+
 test('what a stranger asks is no line of the log, and what a peer writes is a part of one', async () => {
   const told: Change[] = [];
   const { control } = await start({ tokens: TOKENS, onChange: (change) => told.push(change) });
@@ -847,8 +900,7 @@ test('without a token only loopback is served; with it others are', async () => 
       isLoopback('') ||
       isLoopback('fe80::1'),
   );
-  const addresses = Object.values(networkInterfaces()).flatMap((rows) => rows ?? []);
-  const own = addresses.find((row) => row.family === 'IPv4' && !row.internal)?.address;
+  const own = ownAddress();
   if (own === undefined) return console.log('skip: this host has no address but loopback');
   const closed = await start({ address: '0.0.0.0' });
   const status = (port: number, headers: Record<string, string>) => {
@@ -865,6 +917,67 @@ test('without a token only loopback is served; with it others are', async () => 
   const opened = await start({ address: '0.0.0.0', tokens: TOKENS });
   assert.is(await status(opened.control.port, {}), 401);
   assert.is(await status(opened.control.port, { Authorization: `Bearer ${TOKEN}` }), 200);
+});
+
+test('where the token is wanted no more, loopback alone stays, with all rights', async () => {
+  const own = ownAddress();
+  if (own === undefined) return console.log('skip: this host has no address but loopback');
+  const tokens = { all: TOKEN, read: `${TOKEN}-read` };
+  const { control } = await start({ address: '0.0.0.0', tokens });
+  const bearer = (token: string) => ({ Authorization: `Bearer ${token}` });
+  const far = [
+    await Peer.open(control.port, bearer(tokens.read), own),
+    await Peer.open(control.port, bearer(tokens.all), own),
+    await Peer.open(control.port, {}, own),
+  ];
+  const near = [await Peer.open(control.port, bearer(tokens.read)), await Peer.open(control.port)];
+  control.renewTokens(null);
+  const add = { op: 'add', ip: '10.0.0.1', port: 1 };
+  for (const peer of far) {
+    assert.is(await peer.codeOf(add), 'UNAUTHORIZED');
+    assert.is(await peer.codeOf({ op: 'auth', token: tokens.all }), 'UNAUTHORIZED');
+  }
+  for (const peer of far) assert.is((await peer.end()).code, 1008);
+  for (const peer of near) {
+    assert.is(await peer.codeOf(add), undefined);
+    peer.socket.terminate();
+  }
+});
+
+test('who shows the new token before its last word is over stays', async () => {
+  const { control } = await start({ tokens: TOKENS });
+  const headers = { Authorization: `Bearer ${TOKEN}` };
+  const [kept, gone] = [
+    await Peer.open(control.port, headers),
+    await Peer.open(control.port, headers),
+  ];
+  control.renewTokens({ all: `${TOKEN}-new`, read: null });
+  assert.is(await kept.codeOf({ op: 'auth', token: `${TOKEN}-new` }), undefined);
+  assert.is((await gone.end()).code, 1008);
+  await sleep(200);
+  assert.is(await kept.codeOf({ op: 'list' }), undefined);
+  kept.socket.terminate();
+});
+
+test('a browser shows the token in a subprotocol, judged as the header and never told back', async () => {
+  const { control } = await start({ tokens: { all: TOKEN, read: `${TOKEN}-read` } });
+  const silent: Peer[] = [];
+  for (let count = 0; count < UNAUTHORIZED_SESSIONS_MAX; count++)
+    silent.push(await Peer.open(control.port));
+  const shown = (token: string) => [
+    `bearer.${Buffer.from(token).toString('base64url')}`,
+    'fantail',
+  ];
+  const open = (protocols: string[]) => Peer.open(control.port, {}, '127.0.0.1', protocols);
+  assert.match(await refusedWith(open(['fantail'])), /^503 /);
+  assert.match(await refusedWith(open(shown('wrong'))), /^401 /);
+  assert.match(await refusedWith(open(['fantail', 'bearer.*'])), /^401 /);
+  const one = await open(shown(TOKEN));
+  assert.is(one.socket.protocol, 'fantail');
+  assert.is(await one.codeOf({ op: 'add', ip: '10.0.0.1', port: 1 }), undefined);
+  const reader = await open(shown(`${TOKEN}-read`));
+  assert.is(await reader.codeOf({ op: 'add', ip: '10.0.0.1', port: 1 }), 'UNAUTHORIZED');
+  for (const peer of [...silent, one, reader]) peer.socket.terminate();
 });
 
 // ---- HTTP, bad bytes, and the end ---------------------------------------------------------------

@@ -5,16 +5,28 @@
  * needs: a link
  * takes: 20 s
  */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { MODULE_SIZE_MAX } from '../../src/domain/filter.js';
 import { REPLICATOR_IP } from '../rig/link.js';
 import { eventually, ROOT } from '../rig/program.js';
 import type { Replicator } from '../rig/replicator.js';
 import { subscribersOf, transfer } from '../rig/scenario.js';
 import type { Destination } from '../rig/wire.js';
-import { browserTest, cellsOf, confirm, endBrowser, isConnected, rowOf, table } from './scene.js';
+import {
+  browserTest,
+  cellsOf,
+  confirm,
+  endBrowser,
+  isConnected,
+  numberOf,
+  rowOf,
+  table,
+} from './scene.js';
 
 const test = suite('changes from the dashboard');
 const COUNT = 200;
@@ -147,6 +159,91 @@ browserTest(
     for (const [index, { who, what, answer }] of [...changes].reverse().entries())
       for (const word of [who, what, answer])
         assert.ok(rows[index]?.includes(word), `${word} in ${rows}`);
+  },
+);
+
+browserTest(
+  test,
+  'what was so already is told as such; a lease is not taken away unasked, nor one given on the page itself',
+  async ({ replicator, open }) => {
+    const { page } = await open();
+    await isConnected(page);
+    const [to] = subscribersOf(1);
+    assert.ok(to !== undefined);
+    const [name, port] = [`${to.ip}:${to.port}`, String(to.port)];
+    const form = page.getByRole('form', { name: 'Add a subscriber' });
+    const leftOf = async () => (await replicator.list())[0]?.expires_s;
+    await form.getByLabel('Lease').fill('600');
+    await add(page, to.ip, port);
+    await told(page, `${name} is added.`);
+    const lease = async () => (await cellsOf(page, 'Subscribers', name))['Lease s'];
+    await eventually('the page has its lease', async () => numberOf(await lease()) > 0);
+    await replicator.ask({ op: 'feed.add', ...FEED });
+    await add(page, to.ip, port, 'main, b');
+    await page.getByRole('dialog', { name: `Keep ${name} for ever?` }).waitFor();
+    await confirm(page, 'Cancel');
+    assert.type(await leftOf(), 'number', 'it has its lease');
+    assert.equal((await replicator.list())[0]?.feeds, ['main']);
+    await form.getByLabel('Lease').fill('900');
+    await form.getByRole('button', { name: 'Add subscriber' }).click();
+    await told(page, `${name} was there already, and has what is asked for now.`);
+    assert.equal(
+      (await replicator.list())[0]?.feeds,
+      ['main', 'b'],
+      'spaces between them are none',
+    );
+    assert.ok(Number(await leftOf()) > 600);
+    const alert = page.getByRole('alert', { name: 'Refused change' });
+    for (const [word, sentence] of [
+      ['session', 'a lease on the connection of this page would end with it'],
+      ['1.2.3', 'lease must be session, or seconds'],
+    ] as const) {
+      await form.getByLabel('Lease').fill(word);
+      await add(page, to.ip, port);
+      await alert.getByText(sentence).waitFor();
+      assert.ok(Number(await leftOf()) > 600, word);
+    }
+    await pressed(page, `Remove ${name}`);
+    await replicator.ask({ op: 'remove', ...to });
+    await confirm(page, 'Remove');
+    await told(page, `${name} was not there any more.`);
+  },
+);
+
+browserTest(
+  test,
+  'a module that is too large is not even read, and one that is gone is told; the same refusal is said each time',
+  async ({ open }) => {
+    const { page } = await open();
+    await isConnected(page);
+    const folder = mkdtempSync(join(tmpdir(), 'fantail-dashboard-'));
+    try {
+      const file = join(folder, 'large.wasm');
+      writeFileSync(file, Buffer.alloc(MODULE_SIZE_MAX + 1));
+      const load = page.getByRole('form', { name: 'Load a filter' });
+      await load.getByLabel('Name').fill('mine');
+      await load.getByLabel('Module').setInputFiles(file);
+      const alert = page.getByRole('alert', { name: 'Refused change' });
+      const said = async () => {
+        await load.getByRole('button', { name: 'Load filter' }).click();
+        await alert.getByText(`TOO_LARGE large.wasm has ${MODULE_SIZE_MAX + 1} bytes`).waitFor();
+      };
+      await said();
+      await page.evaluate(`{
+        window.spoken = 0;
+        const alert = document.querySelector('[role=alert][aria-label="Refused change"]');
+        new MutationObserver(() => { spoken += 1; }).observe(alert, { childList: true, subtree: true });
+      }`);
+      await said();
+      await eventually('it is said again', async () => Number(await page.evaluate('spoken')) > 0);
+      writeFileSync(file, Buffer.alloc(100));
+      await load.getByLabel('Module').setInputFiles(file);
+      rmSync(file);
+      await load.getByRole('button', { name: 'Load filter' }).click();
+      await alert.getByText('UNREADABLE the browser cannot read large.wasm').waitFor();
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   },
 );
 

@@ -5,12 +5,15 @@
  * needs: a link
  * takes: 15 s
  */
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { WebSocket } from 'ws';
+import { UNAUTHORIZED_SESSIONS_MAX } from '../../src/control/constants.js';
 import { eventually } from '../rig/program.js';
 import { subscribersOf } from '../rig/scenario.js';
 import type { Tab } from './browser.js';
@@ -98,6 +101,35 @@ browserTest(
     await page.getByRole('button', { name: 'Info rewrite' }).click();
     await page.getByRole('dialog').getByText('Copies judged').waitFor();
     assert.is((await replicator.list()).length, 1);
+  },
+  TOKENS,
+);
+
+browserTest(
+  test,
+  'sessions that show no token keep out nobody who has one: the page shows it before the upgrade',
+  async ({ replicator, open }) => {
+    await replicator.ask({ op: 'auth', token: TOKEN });
+    const { page, faults } = await open();
+    await show(page, READ_TOKEN);
+    await isConnected(page);
+    const silent: WebSocket[] = [];
+    try {
+      for (let count = 0; count < UNAUTHORIZED_SESSIONS_MAX; count++) {
+        const socket = new WebSocket(`ws://${replicator.control}`);
+        silent.push(socket);
+        await once(socket, 'open');
+      }
+      await page.reload();
+      await page.getByText('Read only').waitFor();
+      await isConnected(page);
+    } finally {
+      for (const socket of silent) socket.terminate();
+    }
+    assert.equal(faults, [], 'by the first try');
+    await page.getByRole('button', { name: 'Use another token' }).click();
+    await show(page, 'wrong');
+    await form(page).getByText('UNAUTHORIZED wrong token').waitFor();
   },
   TOKENS,
 );

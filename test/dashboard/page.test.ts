@@ -5,8 +5,9 @@
  * needs: a link
  */
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { type IncomingHttpHeaders, request } from 'node:http';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -14,7 +15,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Control, type ControlOptions, startControl } from '../../src/control/server.js';
 import { MemoryReplicator } from '../rig/memory-replicator.js';
-import { ROOT, run } from '../rig/program.js';
+import { eventually, ROOT, run } from '../rig/program.js';
 import { lackForBrowser, startBrowser, Tab } from './browser.js';
 import { isConnected } from './scene.js';
 
@@ -160,6 +161,56 @@ test('its policy lets in its own script and style, by their hashes, its own sock
     assert.is(headers['cross-origin-opener-policy'], 'same-origin');
     assert.is(headers['cross-origin-resource-policy'], 'same-origin');
     assert.is(headers['set-cookie'], undefined);
+  });
+});
+
+test('a page that cannot be read is told, and ends nothing; one that changes later is served as it was', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'fantail-dashboard-'));
+  try {
+    const faults: unknown[] = [];
+    const onError = (thrown: unknown) => faults.push(thrown);
+    await withControl({ pageFile: folder, onError }, async (control) => {
+      const { status, body } = await ask(control, { Accept: BROWSER });
+      assert.equal([status, /cannot be read/.test(String(body))], [404, true]);
+      assert.match(String(faults), /EISDIR/);
+      assert.is((await ask(control, {})).status, 200, 'the port goes on');
+    });
+    const pageFile = join(folder, 'page.html');
+    await withControl({ pageFile }, async (control) => {
+      const { status, body } = await ask(control, { Accept: BROWSER });
+      assert.equal([status, /not built: npm run build/.test(String(body))], [404, true]);
+    });
+    writeFileSync(pageFile, '<html>of this build</html>');
+    await withControl({ pageFile }, async (control) => {
+      writeFileSync(pageFile, '<html>of the next</html>');
+      assert.is(
+        String((await ask(control, { Accept: BROWSER })).body),
+        '<html>of this build</html>',
+      );
+    });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('a client that asks for the page and never reads it does not keep its place', async () => {
+  let held: Socket | undefined;
+  const onHttp = ({ socket }: IncomingMessage) => {
+    held = socket; // the server's end
+    return false;
+  };
+  await withControl({ onHttp }, async ({ port }) => {
+    const client = connect({ host: '127.0.0.1', port });
+    client.on('error', () => {});
+    client.pause();
+    const one = (accept: string) => `GET / HTTP/1.1\r\nHost: a\r\nAccept: ${accept}\r\n\r\n`;
+    // more pages than the kernel keeps for both ends
+    client.write(
+      `${one('*/*')}${one(BROWSER).repeat(60)}`.replaceAll('Host: a', 'Host: 127.0.0.1'),
+    );
+    await eventually('it waits', () => (held?.writableLength ?? 0) > 0);
+    await eventually('it is let go', () => held?.destroyed === true);
+    client.destroy();
   });
 });
 

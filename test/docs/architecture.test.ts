@@ -103,7 +103,6 @@ test('nothing waits by a clock that can be set', () => {
     'src/bench/thread-main.ts',
     'src/control/lines.ts',
     'src/control/session/changes.ts',
-    'src/dashboard/link/history.ts',
     'src/dashboard/link/link.ts',
     'src/dashboard/panels/changes.tsx',
     'src/dashboard/parts/numbers.ts',

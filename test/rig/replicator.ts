@@ -53,6 +53,15 @@ export interface UpOptions {
   readonly capabilities?: readonly string[];
 }
 
+/** One that has ended since it was looked for is as good. */
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== 'ESRCH') throw thrown;
+  }
+}
+
 const isStandby = ({ command }: Process) => / standby$/.test(command);
 
 let count = 0;
@@ -140,7 +149,7 @@ export async function startUp(
     ...(inside || options.unprivileged ? { namespace: link.replicator } : {}),
   });
   atEnd(() => {
-    for (const { pid } of processesOf(program.pid, marker)) process.kill(pid, 'SIGKILL');
+    for (const { pid } of processesOf(program.pid, marker)) kill(pid);
   });
   return { program, control, marker };
 }
@@ -242,7 +251,7 @@ export class Replicator extends Channel {
   close(): void {
     this.asker.close();
     this.program.close(); // first: it would replace those that end
-    for (const { pid } of [...this.processes(), ...this.standbys()]) process.kill(pid, 'SIGKILL');
+    for (const { pid } of [...this.processes(), ...this.standbys()]) kill(pid);
   }
 
   told(): string {

@@ -93,11 +93,29 @@ function sameOrigin(origin: string, host: string): boolean {
   }
 }
 
-/** The token of `Authorization: Bearer TOKEN`; another scheme counts as a wrong token. */
+/**
+ * The token of `Authorization: Bearer TOKEN`; another scheme counts as a wrong token. A browser
+ * cannot send that header with an upgrade, but it can offer subprotocols (RFC 6455, 4.1): there the
+ * token is one of them, `bearer.` and its base64url, beside `fantail`, which is chosen.
+ */
 export function offeredBy(request: IncomingMessage): string | undefined {
   const { authorization } = request.headers;
-  if (authorization === undefined) return undefined;
+  if (authorization === undefined) {
+    const offered = protocolsOf(request).find((each) => each.startsWith(BEARER));
+    if (offered === undefined) return undefined;
+    return Buffer.from(offered.slice(BEARER.length), 'base64url').toString();
+  }
   return /^Bearer +(\S+)$/i.exec(authorization.trim())?.[1] ?? '';
+}
+
+const BEARER = 'bearer.';
+
+const protocolsOf = ({ headers }: IncomingMessage): string[] =>
+  (headers['sec-websocket-protocol'] ?? '').split(',').map((each) => each.trim());
+
+/** Which of those offered is told to be spoken: the first, and never a token. */
+export function protocolOf(offered: ReadonlySet<string>): string | false {
+  return [...offered].find((each) => !each.startsWith(BEARER)) ?? false;
 }
 
 const statusTexts: Record<number, string> = {

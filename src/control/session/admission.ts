@@ -1,6 +1,7 @@
 /** What the peer of one session may do: from its start, or since it has shown a token by `auth`. */
 import { FantailError } from '../../domain/errors.js';
 import type { Access, Rights } from '../gate/access.js';
+import { isLoopback } from '../gate/gate.js';
 
 /** Wrong tokens in one session before it is closed. */
 const AUTH_TRIES_MAX = 5;
@@ -31,7 +32,7 @@ export class Admission {
 
   /** A wrong one is answered later and later (UNAUTHORIZED), and takes nothing away. */
   async show(offered: string): Promise<Exclude<Rights, 'none'>> {
-    const rights = this.access.rightsOf(offered);
+    const rights = this.#rightsOf(offered);
     if (rights !== 'none') {
       this.rights = rights;
       this.offered = offered;
@@ -45,11 +46,22 @@ export class Admission {
     throw new FantailError('UNAUTHORIZED', 'wrong token');
   }
 
-  /** Other tokens are right now. False: what it has shown is none of them any more. */
+  /**
+   * Other tokens are right now, or none is wanted. False: it may not stay, since what it has shown
+   * is none of them any more, or since only loopback is served.
+   */
   judgeAgain(): boolean {
     const had = this.isGiven;
-    this.rights = this.access.wantsToken ? this.access.rightsOf(this.offered ?? '') : 'all';
-    return this.isGiven || !had;
+    this.rights = this.#rightsOf(this.offered ?? '');
+    if (this.isGiven) this.close(); // no token is waited for any more
+    return this.isGiven || (!had && this.access.wantsToken);
+  }
+
+  /** As the gate: without tokens a peer from elsewhere may nothing, whatever it shows. */
+  #rightsOf(offered: string): Rights {
+    return this.access.wantsToken || isLoopback(this.address)
+      ? this.access.rightsOf(offered)
+      : 'none';
   }
 
   close(): void {

@@ -70,6 +70,7 @@ export class Session {
   readonly #inbox: Inbox;
   readonly #watch: Watch;
   readonly #life = new Life();
+  #lastWord: NodeJS.Timeout | undefined;
   #working = false;
   #alive = true;
 
@@ -99,8 +100,12 @@ export class Session {
 
   /** Other tokens are right now: who has shown none of them may ask no more, and is let go. */
   judgeAgain(): void {
+    clearTimeout(this.#lastWord);
     if (this.#admission.judgeAgain()) return;
-    setTimeout(() => void this.end(1008, 'the token has changed'), LAST_WORD_MS).unref();
+    this.#lastWord = setTimeout(() => {
+      // a right one may have been shown meanwhile
+      if (!this.authorized) void this.end(1008, 'the token has changed');
+    }, LAST_WORD_MS).unref();
   }
 
   /** Called every STALL_MS: a peer that has not answered the last ping is gone. */
@@ -128,6 +133,7 @@ export class Session {
   }
 
   #forget(): void {
+    clearTimeout(this.#lastWord);
     this.#admission.close();
     this.#inbox.close();
     this.#watch.stop();
@@ -166,7 +172,7 @@ export class Session {
         life: this.#life,
       });
       const answer = await asked.operation.perform(called, asked.request);
-      this.#answered(asked, 'ok', isKnown);
+      this.#answered(asked, 'ok', isKnown, 'existing' in answer && answer.existing === true);
       return encodeAnswer(asked, answer);
     } catch (thrown) {
       const error = this.#asRefusal(thrown);
@@ -194,12 +200,12 @@ export class Session {
     return new FantailError('INTERNAL', message);
   }
 
-  #answered(asked: Decoded, answer: Change['answer'], isKnown: boolean): void {
+  #answered(asked: Decoded, answer: Change['answer'], isKnown: boolean, wasSo = false): void {
     this.served.onAnswer('request' in asked ? asked.request.op : '', answer);
     if (!isKnown) return;
     const change = changeOf(`${this.peer.address}:${this.peer.port}`, asked, answer);
     if (change === null) return;
-    this.served.changes.add(change);
+    this.served.changes.add(change, wasSo);
     this.served.onChange(change);
   }
 }

@@ -13,6 +13,9 @@ export class Refusal extends Error {
   }
 }
 
+/** The connection has ended, or there is none. Anything else that fails is a fault of the page. */
+export class Lost extends Error {}
+
 interface Waiting {
   resolve(answer: object): void;
   reject(thrown: Error): void;
@@ -40,6 +43,8 @@ const OPEN_MS_MAX = 10_000;
 export class Questions {
   /** By performance.now(). */
   readonly begun_ms = performance.now();
+  /** When the last frame came, whatever it told: it is a sign of life. By performance.now(). */
+  heard_ms = this.begun_ms;
   readonly opened: Promise<void>;
   private readonly socket: WebSocket;
   private readonly waiting = new Map<number, Waiting>();
@@ -49,11 +54,13 @@ export class Questions {
   constructor(
     url: string,
     private readonly told: Told,
+    /** Shown before there is a session: one without a token may find no room. */
+    word: string | null,
   ) {
-    this.socket = new WebSocket(url);
+    this.socket = new WebSocket(url, word === null ? [] : ['fantail', bearerOf(word)]);
     this.opened = new Promise((resolve, reject) => {
       this.socket.addEventListener('open', () => resolve());
-      this.socket.addEventListener('close', () => reject(new Error('nobody answers')));
+      this.socket.addEventListener('close', () => reject(new Lost('nobody answers')));
     });
     this.opened.catch(() => {}); // told by onEnd
     const late = setTimeout(() => this.close('nobody answers'), OPEN_MS_MAX);
@@ -67,7 +74,7 @@ export class Questions {
 
   ask<Name extends Op>(question: Question<Name>): Promise<Answer<Name>> {
     if (this.socket.readyState !== WebSocket.OPEN)
-      return Promise.reject(new Error('the connection is lost'));
+      return Promise.reject(new Lost('the connection is lost'));
     const id = this.nextId++;
     return new Promise((resolve, reject) => {
       // the answer to a question of that name, as the table of operations types it
@@ -81,13 +88,14 @@ export class Questions {
     if (this.hasEnded) return;
     this.hasEnded = true;
     this.socket.close();
-    for (const { reject } of this.waiting.values()) reject(new Error(reason));
+    for (const { reject } of this.waiting.values()) reject(new Lost(reason));
     this.waiting.clear();
     this.told.onEnd(reason);
   }
 
   private receive(text: string): void {
     if (this.hasEnded) return;
+    this.heard_ms = performance.now();
     const frame = JSON.parse(text) as Frame; // of our own server, which answers in kind
     if ('event' in frame) {
       if (frame.event === 'stats') this.told.onEvent(frame);
@@ -98,6 +106,12 @@ export class Questions {
     if (frame.ok) waiting?.resolve(frame);
     else waiting?.reject(new Refusal(frame.error.code, frame.error.message));
   }
+}
+
+/** As the gate reads it (src/control/gate/gate.ts): base64url, of UTF-8. */
+function bearerOf(word: string): string {
+  const bytes = String.fromCharCode(...new TextEncoder().encode(word));
+  return `bearer.${btoa(bytes).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')}`;
 }
 
 /** RFC 6455, 7.4.1. */

@@ -1,6 +1,11 @@
-/** The token that the operator has shown: kept for this tab and as long as it, and nowhere else. */
-const KEY = 'fantail-token';
+/**
+ * The token that the operator has shown: in the session storage of this tab, which ends with it. A
+ * browser copies it to a tab that is made of this one ("Duplicate tab").
+ */
+import { Kept } from '../kept.js';
 
-export const kept = (): string | null => sessionStorage.getItem(KEY);
-export const keep = (word: string): void => sessionStorage.setItem(KEY, word);
-export const forget = (): void => sessionStorage.removeItem(KEY);
+const word = new Kept('fantail-token', () => sessionStorage);
+
+export const kept = (): string | null => word.get();
+export const keep = (token: string): void => word.set(token);
+export const forget = (): void => word.remove();

@@ -19,7 +19,7 @@ const COLUMNS: readonly Column<Entry>[] = [
     ),
   },
   { title: 'Who', unit: 'ip:port', width: 10, cell: ({ who }) => who },
-  { title: 'What', width: 18, cell: ({ what }) => <span title={what}>{what}</span> },
+  { title: 'What', width: 18, cell: (entry) => <span title={textOf(entry)}>{textOf(entry)}</span> },
   {
     title: 'Answer',
     width: 8,
@@ -28,6 +28,10 @@ const COLUMNS: readonly Column<Entry>[] = [
     ),
   },
 ];
+
+function textOf({ what, times, last_ms }: Entry): string {
+  return last_ms === undefined ? what : `${what} (${times} times, last ${numbers.moment(last_ms)})`;
+}
 
 const keyOf = ({ key }: Entry) => key;
 const wasRefused = ({ answer }: Entry) => answer !== 'ok';

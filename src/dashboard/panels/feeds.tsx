@@ -3,7 +3,7 @@ import { type ReactNode, useMemo, useState } from 'react';
 import { sumOf } from '../../domain/counts.js';
 import { endpointText } from '../../domain/endpoint.js';
 import { feedAddressOf } from '../../domain/feed.js';
-import { type Interval, rateOf } from '../../domain/reading.js';
+import { dropsOfFeed, type Interval, rateOf } from '../../domain/reading.js';
 import type { FeedRow } from '../../domain/statistics.js';
 import { useDesk } from '../desk.js';
 import { Field } from '../parts/field.js';
@@ -19,8 +19,6 @@ interface Feed {
   readonly dropRate: number | null;
 }
 
-const dropsOf = ({ drops, socket_lost }: FeedRow) => ({ ...drops, socket_lost });
-
 function feedsOf(interval: Interval): Feed[] {
   const then = new Map(interval.before?.stats.feeds.map((row) => [row.name, row]));
   return interval.now.stats.feeds.map((row) => {
@@ -29,7 +27,7 @@ function feedsOf(interval: Interval): Feed[] {
       row,
       rate: rateOf(interval, row.received, old?.received),
       bytesRate: rateOf(interval, row.bytes, old?.bytes),
-      dropRate: rateOf(interval, sumOf(dropsOf(row)), old && sumOf(dropsOf(old))),
+      dropRate: rateOf(interval, sumOf(dropsOfFeed(row)), old && sumOf(dropsOfFeed(old))),
     };
   });
 }
@@ -96,7 +94,7 @@ const FIGURES: readonly Column<Feed>[] = [
     title: 'Drops by name',
     unit: 'packets',
     width: 12,
-    cell: ({ row }) => <span className="drops">{numbers.drops(dropsOf(row))}</span>,
+    cell: ({ row }) => <span className="drops">{numbers.drops(dropsOfFeed(row))}</span>,
   },
 ];
 
@@ -129,7 +127,10 @@ export function Feeds(): ReactNode {
                 title: `Remove feed ${name}?`,
                 loses: `Its packets are received no more; ${subscribers} subscribers get them now.`,
                 verb: 'Remove',
-                perform: () => void change({ op: 'feed.remove', name }, `Feed ${name} is removed.`),
+                perform: () =>
+                  void change({ op: 'feed.remove', name }, ({ removed }) =>
+                    removed ? `Feed ${name} is removed.` : `Feed ${name} was not there any more.`,
+                  ),
               })
             }
           />
@@ -161,7 +162,10 @@ function AddFeed(): ReactNode {
     // what is no address is sent as it is: the server says what is wrong with it
     const { source = null, ...to } = feedAddressOf(address) ?? { ip: address, port: 0 };
     const from = source === null ? {} : { source };
-    if (!(await change({ op: 'feed.add', name, ...to, ...from }, `Feed ${name} is added.`))) return;
+    const isDone = await change({ op: 'feed.add', name, ...to, ...from }, ({ existing }) =>
+      existing ? `Feed ${name} was there already.` : `Feed ${name} is added.`,
+    );
+    if (!isDone) return;
     setName('');
     setAddress('');
   };

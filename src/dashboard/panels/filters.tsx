@@ -51,7 +51,7 @@ export function Filters(): ReactNode {
     const actions: Column<FilterRow> = {
       title: 'Look, change',
       width: mayChange ? 15 : 6.5,
-      cell: ({ name }, isActive) => (
+      cell: ({ name, status }, isActive) => (
         <span className="actions">
           <RowButton verb="Info" name={name} isActive={isActive} onClick={() => setAbout(name)} />
           {mayChange ? (
@@ -60,7 +60,7 @@ export function Filters(): ReactNode {
                 verb="Use for all"
                 name={name}
                 isActive={isActive}
-                isDisabled={!canChange}
+                isDisabled={!canChange || status !== 'ready'}
                 onClick={() => setUsed(name)}
               />
               <RowButton
@@ -74,7 +74,7 @@ export function Filters(): ReactNode {
                     loses: 'The module is forgotten; to use it again it has to be loaded again.',
                     verb: 'Unload',
                     perform: () =>
-                      void change({ op: 'filter.unload', name }, `${name} is unloaded.`),
+                      void change({ op: 'filter.unload', name }, () => `${name} is unloaded.`),
                   })
                 }
               />

@@ -1,18 +1,22 @@
 /** Has a .wasm file of the operator's checked and loaded. */
 import { type ReactNode, useId, useRef, useState } from 'react';
+import { MODULE_SIZE_MAX } from '../../domain/filter.js';
 import { useDesk } from '../desk.js';
 import { Field } from '../parts/field.js';
+import type { Notice } from '../parts/notices.js';
 
 export function LoadFilter(): ReactNode {
-  const { known, canChange, change, confirm } = useDesk();
+  const { known, canChange, change, tell, confirm } = useDesk();
   const id = useId();
   const [name, setName] = useState('');
   const file = useRef<HTMLInputElement>(null);
   const load = async () => {
     const chosen = file.current?.files?.[0];
     if (chosen === undefined) return;
-    const module = base64Of(new Uint8Array(await chosen.arrayBuffer()));
-    if (!(await change({ op: 'filter.load', name, module }, `${name} is loaded.`))) return;
+    const read = await readModule(chosen);
+    if ('code' in read) return tell(read);
+    const { module } = read;
+    if (!(await change({ op: 'filter.load', name, module }, () => `${name} is loaded.`))) return;
     setName('');
     if (file.current !== null) file.current.value = '';
   };
@@ -40,6 +44,22 @@ export function LoadFilter(): ReactNode {
       </button>
     </form>
   );
+}
+
+/** In base64, or why not: one that is too large is not even read. */
+async function readModule(file: File): Promise<{ readonly module: string } | Notice> {
+  const { name, size } = file;
+  if (size > MODULE_SIZE_MAX)
+    return {
+      code: 'TOO_LARGE',
+      sentence: `${name} has ${size} bytes; a module has up to ${MODULE_SIZE_MAX}`,
+    };
+  try {
+    return { module: base64Of(new Uint8Array(await file.arrayBuffer())) };
+  } catch (thrown) {
+    if (!(thrown instanceof DOMException)) throw thrown;
+    return { code: 'UNREADABLE', sentence: `the browser cannot read ${name}: ${thrown.message}` };
+  }
 }
 
 function base64Of(bytes: Uint8Array): string {

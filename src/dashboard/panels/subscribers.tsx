@@ -178,7 +178,11 @@ export function Subscribers(): ReactNode {
       />
       {mayChange ? <AddSubscriber /> : null}
       {filtered === null ? null : (
-        <UseFilter subscriber={filtered} onClose={() => setFiltered(null)} />
+        <UseFilter
+          subscriber={filtered}
+          filter={rows.find(({ name }) => name === filtered)?.row?.filter}
+          onClose={() => setFiltered(null)}
+        />
       )}
     </Panel>
   );
@@ -201,15 +205,25 @@ function useActions(onFilter: (name: string) => void): Column<Subscriber> {
       cell: ({ name, account: { ip, port }, row }, isActive) => {
         const how = { name, isActive, isDisabled };
         const isPaused = row?.state === 'paused';
-        const pause = () => void change({ op: 'pause', ip, port }, `${name} is paused.`);
-        const remove = () => void change({ op: 'remove', ip, port }, `${name} is removed.`);
+        const pause = () =>
+          void change({ op: 'pause', ip, port }, ({ changed }) =>
+            changed ? `${name} is paused.` : `${name} was paused already.`,
+          );
+        const resume = () =>
+          void change({ op: 'resume', ip, port }, ({ changed }) =>
+            changed ? `${name} is sent to again.` : `${name} was not paused.`,
+          );
+        const remove = () =>
+          void change({ op: 'remove', ip, port }, ({ removed }) =>
+            removed ? `${name} is removed.` : `${name} was not there any more.`,
+          );
         return (
           <span className="actions">
             <RowButton
               verb={isPaused ? 'Resume' : 'Pause'}
               {...how}
               onClick={() => {
-                if (isPaused) void change({ op: 'resume', ip, port }, `${name} is sent to again.`);
+                if (isPaused) resume();
                 else
                   confirm({
                     title: `Pause ${name}?`,

@@ -3,7 +3,6 @@ import type { ReactNode } from 'react';
 import type { Interval } from '../../domain/reading.js';
 import { useDesk } from '../desk.js';
 import type { History } from '../link/history.js';
-import { latenciesOf } from '../link/latencies.js';
 import { sumsOf } from '../link/sums.js';
 import * as numbers from '../parts/numbers.js';
 import { type Line, Plot } from '../parts/plot.js';
@@ -63,7 +62,6 @@ const TIMES = [
 export function Summary({ history }: { readonly history: History }): ReactNode {
   const { interval } = useDesk().known;
   if (interval === null) return null;
-  const { isRecent } = latenciesOf(interval.now.stats.workers);
   return (
     <section aria-label="Summary" className="summary">
       <dl className="sums">
@@ -90,7 +88,7 @@ export function Summary({ history }: { readonly history: History }): ReactNode {
         />
         <Plot
           title="Latency"
-          unit={isRecent ? 'µs, last second' : 'µs, since start'}
+          unit="µs"
           lines={TIMES}
           times={history.times}
           columns={history.latencies}

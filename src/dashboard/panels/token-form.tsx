@@ -20,7 +20,9 @@ export function TokenForm(): ReactNode {
     >
       <p>
         This replicator asks for a token: what is in the file of its <code>--token-file</code>, or
-        of <code>--read-token-file</code>. It is kept for this tab only.
+        of <code>--read-token-file</code>. It is kept in this tab until the tab is closed or the
+        token forgotten, and shown again with each new connection
+        {location.protocol === 'https:' ? '.' : ', to whoever listens on that port then.'}
       </p>
       {known.refusal === null ? null : (
         <p role="alert">

@@ -7,14 +7,15 @@ import { Field } from '../parts/field.js';
 export function UseFilter(props: {
   /** ip:port; null: all. */
   readonly subscriber: string | null;
-  readonly filter?: string;
+  /** The one to begin with; undefined: the first. */
+  readonly filter: string | undefined;
   onClose(): void;
 }): ReactNode {
   const { known, canChange, change } = useDesk();
   const { subscriber, onClose } = props;
   const id = useId();
   const names = known.filters.filter(({ status }) => status === 'ready').map(({ name }) => name);
-  const [name, setName] = useState(props.filter ?? names[0] ?? '');
+  const [name, setName] = useState(names.find((each) => each === props.filter) ?? names[0] ?? '');
   const [param, setParam] = useState('');
   const whom = subscriber ?? 'all subscribers';
   const use = () => {
@@ -22,7 +23,7 @@ export function UseFilter(props: {
     const to = subscriber === null ? {} : { ip, port: Number(port) };
     const given = param === '' ? {} : { param };
     onClose();
-    void change({ op: 'filter.use', name, ...to, ...given }, `${name} answers for ${whom}.`);
+    void change({ op: 'filter.use', name, ...to, ...given }, () => `${name} answers for ${whom}.`);
   };
   return (
     <Dialog title={`Filter of ${whom}`} onClose={onClose}>

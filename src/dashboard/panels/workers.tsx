@@ -1,16 +1,14 @@
 /** Who sends: latency and delivery window of each worker. */
 import type { ReactNode } from 'react';
 import { type Interval, rateOf } from '../../domain/reading.js';
-import type { Latency, WorkerRow } from '../../domain/statistics.js';
+import type { Latencies, WorkerRow } from '../../domain/statistics.js';
 import { useDesk } from '../desk.js';
-import { type Latencies, latencyOf } from '../link/latencies.js';
 import { type Column, Grid } from '../parts/grid.js';
 import * as numbers from '../parts/numbers.js';
 import { Panel } from '../parts/panel.js';
 
 interface Worker {
   readonly row: WorkerRow;
-  readonly latencies: Latencies;
   readonly bursts: number | null;
 }
 
@@ -18,7 +16,6 @@ function workersOf(interval: Interval): Worker[] {
   const then = new Map(interval.before?.stats.workers.map((row) => [row.worker, row]));
   return interval.now.stats.workers.map((row) => ({
     row,
-    latencies: latencyOf(row),
     bursts: rateOf(interval, row.bursts, then.get(row.worker)?.bursts),
   }));
 }
@@ -27,7 +24,7 @@ interface Measured {
   readonly title: string;
   /** Of its columns, for the longest of their titles. */
   readonly width: number;
-  of(latencies: Latencies): Latency | null;
+  readonly of: keyof Latencies;
 }
 
 const PERCENTILES = [
@@ -42,17 +39,17 @@ const columnsOf = ({ title, width, of }: Measured): Column<Worker>[] =>
     unit: 'µs',
     width,
     isNumber: true,
-    cell: ({ latencies }) => numbers.microseconds(of(latencies)?.[percentile]),
-    order: ({ latencies }) => of(latencies)?.[percentile] ?? null,
+    cell: ({ row }) => numbers.microseconds(row.recent[of][percentile]),
+    order: ({ row }) => row.recent[of][percentile],
   }));
 
 const COLUMNS: readonly Column<Worker>[] = [
   { title: 'Worker', width: 5, cell: ({ row }) => row.worker, order: ({ row }) => row.worker },
   { title: 'Process', width: 5.25, cell: ({ row }) => row.pid },
   { title: 'Transmit', width: 5.5, cell: ({ row }) => row.transmit.path },
-  ...columnsOf({ title: 'Inside', width: 8, of: ({ inside }) => inside }),
-  ...columnsOf({ title: 'Window', width: 9, of: ({ window }) => window }),
-  ...columnsOf({ title: 'Kick', width: 7, of: ({ kick }) => kick }).slice(0, 2),
+  ...columnsOf({ title: 'Inside', width: 8, of: 'inside_ns' }),
+  ...columnsOf({ title: 'Window', width: 9, of: 'window_ns' }),
+  ...columnsOf({ title: 'Kick', width: 7, of: 'kick_ns' }).slice(0, 2),
   {
     title: 'Bursts',
     unit: '/s',
@@ -75,12 +72,11 @@ const nameOf = ({ row }: Worker) => String(row.worker);
 export function Workers(): ReactNode {
   const { interval } = useDesk().known;
   const rows = interval === null ? [] : workersOf(interval);
-  const isRecent = rows.some(({ latencies }) => latencies.isRecent);
   return (
     <Panel
       title="Workers"
       counted={String(rows.length)}
-      aside={<span className="note">{isRecent ? 'of the last second' : 'since the start'}</span>}
+      aside={<span className="note">latency of the last one to two seconds</span>}
     >
       <Grid
         label="Workers"

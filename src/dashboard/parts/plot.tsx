@@ -1,7 +1,7 @@
 /** Lines over time, drawn by uPlot: one axis, and a legend that tells the newest values as text. */
 import { type ReactNode, useEffect, useRef } from 'react';
 import uPlot from 'uplot';
-import type { Column } from '../link/history.js';
+import type { Course } from '../link/history.js';
 
 export interface Line {
   readonly title: string;
@@ -15,7 +15,7 @@ interface PlotProps {
   readonly unit: string;
   readonly lines: readonly Line[];
   readonly times: readonly number[];
-  readonly columns: readonly Column[];
+  readonly columns: readonly Course[];
   readonly isLogarithmic?: boolean;
   /** Another one with each point: the columns are the same arrays for ever. */
   readonly turn: unknown;
