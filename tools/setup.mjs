@@ -4,8 +4,8 @@
  * Runs on a bare clone, so it may use nothing but Node itself. Looks for what each package brings
  * (a program or a header), and installs only the packages whose piece is missing: with apt-get or
  * dnf if it is root, else it prints the one line to run and exits 1. `--check` never installs. When
- * all is there it takes a few milliseconds. `--package` is for who installs fantail as a package: it
- * looks for what compiles, alone, and says what is missing in one line.
+ * all is there it takes a few milliseconds. `--package` is for who installs fantail as a package:
+ * it looks for what compiles, alone, and says what is missing in one line.
  */
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readdirSync } from 'node:fs';

@@ -80,9 +80,15 @@ export interface Config extends Listen {
 }
 
 /** Anybody who reaches the port could aim the feed: beyond loopback a token is a must. */
-function checkControl({ address }: Config['control'], tokens: Tokens | null): void {
-  if (tokens === null && !address.startsWith('127.'))
-    throw new UsageError(`--control ${address} is reached from outside; it needs --token-file`);
+export function lacksToken({ address }: Config['control'], tokens: Tokens | null): boolean {
+  return tokens === null && !address.startsWith('127.');
+}
+
+function checkControl(control: Config['control'], tokens: Tokens | null): void {
+  if (lacksToken(control, tokens))
+    throw new UsageError(
+      `--control ${control.address} is reached from outside; it needs --token-file`,
+    );
 }
 
 function tokensOf({ tokenFile, readTokenFile }: UpFlags): Tokens | null {

@@ -198,6 +198,16 @@ const wrong: [what: string, text: string, faults: RegExp[]][] = [
   ['no YAML', 'mode: "copy\n', [/^\d:\d+: Missing closing "quote/]],
   ['a tab', 'allow:\n\t- 10.0.0.0/8\n', [/^2:1: .*[Tt]abs/]],
   ['an alias of nothing', 'mode: *x\n', [/^1:7: nothing above is marked as &x$/]],
+  [
+    'an alias of nothing in lists',
+    'subscribers:\n  - *desk\n  - { ip: *one, port: 1 }\nallow: [*net]\n',
+    [/^2:5: nothing above is marked as &desk$/, /^3:11: .* &one$/, /^4:9: .* &net$/],
+  ],
+  [
+    'a subscriber that is part of itself',
+    'subscribers:\n  - &a { ip: *a, port: 1 }\n',
+    [/^2:\d+: /],
+  ],
   ['a tag', 'mode: !own copy\n', [/^1:7: Unresolved tag/]],
   ['two documents', 'mode: copy\n---\nmode: skb\n', [/multiple documents/]],
   [

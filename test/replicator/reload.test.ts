@@ -273,6 +273,39 @@ networkTest(
   },
 );
 
+networkTest(
+  test,
+  'a file without control and tokens takes none from a port that stays where others reach it',
+  { queues: 1 },
+  async (link) => {
+    const token = join(folder, 'beyond');
+    writeFileSync(token, 'a-token\n', { mode: 0o600 });
+    const control = `${REPLICATOR_IP}:${await freePort()}`;
+    const head = [
+      ...['interface: rep0', `listen-ip: ${REPLICATOR_IP}`, 'listen-port: 9000', 'mode: socket'],
+      'layout: inline',
+    ];
+    write(...head, `control: ${control}`, 'token-file: beyond');
+    const program = new Program(process.execPath, [MAIN, 'up', '--config', FILE], {
+      namespace: link.replicator,
+    });
+    try {
+      await program.line(/^ready /m);
+      write(...head);
+      program.signal('SIGHUP');
+      await eventually('it is refused', () =>
+        /token-file: .* → not set: refused: the control port stays/.test(program.stderr),
+      );
+      assert.match(program.stderr, /control: .* refused/);
+      assert.not.match(program.stderr, /: applied/);
+      program.signal('SIGTERM');
+      assert.is((await program.wait()).status, 0, program.told());
+    } finally {
+      program.close();
+    }
+  },
+);
+
 function certificate(name: string): void {
   const files = ['-keyout', join(folder, 'key.pem'), '-out', join(folder, 'cert.pem')];
   const words = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];

@@ -14,6 +14,7 @@ import {
   LineCounter,
   type Node,
   parseDocument,
+  visit,
 } from 'yaml';
 import { type Place, placeText } from '../../domain/configuration.js';
 import { Failure, messageOf } from '../../domain/errors.js';
@@ -50,9 +51,20 @@ export class ConfigFile {
     const { errors, warnings, contents } = this.document;
     for (const { pos, message } of [...errors, ...warnings])
       this.faults.push({ ...this.placeOf(pos[0]), message: message.split('\n')[0] ?? '' });
+    if (this.faults.length === 0) this.findAliases();
     if (this.faults.length > 0 || contents === null) return;
     if (isMap(contents)) this.take(contents.items);
     else this.fault(contents, 'a configuration file has lines such as: interface: eth1');
+  }
+
+  /** One that stands for nothing is told wherever it is: what it was meant for is not known. */
+  private findAliases(): void {
+    visit(this.document, {
+      Alias: (_, alias) => {
+        if (alias.resolve(this.document) === undefined)
+          this.fault(alias, `nothing above is marked as &${alias.source}`);
+      },
+    });
   }
 
   private take(items: readonly unknown[]): void {
@@ -60,9 +72,7 @@ export class ConfigFile {
       if (!isPair(item)) continue;
       const { key, value } = item;
       const node = isNode(value) ? this.resolved(value) : null;
-      if (node === null && isAlias(value))
-        this.fault(value, `nothing above is marked as &${value.source}`);
-      else if (isScalar(key) && typeof key.value === 'string')
+      if (isScalar(key) && typeof key.value === 'string')
         this.entries.push({ key: key.value, at: this.at(key), value: node });
       else this.fault(isNode(key) ? key : null, 'a key is a word, such as interface');
     }
@@ -92,9 +102,14 @@ export class ConfigFile {
     return this.faults.sort((a, b) => a.line - b.line || a.column - b.column);
   }
 
-  /** As a value without places. */
-  plain(node: Node): unknown {
-    return node.toJS(this.document, { maxAliasCount: 100 });
+  /** As a value without places; null: it has none, which is told, such as a list within itself. */
+  plain(node: Node): { readonly value: unknown } | null {
+    try {
+      return { value: node.toJS(this.document, { maxAliasCount: 100 }) };
+    } catch (thrown) {
+      this.fault(node, messageOf(thrown));
+      return null;
+    }
   }
 
   /**
