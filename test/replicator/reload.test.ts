@@ -7,7 +7,14 @@
  * takes: 80 s
  */
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -19,7 +26,7 @@ import type {
   ReloadAnswer,
 } from '../../src/domain/configuration.js';
 import { HOSTS, type Link, REPLICATOR_IP } from '../rig/link.js';
-import { eventually, MAIN, Program, ROOT } from '../rig/program.js';
+import { eventually, MAIN, Program, ROOT, sleep } from '../rig/program.js';
 import { fantail, freePort, type Replicator } from '../rig/replicator.js';
 import {
   assertLossless,
@@ -385,6 +392,66 @@ networkTest(
       assert.not.match(readFileSync(log, 'utf8'), /reload/);
     } finally {
       program.close();
+    }
+  },
+);
+
+networkTest(
+  test,
+  'a SIGHUP that comes while it starts is a reload once it is ready',
+  { queues: 1 },
+  async (link) => {
+    const control = `127.0.0.1:${await freePort()}`;
+    write('mode: socket', 'layout: inline', `netns: ${link.replicator}`, `control: ${control}`);
+    const words = ['up', 'rep0', REPLICATOR_IP, '9000', '--config', FILE];
+    const program = new Program(process.execPath, [MAIN, ...words]);
+    try {
+      const caught = () => {
+        const status = readFileSync(`/proc/${program.pid}/status`, 'utf8');
+        return BigInt(`0x${/^SigCgt:\s+(\w+)$/m.exec(status)?.[1] ?? 0}`);
+      };
+      await eventually('SIGHUP is caught', () => (caught() & 1n) !== 0n, 5000, 1);
+      assert.not.match(program.stdout, /^ready /m);
+      program.signal('SIGHUP');
+      await program.line(/^ready /m);
+      await eventually('it is done', () => /reload: nothing is different/.test(program.stderr));
+      program.signal('SIGTERM');
+      assert.is((await program.wait()).status, 0, program.told());
+    } finally {
+      program.close();
+    }
+  },
+);
+
+networkTest(
+  test,
+  'in the background of a terminal that went away without a signal, a later SIGHUP is a reload',
+  { queues: 1 },
+  async (link) => {
+    const control = `127.0.0.1:${await freePort()}`;
+    write('mode: socket', 'layout: inline', `netns: ${link.replicator}`, `control: ${control}`);
+    const [log, number] = [join(folder, 'background.log'), join(folder, 'background.pid')];
+    const up = `up rep0 ${REPLICATOR_IP} 9000 --config ${FILE}`;
+    // a job of its own process group: the kernel tells the shell, and nobody else
+    const line = `set -m; ${process.execPath} ${MAIN} ${up} > ${log} 2>&1 & echo $! > ${number}; sleep 600`;
+    const shell = new Program('script', ['-qec', line, '/dev/null'], { group: true });
+    const told = () => readFileSync(log, 'utf8');
+    let pid = 0;
+    try {
+      await eventually('it is ready', () => /^ready /m.test(existsSync(log) ? told() : ''));
+      pid = Number(readFileSync(number, 'utf8'));
+      process.kill(shell.pid, 'SIGKILL');
+      await sleep(4000); // two looks at the terminal are past
+      process.kill(pid, 'SIGHUP');
+      await eventually('it is read', () => /reload: nothing is different/.test(told()));
+      process.kill(pid, 'SIGTERM');
+      await eventually('it has stopped', async () => {
+        return (await fantail(['list', '--control', `ws://${control}`])).end?.status === 1;
+      });
+      pid = 0;
+    } finally {
+      if (pid !== 0) process.kill(pid, 'SIGTERM');
+      shell.close();
     }
   },
 );
