@@ -25,6 +25,7 @@ import { deploymentOf } from './plan/deployment.js';
 import { onlyPath, Paths } from './plan/paths.js';
 import { type OpenedPlane, type Opening, openPlaneFor } from './planes.js';
 import type { Configuration, InForce, Reread } from './reload/configured.js';
+import type { Reloader } from './reload/reloader.js';
 import { Roster, type RosterParts } from './reload/roster.js';
 import { LiveReplicator, type Router, SOCKET_ROUTER } from './replicator.js';
 import type { StateKeeper } from './state/state.js';
@@ -137,17 +138,24 @@ async function open(
   const reloading = { ...living, inForce, reread };
   const reloader = await ports.openReloader(opening, configuration, reloading);
   replicator.reloader = reloader;
-  closeFirst(closers, publisher, state);
+  closeFirst(closers, publisher, state, reloader);
   plane.takeCharge();
   const readyLine = ports.readyLine(opened, config, control);
   return { readyLine, reload: (who) => reloader.reload(who) };
 }
 
-function closeFirst(closers: Closers, publisher: Publisher, state: StateKeeper | null): void {
-  // first to go: whoever waits is told before the channel closes
+function closeFirst(
+  closers: Closers,
+  publisher: Publisher,
+  state: StateKeeper | null,
+  reloader: Reloader,
+): void {
+  // whoever waits is told before the channel closes
   closers.add(() => publisher.close());
   // before sessions end, and the leases on them
   if (state !== null) closers.keep(state);
+  // first to go: what is half changed is told to nobody
+  closers.keep(reloader);
 }
 
 /** Filters and subscribers of the configuration are there then. */

@@ -25,9 +25,11 @@ import type {
   ConfigurationAnswer,
   ReloadAnswer,
 } from '../../src/domain/configuration.js';
+import { AppliedLater, FantailError } from '../../src/domain/errors.js';
+import { orLater } from '../../src/replicator/reload/roster.js';
 import { HOSTS, type Link, REPLICATOR_IP } from '../rig/link.js';
 import { eventually, MAIN, Program, ROOT, sleep } from '../rig/program.js';
-import { fantail, freePort, type Replicator } from '../rig/replicator.js';
+import { fantail, freePort, Replicator } from '../rig/replicator.js';
 import {
   assertLossless,
   copyMode,
@@ -123,7 +125,7 @@ networkTest(
       );
       const { applied, refused } = await answered(replicator);
       assert.equal(keysOf(applied).sort(), [
-        ...['allow', 'feed', 'filters', 'filters', 'log-level', 'metrics-subscribers'],
+        ...['allow', 'feed', 'feed', 'filters', 'filters', 'log-level', 'metrics-subscribers'],
         ...['multicast-ttl', 'subscribers', 'subscribers', 'subscribers'],
       ]);
       assert.equal(keysOf(refused), ['queues', 'order']);
@@ -178,6 +180,20 @@ networkTest(
       await refusedWhole(replicator, /filter bad: /);
       write(...head, more, 'filter: none.wasm');
       await refusedWhole(replicator, /cannot read the filter: ENOENT/);
+      write(...head, more, 'allow: [10.77.0.200/32]'); // up would not start with it either
+      await refusedWhole(replicator, /F\.yaml:4:5: .*:1 is outside what is allowed/);
+      await replicator.ask({ op: 'feed.add', name: 'b', ip: REPLICATOR_IP, port: 9100 });
+      write(...head, more, `feed: ["b=${REPLICATOR_IP}:9101"]`);
+      await refusedWhole(replicator, /feed b is 10\.77\.0\.1:9100; remove it first/);
+      write(...head, more, `feed: ["d=${REPLICATOR_IP}:9100"]`);
+      await refusedWhole(replicator, /feed b is 10\.77\.0\.1:9100; .* another address/);
+      const others = Array.from(
+        { length: 63 },
+        (_, index) => `b${index}=${REPLICATOR_IP}:${9200 + index}`,
+      );
+      write(...head, more, `feed: [${others.join(', ')}]`);
+      await refusedWhole(replicator, /64 feeds are served/);
+      await replicator.ask({ op: 'feed.remove', name: 'b' });
       write(...head, more, `feed: ["b=${ip}:2"]`);
       await refusedWhole(replicator, /2 is the feed b itself/);
       rmSync(FILE);
@@ -452,6 +468,98 @@ networkTest(
     } finally {
       if (pid !== 0) process.kill(pid, 'SIGTERM');
       shell.close();
+    }
+  },
+);
+
+networkTest(
+  test,
+  'each feed is a change of its own: one that cannot move stays with its subscribers, and holds no other up',
+  { queues: 1 },
+  async (link) => {
+    const [good, other] = [`c=${REPLICATOR_IP}:9101`, `c=${REPLICATOR_IP}:9102`];
+    const b = `b=${REPLICATOR_IP}:9100`;
+    const head = ['mode: socket', 'layout: inline'];
+    write(...head, `feed: [${b}, ${good}]`);
+    await withFile(link, async (replicator) => {
+      await replicator.ask({ op: 'add', ip, port: 9001, feeds: ['b', 'c'] });
+      const feeds = async () =>
+        (await replicator.stats()).feeds.map(({ name, port }) => `${name} ${port}`).sort();
+      // an address that this host has not: only bind tells, in socket mode
+      write(...head, `feed: [b=10.77.0.99:9100, ${other}, d=10.77.0.99:9103]`);
+      const { applied, refused } = await answered(replicator);
+      assert.equal(
+        applied.map(({ before, after }) => [before, after]),
+        [[good, other]],
+      );
+      assert.equal(refused.map(({ before }) => before).sort(), [b, null].sort());
+      assert.equal(await feeds(), ['b 9100', 'c 9102', 'main 9000']);
+      const [row] = await replicator.list();
+      assert.equal([...(row?.feeds ?? [])].sort(), ['b', 'c']);
+      const waiting = (await settingsOf(replicator)).find(({ key }) => key === 'feed')?.waiting;
+      assert.match(String(waiting), /^b=10\.77\.0\.99:9100, .*, d=/);
+      write(...head, `feed: [${b}, ${other}]`);
+      const after = await answered(replicator);
+      assert.equal([after.applied, after.refused], [[], []], 'as it is now');
+      write(...head, `feed: [${b}, ${good}]`);
+      assert.equal(keysOf((await answered(replicator)).applied), ['feed']);
+      assert.equal(await feeds(), ['b 9100', 'c 9101', 'main 9000']);
+    });
+  },
+);
+
+networkTest(
+  test,
+  'who is named by the file stays for good, whatever lease it came by; a level that hides the lines of a reload holds after them',
+  { queues: 1 },
+  async (link) => {
+    const head = ['mode: socket', 'layout: inline'];
+    write(...head);
+    await withFile(link, async (replicator) => {
+      await replicator.ask({ op: 'add', ip, port: 9001, lease: 600 });
+      write(
+        ...head,
+        'log-level: warn',
+        'multicast-ttl: 3',
+        'subscribers:',
+        `  - { ip: ${ip}, port: 9001 }`,
+      );
+      await answered(replicator);
+      assert.is((await replicator.list())[0]?.expires_s, null);
+      assert.match(replicator.told(), /multicast-ttl: 1 → 3: applied/);
+      assert.match(replicator.told(), /log-level: info → warn: applied/);
+      write(...head, 'log-level: warn', 'multicast-ttl: 2');
+      await answered(replicator);
+      assert.not.match(replicator.told(), /multicast-ttl: 3 → 2/);
+    });
+  },
+);
+
+test('done later is what the publisher says so of; any other BUSY is of what was not done', async () => {
+  await orLater(Promise.reject(new AppliedLater()));
+  const dropped = new FantailError('BUSY', 'a worker did not load the filter');
+  const said = await orLater(Promise.reject(dropped)).catch((error: unknown) => error);
+  assert.is(said, dropped);
+});
+
+networkTest(
+  test,
+  'a reload that is under way when it is stopped ends, and changes nothing more',
+  { queues: 1 },
+  async (link) => {
+    const head = ['mode: socket', 'layout: inline'];
+    write(...head);
+    const replicator = await Replicator.start({ link, flags: ['--config', FILE] });
+    try {
+      copyFileSync(stock('sample'), join(folder, 'mine.wasm'));
+      write(...head, 'multicast-ttl: 2', 'filters: [{ name: mine, file: mine.wasm }]');
+      process.kill(replicator.program.pid, 'SIGHUP');
+      assert.equal(await replicator.stop(), { status: 0, signal: null }, replicator.told());
+      assert.match(replicator.told(), /reload: nothing has changed: fantail is stopping/);
+      assert.not.match(replicator.told(), /applied/);
+      assert.equal(await replicator.residue(), []);
+    } finally {
+      replicator.close();
     }
   },
 );

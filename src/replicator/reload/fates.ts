@@ -14,7 +14,6 @@ export interface Part {
 
 /** In the order in which they are applied. */
 export const LIVE = {
-  log: { keys: ['log-level'], fields: [] },
   tokens: { keys: ['token-file', 'read-token-file'], fields: ['tokens'] },
   tls: { keys: ['tls-cert', 'tls-key'], fields: ['tls'] },
   metrics: { keys: ['metrics-subscribers'], fields: ['metricsSubscribers'] },
@@ -23,6 +22,8 @@ export const LIVE = {
   feeds: { keys: ['feed'], fields: ['feeds'] },
   filter: { keys: ['filter'], fields: ['filter'] },
   legacy: { keys: ['legacy-control'], fields: ['legacyControl'] },
+  // once all is told
+  log: { keys: ['log-level'], fields: [] },
 } as const satisfies Readonly<Record<string, Part>>;
 
 export type LiveName = keyof typeof LIVE;
