@@ -206,6 +206,26 @@ networkTest(
 
 networkTest(
   test,
+  'up ends with 2 where a subscriber or module of its file can never be, before anything is opened',
+  { queues: 1 },
+  async (link) => {
+    writeFileSync(join(folder, 'bad.wasm'), 'hello');
+    const ends = async (why: RegExp, ...lines: string[]) => {
+      write('mode: copy', 'layout: inline', `netns: ${link.replicator}`, ...lines);
+      const words = ['up', 'rep0', REPLICATOR_IP, '9000', '--config', FILE];
+      const program = new Program(process.execPath, [MAIN, ...words]);
+      assert.is((await program.wait()).status, 2, program.told());
+      assert.match(program.stderr, why);
+      assert.not.match(program.told(), /fantail-rx/);
+    };
+    const subscribers = `subscribers: [{ ip: ${ip}, port: 1 }]`;
+    await ends(/F\.yaml:5:15: .*:1 is outside what/, 'allow: [10.78.0.0/16]', subscribers);
+    await ends(/F\.yaml:4:11: /, 'filters: [{ name: mine, file: bad.wasm }]');
+  },
+);
+
+networkTest(
+  test,
   'by SIGHUP, by fantail reload and by the control channel; without a file there is nothing to read',
   { queues: 1 },
   async (link) => {

@@ -42,6 +42,8 @@ export interface ReloaderParts {
   /** Null: there is no file. */
   readonly reread: Reread | null;
   readonly inForce: InForce;
+  /** For the supervisor that may adopt what runs. */
+  readonly keep: (configuration: Configuration) => void;
 }
 
 type Refused = ReloadAnswer['refused'][number];
@@ -146,6 +148,7 @@ export class Reloader {
     this.apply('log', next);
     this.adopt('log', next);
     this.current = { ...this.current, file: next.file, settings: this.settingsBeside(next) };
+    this.parts.keep(this.current);
     return { file: next.file ?? '', applied, refused };
   }
 

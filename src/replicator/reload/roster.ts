@@ -16,7 +16,12 @@ import type { Publisher } from '../../subscribers/publisher.js';
 import type { Subscriber, Subscribers } from '../../subscribers/subscribers.js';
 import type { Destinations } from '../destinations.js';
 import type { LiveReplicator } from '../replicator.js';
-import type { Configuration, ConfiguredFilter, ConfiguredSubscriber } from './configured.js';
+import type {
+  Configuration,
+  ConfiguredFilter,
+  ConfiguredSubscriber,
+  Placed,
+} from './configured.js';
 
 export interface RosterParts {
   readonly replicator: LiveReplicator;
@@ -87,6 +92,15 @@ export class Roster {
     if (loaded?.module?.hash !== module.hash)
       await orLater(this.parts.desk.load(module.name, module.bytes));
     this.hashes.set(module.name, module.hash);
+  }
+
+  /** What a supervisor before had loaded, and the data plane has. */
+  adopt(hashes: Placed['hashes']): void {
+    for (const [name, hash] of hashes) this.hashes.set(name, hash);
+  }
+
+  get loaded(): Placed['hashes'] {
+    return [...this.hashes];
   }
 
   /** What `--filter` has loaded before anything else. */
