@@ -282,6 +282,11 @@ const wrong: [what: string, text: string, faults: RegExp[]][] = [
   ['the name of a filter', 'filters: [{ name: A }]\n', [/^1:11: a filter name has 1 to 32 of/]],
   ['that of the built-in', 'filters: [{ name: rewrite }]\n', [/^1:11: rewrite is built in/]],
   [
+    'a filter that is also that of all',
+    'filter: mine.wasm\nfilters: [{ name: mine, file: other.wasm }]\n',
+    [/^2:11: mine is what filter: is called already/],
+  ],
+  [
     'a filter twice',
     'filters: [{ name: a }, { name: a }]\n',
     [/^1:24: there is a filter a already/],

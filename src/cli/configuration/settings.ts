@@ -78,6 +78,10 @@ export function settled(asked: Asked, file: ConfigFile | null): Configuration | 
       ]),
     });
   if (config === null) return null;
+  const own = config.filter === null ? null : filterNameOf(config.filter);
+  const twin = filters.find(({ name }) => name === own);
+  if (twin !== undefined)
+    file?.fault(twin.at, `${own} is what filter: is called already; give this one another name`);
   return { file: file?.path ?? null, config, settings, filters, subscribers };
 }
 
