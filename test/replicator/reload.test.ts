@@ -39,6 +39,7 @@ import {
   transfer,
   withReplicator,
 } from '../rig/scenario.js';
+import type { Destination } from '../rig/wire.js';
 
 const test = suite('reload');
 const folder = mkdtempSync(join(tmpdir(), 'reload-'));
@@ -598,27 +599,37 @@ for (const layout of LAYOUTS) {
       const rate = RATES[Math.min(tries++, RATES.length - 1)] ?? 0;
       const [mode = '', modeName = '', flag = '', layoutName = ''] = copyMode(layout);
       assert.equal([mode, flag], ['--mode', '--layout']);
-      const subscribers = subscribersOf(2);
-      const stable = subscribers.map((each) => `  - { ip: ${each.ip}, port: ${each.port} }`);
+      const subscribers = subscribersOf(4);
+      // all are owed every packet: one that nobody touches, one whose module is swapped, one whose
+      // feeds and filter the file changes; the last is the control channel's, of a feed that moves
+      const [still, swapped, changed, other] = subscribers;
+      assert.ok(still && swapped && changed && other);
+      const line = ({ ip, port }: Destination, more = '') =>
+        `  - { ip: ${ip}, port: ${port}${more} }`;
+      const stable = [line(still), line(swapped, ', filter: mine')];
+      const turned = (index: number) =>
+        line(changed, index % 2 === 0 ? ', feeds: all' : ', feeds: "main,b", filter: mine');
       const head = [
         `mode: ${modeName}`,
         `layout: ${layoutName}`,
         'filters: [{ name: mine, file: mine.wasm }]',
       ];
       copyFileSync(stock('rewrite'), join(folder, 'mine.wasm'));
-      write(...head, 'subscribers:', ...stable);
+      const b = (index: number) => `b=${REPLICATOR_IP}:${9100 + (index % 3)}`;
+      write(...head, `feed: [${b(2)}]`, 'subscribers:', ...stable, turned(1));
       let applied = 0;
       const turn = async (replicator: Replicator, index: number) => {
-        copyFileSync(stock(index % 2 === 0 ? 'dscp-ttl' : 'vlan'), join(folder, 'mine.wasm'));
+        copyFileSync(stock(index % 2 === 0 ? 'dscp-ttl' : 'rewrite'), join(folder, 'mine.wasm'));
         write(
           ...head,
-          ...(index % 3 === 0 ? [] : [`feed: [b=${REPLICATOR_IP}:${9100 + (index % 3)}]`]),
+          `feed: [${b(index)}${index % 3 === 0 ? '' : `, c=${REPLICATOR_IP}:9110`}]`,
           `multicast-ttl: ${1 + (index % 2)}`,
           `log-level: ${index % 2 === 0 ? 'info' : 'debug'}`,
           `allow: [10.77.0.0/24, 10.${index}.0.0/16]`,
           `queues: ${index % 2 === 0 ? 'all' : '0'}`,
           'subscribers:',
           ...stable,
+          turned(index),
           ...(index % 4 === 0 ? [] : [`  - { ip: ${ip}, port: ${20_000 + index}, filter: mine }`]),
         );
         applied += (await answered(replicator)).applied.length;
@@ -630,7 +641,9 @@ for (const layout of LAYOUTS) {
         );
       };
       await withFile(link, async (replicator) => {
-        await replicator.subscribe(subscribers);
+        const { ip: host, port } = other;
+        await replicator.ask({ op: 'add', ip: host, port, feeds: ['main', 'b'] });
+        await replicator.subscribe([still, swapped, changed, other]);
         const sunk = await transfer(replicator, {
           subscribers,
           watched: Array.from({ length: RELOADS }, (_, index) => ({ ip, port: 20_000 + index })),
@@ -644,6 +657,10 @@ for (const layout of LAYOUTS) {
         console.log(`     ${applied} changes, ${sunk.sent} packets at ${rate} a second`);
         const owed = sunk.subscribers.filter(({ port }) => port < 20_000);
         await assertLossless(replicator, { ...sunk, subscribers: owed });
+        const row = (await replicator.list()).find(
+          (each) => each.ip === host && each.port === port,
+        );
+        assert.equal([...(row?.feeds ?? [])].sort(), ['b', 'main'], 'it keeps a feed that moves');
       });
     },
   );
