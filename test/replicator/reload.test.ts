@@ -39,7 +39,7 @@ import {
   transfer,
   withReplicator,
 } from '../rig/scenario.js';
-import type { Destination } from '../rig/wire.js';
+import { type Destination, faultsOf, replicatedRoute, startFeed, startSink } from '../rig/wire.js';
 
 const test = suite('reload');
 const folder = mkdtempSync(join(tmpdir(), 'reload-'));
@@ -588,6 +588,9 @@ networkTest(
 /** Packets a second: fewer with each try, where the machine has not the room. */
 const RATES = [100_000, 50_000, 25_000, 12_000, 6000];
 const RELOADS = 20;
+const SECOND_PORT = 9200;
+const SECOND_COUNT = 3000;
+const SECOND = { port: SECOND_PORT, rate: 1000, count: SECOND_COUNT };
 
 for (const layout of LAYOUTS) {
   let tries = 0;
@@ -608,7 +611,7 @@ for (const layout of LAYOUTS) {
         `  - { ip: ${ip}, port: ${port}${more} }`;
       const stable = [line(still), line(swapped, ', filter: mine')];
       const turned = (index: number) =>
-        line(changed, index % 2 === 0 ? ', feeds: all' : ', feeds: "main,b", filter: mine');
+        line(changed, index % 2 === 0 ? ', feeds: main' : ', feeds: "main,b", filter: mine');
       const head = [
         `mode: ${modeName}`,
         `layout: ${layoutName}`,
@@ -616,13 +619,14 @@ for (const layout of LAYOUTS) {
       ];
       copyFileSync(stock('rewrite'), join(folder, 'mine.wasm'));
       const b = (index: number) => `b=${REPLICATOR_IP}:${9100 + (index % 3)}`;
-      write(...head, `feed: [${b(2)}]`, 'subscribers:', ...stable, turned(1));
+      const second = `d=${REPLICATOR_IP}:${SECOND_PORT}`;
+      write(...head, `feed: [${b(2)}, ${second}]`, 'subscribers:', ...stable, turned(1));
       let applied = 0;
       const turn = async (replicator: Replicator, index: number) => {
         copyFileSync(stock(index % 2 === 0 ? 'dscp-ttl' : 'rewrite'), join(folder, 'mine.wasm'));
         write(
           ...head,
-          `feed: [${b(index)}${index % 3 === 0 ? '' : `, c=${REPLICATOR_IP}:9110`}]`,
+          `feed: [${second}, ${b(index)}${index % 3 === 0 ? '' : `, c=${REPLICATOR_IP}:9110`}]`,
           `multicast-ttl: ${1 + (index % 2)}`,
           `log-level: ${index % 2 === 0 ? 'info' : 'debug'}`,
           `allow: [10.77.0.0/24, 10.${index}.0.0/16]`,
@@ -644,15 +648,25 @@ for (const layout of LAYOUTS) {
         const { ip: host, port } = other;
         await replicator.ask({ op: 'add', ip: host, port, feeds: ['main', 'b'] });
         await replicator.subscribe([still, swapped, changed, other]);
+        // a feed beside it, whose address stays: to one who has it alone
+        const route = { ...replicatedRoute(link), sourcePort: SECOND_PORT };
+        const beside = { ...still, port: still.port + 100 };
+        await replicator.ask({ op: 'add', ip: beside.ip, port: beside.port, feeds: ['d'] });
+        await replicator.subscribe([beside]);
+        const sink = await startSink(route, { subscribers: [beside], expect: SECOND_COUNT });
         const sunk = await transfer(replicator, {
           subscribers,
           watched: Array.from({ length: RELOADS }, (_, index) => ({ ip, port: 20_000 + index })),
           rate,
           count: rate,
           meanwhile: async () => {
+            const fed = startFeed(replicatedRoute(link), SECOND);
             for (let index = 0; index < RELOADS; index++) await turn(replicator, index);
+            await fed.result();
           },
         });
+        const came = await sink.stop();
+        if (!sunk.isLoud) assert.equal(faultsOf(came, SECOND_COUNT), []);
         assert.ok(applied > 3 * RELOADS, `${applied} changes were applied`);
         console.log(`     ${applied} changes, ${sunk.sent} packets at ${rate} a second`);
         const owed = sunk.subscribers.filter(({ port }) => port < 20_000);
