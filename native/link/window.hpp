@@ -34,10 +34,13 @@ public:
   }
   /// The device had none at that time.
   void begin(u64 now_ns) { begin_ns_ = now_ns; }
-  /// The TX ring's consumer is there.
-  void look(u32 consumer, u64 now_ns) {
+  /// The TX ring's consumer is there: whether the device has taken the last.
+  bool is_over(u32 consumer) {
     is_new_ = false;
-    if (static_cast<std::int32_t>(consumer - end_) < 0) return;
+    return static_cast<std::int32_t>(consumer - end_) >= 0;
+  }
+  /// It had taken the last by that time.
+  void end(u64 now_ns) {
     add(histogram_[bucket_of(now_ns - begin_ns_)], 1);
     is_watched_ = false;
   }

@@ -142,7 +142,8 @@ private:
   void give_back(u32 frame) { put(sources_[arena_.receiver_of(frame)].giveback.next(), frame); }
   /// What the device has taken by now of a packet that is watched.
   void look() {
-    if (window_.is_watched()) window_.look(acquire(*link_.tx.consumer), clock_ns());
+    if (window_.is_watched() && window_.is_over(acquire(*link_.tx.consumer)))
+      window_.end(clock_ns());
   }
 
   // A few members more than our rule of thumb: these are the parts and the burst, and each is used

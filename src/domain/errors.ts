@@ -36,6 +36,14 @@ export class FantailError extends Error {
   }
 }
 
+/** BUSY for who waits, and done all the same: a worker is slow to follow. */
+export class AppliedLater extends FantailError {
+  constructor() {
+    super('BUSY', 'a worker is slow to follow; the change is applied as soon as it does');
+    this.name = 'AppliedLater';
+  }
+}
+
 /** The command line, or the file that it names, is wrong: exit status 2. */
 export class UsageError extends Error {
   /** `see`: the command that tells more; null: the help of the one that was called. */

@@ -9,7 +9,7 @@
  */
 import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import { FantailError } from '../domain/errors.js';
-import { type FeedAddress, MAIN } from '../domain/feed.js';
+import { type FeedAddress, MAIN, type NamedFeed } from '../domain/feed.js';
 import { limits } from '../memory/layout.js';
 
 export interface Feed extends FeedAddress {
@@ -81,13 +81,18 @@ export class Feeds {
 
   /** Throws TABLE_FULL, or BAD_REQUEST where another has the name or the address. */
   check(name: string, address: FeedAddress): void {
-    const same = this.find(name) ?? this.at(address);
-    if (same !== undefined)
-      throw new FantailError(
-        'BAD_REQUEST',
-        `feed ${same.name} is ${feedText(same)}; remove it first, or choose another ${same.name === name ? 'name' : 'address'}`,
-      );
+    checkAmong(this.open, { name, ...address });
     this.indexFor(address);
+  }
+
+  /** The same of several that come in place of some; those that are there as they are count not. */
+  checkChange(gone: ReadonlySet<string>, come: readonly NamedFeed[]): void {
+    const stay = this.open.filter(({ name }) => !gone.has(name));
+    const isThere = ({ name, ...address }: NamedFeed) =>
+      stay.some((feed) => feed.name === name && feedText(feed) === feedText(address));
+    const added = come.filter((feed) => !isThere(feed));
+    for (const feed of added) checkAmong(stay, feed);
+    if (stay.length + added.length > limits.FEEDS_MAX) throw full();
   }
 
   /** The index that a feed with that address would get. One that has just left it gives its own. */
@@ -96,10 +101,7 @@ export class Feeds {
       if (endpointText(feed) === endpointText(address)) return feed.index;
     for (let index = 0; index < limits.FEEDS_MAX; index++)
       if (!this.closing.has(index) && this.open.every((feed) => feed.index !== index)) return index;
-    throw new FantailError(
-      'TABLE_FULL',
-      `${limits.FEEDS_MAX} feeds are served; remove one first, or run another launcher`,
-    );
+    throw full();
   }
 
   add(feed: Omit<Feed, 'epoch'>): Feed {
@@ -144,6 +146,24 @@ export class Feeds {
   namesOf(mask: bigint): string[] {
     return this.open.filter((feed) => mask & bitOf(feed)).map(({ name }) => name);
   }
+}
+
+const full = () =>
+  new FantailError(
+    'TABLE_FULL',
+    `${limits.FEEDS_MAX} feeds are served; remove one first, or run another launcher`,
+  );
+
+/** Neither its name nor its address is another's. */
+function checkAmong(feeds: readonly Feed[], { name, ip, port }: NamedFeed): void {
+  const same =
+    feeds.find((feed) => feed.name === name) ??
+    feeds.find((feed) => feed.ip === ip && feed.port === port);
+  if (same !== undefined)
+    throw new FantailError(
+      'BAD_REQUEST',
+      `feed ${same.name} is ${feedText(same)}; remove it first, or choose another ${same.name === name ? 'name' : 'address'}`,
+    );
 }
 
 export const bitOf = ({ index }: Pick<Feed, 'index'>): bigint => 1n << BigInt(index);

@@ -1,13 +1,15 @@
 /** The filters that there are from the start: the built-in one, and the user's. */
-import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { Failure, messageOf } from '../domain/errors.js';
 import type { Holder } from '../domain/filter.js';
 import { filterFile } from '../domain/installation.js';
+import { readWhole } from '../domain/process/whole-file.js';
 import { limits } from '../memory/layout.js';
 import { checkFilter, hashOf } from './check/process.js';
 import { BUILT_IN, checkFilterName, FILTER_NAME_LENGTH_MAX, Filters } from './registry.js';
 
+/** Bytes; of a module that is too large, up to this, the check says so. */
+const READ_SIZE_MAX = 16 * limits.MODULE_SIZE_MAX;
 const BUILT_IN_FILE = filterFile('rewrite.wasm');
 
 /**
@@ -45,7 +47,7 @@ export function filterNameOf(file: string): string {
 
 export function readModule(file: string): Uint8Array {
   try {
-    return readFileSync(file);
+    return readWhole(file, READ_SIZE_MAX).bytes;
   } catch (error) {
     throw new Failure(`cannot read the filter: ${messageOf(error)}`);
   }

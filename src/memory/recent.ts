@@ -11,8 +11,8 @@ import { type Arena, type Histograms, latenciesOf } from './arena.js';
 const LOOK_MS = 1000;
 /** A supervisor that stood still for so long has no look to compare with. */
 const LOOK_MS_MAX = 5000;
-/** The newest, and the one before: always one of them is old enough. */
-const LOOKS_MAX = 2;
+/** Always one is old enough: two may be some ms less than a second apart, after a late timer. */
+const LOOKS_MAX = 3;
 
 interface Look {
   readonly at_ms: number;
@@ -38,10 +38,11 @@ export class Recent {
   }
 
   look(): void {
+    const at_ms = this.now(); // before: what is counted while it reads is newer
     const histograms = Array.from({ length: this.arena.workers }, (_, worker) =>
       this.arena.histograms(worker),
     );
-    this.looks = [{ at_ms: this.now(), histograms }, ...this.looks].slice(0, LOOKS_MAX);
+    this.looks = [{ at_ms, histograms }, ...this.looks].slice(0, LOOKS_MAX);
   }
 
   /** Zeros where nothing was measured since, or there is no look of that age. */

@@ -2,7 +2,6 @@
  * What a replicator is asked to be: Config. cli/ has checked each word by itself; here is checked
  * what they mean together. A UsageError is exit status 2.
  */
-import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import { CONTROL_ADDRESS, CONTROL_PORT } from '../control/constants.js';
 import type { Tokens } from '../control/gate/access.js';
@@ -10,6 +9,7 @@ import { readToken } from '../control/gate/token.js';
 import type { Tls } from '../control/server.js';
 import { Failure, messageOf, UsageError } from '../domain/errors.js';
 import type { NamedFeed } from '../domain/feed.js';
+import { readWhole } from '../domain/process/whole-file.js';
 import type { Mode, Transmit } from '../domain/statistics.js';
 
 /** The feed: an interface, and where its packets are sent to. */
@@ -80,9 +80,15 @@ export interface Config extends Listen {
 }
 
 /** Anybody who reaches the port could aim the feed: beyond loopback a token is a must. */
-function checkControl({ address }: Config['control'], tokens: Tokens | null): void {
-  if (tokens === null && !address.startsWith('127.'))
-    throw new UsageError(`--control ${address} is reached from outside; it needs --token-file`);
+export function lacksToken({ address }: Config['control'], tokens: Tokens | null): boolean {
+  return tokens === null && !address.startsWith('127.');
+}
+
+function checkControl(control: Config['control'], tokens: Tokens | null): void {
+  if (lacksToken(control, tokens))
+    throw new UsageError(
+      `--control ${control.address} is reached from outside; it needs --token-file`,
+    );
 }
 
 function tokensOf({ tokenFile, readTokenFile }: UpFlags): Tokens | null {
@@ -97,6 +103,9 @@ function tokensOf({ tokenFile, readTokenFile }: UpFlags): Tokens | null {
   return { all, read };
 }
 
+/** Bytes; a chain of certificates is some 10 KB. */
+const PEM_SIZE_MAX = 1024 * 1024;
+
 /** Read and tried, so that a wrong file is told before anything is opened. */
 function tlsOf({ tlsCert, tlsKey }: UpFlags): Tls | null {
   if (tlsCert === undefined && tlsKey === undefined) return null;
@@ -104,7 +113,7 @@ function tlsOf({ tlsCert, tlsKey }: UpFlags): Tls | null {
     throw new UsageError('--tls-cert and --tls-key are given together, or neither');
   const read = (flag: string, path: string) => {
     try {
-      return readFileSync(path, 'utf8');
+      return readWhole(path, PEM_SIZE_MAX).bytes.toString();
     } catch (thrown) {
       throw new Failure(`cannot read ${flag}: ${messageOf(thrown)}`);
     }

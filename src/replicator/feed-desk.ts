@@ -96,6 +96,12 @@ export class FeedDesk {
     for (const { sockets } of this.options.feeds.all()) for (const fd of sockets) closeSync(fd);
   }
 
+  /** Throws as add() would, of several that come in place of some. */
+  checkChange(gone: ReadonlySet<string>, come: readonly NamedFeed[]): void {
+    for (const feed of come) this.checkAddress(feed);
+    this.options.feeds.checkChange(gone, come);
+  }
+
   /** Throws BAD_ADDRESS, NOT_ALLOWED. */
   checkAddress(address: FeedAddress): void {
     const { subscribers, config } = this.options;

@@ -25,6 +25,7 @@ import type { Subscribers } from '../subscribers/subscribers.js';
 import type { PublishedRow, SubscriberTable } from '../subscribers/table.js';
 import type { Config } from './config.js';
 import type { Deployment } from './plan/deployment.js';
+import type { Placed } from './reload/configured.js';
 import { type Router, SOCKET_ROUTER } from './replicator.js';
 
 /** What an arena is made for: a supervisor that wants another one cannot adopt it. */
@@ -67,6 +68,7 @@ interface HandoverRecord extends Omit<Lasting, 'slowPath' | 'promiscuity'> {
     readonly epoch: string;
     readonly sockets: number;
   })[];
+  readonly placed: Placed | null;
 }
 
 /** What is left, as the one that leaves has it. */
@@ -79,6 +81,7 @@ export interface Handover extends Lasting {
   readonly filters: Filters;
   readonly subscribers: Subscribers;
   readonly feeds: Feeds;
+  readonly placed: Placed | null;
 }
 
 /** The same as the one that adopts gets it. */
@@ -88,6 +91,7 @@ export interface TakenOver extends Lasting {
   readonly sockets: KernelSockets;
   readonly filters: FilterRecords;
   readonly feeds: readonly Feed[];
+  readonly placed: Placed | null;
   /** By number of the module. */
   readonly modules: ReadonlyMap<number, Uint8Array>;
 }
@@ -158,6 +162,7 @@ export function inheritanceOf(handover: Handover): Inheritance {
     filters: filters.records(subscribers.all()),
     hasSlowPath: slowPath !== null,
     hasPromiscuity: promiscuity !== null,
+    placed: handover.placed,
     feeds: others.map(({ epoch, sockets, ...feed }) => {
       return { ...feed, epoch: String(epoch), sockets: sockets.length };
     }),

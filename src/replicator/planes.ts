@@ -23,6 +23,7 @@ import type { Config } from './config.js';
 import { type Lasting, nameOf, type TakenOver, takenOver } from './handover.js';
 import { sourceIpOf, xdpFigures } from './interface.js';
 import { checkListenAddress, type Deployment } from './plan/deployment.js';
+import type { Placed } from './reload/configured.js';
 import { verdictsOf } from './stats.js';
 
 /** What every step of opening needs. */
@@ -32,6 +33,8 @@ export interface Opening {
   readonly link: Interface | null;
   readonly subscribers: Subscribers;
   readonly feeds: Feeds;
+  /** Done before a data plane is opened anew; throws where one would be in vain. */
+  readonly checkFirst: () => Promise<void>;
   /** The data path cannot go on. */
   readonly onFatal: (failure: Failure) => void;
   /** Whatever is opened is registered here. */
@@ -59,6 +62,8 @@ export interface OpenedPlane extends Lasting {
     readonly pid: number;
     readonly filters: FilterRecords;
     readonly feeds: readonly Feed[];
+    /** Null: its supervisor had not put all in place. */
+    readonly placed: Placed | null;
   } | null;
 }
 
@@ -72,6 +77,7 @@ async function openNewPlane(
 ): Promise<OpenedPlane> {
   const { config, subscribers, closers } = opening;
   const descriptors = closers.keep(Descriptors.open(listener, deployment.workers));
+  await opening.checkFirst();
   for (const warning of deployment.warnings) log.warn(warning);
   const filters = await firstFilters(config.filter, () => subscribers.all());
   if (config.filter !== null) {
@@ -136,7 +142,7 @@ async function adoptPlane(
     startedAt_ms,
     verdictsBefore,
     figuresBefore,
-    adopted: { pid, filters: taken.filters, feeds: taken.feeds },
+    adopted: { pid, filters: taken.filters, feeds: taken.feeds, placed: taken.placed },
   };
 }
 

@@ -1,5 +1,5 @@
 import type { Endpoint } from '../domain/endpoint.js';
-import { Failure, FantailError } from '../domain/errors.js';
+import type { Failure } from '../domain/errors.js';
 import { Closers } from '../domain/process/closers.js';
 import { Feeds } from '../feeds/feeds.js';
 import { FilterDesk } from '../filters/desk.js';
@@ -21,11 +21,13 @@ import { FeedDesk } from './feed-desk.js';
 import { inheritanceOf, rememberBuild, resume } from './handover.js';
 import { destinationsOf, observe, sourceIpOf, sourceOf } from './interface.js';
 import { type ActionTargets, take } from './interface-events.js';
-import { deploymentOf } from './plan/deployment.js';
+import { type Deployment, deploymentOf } from './plan/deployment.js';
 import { onlyPath, Paths } from './plan/paths.js';
 import { type OpenedPlane, type Opening, openPlaneFor } from './planes.js';
-import type { Configuration, InForce, Reread } from './reload/configured.js';
-import { Roster, type RosterParts } from './reload/roster.js';
+import { type Configuration, type InForce, placedOf, type Reread } from './reload/configured.js';
+import type { Reloader } from './reload/reloader.js';
+import type { Roster } from './reload/roster.js';
+import { checkFirst, openFeeds, openRoster } from './reload/start.js';
 import { LiveReplicator, type Router, SOCKET_ROUTER } from './replicator.js';
 import type { StateKeeper } from './state/state.js';
 
@@ -67,7 +69,7 @@ async function open(
   closers: Closers,
 ): Promise<Omit<Supervisor, 'close'>> {
   const { config } = configuration;
-  const inForce: InForce = { config };
+  const inForce: InForce = { config, placed: null };
   addon.noNewPrivileges(); // ours and everybody's whom we start
   addon.clearAmbientCapabilities(); // for all whom we start but fantail-rx (programs.ts)
   const subscribers = new Subscribers();
@@ -75,13 +77,9 @@ async function open(
   const observed = observe(config);
   const { link } = observed;
   const deployment = deploymentOf(config, observed);
-  const opening = { config, link, subscribers, feeds, onFatal, closers };
-  // what is loaded last takes a quarter of a second, in which fantail-rx and the workers start
-  const planeOpening = openPlaneFor(opening, deployment);
-  const loading = loadRest();
-  await Promise.allSettled([planeOpening, loading]); // what is opened is known before anything throws
-  const opened = await planeOpening;
-  const { ports, states } = await loading;
+  const first = () => checkFirst(configuration, destinationsOf(config, link));
+  const opening = { config, link, subscribers, feeds, checkFirst: first, onFatal, closers };
+  const { opened, ports, states } = await openPlaneAndLoad(opening, deployment);
   const { plane, sockets, filters } = opened;
   const { arena } = plane;
   logLacks(opened);
@@ -111,7 +109,8 @@ async function open(
     ? openRoutes(opening, { watch, sockets, publisher })
     : { router: SOCKET_ROUTER, nextHops: null };
   if (opened.adopted !== null) resume(opened.adopted, { ...opening, table, filters, router });
-  const keep = () => leaveToNext(opening, opened);
+  inForce.placed = opened.adopted?.placed ?? null;
+  const keep = () => leaveToNext(opening, opened, inForce);
   keep();
   const feedDesk = openFeedDesk(opening, { opened, publisher, keep, watch });
   const { reports, gaps } = reportsOf(opening, opened, table);
@@ -126,39 +125,46 @@ async function open(
   const served = { leases, publisher, router, desk, feedDesk, gaps, pulse, paths, recent };
   const parts = { ...opening, ...opened, ...served };
   const replicator = closers.keep(new LiveReplicator(parts, destinationsOf(config, link)));
-  await feedDesk.open(config.feeds);
+  await openFeeds(opened, feedDesk, config);
   const kept = { filters, desk, subscribers, leases, feeds, replicator, keep };
   const state = await states.openState(opening, opened.adopted !== null, kept);
-  const roster = await openRoster(configuration, { ...kept, publisher });
+  const { roster, held } = await openRoster(opened, configuration, { ...kept, publisher });
   publisher.pump();
   const control = await ports.openControl(opening, inForce, plane, replicator);
   const linkNow = () => watch?.interface ?? link;
   const living = { table, publisher, feedDesk, replicator, roster, control, linkNow };
-  const reloading = { ...living, inForce, reread };
-  const reloader = await ports.openReloader(opening, configuration, reloading);
+  const remember = (now: Configuration) => tellPlaced(now, { inForce, roster, keep });
+  remember(held);
+  const reloading = { ...living, inForce, reread, keep: remember };
+  const reloader = await ports.openReloader(opening, held, reloading);
   replicator.reloader = reloader;
-  closeFirst(closers, publisher, state);
+  closeFirst(closers, publisher, state, reloader);
   plane.takeCharge();
   const readyLine = ports.readyLine(opened, config, control);
   return { readyLine, reload: (who) => reloader.reload(who) };
 }
 
-function closeFirst(closers: Closers, publisher: Publisher, state: StateKeeper | null): void {
-  // first to go: whoever waits is told before the channel closes
+/** The next supervisor is to know what of the configuration is in place. */
+function tellPlaced(
+  now: Configuration,
+  parts: { readonly inForce: InForce; readonly roster: Roster; readonly keep: () => void },
+): void {
+  parts.inForce.placed = placedOf(now, parts.roster.loaded);
+  parts.keep();
+}
+
+function closeFirst(
+  closers: Closers,
+  publisher: Publisher,
+  state: StateKeeper | null,
+  reloader: Reloader,
+): void {
+  // whoever waits is told before the channel closes
   closers.add(() => publisher.close());
   // before sessions end, and the leases on them
   if (state !== null) closers.keep(state);
-}
-
-/** Filters and subscribers of the configuration are there then. */
-async function openRoster(configuration: Configuration, parts: RosterParts): Promise<Roster> {
-  const roster = new Roster(parts);
-  try {
-    await roster.open(configuration);
-  } catch (error) {
-    throw error instanceof FantailError ? new Failure(error.message) : error;
-  }
-  return roster;
+  // first to go: what is half changed is told to nobody
+  closers.keep(reloader);
 }
 
 /** What filters tell of gaps and lines. */
@@ -175,9 +181,9 @@ function reportsOf(
 }
 
 /** What the next supervisor is to know, as it is now. */
-function leaveToNext(opening: Opening, opened: OpenedPlane): void {
+function leaveToNext(opening: Opening, opened: OpenedPlane, { placed }: InForce): void {
   try {
-    opened.plane.keep(inheritanceOf({ ...opened, ...opening }));
+    opened.plane.keep(inheritanceOf({ ...opened, ...opening, placed }));
   } catch (error) {
     log.error(error, 'what the next supervisor is to know');
   }
@@ -199,6 +205,14 @@ function openFeedDesk(
   desk.interfaceChanged();
   for (const feed of opening.feeds.all()) parts.opened.plane.tellFeed(feed);
   return opening.closers.keep(desk);
+}
+
+/** What is loaded last takes a quarter of a second, in which fantail-rx and the workers start. */
+async function openPlaneAndLoad(opening: Opening, deployment: Deployment) {
+  const planeOpening = openPlaneFor(opening, deployment);
+  const loading = loadRest();
+  await Promise.allSettled([planeOpening, loading]); // what is opened is known before anything throws
+  return { opened: await planeOpening, ...(await loading) };
 }
 
 /** What is not needed before packets flow. */

@@ -3,7 +3,7 @@
  * everybody follows the last one, tells those who asked for the change, and frees what only the old
  * table used.
  */
-import { FantailError } from '../domain/errors.js';
+import { AppliedLater, FantailError } from '../domain/errors.js';
 import type { KernelSocket, KernelSockets } from '../routes/kernel-sockets.js';
 import type { SubscriberTable } from './table.js';
 
@@ -115,13 +115,7 @@ export class Publisher {
     const now = performance.now();
     this.waiters = this.waiters.filter((waiter) => {
       if (waiter.generation <= followed) waiter.resolve();
-      else if (now > waiter.deadline_ms)
-        waiter.reject(
-          new FantailError(
-            'BUSY',
-            'a worker is slow to follow; the change is applied as soon as it does',
-          ),
-        );
+      else if (now > waiter.deadline_ms) waiter.reject(new AppliedLater());
       else return true;
       return false;
     });

@@ -18,6 +18,7 @@ import { SECTIONS } from '../../src/cli/configuration/sections.js';
 import { configurationOf, settled } from '../../src/cli/configuration/settings.js';
 import { up } from '../../src/cli/declarations/replicator.js';
 import { originText } from '../../src/domain/configuration.js';
+import { readModule } from '../../src/filters/first.js';
 import type { UpFlags } from '../../src/replicator/config.js';
 import type { Configuration } from '../../src/replicator/reload/configured.js';
 import { LIVE, REFUSED } from '../../src/replicator/reload/fates.js';
@@ -182,7 +183,11 @@ const wrong: [what: string, text: string, faults: RegExp[]][] = [
   ['a strange key', 'a b: 1\n', [/^1:1: there is no key a b; see: fantail up --help/]],
   ['a flag with its dashes', '--mode: copy\n', [/^1:1: there is no key --mode/]],
   ['--config itself', 'config: other.yaml\n', [/^1:1: there is no key config/]],
-  ['a key twice', 'mode: copy\nmode: skb\n', [/^2:1: Map keys must be unique/]],
+  [
+    'a key twice',
+    'mode: copy\nmode: skb\n',
+    [/^2:1: mode is there already; each key is there once$/],
+  ],
   ['a wrong word', 'mode: fast\n', [/^1:7: mode must be one of auto, .*, not 'fast'$/]],
   ['a port with a zero', 'listen-port: 05000\n', [/^1:14: listen-port must be a port .*'05000'$/]],
   ['an address', 'listen-ip: 10.0.0\n', [/^1:12: listen-ip must be an IPv4 address/]],
@@ -198,6 +203,16 @@ const wrong: [what: string, text: string, faults: RegExp[]][] = [
   ['no YAML', 'mode: "copy\n', [/^\d:\d+: Missing closing "quote/]],
   ['a tab', 'allow:\n\t- 10.0.0.0/8\n', [/^2:1: .*[Tt]abs/]],
   ['an alias of nothing', 'mode: *x\n', [/^1:7: nothing above is marked as &x$/]],
+  [
+    'an alias of nothing in lists',
+    'subscribers:\n  - *desk\n  - { ip: *one, port: 1 }\nallow: [*net]\n',
+    [/^2:5: nothing above is marked as &desk$/, /^3:11: .* &one$/, /^4:9: .* &net$/],
+  ],
+  [
+    'a subscriber that is part of itself',
+    'subscribers:\n  - &a { ip: *a, port: 1 }\n',
+    [/^2:\d+: /],
+  ],
   ['a tag', 'mode: !own copy\n', [/^1:7: Unresolved tag/]],
   ['two documents', 'mode: copy\n---\nmode: skb\n', [/multiple documents/]],
   [
@@ -215,6 +230,7 @@ const wrong: [what: string, text: string, faults: RegExp[]][] = [
     'layout: auto\ncontrol: 10.0.0.1:12345\n',
     [/^2:10: --control 10\.0\.0\.1 is reached from outside; it needs --token-file$/],
   ],
+  ['a key twice within', 'allow: &a\n  - { b: 1, "b": 2 }\n', [/^2:13: b is there already/]],
   ['a token file', 'layout: auto\ntoken-file: none\n', [/^2:13: cannot read the token: ENOENT/]],
   [
     'a section that is none',
@@ -266,6 +282,11 @@ const wrong: [what: string, text: string, faults: RegExp[]][] = [
   ['the name of a filter', 'filters: [{ name: A }]\n', [/^1:11: a filter name has 1 to 32 of/]],
   ['that of the built-in', 'filters: [{ name: rewrite }]\n', [/^1:11: rewrite is built in/]],
   [
+    'a filter that is also that of all',
+    'filter: mine.wasm\nfilters: [{ name: mine, file: other.wasm }]\n',
+    [/^2:11: mine is what filter: is called already/],
+  ],
+  [
     'a filter twice',
     'filters: [{ name: a }, { name: a }]\n',
     [/^1:24: there is a filter a already/],
@@ -278,6 +299,38 @@ for (const [what, text, expected] of wrong)
     assert.is(faults.length, expected.length, faults.join('\n'));
     for (const [index, pattern] of expected.entries()) assert.match(faults[index] ?? '', pattern);
   });
+
+test('a token that cannot be read is told in its place, and ends with 1 as by the flag; by the flag it has none', () => {
+  const other = join(folder, 'token-other');
+  writeFileSync(other, '', { mode: 0o600 });
+  const text = `${HEAD}token-file: token\nread-token-file: token-other\n`;
+  assert.match(faultsOf(text)[0] ?? '', /^5:18: the token file .*token-other is empty/);
+  writeFileSync(path, text);
+  const words = ['up', '--config', path];
+  const ofFile = program(...words);
+  assert.is(ofFile.status, 1);
+  assert.match(ofFile.stderr, /F\.yaml:5:18: the token file/);
+  writeFileSync(path, HEAD);
+  const ofFlag = program(...words, '--token-file', other);
+  assert.is(ofFlag.status, 1);
+  assert.match(ofFlag.stderr, /fantail up: the token file .* is empty/);
+});
+
+test('neither a pipe nor a file without end is read for a token, a certificate or a module', () => {
+  const pipe = join(folder, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  for (const line of ['token-file: ', `tls-key: ${key}\ntls-cert: `])
+    assert.match(faultsOf(`${line}${pipe}\n`)[0] ?? '', /pipe is no file$/);
+  assert.throws(() => readModule(pipe), /is no file/);
+  assert.match(faultsOf('token-file: /dev/zero\n')[0] ?? '', /\/dev\/zero is no file$/);
+});
+
+test('a file of many keys is judged in the time that it takes to read it', () => {
+  const count = 50_000;
+  const text = Array.from({ length: count }, (_, index) => `k${index}: 1\n`).join('');
+  const file = new ConfigFile(path, text);
+  assert.is(file.entries.length, count);
+});
 
 test('comments, anchors and an empty file are fine', async () => {
   assert.equal(faultsOf(''), []);

@@ -6,7 +6,7 @@
  * needs: a core
  */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -91,6 +91,27 @@ test('bash completes every command, and every flag of each', () => {
     assert.ok(flags.length > 0);
     assert.equal(found[2 * index + 1]?.sort(), flags.sort(), path.join(' '));
   }
+});
+
+test('bash runs no name that it offers', () => {
+  const names = join(folder, 'names');
+  mkdirSync(names);
+  for (const name of ['eth0', '$(touch ran)', '`touch ran`', 'other'])
+    writeFileSync(join(names, name), '');
+  const script = [
+    `source ${completionOf('bash')}; cd ${names}; COMPREPLY=()`,
+    `_fantail_names ${names} ''; printf '%s\\n' "\${COMPREPLY[@]}"`,
+    `COMPREPLY=(); _fantail_names ${names} et; printf '%s\\n' "\${COMPREPLY[@]}"`,
+  ];
+  const { stdout, stderr } = run('bash', ['--norc', '-c', script.join('\n')]);
+  assert.is(stderr, '');
+  assert.equal(
+    stdout.trimEnd().split('\n').sort(),
+    ['eth0', 'eth0', 'other', '\\$\\(touch\\ ran\\)', '\\`touch\\ ran\\`'].sort(),
+  );
+  assert.equal(readdirSync(names).includes('ran'), false);
+  const words = completionOf('bash');
+  assert.not.match(readFileSync(words, 'utf8'), /compgen -W "\$\(/, 'nothing of the machine');
 });
 
 test('bash completes values: choices, files, interfaces, and nothing where anything may stand', () => {

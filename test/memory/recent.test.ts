@@ -85,6 +85,17 @@ test('nothing is told for a second after the first look, and after a supervisor 
   assert.is(workers.of(0).kick_ns.p999, endOf(40));
 });
 
+test('a look that comes somewhat early leaves one of sufficient age', () => {
+  const workers = new Workers();
+  workers.now_ms += 1000;
+  workers.recent.look();
+  workers.measure(0, 'inside_ns', 50);
+  workers.now_ms += 995; // the timer was late before
+  workers.recent.look();
+  workers.now_ms += 4;
+  assert.is(workers.of(0).inside_ns.p50, endOf(50));
+});
+
 test('with a look a second they are of the last one to two seconds, whatever was measured when', () => {
   const next = random('recent latencies');
   const workers = new Workers();

@@ -7,7 +7,9 @@
  * takes: 80 s
  */
 import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -167,6 +169,40 @@ networkTest(
       await assertLossless(second, sunk);
       await assertNothingLeft(first, second);
     });
+  },
+);
+
+networkTest(
+  test,
+  'what runs is believed, and not a file that was edited meanwhile, nor what it said of what others have changed; a reload applies it',
+  { queues: 1 },
+  async (link) => {
+    const folder = mkdtempSync(join(tmpdir(), 'adoption-'));
+    const file = join(folder, 'F.yaml');
+    const [{ ip, port } = { ip: '', port: 0 }] = subscribersOf(1);
+    const write = (...lines: string[]) =>
+      writeFileSync(file, `mode: copy\nlayout: inline\n${lines.join('\n')}\n`);
+    const named = (...ports: number[]) =>
+      `subscribers: [${ports.map((each) => `{ ip: ${ip}, port: ${each} }`).join(', ')}]`;
+    try {
+      write('feed: [b=10.77.0.1:9100, c=10.77.0.1:9102]', named(port, port + 1));
+      await withFirst({ link, flags: ['--config', file] }, async (first, adopt) => {
+        await first.remove({ ip, port: port + 1 });
+        await first.ask({ op: 'feed.remove', name: 'c' });
+        await killSupervisor(first);
+        write('feed: [b=10.77.0.1:9101, c=10.77.0.1:9102]', named(port + 1, port + 2));
+        const second = await adopt();
+        const ports = async () => (await second.list()).map((row) => row.port);
+        const feeds = async () => (await second.stats()).feeds.map((feed) => feed.port);
+        assert.equal([await ports(), await feeds()], [[port], [9000, 9100]]);
+        assert.match(second.told(), /adopted as it runs, .*: feed, subscribers; fantail reload/);
+        await second.ask({ op: 'reload' });
+        assert.equal([await ports(), await feeds()], [[port + 2], [9000, 9101]]);
+        await assertNothingLeft(first, second);
+      });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   },
 );
 

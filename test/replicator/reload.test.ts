@@ -7,7 +7,14 @@
  * takes: 80 s
  */
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -18,8 +25,10 @@ import type {
   ConfigurationAnswer,
   ReloadAnswer,
 } from '../../src/domain/configuration.js';
+import { AppliedLater, FantailError } from '../../src/domain/errors.js';
+import { orLater } from '../../src/replicator/reload/roster.js';
 import { HOSTS, type Link, REPLICATOR_IP } from '../rig/link.js';
-import { eventually, MAIN, Program, ROOT } from '../rig/program.js';
+import { eventually, MAIN, Program, ROOT, sleep } from '../rig/program.js';
 import { fantail, freePort, Replicator } from '../rig/replicator.js';
 import {
   assertReceived,
@@ -30,7 +39,7 @@ import {
   transfer,
   withReplicator,
 } from '../rig/scenario.js';
-import { faultsOf } from '../rig/wire.js';
+import { type Destination, faultsOf, replicatedRoute, startFeed, startSink } from '../rig/wire.js';
 
 const test = suite('reload');
 const folder = mkdtempSync(join(tmpdir(), 'reload-'));
@@ -117,7 +126,7 @@ networkTest(
       );
       const { applied, refused } = await answered(replicator);
       assert.equal(keysOf(applied).sort(), [
-        ...['allow', 'feed', 'filters', 'filters', 'log-level', 'metrics-subscribers'],
+        ...['allow', 'feed', 'feed', 'filters', 'filters', 'log-level', 'metrics-subscribers'],
         ...['multicast-ttl', 'subscribers', 'subscribers', 'subscribers'],
       ]);
       assert.equal(keysOf(refused), ['queues', 'order']);
@@ -172,6 +181,20 @@ networkTest(
       await refusedWhole(replicator, /filter bad: /);
       write(...head, more, 'filter: none.wasm');
       await refusedWhole(replicator, /cannot read the filter: ENOENT/);
+      write(...head, more, 'allow: [10.77.0.200/32]'); // up would not start with it either
+      await refusedWhole(replicator, /F\.yaml:4:5: .*:1 is outside what is allowed/);
+      await replicator.ask({ op: 'feed.add', name: 'b', ip: REPLICATOR_IP, port: 9100 });
+      write(...head, more, `feed: ["b=${REPLICATOR_IP}:9101"]`);
+      await refusedWhole(replicator, /feed b is 10\.77\.0\.1:9100; remove it first/);
+      write(...head, more, `feed: ["d=${REPLICATOR_IP}:9100"]`);
+      await refusedWhole(replicator, /feed b is 10\.77\.0\.1:9100; .* another address/);
+      const others = Array.from(
+        { length: 63 },
+        (_, index) => `b${index}=${REPLICATOR_IP}:${9200 + index}`,
+      );
+      write(...head, more, `feed: [${others.join(', ')}]`);
+      await refusedWhole(replicator, /64 feeds are served/);
+      await replicator.ask({ op: 'feed.remove', name: 'b' });
       write(...head, more, `feed: ["b=${ip}:2"]`);
       await refusedWhole(replicator, /2 is the feed b itself/);
       rmSync(FILE);
@@ -184,7 +207,7 @@ networkTest(
 
 networkTest(
   test,
-  'after a restart with a state, and after one that adopts, the file goes first for those that it names',
+  'after a restart with a state the file goes first for those that it names',
   { queues: 1 },
   async (link) => {
     const head = [
@@ -207,18 +230,26 @@ networkTest(
         [9003, 'rewrite', ['main']],
       ]);
     });
-    write(...head, one(9001));
-    const killed = await Replicator.start({ link, flags: ['--config', FILE] });
-    await killed.add({ ip, port: 9008 });
-    await killed.stop('SIGKILL');
-    write(...head, one(9001, ', filter: gre'), one(9004));
-    await withFile(link, async (replicator) => {
-      assert.match(replicator.told(), /adopted=\d+/);
-      const rows = await rowsOf(replicator);
-      const of = (port: number) => rows.filter((row) => row[0] === port).map((row) => row[1]);
-      assert.equal([of(9001), of(9004), of(9008)], [['gre'], ['rewrite'], ['rewrite']]);
-    });
-    killed.close();
+  },
+);
+
+networkTest(
+  test,
+  'up ends with 2 where a subscriber or module of its file can never be, before anything is opened',
+  { queues: 1 },
+  async (link) => {
+    writeFileSync(join(folder, 'bad.wasm'), 'hello');
+    const ends = async (why: RegExp, ...lines: string[]) => {
+      write('mode: copy', 'layout: inline', `netns: ${link.replicator}`, ...lines);
+      const words = ['up', 'rep0', REPLICATOR_IP, '9000', '--config', FILE];
+      const program = new Program(process.execPath, [MAIN, ...words]);
+      assert.is((await program.wait()).status, 2, program.told());
+      assert.match(program.stderr, why);
+      assert.not.match(program.told(), /fantail-rx/);
+    };
+    const subscribers = `subscribers: [{ ip: ${ip}, port: 1 }]`;
+    await ends(/F\.yaml:5:15: .*:1 is outside what/, 'allow: [10.78.0.0/16]', subscribers);
+    await ends(/F\.yaml:4:11: /, 'filters: [{ name: mine, file: bad.wasm }]');
   },
 );
 
@@ -314,6 +345,39 @@ networkTest(
   },
 );
 
+networkTest(
+  test,
+  'a file without control and tokens takes none from a port that stays where others reach it',
+  { queues: 1 },
+  async (link) => {
+    const token = join(folder, 'beyond');
+    writeFileSync(token, 'a-token\n', { mode: 0o600 });
+    const control = `${REPLICATOR_IP}:${await freePort()}`;
+    const head = [
+      ...['interface: rep0', `listen-ip: ${REPLICATOR_IP}`, 'listen-port: 9000', 'mode: socket'],
+      'layout: inline',
+    ];
+    write(...head, `control: ${control}`, 'token-file: beyond');
+    const program = new Program(process.execPath, [MAIN, 'up', '--config', FILE], {
+      namespace: link.replicator,
+    });
+    try {
+      await program.line(/^ready /m);
+      write(...head);
+      program.signal('SIGHUP');
+      await eventually('it is refused', () =>
+        /token-file: .* → not set: refused: the control port stays/.test(program.stderr),
+      );
+      assert.match(program.stderr, /control: .* refused/);
+      assert.not.match(program.stderr, /: applied/);
+      program.signal('SIGTERM');
+      assert.is((await program.wait()).status, 0, program.told());
+    } finally {
+      program.close();
+    }
+  },
+);
+
 function certificate(name: string): void {
   const files = ['-keyout', join(folder, 'key.pem'), '-out', join(folder, 'cert.pem')];
   const words = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
@@ -397,12 +461,238 @@ networkTest(
   },
 );
 
+networkTest(
+  test,
+  'a SIGHUP that comes while it starts is a reload once it is ready',
+  { queues: 1 },
+  async (link) => {
+    const control = `127.0.0.1:${await freePort()}`;
+    write('mode: socket', 'layout: inline', `netns: ${link.replicator}`, `control: ${control}`);
+    const words = ['up', 'rep0', REPLICATOR_IP, '9000', '--config', FILE];
+    const program = new Program(process.execPath, [MAIN, ...words]);
+    try {
+      const caught = () => {
+        const status = readFileSync(`/proc/${program.pid}/status`, 'utf8');
+        return BigInt(`0x${/^SigCgt:\s+(\w+)$/m.exec(status)?.[1] ?? 0}`);
+      };
+      await eventually('SIGHUP is caught', () => (caught() & 1n) !== 0n, 5000, 1);
+      assert.not.match(program.stdout, /^ready /m);
+      program.signal('SIGHUP');
+      await program.line(/^ready /m);
+      await eventually('it is done', () => /reload: nothing is different/.test(program.stderr));
+      program.signal('SIGTERM');
+      assert.is((await program.wait()).status, 0, program.told());
+    } finally {
+      program.close();
+    }
+  },
+);
+
+networkTest(
+  test,
+  'in the background of a terminal that went away without a signal, a later SIGHUP is a reload',
+  { queues: 1 },
+  async (link) => {
+    const control = `127.0.0.1:${await freePort()}`;
+    write('mode: socket', 'layout: inline', `netns: ${link.replicator}`, `control: ${control}`);
+    const [log, number] = [join(folder, 'background.log'), join(folder, 'background.pid')];
+    const up = `up rep0 ${REPLICATOR_IP} 9000 --config ${FILE}`;
+    // a job of its own process group: the kernel tells the shell, and nobody else
+    const line = `set -m; ${process.execPath} ${MAIN} ${up} > ${log} 2>&1 & echo $! > ${number}; sleep 600`;
+    const shell = new Program('script', ['-qec', line, '/dev/null'], { group: true });
+    const told = () => readFileSync(log, 'utf8');
+    let pid = 0;
+    try {
+      await eventually('it is ready', () => /^ready /m.test(existsSync(log) ? told() : ''));
+      pid = Number(readFileSync(number, 'utf8'));
+      process.kill(shell.pid, 'SIGKILL');
+      await sleep(4000); // two looks at the terminal are past
+      process.kill(pid, 'SIGHUP');
+      await eventually('it is read', () => /reload: nothing is different/.test(told()));
+      process.kill(pid, 'SIGTERM');
+      await eventually('it has stopped', async () => {
+        return (await fantail(['list', '--control', `ws://${control}`])).end?.status === 1;
+      });
+      pid = 0;
+    } finally {
+      if (pid !== 0) process.kill(pid, 'SIGTERM');
+      shell.close();
+    }
+  },
+);
+
+networkTest(
+  test,
+  'each feed is a change of its own: one that cannot move stays with its subscribers, and holds no other up',
+  { queues: 1 },
+  async (link) => {
+    const [good, other] = [`c=${REPLICATOR_IP}:9101`, `c=${REPLICATOR_IP}:9102`];
+    const b = `b=${REPLICATOR_IP}:9100`;
+    const head = ['mode: socket', 'layout: inline'];
+    write(...head, `feed: [${b}, ${good}]`);
+    await withFile(link, async (replicator) => {
+      await replicator.ask({ op: 'add', ip, port: 9001, feeds: ['b', 'c'] });
+      const feeds = async () =>
+        (await replicator.stats()).feeds.map(({ name, port }) => `${name} ${port}`).sort();
+      // an address that this host has not: only bind tells, in socket mode
+      write(...head, `feed: [b=10.77.0.99:9100, ${other}, d=10.77.0.99:9103]`);
+      const { applied, refused } = await answered(replicator);
+      assert.equal(
+        applied.map(({ before, after }) => [before, after]),
+        [[good, other]],
+      );
+      assert.equal(refused.map(({ before }) => before).sort(), [b, null].sort());
+      assert.equal(await feeds(), ['b 9100', 'c 9102', 'main 9000']);
+      const [row] = await replicator.list();
+      assert.equal([...(row?.feeds ?? [])].sort(), ['b', 'c']);
+      const waiting = (await settingsOf(replicator)).find(({ key }) => key === 'feed')?.waiting;
+      assert.match(String(waiting), /^b=10\.77\.0\.99:9100, .*, d=/);
+      write(...head, `feed: [${b}, ${other}]`);
+      const after = await answered(replicator);
+      assert.equal([after.applied, after.refused], [[], []], 'as it is now');
+      write(...head, `feed: [${b}, ${good}]`);
+      assert.equal(keysOf((await answered(replicator)).applied), ['feed']);
+      assert.equal(await feeds(), ['b 9100', 'c 9101', 'main 9000']);
+    });
+  },
+);
+
+networkTest(
+  test,
+  'who is named by the file stays for good, whatever lease it came by; a level that hides the lines of a reload holds after them',
+  { queues: 1 },
+  async (link) => {
+    const head = ['mode: socket', 'layout: inline'];
+    write(...head);
+    await withFile(link, async (replicator) => {
+      await replicator.ask({ op: 'add', ip, port: 9001, lease: 600 });
+      write(
+        ...head,
+        'log-level: warn',
+        'multicast-ttl: 3',
+        'subscribers:',
+        `  - { ip: ${ip}, port: 9001 }`,
+      );
+      await answered(replicator);
+      assert.is((await replicator.list())[0]?.expires_s, null);
+      assert.match(replicator.told(), /multicast-ttl: 1 → 3: applied/);
+      assert.match(replicator.told(), /log-level: info → warn: applied/);
+      write(...head, 'log-level: warn', 'multicast-ttl: 2');
+      await answered(replicator);
+      assert.not.match(replicator.told(), /multicast-ttl: 3 → 2/);
+    });
+  },
+);
+
+test('done later is what the publisher says so of; any other BUSY is of what was not done', async () => {
+  await orLater(Promise.reject(new AppliedLater()));
+  const dropped = new FantailError('BUSY', 'a worker did not load the filter');
+  const said = await orLater(Promise.reject(dropped)).catch((error: unknown) => error);
+  assert.is(said, dropped);
+});
+
+networkTest(
+  test,
+  'a reload that is under way when it is stopped ends, and changes nothing more',
+  { queues: 1 },
+  async (link) => {
+    const head = ['mode: socket', 'layout: inline'];
+    write(...head);
+    const replicator = await Replicator.start({ link, flags: ['--config', FILE] });
+    try {
+      copyFileSync(stock('sample'), join(folder, 'mine.wasm'));
+      write(...head, 'multicast-ttl: 2', 'filters: [{ name: mine, file: mine.wasm }]');
+      process.kill(replicator.program.pid, 'SIGHUP');
+      assert.equal(await replicator.stop(), { status: 0, signal: null }, replicator.told());
+      assert.match(replicator.told(), /reload: nothing has changed: fantail is stopping/);
+      assert.not.match(replicator.told(), /applied/);
+      assert.equal(await replicator.residue(), []);
+    } finally {
+      replicator.close();
+    }
+  },
+);
+
 /**
  * Packets a second: the first at which the machine has room for all; at each, whatever is lost must
  * be counted, and nothing may come twice.
  */
 const RATES = [100_000, 20_000, 5000];
 const RELOADS = 12;
+const SECOND_PORT = 9200;
+const SECOND_COUNT = 3000;
+const SECOND = { port: SECOND_PORT, rate: 1000, count: SECOND_COUNT };
+
+/**
+ * A file again and again: its filter's module, feeds, limits and subscribers change, a wrong one
+ * comes between. `swapped` has the filter, `changed` another choice of feeds and filters each time.
+ */
+class Turns {
+  /** Changes that the replicator has applied. */
+  applied = 0;
+  private readonly head: readonly string[];
+  private readonly stable: readonly string[];
+
+  constructor(
+    layout: string,
+    still: Destination,
+    swapped: Destination,
+    private readonly changed: Destination,
+  ) {
+    const [mode = '', modeName = '', flag = '', layoutName = ''] = copyMode(layout);
+    assert.equal([mode, flag], ['--mode', '--layout']);
+    const filters = 'filters: [{ name: mine, file: mine.wasm }]';
+    this.head = [`mode: ${modeName}`, `layout: ${layoutName}`, filters];
+    this.stable = [subscriberLine(still), subscriberLine(swapped, ', filter: mine')];
+    this.begin();
+  }
+
+  /** As it is when the replicator starts. */
+  private begin(): void {
+    copyFileSync(stock('rewrite'), join(folder, 'mine.wasm'));
+    const feeds = `feed: [${movingFeed(2)}, ${STILL_FEED}]`;
+    write(...this.head, feeds, 'subscribers:', ...this.stable, this.changedLine(1));
+  }
+
+  async take(replicator: Replicator): Promise<void> {
+    this.applied = 0;
+    for (let index = 0; index < RELOADS; index++) await this.turn(replicator, index);
+  }
+
+  private changedLine(index: number): string {
+    const more = index % 2 === 0 ? ', feeds: main' : ', feeds: "main,b", filter: mine';
+    return subscriberLine(this.changed, more);
+  }
+
+  private async turn(replicator: Replicator, index: number): Promise<void> {
+    const { head, stable } = this;
+    const isEven = index % 2 === 0;
+    copyFileSync(stock(isEven ? 'dscp-ttl' : 'rewrite'), join(folder, 'mine.wasm'));
+    const third = index % 3 === 0 ? '' : `, c=${REPLICATOR_IP}:9110`;
+    const comer = `  - { ip: ${ip}, port: ${20_000 + index}, filter: mine }`;
+    write(
+      ...head,
+      `feed: [${STILL_FEED}, ${movingFeed(index)}${third}]`,
+      `multicast-ttl: ${1 + (index % 2)}`,
+      `log-level: ${isEven ? 'info' : 'debug'}`,
+      `allow: [10.77.0.0/24, 10.${index}.0.0/16]`,
+      `queues: ${isEven ? 'all' : '0'}`,
+      ...['subscribers:', ...stable, this.changedLine(index)],
+      ...(index % 4 === 0 ? [] : [comer]),
+    );
+    this.applied += (await answered(replicator)).applied.length;
+    write(...head, 'order: random');
+    await answered(replicator).then(
+      () => assert.unreachable('a wrong file'),
+      (error) => assert.match(String(error), /order must be/),
+    );
+  }
+}
+
+const movingFeed = (index: number) => `b=${REPLICATOR_IP}:${9100 + (index % 3)}`;
+const STILL_FEED = `d=${REPLICATOR_IP}:${SECOND_PORT}`;
+const subscriberLine = ({ ip, port }: Destination, more = '') =>
+  `  - { ip: ${ip}, port: ${port}${more} }`;
 
 for (const layout of LAYOUTS)
   networkTest(
@@ -410,55 +700,39 @@ for (const layout of LAYOUTS)
     `nothing is lost over ${RELOADS} reloads in which feeds, filters, subscribers and limits change: ${layout}`,
     { queues: 1 },
     async (link) => {
-      const [mode = '', modeName = '', flag = '', layoutName = ''] = copyMode(layout);
-      assert.equal([mode, flag], ['--mode', '--layout']);
-      const subscribers = subscribersOf(2);
-      const stable = subscribers.map((each) => `  - { ip: ${each.ip}, port: ${each.port} }`);
-      const head = [
-        `mode: ${modeName}`,
-        `layout: ${layoutName}`,
-        'filters: [{ name: mine, file: mine.wasm }]',
-      ];
-      copyFileSync(stock('rewrite'), join(folder, 'mine.wasm'));
-      write(...head, 'subscribers:', ...stable);
-      let applied = 0;
-      const turn = async (replicator: Replicator, index: number) => {
-        copyFileSync(stock(index % 2 === 0 ? 'dscp-ttl' : 'vlan'), join(folder, 'mine.wasm'));
-        write(
-          ...head,
-          ...(index % 3 === 0 ? [] : [`feed: [b=${REPLICATOR_IP}:${9100 + (index % 3)}]`]),
-          `multicast-ttl: ${1 + (index % 2)}`,
-          `log-level: ${index % 2 === 0 ? 'info' : 'debug'}`,
-          `allow: [10.77.0.0/24, 10.${index}.0.0/16]`,
-          `queues: ${index % 2 === 0 ? 'all' : '0'}`,
-          'subscribers:',
-          ...stable,
-          ...(index % 4 === 0 ? [] : [`  - { ip: ${ip}, port: ${20_000 + index}, filter: mine }`]),
-        );
-        applied += (await answered(replicator)).applied.length;
-        // one that is wrong, between
-        write(...head, 'order: random');
-        await answered(replicator).then(
-          () => assert.unreachable('a wrong file'),
-          (error) => assert.match(String(error), /order must be/),
-        );
-      };
-      const turns = async (replicator: Replicator) => {
-        for (let index = 0; index < RELOADS; index++) await turn(replicator, index);
-      };
+      const subscribers = subscribersOf(4);
+      // all are owed every packet: one that nobody touches, one whose module is swapped, one whose
+      // feeds and filter the file changes; the last is the control channel's, of a feed that moves
+      const [still, swapped, changed, other] = subscribers;
+      assert.ok(still && swapped && changed && other);
+      const turns = new Turns(layout, still, swapped, changed);
       const watched = Array.from({ length: RELOADS }, (_, i) => ({ ip, port: 20_000 + i }));
       await withFile(link, async (replicator) => {
-        await replicator.subscribe(subscribers);
+        const { ip: host, port } = other;
+        await replicator.ask({ op: 'add', ip: host, port, feeds: ['main', 'b'] });
+        // a feed beside it, whose address stays: to one who has it alone
+        const route = { ...replicatedRoute(link), sourcePort: SECOND_PORT };
+        const beside = { ...still, port: still.port + 100 };
+        await replicator.ask({ op: 'add', ip: beside.ip, port: beside.port, feeds: ['d'] });
+        await replicator.subscribe([still, swapped, changed, other, beside]);
         for (const rate of RATES) {
-          applied = 0;
-          const meanwhile = () => turns(replicator);
+          const sink = await startSink(route, { subscribers: [beside], expect: SECOND_COUNT });
+          const meanwhile = async () => {
+            const fed = startFeed(replicatedRoute(link), SECOND);
+            await turns.take(replicator);
+            await fed.result();
+          };
           const fed = { subscribers, watched, rate, count: rate, meanwhile };
           const sunk = await transfer(replicator, fed);
-          assert.ok(applied > 3 * RELOADS, `${applied} changes were applied`);
+          const second = faultsOf(await sink.stop(), SECOND_COUNT);
+          assert.ok(turns.applied > 3 * RELOADS, `${turns.applied} changes were applied`);
+          const rows = await replicator.list();
+          const row = rows.find((each) => each.ip === host && each.port === port);
+          assert.equal([...(row?.feeds ?? [])].sort(), ['b', 'main'], 'it keeps a feed that moves');
           const owed = sunk.subscribers.filter(({ port }) => port < 20_000);
           await assertReceived(replicator, sunk, owed);
-          const lost = faultsOf({ ...sunk, subscribers: owed }, sunk.sent);
-          console.log(`     ${applied} changes, ${sunk.sent} packets at ${rate}/s: ${lost}`);
+          const lost = [...second, ...faultsOf({ ...sunk, subscribers: owed }, sunk.sent)];
+          console.log(`     ${turns.applied} changes, ${sunk.sent} packets at ${rate}/s: ${lost}`);
           if (lost.length === 0) return;
         }
         assert.unreachable('it loses packets at whatever rate');

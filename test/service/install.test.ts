@@ -71,12 +71,22 @@ test('it writes the unit of this installation, and says what comes next', () => 
 
 test('its instances are the files beside the one that is named', () => {
   const folder = emptyFolder();
-  const config = join(folder, 'the desks.yaml');
+  const config = join(folder, 'the-desks.yaml');
   writeFileSync(config, '');
   const { stdout } = install(folder, '--config', config);
-  assert.match(stdout, /^ {2}systemctl enable --now fantail@the desks$/m);
+  assert.match(stdout, /^ {2}systemctl enable --now fantail@the-desks$/m);
   assert.ok(readFileSync(unitIn(folder), 'utf8').includes(`up --config ${folder}/%i.yaml\n`));
   assert.is(install(folder, '--config', join(folder, 'eth1')).status, 2);
+  for (const name of ['the desks', 'büro', 'a%b', 'a\\b']) {
+    const { status, stderr } = install(folder, '--config', join(folder, `${name}.yaml`));
+    assert.is(status, 2);
+    assert.match(stderr, /systemd takes no instance .*; give the file a name of letters/);
+  }
+});
+
+test('a folder may be called anything', () => {
+  const unit = unitOf('/etc/@@ 1%i $x/eth1.yaml', { node: '/node', main: '/main.js' });
+  assert.match(unit, /^ExecStart=\/node \/main\.js up --config "\/etc\/@@ 1%%i \$\$x\/%i\.yaml"$/m);
 });
 
 test('words of ExecStart are quoted as systemd reads them', () => {
@@ -165,7 +175,7 @@ test('where it may not write, or others may not read, it says so', () => {
   assert.match(install(folder, '--config', config).stderr, /user may not read .*eth1\.yaml/);
   assert.match(
     install(folder, '--config', join(folder, 'eth2.yaml')).stderr,
-    /there is no .*eth2\.yaml yet/,
+    /eth2\.yaml is below \/tmp\/, which the unit hides \(PrivateTmp=\): put it elsewhere[\s\S]*there is no .*eth2\.yaml yet/,
   );
   assert.ok(existsSync(unitIn(folder)), 'and it is written all the same');
 });

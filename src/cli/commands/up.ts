@@ -53,19 +53,14 @@ function openJournal(): number | null {
 
 /** `path`: of its configuration file. Where that is wrong, the sentence is told as `flags` say. */
 export async function up(asked: Asked, path: string | null, flags: LogFlags): Promise<void> {
+  const hangUps = new HangUps();
   const configuration = readFirst(asked, path, flags);
   let end: (failure: Failure | null) => void = () => {};
   const ended = new Promise<Failure | null>((resolve) => {
     end = resolve;
   });
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => end(null));
-  let reload = (): void => log.info('SIGHUP came before it was ready, and is forgotten');
-  const hadTerminal = hasTerminal();
-  process.on('SIGHUP', () => {
-    // sent by the kernel, since the terminal was closed; or by who wants the file read again
-    if (hadTerminal && !hasTerminal()) end(null);
-    else reload();
-  });
+  hangUps.onTerminalLost(() => end(null));
   // also rejections that nobody handles
   process.on('uncaughtException', (error) =>
     end(new Failure(`stopped by a fault of its own: ${inspect(error)}`)),
@@ -77,8 +72,8 @@ export async function up(asked: Asked, path: string | null, flags: LogFlags): Pr
   // A signal while starting lets the start finish (or fail), so that everything it opened is known
   // and closed.
   const supervisor = await openSupervisor({ configuration, reread }, (failure) => end(failure));
-  reload = () => void supervisor.reload('SIGHUP').catch(() => {}); // it is in the log
   process.stdout.write(`${supervisor.readyLine}\n`);
+  hangUps.onWish(() => void supervisor.reload('SIGHUP').catch(() => {})); // it is in the log
   const failure = await ended;
   if (failure === null) log.info('stopping');
   setTimeout(() => {
@@ -101,6 +96,56 @@ function readFirst(asked: Asked, path: string | null, flags: LogFlags): Configur
   // as the declarations of --log-format and --log-level have parsed them
   openLog({ logFormat: setTo('log-format') as Format, logLevel: setTo('log-level') as Level });
   return found;
+}
+
+/** Between two looks at the terminal. */
+const LOOK_MS = 1000;
+
+/**
+ * SIGHUP, from the first on: sent by the kernel, since the terminal was closed, or by who wants the
+ * file read again. What came before anybody can do it is done then.
+ */
+class HangUps {
+  /** Whether there was a terminal at the last two looks, the newest first. */
+  private looks: readonly boolean[] = [hasTerminal(), false];
+  private isLost = false;
+  private isWished = false;
+  private end: (() => void) | null = null;
+  private reload: (() => void) | null = null;
+
+  constructor() {
+    process.on('SIGHUP', () => this.take());
+    if (!this.hadTerminal) return;
+    // one that went without a signal, as it does for jobs in the background, is not meant later
+    const timer = setInterval(() => {
+      this.looks = [hasTerminal(), this.looks[0] === true];
+      if (!this.hadTerminal) clearInterval(timer);
+    }, LOOK_MS).unref();
+  }
+
+  private get hadTerminal(): boolean {
+    return this.looks.includes(true);
+  }
+
+  private take(): void {
+    if (this.hadTerminal && !hasTerminal()) {
+      this.isLost = true;
+      this.end?.();
+    } else {
+      this.isWished = this.reload === null;
+      this.reload?.();
+    }
+  }
+
+  onTerminalLost(end: () => void): void {
+    this.end = end;
+    if (this.isLost) end();
+  }
+
+  onWish(reload: () => void): void {
+    this.reload = reload;
+    if (this.isWished) reload();
+  }
 }
 
 /** Whether this process has a controlling terminal (tty(4)). */

@@ -2,7 +2,6 @@
  * A configuration file as YAML 1.2, with the place of everything in it. `yaml` is used for that: of
  * the parsers of npm it keeps the place of each node, and it reads 1.2, in which `no` is a word.
  */
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import {
   type Document,
   isAlias,
@@ -14,9 +13,11 @@ import {
   LineCounter,
   type Node,
   parseDocument,
+  visit,
 } from 'yaml';
 import { type Place, placeText } from '../../domain/configuration.js';
 import { Failure, messageOf } from '../../domain/errors.js';
+import { readWhole } from '../../domain/process/whole-file.js';
 
 /** 4096 subscribers, each with all that it may have, are some 600 KB. */
 const SIZE_MAX = 4 * 1024 * 1024;
@@ -24,6 +25,8 @@ const SIZE_MAX = 4 * 1024 * 1024;
 /** What is wrong, where, and what to do. */
 export interface Fault extends Place {
   readonly message: string;
+  /** The file may be right, and what it names was not to be read just now. */
+  readonly isFailure?: true;
 }
 
 export const faultText = (fault: Fault): string => `${placeText(fault)}: ${fault.message}`;
@@ -46,13 +49,38 @@ export class ConfigFile {
     readonly path: string,
     text: string,
   ) {
-    this.document = parseDocument(text, { lineCounter: this.lines, prettyErrors: false });
+    const options = { lineCounter: this.lines, prettyErrors: false };
+    // its own check of that compares each with each
+    this.document = parseDocument(text, { ...options, uniqueKeys: false });
     const { errors, warnings, contents } = this.document;
     for (const { pos, message } of [...errors, ...warnings])
       this.faults.push({ ...this.placeOf(pos[0]), message: message.split('\n')[0] ?? '' });
+    if (this.faults.length === 0) this.walk();
     if (this.faults.length > 0 || contents === null) return;
     if (isMap(contents)) this.take(contents.items);
     else this.fault(contents, 'a configuration file has lines such as: interface: eth1');
+  }
+
+  /**
+   * Keys that are there twice; aliases that stand for nothing, told wherever they are: what one was
+   * meant for is not known.
+   */
+  private walk(): void {
+    visit(this.document, {
+      Map: (_, { items }) => {
+        const seen = new Set<string>();
+        for (const { key } of items) {
+          if (!isScalar(key)) continue;
+          const word = String(key.value);
+          if (seen.has(word)) this.fault(key, `${word} is there already; each key is there once`);
+          seen.add(word);
+        }
+      },
+      Alias: (_, alias) => {
+        if (alias.resolve(this.document) === undefined)
+          this.fault(alias, `nothing above is marked as &${alias.source}`);
+      },
+    });
   }
 
   private take(items: readonly unknown[]): void {
@@ -60,9 +88,7 @@ export class ConfigFile {
       if (!isPair(item)) continue;
       const { key, value } = item;
       const node = isNode(value) ? this.resolved(value) : null;
-      if (node === null && isAlias(value))
-        this.fault(value, `nothing above is marked as &${value.source}`);
-      else if (isScalar(key) && typeof key.value === 'string')
+      if (isScalar(key) && typeof key.value === 'string')
         this.entries.push({ key: key.value, at: this.at(key), value: node });
       else this.fault(isNode(key) ? key : null, 'a key is a word, such as interface');
     }
@@ -83,8 +109,16 @@ export class ConfigFile {
   }
 
   fault(node: Node | Place | null, message: string): void {
-    const at = node !== null && 'line' in node ? (node as Place) : this.at(node as Node | null);
-    this.faults.push({ ...at, message });
+    this.faults.push({ ...this.placeOfAny(node), message });
+  }
+
+  /** What it names cannot be read, or is not what it should be. */
+  failure(node: Node | Place | null, message: string): void {
+    this.faults.push({ ...this.placeOfAny(node), message, isFailure: true });
+  }
+
+  private placeOfAny(node: Node | Place | null): Place {
+    return node !== null && 'line' in node ? (node as Place) : this.at(node as Node | null);
   }
 
   /** As one reads: from its top. */
@@ -92,9 +126,14 @@ export class ConfigFile {
     return this.faults.sort((a, b) => a.line - b.line || a.column - b.column);
   }
 
-  /** As a value without places. */
-  plain(node: Node): unknown {
-    return node.toJS(this.document, { maxAliasCount: 100 });
+  /** As a value without places; null: it has none, which is told, such as a list within itself. */
+  plain(node: Node): { readonly value: unknown } | null {
+    try {
+      return { value: node.toJS(this.document, { maxAliasCount: 100 }) };
+    } catch (thrown) {
+      this.fault(node, messageOf(thrown));
+      return null;
+    }
   }
 
   /**
@@ -119,21 +158,11 @@ export class ConfigFile {
 
 /** Throws Failure where it cannot be read. */
 export function readConfigFile(path: string): ConfigFile {
-  const refuse = (why: string) => new Failure(`cannot read the configuration: ${why}`);
   let text: string;
   try {
-    // a pipe that nobody writes to would be waited for
-    const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    try {
-      const { size } = fstatSync(file);
-      if (!fstatSync(file).isFile()) throw new Error(`${path} is no file`);
-      if (size > SIZE_MAX) throw new Error(`${path} has ${size} bytes; ${SIZE_MAX} are read`);
-      text = readFileSync(file, 'utf8');
-    } finally {
-      closeSync(file);
-    }
+    text = readWhole(path, SIZE_MAX).bytes.toString();
   } catch (thrown) {
-    throw refuse(messageOf(thrown));
+    throw new Failure(`cannot read the configuration: ${messageOf(thrown)}`);
   }
   return new ConfigFile(path, text);
 }

@@ -53,9 +53,11 @@ function itemsOf<Item>(
     const node = file.resolved(each as Node); // of a list these are nodes
     if (node === null) continue;
     const plain = file.plain(node);
-    const result = schema.safeParse(plain);
+    if (plain === null) continue;
+    const { value } = plain;
+    const result = schema.safeParse(value);
     if (result.success) found.push({ item: result.data, node });
-    else for (const issue of result.error.issues) tell(file, node, plain, { key, example, issue });
+    else for (const issue of result.error.issues) tell(file, node, value, { key, example, issue });
   }
   return found;
 }

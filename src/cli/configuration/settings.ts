@@ -48,10 +48,13 @@ export function missingOf({ settings }: Configuration): string | undefined {
   return settings.find(({ key, words }) => ARGUMENTS.has(key) && words.length === 0)?.key;
 }
 
+/** A Failure where the file may be right: the next start may find what it names. */
 export function throwFaults(file: ConfigFile): void {
-  const [first, ...others] = file.inOrder;
+  const all = file.inOrder;
+  const first = all.find(({ isFailure }) => !isFailure) ?? all[0];
   if (first === undefined) return;
-  const more = others.length === 0 ? '' : ` (and ${others.length} more)`;
+  const more = all.length === 1 ? '' : ` (and ${all.length - 1} more)`;
+  if (first.isFailure) throw new Failure(`${faultText(first)}${more}`);
   throw new UsageError(`${faultText(first)}${more}`, `fantail config check ${file.path}`);
 }
 
@@ -75,6 +78,10 @@ export function settled(asked: Asked, file: ConfigFile | null): Configuration | 
       ]),
     });
   if (config === null) return null;
+  const own = config.filter === null ? null : filterNameOf(config.filter);
+  const twin = filters.find(({ name }) => name === own);
+  if (twin !== undefined)
+    file?.fault(twin.at, `${own} is what filter: is called already; give this one another name`);
   return { file: file?.path ?? null, config, settings, filters, subscribers };
 }
 
@@ -182,7 +189,7 @@ function wordsIn(file: ConfigFile, key: Key, { value, at }: Entry): Words {
 function configFrom(
   keys: readonly Key[],
   settings: readonly Setting[],
-  { flagsOf }: Asked,
+  { flagsOf, given }: Asked,
   file: ConfigFile | null,
 ): Configuration['config'] | null {
   const setTo = (name: string) => settings.find(({ key }) => key === name)?.value;
@@ -202,18 +209,25 @@ function configFrom(
   } catch (thrown) {
     const isTold = thrown instanceof UsageError || thrown instanceof Failure;
     if (!isTold || file === null) throw thrown;
-    file.fault(placeOfFlag(settings, thrown.message), thrown.message);
+    const place = placeOfFlag(settings, thrown.message);
+    if (place === null && given.size > 0) throw thrown; // of the command line
+    if (thrown instanceof Failure) file.failure(place, thrown.message);
+    else file.fault(place, thrown.message);
     return null;
   }
 }
 
 /** Where a file has one of the flags, or the files, that a sentence names; null: it has none. */
 function placeOfFlag(settings: readonly Setting[], sentence: string): Place | null {
-  for (const { key, words } of settings) {
+  const named = settings.flatMap(({ key, words }) => {
     const { from, text = '' } = words[0] ?? {};
     const isFlag = new RegExp(`--${key}(?![a-z-])`).test(sentence);
-    const isNamed = isFlag || (text.startsWith('/') && sentence.includes(text));
-    if (isNamed && typeof from === 'object') return from;
-  }
+    const isFile = text.startsWith('/') && sentence.includes(text);
+    return isFlag || isFile ? [{ from, length: isFlag ? Number.MAX_VALUE : text.length }] : [];
+  });
+  // one path may begin another
+  const [most] = named.sort((a, b) => b.length - a.length);
+  for (const { from, length } of named)
+    if (length === most?.length && typeof from === 'object') return from;
   return null;
 }

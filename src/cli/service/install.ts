@@ -25,8 +25,13 @@ export interface ServiceFlags {
 /** Of a file's mode: others may enter a folder, or run a program; and read. */
 const OTHERS_ENTER = 0o001;
 const OTHERS_READ = 0o004;
-/** What ProtectHome= hides. */
-const HOMES = ['/home/', '/root/', '/run/user/'];
+/** What the unit hides, and by which setting. */
+const HIDDEN = [
+  ...['/home/', '/root/', '/run/user/'].map((folder) => ({ folder, by: 'ProtectHome=' })),
+  ...['/tmp/', '/var/tmp/'].map((folder) => ({ folder, by: 'PrivateTmp=' })),
+];
+/** Of a name of systemd.unit(5), without what it would have to escape. */
+const INSTANCE = /^[\w:.@-]+$/;
 /** Stands for whatever an instance is called. */
 const ANY = 'NAME';
 
@@ -47,6 +52,10 @@ export function installService({
   const { name, ext } = parse(file);
   if (ext === '')
     throw new UsageError(`--config ${config}: a name with an ending, such as eth1.yaml`);
+  if (!INSTANCE.test(name))
+    throw new UsageError(
+      `--config ${config}: systemd takes no instance ${name}; give the file a name of letters, digits and : _ . -`,
+    );
   const program = { node: realpathSync(process.execPath), main: programFile('main.js') };
   const unit = unitOf(file, program);
   for (const problem of [...problemsOf(program), ...problemsOfConfig(file)])
@@ -125,11 +134,8 @@ function attempt<Result>(what: string, work: () => Result): Result {
 /** Why the unit's own user could not run this installation. */
 function problemsOf({ node, main }: Program): string[] {
   return [node, main].flatMap((path) => {
-    const hidden = HOMES.find((home) => path.startsWith(home));
-    if (hidden !== undefined)
-      return [
-        `${path} is below ${hidden}, which the unit hides (ProtectHome=): install it elsewhere`,
-      ];
+    const hidden = hiddenOf(path);
+    if (hidden !== null) return [`${hidden}: install it elsewhere`];
     const closed = closedAbove(path);
     if (closed === null) return [];
     return [
@@ -138,12 +144,23 @@ function problemsOf({ node, main }: Program): string[] {
   });
 }
 
+function hiddenOf(path: string): string | null {
+  const found = HIDDEN.find(({ folder }) => path.startsWith(folder));
+  return found === undefined
+    ? null
+    : `${path} is below ${found.folder}, which the unit hides (${found.by})`;
+}
+
 function problemsOfConfig(path: string): string[] {
-  if (parse(path).name === ANY) return [];
-  if (!existsSync(path)) return [`there is no ${path} yet`];
+  const hidden = hiddenOf(path);
+  const problems = hidden === null ? [] : [`${hidden}: put it elsewhere, such as /etc/fantail`];
+  if (parse(path).name === ANY) return problems;
+  if (!existsSync(path)) return [...problems, `there is no ${path} yet`];
   const { mode } = statSync(path);
   const isRead = (mode & OTHERS_READ) !== 0 && closedAbove(path) === null;
-  return isRead ? [] : [`the unit's user may not read ${path}: chmod o+r ${path}`];
+  return isRead
+    ? problems
+    : [...problems, `the unit's user may not read ${path}: chmod o+r ${path}`];
 }
 
 /** The highest folder above it that others may not enter; null: there is none. */

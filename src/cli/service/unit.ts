@@ -19,9 +19,12 @@ export interface Program {
 
 const hashOf = (text: string) => createHash('sha256').update(text).digest('hex');
 
-/** A word of ExecStart=: quoted, and neither specifier nor variable (systemd.service(5)). */
+/** Neither specifier nor variable (systemd.service(5)). */
+const literal = (text: string) => text.replaceAll('%', '%%').replaceAll('$', '$$$$');
+
+/** A word of ExecStart=, quoted. */
 export function execWord(text: string): string {
-  return quoted(text.replaceAll('%', '%%').replaceAll('$', '$$$$'));
+  return quoted(literal(text));
 }
 
 /** The first one: no variable is looked for in it, and some signs it may not have. */
@@ -37,8 +40,7 @@ const quoted = (text: string) =>
 /** `/etc/fantail/eth1.yaml` → that of whichever instance, in its place. */
 function configWord(config: string): string {
   const { dir, ext } = parse(config);
-  const word = execWord(`${dir}/@@${ext}`);
-  return word.replace('@@', '%i');
+  return quoted(`${literal(dir)}/%i${literal(ext)}`);
 }
 
 /** One line of the unit becomes another; there must be that one. */

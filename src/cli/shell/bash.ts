@@ -51,6 +51,18 @@ ${nodes.flatMap(rowsOf).join('\n')}
   esac
 }
 
+# What a folder has that begins so. compgen -W would run a name such as $(reboot).
+_fantail_names() {
+  local name
+  for name in "$1"/*; do
+    [[ -e $name ]] || continue
+    name=\${name##*/}
+    [[ $name == "$2"* ]] || continue
+    printf -v name %q "$name"
+    COMPREPLY+=("$name")
+  done
+}
+
 _fantail() {
   local current=\${COMP_WORDS[COMP_CWORD]} path='' count=0 task='' index word
   COMPREPLY=()
@@ -76,8 +88,8 @@ _fantail() {
     'words '*) mapfile -t COMPREPLY < <(compgen -W "\${task#words }" -- "$current") ;;
     file) mapfile -t COMPREPLY < <(compgen -f -- "$current") && compopt -o filenames 2> /dev/null ;;
     folder) mapfile -t COMPREPLY < <(compgen -d -- "$current") && compopt -o filenames 2> /dev/null ;;
-    interface) mapfile -t COMPREPLY < <(compgen -W "$(ls /sys/class/net 2> /dev/null)" -- "$current") ;;
-    namespace) mapfile -t COMPREPLY < <(compgen -W "$(ls /run/netns 2> /dev/null)" -- "$current") ;;
+    interface) _fantail_names /sys/class/net "$current" ;;
+    namespace) _fantail_names /run/netns "$current" ;;
   esac
   return 0
 }

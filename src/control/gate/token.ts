@@ -4,9 +4,12 @@
  */
 
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { Failure, messageOf } from '../../domain/errors.js';
+import { readWhole } from '../../domain/process/whole-file.js';
 import { TOKEN_LENGTH_MAX } from '../constants.js';
+
+/** Bytes; a token, and what an editor leaves around it. */
+const FILE_SIZE_MAX = 4096;
 
 /** Of a file's mode: everybody may read it. */
 const OTHERS_READ = 0o004;
@@ -34,12 +37,8 @@ export function readToken(path: string): string {
 
 function contentsOf(path: string): { token: string; mode: number } {
   try {
-    const file = openSync(path, 'r');
-    try {
-      return { mode: fstatSync(file).mode, token: readFileSync(file, 'utf8').trim() };
-    } finally {
-      closeSync(file);
-    }
+    const { bytes, mode } = readWhole(path, FILE_SIZE_MAX);
+    return { mode, token: bytes.toString().trim() };
   } catch (thrown) {
     throw new Failure(`cannot read the token: ${messageOf(thrown)}`);
   }

@@ -39,9 +39,58 @@ export interface Configuration {
   readonly subscribers: readonly ConfiguredSubscriber[];
 }
 
+/**
+ * What a configuration has put in place and a data plane keeps: the next supervisor, which adopts
+ * it, believes that, and a reload compares the file with it. JSON.
+ */
+export interface Placed {
+  readonly feeds: Config['feeds'];
+  readonly filter: string | null;
+  readonly filters: readonly ConfiguredFilter[];
+  /** Parameters in hex. */
+  readonly subscribers: readonly (Omit<ConfiguredSubscriber, 'param'> & {
+    readonly param: string;
+  })[];
+  /** SHA-256 by name of the module. */
+  readonly hashes: readonly (readonly [name: string, hash: string])[];
+  /** Those of feeds and of the filter. */
+  readonly settings: readonly Setting[];
+}
+
+const PLACED = new Set(['feed', 'filter']);
+
+export function placedOf(
+  { config: { feeds, filter }, filters, subscribers, settings }: Configuration,
+  hashes: Placed['hashes'],
+): Placed {
+  const plain = subscribers.map((each) => {
+    return { ...each, param: Buffer.from(each.param).toString('hex') };
+  });
+  const own = settings.filter(({ key }) => PLACED.has(key));
+  return { feeds, filter, filters, subscribers: plain, hashes, settings: own };
+}
+
+/** The configuration with that in place of what it says itself. */
+export function withPlaced(configuration: Configuration, placed: Placed): Configuration {
+  const { feeds, filter, filters, subscribers } = placed;
+  return {
+    ...configuration,
+    config: { ...configuration.config, feeds, filter },
+    settings: configuration.settings.map(
+      (setting) => placed.settings.find(({ key }) => key === setting.key) ?? setting,
+    ),
+    filters,
+    subscribers: subscribers.map((each) => {
+      return { ...each, param: new Uint8Array(Buffer.from(each.param, 'hex')) };
+    }),
+  };
+}
+
 /** What holds now; the supervisor's, which reloads. */
 export interface InForce {
   config: Config;
+  /** Null: not all of it is in place yet. */
+  placed: Placed | null;
 }
 
 /** Reads the file again, beside the same command line. Throws UsageError or Failure. */

@@ -3,7 +3,7 @@
  * refused with the reason. Pure.
  */
 import type { ChangeRow } from '../../domain/configuration.js';
-import type { Config } from '../config.js';
+import { type Config, lacksToken } from '../config.js';
 import type { Configuration, Setting } from './configured.js';
 
 /** Settings that are applied together: what of the Config they are. */
@@ -14,7 +14,6 @@ export interface Part {
 
 /** In the order in which they are applied. */
 export const LIVE = {
-  log: { keys: ['log-level'], fields: [] },
   tokens: { keys: ['token-file', 'read-token-file'], fields: ['tokens'] },
   tls: { keys: ['tls-cert', 'tls-key'], fields: ['tls'] },
   metrics: { keys: ['metrics-subscribers'], fields: ['metricsSubscribers'] },
@@ -23,6 +22,8 @@ export const LIVE = {
   feeds: { keys: ['feed'], fields: ['feeds'] },
   filter: { keys: ['filter'], fields: ['filter'] },
   legacy: { keys: ['legacy-control'], fields: ['legacyControl'] },
+  // once all is told
+  log: { keys: ['log-level'], fields: [] },
 } as const satisfies Readonly<Record<string, Part>>;
 
 export type LiveName = keyof typeof LIVE;
@@ -55,10 +56,14 @@ export const REFUSED: Readonly<Record<string, string>> = {
 /** With TLS the port speaks another protocol. */
 const TLS_REFUSED = `${ADOPTED}; a port that is open begins or ends no encryption`;
 
-/** Why that setting is refused; null: it is applied. */
+/** Where the file takes back both: it was judged with its own address, which waits. */
+const TOKEN_REFUSED = `the control port stays where it is reached from outside, and needs --token-file; ${ADOPTED}`;
+
+/** Why that setting is refused; null: it is applied. What stays is judged with what comes. */
 export function refusalOf(key: string, before: Config, after: Config): string | null {
-  const isTls = LIVE.tls.keys.some((each) => each === key);
-  if (isTls && (before.tls === null) !== (after.tls === null)) return TLS_REFUSED;
+  const isOf = ({ keys }: Part) => keys.includes(key);
+  if (isOf(LIVE.tls) && (before.tls === null) !== (after.tls === null)) return TLS_REFUSED;
+  if (isOf(LIVE.tokens) && lacksToken(before.control, after.tokens)) return TOKEN_REFUSED;
   return REFUSED[key] ?? null;
 }
 

@@ -27,6 +27,7 @@ export interface Reloaded {
   readonly control: Control;
   readonly inForce: InForce;
   readonly reread: Reread | null;
+  readonly keep: (configuration: Configuration) => void;
   readonly linkNow: () => Interface | null;
 }
 

@@ -14,15 +14,14 @@ import {
 } from '../../domain/configuration.js';
 import { endpointText } from '../../domain/endpoint.js';
 import { FantailError, messageOf } from '../../domain/errors.js';
-import type { NamedFeed } from '../../domain/feed.js';
-import { feedText } from '../../feeds/feeds.js';
 import { filterNameOf } from '../../filters/first.js';
 import { log } from '../../terminal/log.js';
 import type { Config } from '../config.js';
 import type { Destinations } from '../destinations.js';
 import type { FeedDesk } from '../feed-desk.js';
 import type { Configuration, ConfiguredSubscriber, InForce, Reread } from './configured.js';
-import { changesOf, LIVE, type LiveName, refusalOf } from './fates.js';
+import { changesOf, LIVE, type LiveName, refusalOf, valueText } from './fates.js';
+import { changeFeeds, feedChangesOf, namedText } from './feed-changes.js';
 import { orLater, type Roster } from './roster.js';
 import { rowsOf, subscriberText } from './rows.js';
 
@@ -43,6 +42,8 @@ export interface ReloaderParts {
   /** Null: there is no file. */
   readonly reread: Reread | null;
   readonly inForce: InForce;
+  /** For the supervisor that may adopt what runs. */
+  readonly keep: (configuration: Configuration) => void;
 }
 
 type Refused = ReloadAnswer['refused'][number];
@@ -52,6 +53,7 @@ export class Reloader {
   private waiting = new Map<string, string | null>();
   /** The end of the last one: one at a time. */
   private last: Promise<unknown> = Promise.resolve();
+  private isClosed = false;
 
   constructor(
     private readonly parts: ReloaderParts,
@@ -70,8 +72,19 @@ export class Reloader {
     return reloading;
   }
 
+  /** Resolves once the part that is under way is done; the rest, and what is asked later: BUSY. */
+  async close(): Promise<void> {
+    this.isClosed = true;
+    await this.last;
+  }
+
+  private checkOpen(): void {
+    if (this.isClosed) throw new FantailError('BUSY', 'fantail is stopping');
+  }
+
   private async reloadNow(who: string): Promise<ReloadAnswer> {
     try {
+      this.checkOpen();
       return await this.take(this.read(), who);
     } catch (error) {
       const code = error instanceof FantailError ? error.code : 'INTERNAL';
@@ -105,9 +118,11 @@ export class Reloader {
       else refused.push({ ...change, reason });
     }
     const modules = await this.checked(next);
+    this.checkOpen();
     const applied: ChangeRow[] = [];
     const attempt = async (rows: readonly ChangeRow[], work: () => void | Promise<void>) => {
       try {
+        this.checkOpen();
         await work();
         applied.push(...rows);
         return true;
@@ -117,16 +132,45 @@ export class Reloader {
         return false;
       }
     };
-    this.waiting = new Map();
     for (const name of Object.keys(LIVE) as LiveName[]) {
       const rows = applicable.filter(({ key }) => LIVE[name].keys.some((each) => each === key));
-      const isDone = rows.length > 0 && (await attempt(rows, () => this.apply(name, next)));
-      if (isDone) this.adopt(name, next);
-      if (name === 'feeds') await this.takeFilters(next, modules, attempt);
+      if (name === 'feeds') {
+        await this.takeFeeds(next, attempt);
+        await this.takeFilters(next, modules, attempt);
+      } else if (name === 'log') applied.push(...rows);
+      else if (rows.length > 0 && (await attempt(rows, () => this.apply(name, next))))
+        this.adopt(name, next);
     }
     await this.takeSubscribers(next, attempt);
-    for (const { key, after } of refused) this.waiting.set(key, after);
+    this.waitFor(next, refused);
+    this.tell(who, { changes, applied, refused });
+    // what it has told may be below the level from now on
+    this.apply('log', next);
+    this.adopt('log', next);
     this.current = { ...this.current, file: next.file, settings: this.settingsBeside(next) };
+    this.parts.keep(this.current);
+    return { file: next.file ?? '', applied, refused };
+  }
+
+  /** What the file says of settings that stay as they are. */
+  private waitFor(next: Configuration, refused: readonly Refused[]): void {
+    const settingOf = (key: string) => next.settings.find((each) => each.key === key);
+    this.waiting = new Map(
+      refused.map(({ key, after }) => {
+        const setting = settingOf(key);
+        return [key, setting === undefined ? after : valueText(setting)];
+      }),
+    );
+  }
+
+  private tell(
+    who: string,
+    {
+      changes,
+      applied,
+      refused,
+    }: Pick<ReloadAnswer, 'applied' | 'refused'> & { readonly changes: readonly ChangeRow[] },
+  ): void {
     for (const row of applied)
       log.info({ op: 'reload', who, code: 'ok' }, `reload: ${changeText(row)}: applied`);
     for (const row of refused)
@@ -136,7 +180,6 @@ export class Reloader {
       );
     if (changes.length + applied.length === 0)
       log.info({ op: 'reload', who, code: 'ok' }, 'reload: nothing is different');
-    return { file: next.file ?? '', applied, refused };
   }
 
   /** Those in force; what is the same stands in the file where it stands now. */
@@ -151,14 +194,18 @@ export class Reloader {
   /** From now on that part holds as `next` has it. */
   private adopt(name: LiveName, next: Configuration): void {
     const { keys, fields } = LIVE[name];
-    const { inForce } = this.parts;
     const isOf = (key: string) => keys.some((each) => each === key);
-    const newer = Object.fromEntries(fields.map((field) => [field, next.config[field]]));
-    inForce.config = { ...inForce.config, ...newer };
+    this.hold(Object.fromEntries(fields.map((field) => [field, next.config[field]])));
     const settings = this.current.settings.map((setting) => {
       return (isOf(setting.key) && next.settings.find(({ key }) => key === setting.key)) || setting;
     });
-    this.current = { ...this.current, config: { ...this.current.config, ...newer }, settings };
+    this.current = { ...this.current, settings };
+  }
+
+  private hold(newer: Partial<Config>): void {
+    const { inForce } = this.parts;
+    inForce.config = { ...inForce.config, ...newer };
+    this.current = { ...this.current, config: { ...this.current.config, ...newer } };
   }
 
   /** Whatever can be known to fail is, before anything is applied. */
@@ -171,14 +218,14 @@ export class Reloader {
       throw new FantailError('BAD_REQUEST', messageOf(error));
     }
     await roster.check([...modules.values()].filter((module) => roster.isNew(module)));
-    const { subscribers, config } = this.current;
+    const { config } = this.current;
     const destinations = destinationsOf({ ...config, allow: next.config.allow });
-    const were = new Set(subscribers.map(endpointText));
-    for (const each of next.subscribers)
-      if (!were.has(endpointText(each))) roster.checkDestination(each, destinations);
-    const feeds = new Set(config.feeds.map(namedText));
-    for (const feed of next.config.feeds)
-      if (!feeds.has(namedText(feed))) feedDesk.checkAddress(feed);
+    // those that are there, too: up would not start with the file
+    for (const each of next.subscribers) roster.checkDestination(each, destinations);
+    const changes = feedChangesOf(config.feeds, next.config.feeds);
+    const gone = changes.filter(({ before }) => before !== null).map(({ name }) => name);
+    const come = changes.flatMap(({ after }) => (after === null ? [] : [after]));
+    feedDesk.checkChange(new Set(gone), come);
     for (const each of next.subscribers) {
       const feed = next.config.feeds.find((it) => it.ip === each.ip && it.port === each.port);
       if (feed !== undefined)
@@ -190,25 +237,35 @@ export class Reloader {
     return modules;
   }
 
-  private apply(name: LiveName, next: Configuration): void | Promise<void> {
-    if (name === 'feeds') return this.applyFeeds(next.config.feeds);
+  private apply(name: Exclude<LiveName, 'feeds'>, next: Configuration): void | Promise<void> {
     if (name === 'filter') return this.applyFilter(next.config.filter);
     const { fields } = LIVE[name];
     const newer = Object.fromEntries(fields.map((field) => [field, next.config[field]]));
     return this.parts.appliers[name](next, { ...this.parts.inForce.config, ...newer });
   }
 
-  private async applyFeeds(next: readonly NamedFeed[]): Promise<void> {
+  private async takeFeeds(next: Configuration, attempt: Attempt): Promise<void> {
     const { feedDesk, roster } = this.parts;
-    const before = this.current.config.feeds;
-    const texts = { before: new Set(before.map(namedText)), next: new Set(next.map(namedText)) };
-    const gone = before.filter((feed) => !texts.next.has(namedText(feed)));
-    const come = next.filter((feed) => !texts.before.has(namedText(feed)));
-    const names = new Set(gone.map(({ name }) => name));
-    await roster.keepingChoices(names, async () => {
-      for (const { name } of gone) await orLater(feedDesk.remove(name));
-      for (const feed of come) await orLater(feedDesk.add(feed));
-    });
+    const { feeds } = this.current.config;
+    const changes = feedChangesOf(feeds, next.config.feeds);
+    const names = new Set(changes.map(({ name }) => name));
+    let outcomes: Awaited<ReturnType<typeof changeFeeds>> = [];
+    if (changes.length > 0 && !this.isClosed)
+      await roster.keepingChoices(names, async () => {
+        outcomes = await changeFeeds(changes, feedDesk);
+      });
+    for (const { change, reason } of outcomes) {
+      const text = (feed: typeof change.before) => feed && namedText(feed);
+      const row = { key: 'feed', before: text(change.before), after: text(change.after) };
+      await attempt([row], () => {
+        if (reason !== null) throw new Error(reason);
+      });
+    }
+    const stayed = feeds.filter(({ name }) => !names.has(name));
+    const held = outcomes.flatMap((each) => (each.held === null ? [] : [each.held]));
+    const isDone = outcomes.length === changes.length && outcomes.every((each) => !each.reason);
+    if (isDone) this.adopt('feeds', next);
+    else if (outcomes.length > 0) this.hold({ feeds: [...stayed, ...held] });
   }
 
   /** Its module was loaded with the others. */
@@ -249,11 +306,14 @@ export class Reloader {
     const after = new Set(next.subscribers.map(endpointText));
     const key = 'subscribers';
     const held: ConfiguredSubscriber[] = [];
-    for (const [endpoint, each] of before) {
-      if (after.has(endpoint)) continue;
-      const row = { key, before: subscriberText(each), after: null };
-      if (!(await attempt([row], () => orLater(remove(each))))) held.push(each);
-    }
+    const gone = [...before].filter(([endpoint]) => !after.has(endpoint));
+    // at once: they go with one table
+    await Promise.all(
+      gone.map(async ([, each]) => {
+        const row = { key, before: subscriberText(each), after: null };
+        if (!(await attempt([row], () => orLater(remove(each))))) held.push(each);
+      }),
+    );
     for (const each of next.subscribers) {
       const old = before.get(endpointText(each)) ?? null;
       const row = { key, before: old && subscriberText(old), after: subscriberText(each) };
@@ -262,7 +322,7 @@ export class Reloader {
       const now = isHeld ? each : old;
       if (now !== null) held.push(now);
     }
-    await roster.applied();
+    if (!this.isClosed) await roster.applied();
     this.current = { ...this.current, subscribers: held };
     for (const name of this.gone.splice(0))
       await attempt([{ key: 'filters', before: name, after: null }], () => roster.unload(name));
@@ -271,5 +331,3 @@ export class Reloader {
 
 type Modules = ReturnType<Roster['read']>;
 type Attempt = (rows: readonly ChangeRow[], work: () => void | Promise<void>) => Promise<boolean>;
-
-const namedText = (feed: NamedFeed) => `${feed.name}=${feedText(feed)}`;

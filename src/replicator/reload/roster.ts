@@ -3,7 +3,7 @@
  * reload finds others. Whatever came and goes by the control channel is left alone.
  */
 import { originText, placeText } from '../../domain/configuration.js';
-import { FantailError, messageOf } from '../../domain/errors.js';
+import { AppliedLater, FantailError, messageOf } from '../../domain/errors.js';
 import { ALL_FEEDS } from '../../domain/feed.js';
 import { filterFile } from '../../domain/installation.js';
 import { bitOf, EVERY_FEED, type Feeds, MAIN } from '../../feeds/feeds.js';
@@ -11,17 +11,24 @@ import { checkFilter, hashOf } from '../../filters/check/process.js';
 import type { FilterDesk } from '../../filters/desk.js';
 import { filterNameOf, readModule } from '../../filters/first.js';
 import { BUILT_IN, type Filters } from '../../filters/registry.js';
+import type { Leases } from '../../subscribers/leases.js';
 import type { Publisher } from '../../subscribers/publisher.js';
 import type { Subscriber, Subscribers } from '../../subscribers/subscribers.js';
 import type { Destinations } from '../destinations.js';
 import type { LiveReplicator } from '../replicator.js';
-import type { Configuration, ConfiguredFilter, ConfiguredSubscriber } from './configured.js';
+import type {
+  Configuration,
+  ConfiguredFilter,
+  ConfiguredSubscriber,
+  Placed,
+} from './configured.js';
 
 export interface RosterParts {
   readonly replicator: LiveReplicator;
   readonly desk: FilterDesk;
   readonly filters: Filters;
   readonly subscribers: Subscribers;
+  readonly leases: Leases;
   readonly feeds: Feeds;
   readonly publisher: Publisher;
 }
@@ -33,12 +40,12 @@ interface Module {
   readonly hash: string;
 }
 
-/** Applied later all the same: a worker is slow to follow. */
+/** A worker may be slow to follow; any other BUSY is one of what was not done. */
 export async function orLater(work: Promise<unknown>): Promise<void> {
   try {
     await work;
   } catch (error) {
-    if (!(error instanceof FantailError) || error.code !== 'BUSY') throw error;
+    if (!(error instanceof AppliedLater)) throw error;
   }
 }
 
@@ -87,6 +94,15 @@ export class Roster {
     this.hashes.set(module.name, module.hash);
   }
 
+  /** What a supervisor before had loaded, and the data plane has. */
+  adopt(hashes: Placed['hashes']): void {
+    for (const [name, hash] of hashes) this.hashes.set(name, hash);
+  }
+
+  get loaded(): Placed['hashes'] {
+    return [...this.hashes];
+  }
+
   /** What `--filter` has loaded before anything else. */
   loadedFirst(): void {
     for (const { name, module } of this.parts.filters.named())
@@ -94,8 +110,8 @@ export class Roster {
   }
 
   async unload(name: string): Promise<void> {
+    await orLater(unlessGone(this.parts.desk.unload(name)));
     this.hashes.delete(name);
-    await orLaterUnless(this.parts.desk.unload(name), 'NOT_FOUND');
   }
 
   /** Who has what new subscribers get, and new ones, get another; null: the built-in. */
@@ -120,7 +136,7 @@ export class Roster {
    * what the file does not say stays, unless it was said `before`. Published by who calls.
    */
   place(asked: ConfiguredSubscriber, before: ConfiguredSubscriber | null = null): void {
-    const { replicator, filters, subscribers } = this.parts;
+    const { replicator, filters, subscribers, leases } = this.parts;
     const { ip, port, filter: name, param } = asked;
     const known = subscribers.find({ ip, port });
     const choice = asked.feeds ?? [MAIN];
@@ -131,6 +147,7 @@ export class Roster {
       replicator.restore({ endpoint: { ip, port }, lease: null, filter, choice, isPaused });
       return;
     }
+    leases.give(known, null); // the file keeps it
     if (asked.feeds !== null || (before?.feeds ?? null) !== null) this.choose(known, choice);
     if (name !== null) filters.use(name, param, known);
     else if ((before?.filter ?? null) !== null) filters.useNewcomers(known);
@@ -153,13 +170,16 @@ export class Roster {
         .filter((feed) => names.has(feed.name) && (each.feeds & bitOf(feed)) !== 0n);
       return lost.map(({ name }) => ({ each, name }));
     });
-    await change();
-    for (const { each, name } of chosen) {
-      const feed = feeds.find(name);
-      if (feed !== undefined && subscribers.find(each) === each)
-        subscribers.choose(each, each.feeds | bitOf(feed));
+    try {
+      await change();
+    } finally {
+      for (const { each, name } of chosen) {
+        const feed = feeds.find(name);
+        if (feed !== undefined && subscribers.find(each) === each)
+          subscribers.choose(each, each.feeds | bitOf(feed));
+      }
+      await orLater(publisher.applied());
     }
-    await orLater(publisher.applied());
   }
 
   applied(): Promise<void> {
@@ -184,10 +204,11 @@ export class Roster {
 
 const EMPTY = { file: null, settings: [], subscribers: [] } as const;
 
-async function orLaterUnless(work: Promise<unknown>, code: string): Promise<void> {
+/** Somebody else may have done it. */
+async function unlessGone(work: Promise<unknown>): Promise<void> {
   try {
     await work;
   } catch (error) {
-    if (!(error instanceof FantailError) || error.code !== code) throw error;
+    if (!(error instanceof FantailError) || error.code !== 'NOT_FOUND') throw error;
   }
 }
