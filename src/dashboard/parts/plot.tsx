@@ -107,7 +107,7 @@ function optionsOf(
       { ...axis, size: 24 },
       {
         ...axis,
-        size: 64,
+        size: 76, // of 10,000,000
         space: 24,
         grid: { ...axis.grid, ...(isLogarithmic ? { filter: decades } : {}) },
       },
