@@ -1,9 +1,11 @@
 /**
  * A real arena without a network card or a packet: fantail-rx makes it in socket mode, on the
- * loopback, hands it over and is ended.
+ * loopback, hands it over and is ended. And that of a replicator that runs.
  */
-import { closeSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { addon } from '../../src/memory/addon.js';
+import { Arena } from '../../src/memory/arena.js';
+import { arenasOf } from '../../src/processes/holders.js';
 import { beginRx, startRx } from '../../src/processes/programs.js';
 import { untilOpened } from '../../src/processes/rx-protocol.js';
 import { atEnd } from './program.js';
@@ -60,4 +62,17 @@ export async function openBareArena(): Promise<BareArena> {
   const [transmitting = -1] = tx;
   closeSync(receiving);
   return { arena, tx: transmitting, wake };
+}
+
+/** The arena of a data plane, from a process that has it open; not kept open here. */
+export function arenaOf(pid: number): Arena {
+  const [open] = arenasOf(pid);
+  if (open === undefined) throw new Error(`process ${pid} has no arena`);
+  // one that is held open here would count as a process of the data path
+  const fd = openSync(open.path, 'r+');
+  try {
+    return new Arena(fd);
+  } finally {
+    closeSync(fd);
+  }
 }

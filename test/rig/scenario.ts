@@ -6,6 +6,7 @@
 
 import * as assert from 'uvu/assert';
 import type { Stats } from '../../src/domain/statistics.js';
+import { arenaOf } from './arena.js';
 import { accountFaults, Sampler } from './channel.js';
 import { HOSTS, Link, type LinkOptions, NEIGHBOURS, REPLICATOR_IP } from './link.js';
 import { Noise } from './noise.js';
@@ -286,14 +287,17 @@ export async function servedAgain(
   });
 }
 
-/** kill -9 of the first worker, until another has its place. */
+/** kill -9 of the first worker, until another has attached in its place. */
 export async function replaceWorker(replicator: Replicator): Promise<void> {
   const [killed] = (await replicator.stats()).workers;
   assert.ok(killed !== undefined && killed.pid > 1);
   process.kill(killed.pid, 'SIGKILL');
+  const arena = arenaOf(replicator.receiver().pid);
   await eventually('the worker is replaced', async () => {
     const [now] = (await replicator.stats()).workers;
-    return now !== undefined && now.pid !== killed.pid && now.restarts > killed.restarts;
+    const isReplaced =
+      now !== undefined && now.pid !== killed.pid && now.restarts > killed.restarts;
+    return isReplaced && arena.u32(arena.worker(0, 'pid')) === now.pid;
   });
 }
 

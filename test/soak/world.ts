@@ -4,11 +4,10 @@
  * that is just adopting, whoever stands by; and, of what else happens to a replicator, an event.
  */
 import { spawnSync } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { nativeFile } from '../../src/domain/installation.js';
-import { Arena } from '../../src/memory/arena.js';
-import { arenasOf } from '../../src/processes/holders.js';
+import type { Arena } from '../../src/memory/arena.js';
+import { arenaOf } from '../rig/arena.js';
 import { HOSTS, type Link, REPLICATOR_IP } from '../rig/link.js';
 import { eventually, ROOT, run, sleep } from '../rig/program.js';
 import type { Random } from '../rig/random.js';
@@ -301,19 +300,6 @@ export class World {
       this.present.add(which);
       await this.replicator.add(comer);
     }
-  }
-}
-
-/** The arena of a data plane, from a process that has it open; not kept open here. */
-function arenaOf(pid: number): Arena {
-  const [open] = arenasOf(pid);
-  if (open === undefined) throw new Error(`process ${pid} has no arena`);
-  // one that is held open here would count as a process of the data path
-  const fd = openSync(open.path, 'r+');
-  try {
-    return new Arena(fd);
-  } finally {
-    closeSync(fd);
   }
 }
 
