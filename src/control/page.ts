@@ -27,7 +27,9 @@ interface Built {
 
 export class Page {
   /** As it was when the port was opened: of the build that serves it, whatever is built since. */
-  readonly #built: Built | null;
+  readonly #html: Buffer | null;
+  /** Made for the first who asks: a start has no time for it. */
+  #built: Built | null = null;
   /** Why there is none, for who asks for it; null: there is one. */
   readonly lack: string | null;
 
@@ -37,10 +39,10 @@ export class Page {
     onError: (thrown: unknown) => void = () => {},
   ) {
     try {
-      this.#built = read(file);
+      this.#html = readFileSync(file);
       this.lack = null;
     } catch (thrown) {
-      this.#built = null;
+      this.#html = null;
       const isMissing = (thrown as NodeJS.ErrnoException).code === 'ENOENT';
       this.lack = isMissing ? NOT_BUILT : 'the dashboard cannot be read; the log says why';
       if (!isMissing) onError(thrown);
@@ -49,7 +51,8 @@ export class Page {
 
   /** False: there is none; see `lack`. */
   serve(request: IncomingMessage, response: ServerResponse): boolean {
-    if (this.#built === null) return false;
+    if (this.#html === null) return false;
+    this.#built ??= builtOf(this.#html);
     const { html, gzipped, etag } = this.#built;
     response.setHeader('ETag', etag);
     response.setHeader('Vary', 'Accept, Accept-Encoding');
@@ -104,8 +107,7 @@ function policyOf({ scripts, styles }: Built, socket: string): string {
   ].join('; ');
 }
 
-function read(file: string): Built {
-  const html = readFileSync(file);
+function builtOf(html: Buffer): Built {
   const etag = `"${createHash('sha256').update(html).digest('base64url').slice(0, 22)}"`;
   const text = html.toString();
   const [scripts, styles] = [hashesOf(text, 'script'), hashesOf(text, 'style')];

@@ -120,28 +120,36 @@ export class Reloader {
     const modules = await this.checked(next);
     this.checkOpen();
     const applied: ChangeRow[] = [];
+    const answer = (rows: readonly ChangeRow[], reason: string | null) => {
+      if (reason === null) applied.push(...rows);
+      else refused.push(...rows.map((row) => ({ ...row, reason })));
+      return reason === null;
+    };
     const attempt = async (rows: readonly ChangeRow[], work: () => void | Promise<void>) => {
       try {
         this.checkOpen();
         await work();
-        applied.push(...rows);
-        return true;
+        return answer(rows, null);
       } catch (error) {
-        const reason = messageOf(error);
-        refused.push(...rows.map((row) => ({ ...row, reason })));
-        return false;
+        return answer(rows, messageOf(error));
       }
     };
+    let gone: readonly string[] = [];
     for (const name of Object.keys(LIVE) as LiveName[]) {
       const rows = applicable.filter(({ key }) => LIVE[name].keys.some((each) => each === key));
       if (name === 'feeds') {
-        await this.takeFeeds(next, attempt);
-        await this.takeFilters(next, modules, attempt);
+        await this.takeFeeds(next, answer);
+        gone = await this.takeFilters(next, modules, attempt);
       } else if (name === 'log') applied.push(...rows);
       else if (rows.length > 0 && (await attempt(rows, () => this.apply(name, next))))
         this.adopt(name, next);
     }
     await this.takeSubscribers(next, attempt);
+    // nobody is configured to have them any more
+    for (const name of gone)
+      await attempt([{ key: 'filters', before: name, after: null }], () =>
+        this.parts.roster.unload(name),
+      );
     this.waitFor(next, refused);
     this.tell(who, { changes, applied, refused });
     // what it has told may be below the level from now on
@@ -244,7 +252,7 @@ export class Reloader {
     return this.parts.appliers[name](next, { ...this.parts.inForce.config, ...newer });
   }
 
-  private async takeFeeds(next: Configuration, attempt: Attempt): Promise<void> {
+  private async takeFeeds(next: Configuration, answer: AnswerTo): Promise<void> {
     const { feedDesk, roster } = this.parts;
     const { feeds } = this.current.config;
     const changes = feedChangesOf(feeds, next.config.feeds);
@@ -257,9 +265,7 @@ export class Reloader {
     for (const { change, reason } of outcomes) {
       const text = (feed: typeof change.before) => feed && namedText(feed);
       const row = { key: 'feed', before: text(change.before), after: text(change.after) };
-      await attempt([row], () => {
-        if (reason !== null) throw new Error(reason);
-      });
+      answer([row], reason);
     }
     const stayed = feeds.filter(({ name }) => !names.has(name));
     const held = outcomes.flatMap((each) => (each.held === null ? [] : [each.held]));
@@ -274,12 +280,15 @@ export class Reloader {
     await roster.useForAll(next === null ? null : filterNameOf(next));
   }
 
-  /** Modules that are new, or hold something else than when they were loaded. */
+  /**
+   * Modules that are new, or hold something else than when they were loaded. Returns the names of
+   * those that are to be unloaded once nobody is configured to have them.
+   */
   private async takeFilters(
     next: Configuration,
     modules: Modules,
     attempt: Attempt,
-  ): Promise<void> {
+  ): Promise<string[]> {
     const { roster } = this.parts;
     const own = next.config.filter === null ? null : filterNameOf(next.config.filter);
     const was = this.current.config.filter;
@@ -294,11 +303,8 @@ export class Reloader {
     }
     this.current = { ...this.current, filters: next.filters };
     const names = new Set(modules.keys());
-    this.gone = [...before].filter((name) => !names.has(name));
+    return [...before].filter((name) => !names.has(name));
   }
-
-  /** Filters that are to be unloaded, once nobody is configured to have them. */
-  private gone: string[] = [];
 
   private async takeSubscribers(next: Configuration, attempt: Attempt): Promise<void> {
     const { roster, remove } = this.parts;
@@ -324,10 +330,10 @@ export class Reloader {
     }
     if (!this.isClosed) await roster.applied();
     this.current = { ...this.current, subscribers: held };
-    for (const name of this.gone.splice(0))
-      await attempt([{ key: 'filters', before: name, after: null }], () => roster.unload(name));
   }
 }
 
 type Modules = ReturnType<Roster['read']>;
+/** Notes how changes were answered; whether they were applied. */
+type AnswerTo = (rows: readonly ChangeRow[], reason: string | null) => boolean;
 type Attempt = (rows: readonly ChangeRow[], work: () => void | Promise<void>) => Promise<boolean>;
