@@ -10,6 +10,8 @@ import { LEASE_S } from './fence.js';
 
 /** Between two looks at a lease that may be one of a member that was killed. */
 const LOOK_MS = 500;
+/** Seconds by which what etcd tells of a lease may lag behind the clock: it tells whole ones. */
+const ROUNDED_S = 1.5;
 /** Within that a lease that nobody keeps alive has ended, also in a new leader's eyes. */
 const FREE_MS_MAX = (LEASE_S + 5) * 1000;
 
@@ -38,14 +40,17 @@ export class Registration {
    */
   async untilFree(): Promise<void> {
     const { etcd } = this.options;
-    const deadline_ms = performance.now() + FREE_MS_MAX;
-    let left_s = Number.POSITIVE_INFINITY;
+    const began_ms = performance.now();
+    let first_s: number | null = null;
     for (;;) {
       const entry = await etcd.get(this.key);
       if (entry === null) return;
-      const now_s = await etcd.timeToLive(entry.lease);
-      if (now_s > left_s || performance.now() > deadline_ms) throw this.taken();
-      left_s = now_s;
+      const left_s = await etcd.timeToLive(entry.lease);
+      first_s ??= left_s;
+      const passed_ms = performance.now() - began_ms;
+      // one that nobody keeps alive loses a second in a second
+      const isKept = passed_ms / 1000 - (first_s - left_s) > ROUNDED_S;
+      if (isKept || passed_ms > FREE_MS_MAX) throw this.taken();
       await sleep(LOOK_MS);
     }
   }
