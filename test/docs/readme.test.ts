@@ -5,7 +5,7 @@
  * needs: a core
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -21,7 +21,16 @@ import { familiesOf } from '../../src/metrics/families.js';
 import { emptyStats } from '../rig/memory-replicator.js';
 import { MAIN, ROOT } from '../rig/program.js';
 import { checkLine, checkMessage, commands, isJudged, linesOf, words } from './commands.js';
-import { allPages, anchorsOf, type Block, namesIn, page, pages, type Row } from './pages.js';
+import {
+  allPages,
+  anchorsOf,
+  type Block,
+  codesOf,
+  namesIn,
+  page,
+  pages,
+  type Row,
+} from './pages.js';
 
 const test = suite('README and docs');
 const REFERENCE = 'docs/reference.md';
@@ -55,6 +64,14 @@ test('every command line of a block exists, with those flags and arguments', () 
       found++;
     }
   assert.ok(found > 100, `only ${found} lines were found`);
+});
+
+test('no block of commands goes by another name', () => {
+  const isPicture = (text: string) => text.includes('│');
+  const others = blocks.filter(({ info: [kind], text }) => kind !== 'sh' && !isPicture(text));
+  for (const { info, text, place } of others)
+    for (const line of text.split('\n').map(words))
+      assert.not(isJudged(line), `${place} has a command and is ${info.join(' ')}, not sh`);
 });
 
 test('every command line between backticks exists', () => {
@@ -121,6 +138,26 @@ test('every file that a page names is there, and every link leads somewhere', ()
     }
   }
   assert.ok(found > 50, `only ${found} links were found`);
+});
+
+/** What people read of a program stands in its sources, but for the words that differ (…). */
+test('the sentences that symptoms begin with are those of the sources', () => {
+  const texts = ['src', 'native', 'tools'].flatMap((folder) =>
+    readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+      .filter((name) => /\.(ts|cpp|mjs)$/.test(name) && !name.includes('build/'))
+      .map((name) => readFileSync(join(ROOT, folder, name), 'utf8')),
+  );
+  let found = 0;
+  for (const [, symptom = ''] of page('docs/troubleshooting.md').text.matchAll(/^\*\*(.*?)\*\*/gm))
+    for (const part of codesOf(symptom).flatMap((code) => code.split('…'))) {
+      const said = part.trim();
+      assert.ok(
+        texts.some((text) => text.includes(said)),
+        `nothing says: ${said}`,
+      );
+      found++;
+    }
+  assert.ok(found > 15, `only ${found} were found`);
 });
 
 test('what looks like a metric is one, or an export of a filter', () => {
