@@ -16,11 +16,21 @@ import { operations } from '../../src/control/operations.js';
 import { KINDS } from '../../src/doctor/topics.js';
 import { codes } from '../../src/domain/errors.js';
 import { version } from '../../src/domain/installation.js';
-import { enums, limits, membersOf } from '../../src/memory/layout.js';
+import { enums, limits, membersOf, structOf } from '../../src/memory/layout.js';
 import { familiesOf } from '../../src/metrics/families.js';
 import { emptyStats } from '../rig/memory-replicator.js';
 import { MAIN, ROOT } from '../rig/program.js';
-import { checkLine, checkMessage, commands, isJudged, linesOf, words } from './commands.js';
+import {
+  bin,
+  checkLine,
+  checkMessage,
+  commands,
+  isForeign,
+  isJudged,
+  linesOf,
+  toolSources,
+  words,
+} from './commands.js';
 import {
   allPages,
   anchorsOf,
@@ -84,29 +94,34 @@ test('every command line between backticks exists', () => {
   assert.ok(found > 100, `only ${found} were found`);
 });
 
-/** Of programs that are not fantail's own. */
+/** Of other programs, where a page names one alone. */
 const FOREIGN_FLAGS = [
-  ...['--disable', '--disable-wasm-trap-handler', '--initialMemory', '--ulimit', '--xdp'],
   ...[
-    '--pid',
-    '--memlock',
-    '--nofile',
-    '--as',
-    '--now',
-    '--gateway',
-    '--silent',
+    '--disable',
+    '--disable-wasm-trap-handler',
+    '--initialMemory',
     '--ctrl',
     '--producer',
+    '--silent',
   ],
+  // of containers and npm
+  ...['--cap-add', '--cap-drop', '--cpuset-cpus', '--health-cmd', '--init', '--network', '--pid'],
+  ...['--privileged', '--read-only', '--security-opt', '--tmpfs', '--ulimit', '--user', '--userns'],
+  ...[
+    '--build-arg',
+    '--volume',
+    '--format',
+    '--cpu-manager-policy',
+    '--cache',
+    '--offline',
+    '--omit',
+  ],
+  ...['--prefix', '--registry'],
 ];
 
 /** Those of what `npm run` starts, as their sources declare them. */
-function flagsOfTools(): string[] {
-  const files = ['tools/bench', 'test/soak', 'test/vm', 'test/nodes', 'test/dashboard'].map(
-    (folder) => `${folder}/main.ts`,
-  );
-  return files.flatMap((file) => readFileSync(join(ROOT, file), 'utf8').match(/--[a-z-]+/g) ?? []);
-}
+const flagsOfTools = () =>
+  toolSources.flatMap((file) => readFileSync(file, 'utf8').match(/--[a-z-]+/g) ?? []);
 
 test('every flag between backticks is one that some command takes', () => {
   const known = new Set([
@@ -114,7 +129,7 @@ test('every flag between backticks is one that some command takes', () => {
     ...['--version', '--control-port', ...FOREIGN_FLAGS, ...flagsOfTools()],
   ]);
   for (const { path, codes: named } of pages)
-    for (const code of named)
+    for (const code of named.filter((each) => !isForeign(words(each))))
       for (const flag of code.match(/(?<=^|[\s(])--[a-z][a-zA-Z-]*/g) ?? [])
         assert.ok(known.has(flag), `${path} names ${flag}, which nothing takes`);
 });
@@ -138,6 +153,29 @@ test('every file that a page names is there, and every link leads somewhere', ()
     }
   }
   assert.ok(found > 50, `only ${found} links were found`);
+});
+
+/** Of the kernel, of others' programs, and of filters that are no part of fantail. */
+const FOREIGN_NAMES = /^(CAP|XDP|NO|AF)_|^(rp_filter|sched_yield)$/;
+
+test('names of findings, drops, fields and codes in the pages of users are those that there are', () => {
+  const users = ['operators', 'troubleshooting', 'migrating', 'filters', 'promises', 'reference'];
+  const known = new Set([
+    ...[...Object.keys(KINDS), ...codes, ...Object.keys(bin)],
+    ...enums
+      .flatMap(({ name, members }) => members.map((each) => [each, `${name}_${each}`]))
+      .flat(),
+    ...page(PROTOCOL).codes.flatMap((code) => code.split(/[^\w]+/)),
+    ...[...commands.values()].flatMap((node) => node.words.map(({ name }) => name)),
+    ...structOf('filter_report').fields.map(({ name }) => name),
+    ...['last_gaps', 'lead_ns'], // of a report in stats
+    ...['set_source', 'set_dscp', 'set_ttl', 'send_rewritten', 'u8_at'], // of the SDK for filters
+    ...['fantail_abi', 'fantail_burst', 'fantail_state', 'fantail_report', 'FANTAIL_WORDS'],
+  ]);
+  for (const path of ['README.md', ...users.map((name) => `docs/${name}.md`)])
+    for (const code of page(path).codes)
+      for (const [name] of code.matchAll(/^[A-Za-z]\w*_\w+$/g))
+        assert.ok(known.has(name) || FOREIGN_NAMES.test(name), `${path} names ${name}`);
 });
 
 /** What people read of a program stands in its sources, but for the words that differ (…). */

@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { lackForNetwork, lackForProgram, Program, ROOT } from '../rig/program.js';
+import { atEnd, lackForNetwork, lackForProgram, Program, ROOT } from '../rig/program.js';
 import { isJudged, words } from './commands.js';
 import { type Block, codesOf, page, type Row } from './pages.js';
 
@@ -36,6 +36,7 @@ class Scene {
     ...['--mount', '--pid', '--fork', '--kill-child', '--mount-proc'],
     ...['bash', SCENE, this.folder, ROOT, process.execPath],
   ]);
+  private readonly remove = atEnd(() => rmSync(this.folder, { recursive: true, force: true }));
   private typed = 0;
 
   async open(): Promise<void> {
@@ -58,7 +59,7 @@ class Scene {
 
   close(): void {
     this.shell.close();
-    rmSync(this.folder, { recursive: true, force: true });
+    this.remove();
   }
 }
 
