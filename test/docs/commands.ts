@@ -139,14 +139,15 @@ function checkWords(name: string, given: readonly string[], taken: Taken): void 
   assert.ok(count >= taken.least && count <= taken.most, `${shown} has ${count} arguments`);
 }
 
-const GROUPS = [...commands.values()].filter(({ nodes }) => nodes.length > 0).map(pathText);
-
-function checkFantail([first = '', second, ...rest]: readonly string[], isWhole: boolean): void {
+/** The words before the first that is no command's name are the command: `filter use`. */
+function checkFantail(all: readonly string[], isWhole: boolean): void {
+  const [first = ''] = all;
   if (first.startsWith('-') || ['', '…'].includes(first)) return;
-  const isGroup = GROUPS.includes(first);
-  const name = isGroup && second !== undefined ? `${first} ${second}` : first;
-  const given = isGroup || second === undefined ? rest : [second, ...rest];
-  checkWords(name, given.length === 0 && !isWhole ? ['…'] : given, takenByCommand(name));
+  let depth = 1;
+  while (depth < all.length && commands.has(all.slice(0, depth + 1).join(' '))) depth++;
+  const given = all.slice(depth);
+  const taken = takenByCommand(all.slice(0, depth).join(' '));
+  checkWords(all.slice(0, depth).join(' '), given.length === 0 && !isWhole ? ['…'] : given, taken);
 }
 
 const codec = new Codec(operations);
