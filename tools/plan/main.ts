@@ -1,6 +1,6 @@
 /**
  * `npm run plan`: fleets for 10 to 1,000,000 subscribers, each as `fantail plan` would have it and
- * each simulated, as a table, a JSON file and a page of plots in plan-results/. Exit 1: what must
+ * each simulated, as a table, a JSON file and plots in plan-results/. Exit 1: what must
  * hold between the two (judge.ts) does not.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -14,7 +14,7 @@ import { Progress } from '../../src/terminal/progress.js';
 import { tableLines } from '../../src/terminal/tables.js';
 import { ROOT } from '../bench/runs/process.js';
 import { faultsOf } from './judge.js';
-import { type Compared, pageOf, rowsOf } from './page.js';
+import { type Compared, pageOf, picturesOf, rowsOf } from './page.js';
 import { simulate } from './simulation.js';
 
 interface Flags extends GivenFigures {
@@ -71,6 +71,8 @@ function run(flags: Flags): void {
     `${JSON.stringify({ ...of, compared }, null, 1)}\n`,
   );
   writeFileSync(join(flags.output, 'latest.html'), pageOf(of, compared));
+  for (const [name, svg] of picturesOf(compared))
+    writeFileSync(join(flags.output, `${name}.svg`), svg);
   console.log(tableLines(head, rows).join('\n'));
   const faults = compared.flatMap(faultsOf);
   if (faults.length > 0) throw new Failure(faults.join('; '));

@@ -74,13 +74,16 @@ function chartOf(
   };
 }
 
+const SVG_STYLE = `
+svg { font: 11px system-ui, sans-serif; }
+svg .grid { stroke: #e4e4e4; }
+svg .title { font-weight: bold; font-size: 13px; }`;
+
 const STYLE = `
 body { font: 14px/1.45 system-ui, sans-serif; margin: 2em; color: #222; }
 table { border-collapse: collapse; margin: 0.5em 0 2em; }
 th, td { padding: 0.2em 0.7em; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-svg { font: 11px system-ui, sans-serif; margin: 0 2em 2em 0; }
-svg .grid { stroke: #e4e4e4; }
-svg .title { font-weight: bold; font-size: 13px; }`;
+svg { margin: 0 2em 2em 0; }${SVG_STYLE}`;
 
 function settingText({
   row,
@@ -98,23 +101,38 @@ function settingText({
   return `${feed}; ${packets} packets simulated, seed ${seed}; ${bench}`;
 }
 
-export function pageOf(setting: Setting, compared: readonly Compared[]): string {
-  const charts = [
-    chartOf('Latency to the last subscriber', compared, ({ latency_us }) => latency_us),
-    chartOf('Delivery window, first copy to last', compared, ({ window_us }) => window_us),
-    {
-      title: 'Members',
-      x: 'subscribers',
-      y: 'members',
-      series: [
-        {
-          name: 'members',
-          colour: COLOURS.plan,
-          points: compared.map(({ plan }): [number, number] => [plan.subscribers, plan.members]),
-        },
-      ],
-    },
+/** By the name of a file. */
+function chartsOf(compared: readonly Compared[]): [name: string, chart: Chart][] {
+  const members = compared.map(({ plan }): [number, number] => [plan.subscribers, plan.members]);
+  return [
+    [
+      'latency',
+      chartOf('Latency to the last subscriber', compared, ({ latency_us }) => latency_us),
+    ],
+    [
+      'window',
+      chartOf('Delivery window, first copy to last', compared, ({ window_us }) => window_us),
+    ],
+    [
+      'members',
+      {
+        title: 'Members',
+        x: 'subscribers',
+        y: 'members',
+        series: [{ name: 'members', colour: COLOURS.plan, points: members }],
+      },
+    ],
   ];
+}
+
+/** Each plot as a picture of its own. */
+export const picturesOf = (compared: readonly Compared[]): [name: string, svg: string][] =>
+  chartsOf(compared).map(([name, chart]) => [
+    name,
+    `${svgOf(chart).replace('\n', `\n<style>${SVG_STYLE}\nsvg { background: white; }</style>\n`)}\n`,
+  ]);
+
+export function pageOf(setting: Setting, compared: readonly Compared[]): string {
   const { head, rows } = rowsOf(compared);
   const line = (cells: readonly Cell[], tag: string) =>
     `<tr>${cells.map((cell) => `<${tag}>${escaped(String(cell))}</${tag}>`).join('')}</tr>`;
@@ -123,7 +141,9 @@ export function pageOf(setting: Setting, compared: readonly Compared[]): string 
 <html lang="en"><head><meta charset="utf-8"><title>fantail plan</title><style>${STYLE}</style></head><body>
 <h1>Plans of fleets, and their simulation</h1>
 <p>${escaped(settingText(setting))}<br>${escaped(figures.join(', '))}</p>
-${charts.map(svgOf).join('\n')}
+${chartsOf(compared)
+  .map(([, chart]) => svgOf(chart))
+  .join('\n')}
 <table>${line(head, 'th')}
 ${rows.map((row) => line(row, 'td')).join('\n')}
 </table>
