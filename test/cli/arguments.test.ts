@@ -102,11 +102,17 @@ const right: [command: string, words: string[], values: unknown[]][] = [
     ['--subscribers', '1000', '--rate', '0.5', '--size', '0', '--hop-us', '0', '--fan-out', '7'],
     [{ ...PLAN, subscribers: 1000, rate: 0.5, size: 0, hopUs: 0, fanOut: 7 }],
   ],
-  ['demo', [], [{ layout: 'auto', rate: 1000 }]],
+  ['demo', [], [{ layout: 'inline', compare: true, rate: 1000 }]],
+  ['demo', ['--busy-poll'], [{ layout: 'inline', compare: true, rate: 1000, busyPoll: true }]],
+  [
+    'demo',
+    ['--no-busy-poll', '--no-compare'],
+    [{ layout: 'inline', compare: false, rate: 1000, busyPoll: false }],
+  ],
   [
     'demo',
     ['--mode', 'skb', '--layout', 'split', '--rate', '50000', '--seconds', '5', '--json'],
-    [{ layout: 'split', mode: 'skb', rate: 50_000, seconds: 5, json: true }],
+    [{ layout: 'split', compare: true, mode: 'skb', rate: 50_000, seconds: 5, json: true }],
   ],
   [
     'doctor',
