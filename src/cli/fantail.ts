@@ -7,6 +7,7 @@ import { config, reload } from './declarations/configuration.js';
 import { doctor } from './declarations/doctor.js';
 import { feed } from './declarations/feeds.js';
 import { filter } from './declarations/filters.js';
+import { fleet } from './declarations/fleet.js';
 import { clean, demo, up } from './declarations/replicator.js';
 import { installService } from './declarations/service.js';
 import { completions, help, man } from './declarations/shell.js';
@@ -36,6 +37,7 @@ export function fantail(): Command {
     bench,
     demo,
     filter,
+    fleet,
     config,
     reload,
     doctor,

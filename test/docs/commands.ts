@@ -102,11 +102,12 @@ function checkWords(name: string, given: readonly string[], taken: Taken): void 
 
 const GROUPS = [...commands.values()].filter(({ nodes }) => nodes.length > 0).map(pathText);
 
-function checkFantail([first = '', second, ...rest]: readonly string[], isWhole: boolean): void {
+function checkFantail([first = '', ...more]: readonly string[], isWhole: boolean): void {
   if (first.startsWith('-') || ['', '…'].includes(first)) return;
-  const isGroup = GROUPS.includes(first);
-  const name = isGroup && second !== undefined ? `${first} ${second}` : first;
-  const given = isGroup || second === undefined ? rest : [second, ...rest];
+  let [name, given] = [first, more];
+  // of a group, which may be in a group, the next word is a command
+  while (GROUPS.includes(name) && given[0] !== undefined && !/^[-…]/.test(given[0]))
+    [name, given] = [`${name} ${given[0]}`, given.slice(1)];
   checkWords(name, given.length === 0 && !isWhole ? ['…'] : given, takenByCommand(name));
 }
 
