@@ -6,7 +6,8 @@
 //              everything open
 //
 // A turn of a worker, one line, and no step calls one before it (adopt and kick may commit once
-// more: to change tables between two whole bursts, and to count what the kernel's stack took):
+// more: to change tables between two whole bursts, and to count what the kernel's stack took). In
+// adopt it learns, too, whether it may still serve: served.hpp.
 //     wait():    receive · reap · adopt · make room · take · ask
 //                (JavaScript calls the filters)
 //     finish():  answer · write · commit · kick

@@ -3,6 +3,18 @@
 // Whom a worker serves: the rows that the table it follows lists for it, in order of adding, by the
 // feeds that they get, and how many of them each filter answers for. Rows do not change within a
 // table, so that every packet of a feed has the same jobs.
+//
+// The fence (control.serve_until_ns): past it a worker serves nobody, whatever has become of the
+// supervisor that did not move it on. A turn looks once, in its step adopt, and no feed has a row
+// from there on: what is taken is given back and owed to nobody. Accounts stand as they are but for
+// copies on their way, which complete; a new table is followed all the same, so that changes go on.
+//
+// No copy is submitted (by a commit that stores the TX producer) later than one turn after the
+// fence. From adopt to its commit a turn takes a burst and waits for its filters: as long as the
+// watchdog lets these, and as the scheduler keeps the process from its core. What was submitted may
+// leave later: by the pump, off a TX ring that the device has not read yet, by kernel sockets at
+// the end of that very turn. A packet that is taken once the fence has moved on is served, though
+// it may have waited for that in a kernel socket (the slow path: 1 ms; socket mode: a turn).
 #pragma once
 
 #include <algorithm>
@@ -11,6 +23,7 @@
 #include <utility>
 #include <vector>
 
+#include "host/clock.hpp"
 #include "shm/arena.hpp"
 
 namespace fantail {
@@ -42,8 +55,9 @@ public:
     groups_.reserve(FANTAIL_FILTERS_MAX * FANTAIL_FEEDS_MAX);
   }
 
-  void follow(u64 generation, u32 worker) {
+  void follow(u64 generation, u32 worker, bool is_fenced) {
     generation_ = generation;
+    is_fenced_ = is_fenced;
     const table& now = arena_.table(generation);
     const u32 count = std::min(peek(now.count[worker]), FANTAIL_SUBSCRIBERS_MAX);
     listed_.clear();
@@ -60,14 +74,28 @@ public:
     }
   }
 
+  /// Reads the clock, where there is a fence: the heartbeat's reading is of one idle turn in some,
+  /// and a packet's is its receiver's, older by what it has waited.
+  bool is_past_fence() {
+    const u64 until = acquire(arena_.control().serve_until_ns);
+    if (until != 0) read_ns_ = clock_ns();
+    return until != 0 && read_ns_ >= until;
+  }
+  /// Racy look for the way to sleep, by the heartbeat's reading or our last.
+  bool was_past_fence(u64 heartbeat_ns) const {
+    const u64 until = peek(arena_.control().serve_until_ns);
+    return until != 0 && std::max(read_ns_, heartbeat_ns) >= until;
+  }
+
   u64 generation() const { return generation_; }
+  bool is_fenced() const { return is_fenced_; }
   const subscriber& record(u16 row) const { return arena_.table(generation_).rows[row]; }
   /// Where a filter sees the records.
   u32 window_records() const {
     return static_cast<u32>(FANTAIL_WINDOW_SUBSCRIBERS + (generation_ & 1) * sizeof(table) +
                             __builtin_offsetof(table, rows));
   }
-  /// All of this worker's, whatever they get.
+  /// All of this worker's, whatever they get, fenced or not.
   const std::vector<u16>& listed() const { return listed_; }
   /// Those that get a feed.
   std::span<const Row> rows(u32 feed) const {
@@ -99,6 +127,7 @@ private:
 
   /// The feeds' rows, one feed's behind the other's, each in order of adding.
   void place() {
+    const std::span<const u16> served = is_fenced_ ? std::span<const u16>() : listed_;
     u64 open = 0;
     for (u32 feed = 0; feed < FANTAIL_FEEDS_MAX; ++feed)
       if (arena_.table(generation_).feeds[feed].is_open != 0) open |= u64{1} << feed;
@@ -107,17 +136,17 @@ private:
         take(feeds_[std::countr_zero(left)]);
     };
     for (Feed& feed : feeds_) feed.count = 0;
-    for (const u16 row : listed_) each_feed(row, [](Feed& feed) { ++feed.count; });
+    for (const u16 row : served) each_feed(row, [](Feed& feed) { ++feed.count; });
     u32 first = 0;
     for (Feed& feed : feeds_) {
       feed.first = first;
       first += std::exchange(feed.count, 0);
     }
     rows_.resize(first);
-    for (const u16 row : listed_) {
+    for (const u16 row : served) {
       const subscriber& to = record(row);
-      const Row served{row, to.state, static_cast<u8>(to.filter % FANTAIL_FILTERS_MAX)};
-      each_feed(row, [&](Feed& feed) { rows_[feed.first + feed.count++] = served; });
+      const Row placed{row, to.state, static_cast<u8>(to.filter % FANTAIL_FILTERS_MAX)};
+      each_feed(row, [&](Feed& feed) { rows_[feed.first + feed.count++] = placed; });
     }
   }
 
@@ -139,6 +168,8 @@ private:
   const Arena& arena_;
   bool rotate_;
   u64 generation_ = 0;
+  bool is_fenced_ = false;
+  u64 read_ns_ = 0; // the clock
   std::vector<u16> listed_;
   std::vector<Row> rows_;
   std::vector<Group> groups_;

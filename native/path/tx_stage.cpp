@@ -45,7 +45,7 @@ TxStage::TxStage(Arena& arena, u32 worker, TxLink link, std::vector<int> kernel_
   put(self_.calling, 0u);
   put(self_.starts, peek(self_.starts) + 1);
   // frames refused while nobody ran are owed to those that our predecessor served
-  follow(peek(self_.generation_done));
+  follow(peek(self_.generation_done), peek(self_.fenced) != 0);
   adopt();
 }
 
@@ -102,13 +102,15 @@ void TxStage::complete(u64 entry) {
 
 // -- adopt ----------------------------------------------------------------------------------------
 
-/// Follows the newest table. Frames refused so far are charged to those whom the old one served.
+/// Follows the newest table, and the fence. Frames refused so far are owed to those served so far.
 void TxStage::adopt() {
   charge_backlog();
+  const bool is_fenced = served_.is_past_fence(); // first: the table is no older
   const u64 generation = acquire(arena_.control().generation);
-  if (generation == served_.generation()) return;
+  if (generation == served_.generation() && is_fenced == served_.is_fenced()) return;
   commit();
-  follow(generation);
+  follow(generation, is_fenced);
+  publish(self_.fenced, u32{is_fenced});
   publish(self_.generation_done, generation);
 }
 
@@ -126,9 +128,9 @@ void TxStage::charge_backlog() {
   }
 }
 
-/// Serves the rows of a table; new ones count from zero. Nothing is pending.
-void TxStage::follow(u64 generation) {
-  served_.follow(generation, index_);
+/// Serves the rows of a table, or fenced none; new ones count from zero. Nothing is pending.
+void TxStage::follow(u64 generation, bool is_fenced) {
+  served_.follow(generation, index_, is_fenced);
   for (const u16 row : served_.listed()) {
     const u64 epoch = served_.record(row).epoch;
     if (epoch != accounts_.epoch(row)) accounts_.restart(row, epoch, journal_);
@@ -256,6 +258,8 @@ void TxStage::answer() {
   for (const Packet& packet : burst_)
     if (!packet.kept) give_back(packet.address / FANTAIL_FRAME_SIZE);
   ahead_.packets += burst_.size();
+  if (served_.is_fenced() && !burst_.empty())
+    journal_.set(self_.fenced_packets, peek(self_.fenced_packets) + burst_.size());
 }
 
 void TxStage::answer(const Asked& asked, u32& room) {
@@ -387,7 +391,8 @@ void TxStage::note(u64 committed_ns) {
 bool TxStage::was_idle() const {
   for (const Source& source : sources_)
     if (!source.forward.was_empty() || source.backlog.has_more()) return false;
-  return acquire(*link_.completion.producer) == ahead_.completed &&
+  return served_.is_fenced() == served_.was_past_fence(peek(self_.heartbeat_ns)) &&
+         acquire(*link_.completion.producer) == ahead_.completed &&
          acquire(arena_.control().generation) == served_.generation();
 }
 

@@ -127,7 +127,7 @@ private:
   // parts of steps
   void complete(u64 entry);
   void charge_backlog();
-  void follow(u64 generation);
+  void follow(u64 generation, bool is_fenced);
   u32 room() const;
   void ask(u32 packet);
   static std::span<const Asked> first_packet_of(std::span<const Asked> jobs) {

@@ -15,7 +15,7 @@ typedef __u64 u64;
 #define FANTAIL_ASSERT _Static_assert
 #endif
 
-#define FANTAIL_LAYOUT_VERSION 0xa1f7f1f0u
+#define FANTAIL_LAYOUT_VERSION 0xdc6f8f75u
 #define FANTAIL_MAGIC 0x314c4941544e4146ull
 #define FANTAIL_FRAME_SIZE 4096u
 #define FANTAIL_RX_FRAMES 8192u
@@ -303,7 +303,8 @@ struct control {
 	u64 heartbeat_ns; /* (supervisor) CLOCK_MONOTONIC of its last turn */
 	u64 filter_orders; /* (supervisor) orders to load or drop a module, ever given to the workers */
 	u64 bulk_wanted; /* (supervisor) a bit for each worker: it is to send in bulk, if it has both ways */
-	u8 pad_40[88];
+	u64 serve_until_ns; /* (supervisor) CLOCK_MONOTONIC: the fence, from which on no worker serves anybody; 0: there is none */
+	u8 pad_48[80];
 };
 FANTAIL_ASSERT(sizeof(struct control) == 128, "control changed size");
 FANTAIL_ASSERT(__builtin_offsetof(struct control, state) == 0, "control.state moved");
@@ -311,6 +312,7 @@ FANTAIL_ASSERT(__builtin_offsetof(struct control, generation) == 8, "control.gen
 FANTAIL_ASSERT(__builtin_offsetof(struct control, heartbeat_ns) == 16, "control.heartbeat_ns moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct control, filter_orders) == 24, "control.filter_orders moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct control, bulk_wanted) == 32, "control.bulk_wanted moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct control, serve_until_ns) == 40, "control.serve_until_ns moved");
 /* One caller of rx_stage: its state, its counters, its journal. */
 struct receiver {
 	u32 asleep; /* (receiver) 1 while it is about to block in poll */
@@ -352,7 +354,7 @@ FANTAIL_ASSERT(__builtin_offsetof(struct feed_counters, slow_path) == 16, "feed_
 FANTAIL_ASSERT(__builtin_offsetof(struct feed_counters, invalid) == 24, "feed_counters.invalid moved");
 /* One TX worker: its state, its free TX frames, its counters, its journal. */
 struct worker {
-	u8 pad_0[4];
+	u32 fenced; /* (worker) 1: it has found the fence passed, and serves nobody */
 	u32 pid; /* (worker) process that runs it */
 	u64 generation_done; /* (worker) last table generation it has finished with */
 	u64 heartbeat_ns; /* (worker) CLOCK_MONOTONIC of its last turn */
@@ -373,7 +375,8 @@ struct worker {
 	u64 traps; /* (worker) filter traps */
 	u64 kicks; /* (worker) sendto calls */
 	u64 kick_errors; /* (worker) sendto calls that failed other than with EAGAIN */
-	u8 pad_176[16];
+	u64 fenced_packets; /* (worker) of packets: taken while it was fenced */
+	u8 pad_184[8];
 	u64 timed_bursts; /* (worker) bursts that were timed; one in TIMED_EVERY */
 	u64 timed_copies; /* (worker) jobs of those */
 	u64 stage_ns[STAGE_COUNT]; /* (worker) time those spent, by enum stage */
@@ -396,6 +399,7 @@ struct worker {
 	u64 backlog_seen[FANTAIL_QUEUES_MAX][FANTAIL_FEEDS_MAX]; /* (worker) each receiver's feed_backlog for it that was charged to subscribers */
 };
 FANTAIL_ASSERT(sizeof(struct worker) == 45504, "worker changed size");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, fenced) == 0, "worker.fenced moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, pid) == 4, "worker.pid moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, generation_done) == 8, "worker.generation_done moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, heartbeat_ns) == 16, "worker.heartbeat_ns moved");
@@ -415,6 +419,7 @@ FANTAIL_ASSERT(__builtin_offsetof(struct worker, in_place) == 144, "worker.in_pl
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, traps) == 152, "worker.traps moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, kicks) == 160, "worker.kicks moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, kick_errors) == 168, "worker.kick_errors moved");
+FANTAIL_ASSERT(__builtin_offsetof(struct worker, fenced_packets) == 176, "worker.fenced_packets moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, timed_bursts) == 192, "worker.timed_bursts moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, timed_copies) == 200, "worker.timed_copies moved");
 FANTAIL_ASSERT(__builtin_offsetof(struct worker, stage_ns) == 208, "worker.stage_ns moved");

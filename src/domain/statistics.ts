@@ -75,6 +75,10 @@ export interface WorkerRow extends Latencies {
   /** Filter calls, and sendto calls, since the arena was made. */
   bursts: number;
   kicks: number;
+  /** It has found the moment passed until which it may serve (the fence), and serves nobody. */
+  fenced: boolean;
+  /** Packets that it took meanwhile, ever: owed to nobody. */
+  fenced_packets: number;
   timed: Timed;
   transmit: TransmitRow;
 }

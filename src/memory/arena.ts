@@ -198,6 +198,25 @@ export class Arena {
     this.publish(word, path === 'bulk' ? others | bit : others);
   }
 
+  /**
+   * The fence: from that moment of CLOCK_MONOTONIC on (ns, as process.hrtime.bigint() tells it) no
+   * worker serves anybody, whether a supervisor still runs or not. null: there is none. It stands
+   * for the next supervisor, too.
+   */
+  serveUntil(moment: bigint | null): void {
+    this.publish(this.control('serve_until_ns'), moment ?? 0n);
+  }
+
+  servesUntil(): bigint | null {
+    const moment = this.u64(this.control('serve_until_ns'));
+    return moment === 0n ? null : moment;
+  }
+
+  /** That worker has found the fence passed; it says so a turn later, asleep within a second. */
+  isFenced(worker: number): boolean {
+    return this.u32(this.worker(worker, 'fenced')) !== 0;
+  }
+
   beat(): void {
     this.publish(this.control('heartbeat_ns'), process.hrtime.bigint());
   }

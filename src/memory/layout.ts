@@ -414,6 +414,13 @@ export const structs: readonly Struct[] = [
       'supervisor',
       'a bit for each worker: it is to send in bulk, if it has both ways',
     ],
+    [
+      40,
+      'u64',
+      'serve_until_ns',
+      'supervisor',
+      'CLOCK_MONOTONIC: the fence, from which on no worker serves anybody; 0: there is none',
+    ],
   ]),
   struct('receiver', 8448, 'One caller of rx_stage: its state, its counters, its journal.', [
     [0, 'u32', 'asleep', 'receiver', '1 while it is about to block in poll'],
@@ -456,6 +463,7 @@ export const structs: readonly Struct[] = [
     45504,
     'One TX worker: its state, its free TX frames, its counters, its journal.',
     [
+      [0, 'u32', 'fenced', 'worker', '1: it has found the fence passed, and serves nobody'],
       [4, 'u32', 'pid', 'worker', 'process that runs it'],
       [8, 'u64', 'generation_done', 'worker', 'last table generation it has finished with'],
       [16, 'u64', 'heartbeat_ns', 'worker', 'CLOCK_MONOTONIC of its last turn'],
@@ -493,6 +501,7 @@ export const structs: readonly Struct[] = [
       [152, 'u64', 'traps', 'worker', 'filter traps'],
       [160, 'u64', 'kicks', 'worker', 'sendto calls'],
       [168, 'u64', 'kick_errors', 'worker', 'sendto calls that failed other than with EAGAIN'],
+      [176, 'u64', 'fenced_packets', 'worker', 'of packets: taken while it was fenced'],
       [192, 'u64', 'timed_bursts', 'worker', 'bursts that were timed; one in TIMED_EVERY'],
       [200, 'u64', 'timed_copies', 'worker', 'jobs of those'],
       [208, 'u64[STAGE_COUNT]', 'stage_ns', 'worker', 'time those spent, by enum stage'],

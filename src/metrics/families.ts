@@ -235,6 +235,16 @@ function aboutWorkers({ stats, histograms }: Snapshot): Family[] {
       'Workers that were replaced.',
       workers.map(({ worker, restarts }) => ({ value: restarts, labels: { worker } })),
     ),
+    gauge(
+      'fantail_worker_fenced',
+      'Whether a worker serves nobody, since the moment has passed until which it may.',
+      workers.map(({ worker, fenced }) => ({ value: Number(fenced), labels: { worker } })),
+    ),
+    counter(
+      'fantail_worker_fenced_packets_total',
+      'Packets that a worker took meanwhile, owed to nobody.',
+      workers.map(({ worker, fenced_packets }) => ({ value: fenced_packets, labels: { worker } })),
+    ),
     counter(
       'fantail_transmit_calls_total',
       'System calls that sent, by path.',

@@ -17,6 +17,7 @@ import { addon } from '../memory/addon.js';
 import { log, logForm } from '../terminal/log.js';
 import type { WorkerTask } from '../worker/task.js';
 import { Descriptors } from './descriptors.js';
+import { passNiceness } from './niceness.js';
 import { type Running, spawned } from './running.js';
 import type { RxTask } from './rx-protocol.js';
 
@@ -121,6 +122,7 @@ function start(program: string, args: readonly string[]): Waiting {
       env: environmentWithoutTls(),
     });
     if (child.pid === undefined) throw new Failure(`${program} cannot be started`);
+    passNiceness(child.pid);
     tellWordsOf(child, program === RX_PROGRAM ? 'fantail-rx' : 'tx worker');
     return { running: spawned(child), socket: ours };
   } catch (error) {

@@ -234,6 +234,8 @@ function workersOf(arena: Arena, context: StatsContext): WorkerRow[] {
       recent: recent.of(worker, histograms),
       bursts: read('bursts'),
       kicks: read('kicks'),
+      fenced: arena.isFenced(worker),
+      fenced_packets: read('fenced_packets'),
       transmit: {
         path: arena.path(worker),
         reason: pathReason(worker),

@@ -272,6 +272,8 @@ export function emptyStats(): Stats {
         },
         bursts: 160,
         kicks: 170,
+        fenced: false,
+        fenced_packets: 0,
         timed: { bursts: 10, copies: 20, stages_ns: { filter: 100, kick: 20_000 } },
         transmit: {
           path: 'ring',

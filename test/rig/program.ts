@@ -6,6 +6,7 @@
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { setPriority } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -345,5 +346,18 @@ function install(packages: readonly string[]): void {
   } catch {
     apt('update'); // a new machine has no lists yet
     apt(...wanted);
+  }
+}
+
+/** Whom `start` starts has that nice value (setpriority(2)). */
+export async function atNice<Started>(
+  nice: number,
+  start: () => Promise<Started>,
+): Promise<Started> {
+  setPriority(nice);
+  try {
+    return await start();
+  } finally {
+    setPriority(0);
   }
 }

@@ -132,7 +132,7 @@ test('what it wrote itself it writes again; what somebody changed it does not, u
   install(folder);
   assert.match(install(folder).stdout, /^.* is as it should be\n/);
   assert.is(install(folder, '--config', join(folder, 'NAME.yml')).status, 0, 'as it was written');
-  appendFileSync(unitIn(folder), 'Nice=5\n');
+  appendFileSync(unitIn(folder), 'OOMScoreAdjust=-500\n');
   const changed = readFileSync(unitIn(folder), 'utf8');
   for (const words of [[], ['--remove']]) {
     const { status, stderr } = install(folder, ...words);
@@ -144,7 +144,7 @@ test('what it wrote itself it writes again; what somebody changed it does not, u
     assert.is(readFileSync(unitIn(folder), 'utf8'), changed);
   }
   assert.is(install(folder, '--force').status, 0);
-  assert.not.match(readFileSync(unitIn(folder), 'utf8'), /Nice/);
+  assert.not.match(readFileSync(unitIn(folder), 'utf8'), /OOMScoreAdjust/);
 });
 
 test('--remove undoes it, and not while an instance is enabled', () => {

@@ -23,7 +23,9 @@ void Run::play(std::span<const u32> rounds) {
   world_.reset();
   victim().stores.kill_at = plan_.first;
   for (Process& process : world_.processes) guard(process, [&] { process.start(); });
+  u32 round = 0;
   for (const u32 packets : rounds) {
+    if (world_.before_round) world_.before_round(world_, round++);
     for (u32 q = 0; q < world_.delivered.size(); ++q) world_.deliver(q, packets);
     for (Process& process : world_.processes) guard(process, [&] { process.turn(world_.filter); });
     world_.run_kernel(packets + 1, packets); // less than all, so that frames are in every place

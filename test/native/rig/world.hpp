@@ -222,6 +222,8 @@ public:
   Supervisor supervisor;
   std::vector<u64> delivered; // the same way: packets of the feed so far
   Filter filter;
+  /// What the supervisor does before each round of a scenario (kills.hpp), counted from 0.
+  std::function<void(World&, u32 round)> before_round;
   std::vector<Process> processes; // split: fantail-rx, then the workers
 };
 
