@@ -29,11 +29,8 @@ function done(words: readonly string[], how = {}): string {
   return stdout;
 }
 
-/**
- * Folders that npm makes and does not remove; where an installation fails npm 9 leaves links to
- * manual pages that are not there, which the next one takes over.
- */
-const OF_NPM = /^\+ \/usr\/local\/(?:lib\/node_modules \d|bin \d|share\/man\/man1)/;
+/** Folders that npm makes and does not remove. */
+const OF_NPM = /^\+ \/usr\/local\/(?:lib\/node_modules \d|bin \d|share\/man\/man1 \d)/;
 
 /** What has come since then, and what has gone. */
 function changes(before: ReadonlySet<string>): string[] {
@@ -56,7 +53,9 @@ test('what is missing is told in a line, and nothing is left of the attempt', ()
   assert.is(lines.length, 1, told);
   assert.match(lines[0] ?? '', /^missing to compile fantail: clang, libbpf-dev, .*; run: apt-get /);
   cure = /; run: (.*)$/.exec(lines[0] ?? '')?.[1] ?? '';
-  assert.equal(changes(before), [], 'nothing is left');
+  // npm 9 leaves links to manual pages that are not there; the next installation takes them over
+  const left = changes(before).filter((each) => !each.startsWith('+ /usr/local/share/man/man1/'));
+  assert.equal(left, [], 'nothing else is left');
 });
 
 test('with what that line installs, it is compiled and installed', () => {
