@@ -8,6 +8,7 @@ import type { Answer, Question } from '../control/operations.js';
 import type { ToldChange } from '../domain/change.js';
 import type { ConfigurationAnswer, ReloadAnswer } from '../domain/configuration.js';
 import type { Endpoint } from '../domain/endpoint.js';
+import type { FleetStatus, FleetSubscriberRow } from '../domain/fleet.js';
 import type { WatchEvent } from '../domain/replicator.js';
 import type { FeedRow, FilterInfo, FilterRow, Stats, SubscriberRow } from '../domain/statistics.js';
 import { EventQueue } from './events.js';
@@ -85,6 +86,57 @@ export class Fantail {
     },
     unload: async (name: string): Promise<void> => {
       await this.ask({ op: 'filter.unload', name });
+    },
+  };
+
+  /** The group that it is a member of, beyond one machine. */
+  readonly fleet = {
+    status: (): Promise<FleetStatus> => this.ask({ op: 'fleet.status' }),
+    list: async (): Promise<FleetSubscriberRow[]> =>
+      (await this.ask({ op: 'fleet.list' })).subscribers,
+    /** What is not said stays as it is; main, and the group's default filter, for a new one. */
+    add: (
+      { ip, port }: Endpoint,
+      how: { feeds?: readonly string[]; filter?: string; param?: string } = {},
+    ): Promise<{ existing: boolean }> => {
+      const { feeds, ...more } = how;
+      const chosen = feeds === undefined ? {} : { feeds: [...feeds] };
+      return this.ask({ op: 'fleet.add', ip, port, ...chosen, ...more });
+    },
+    remove: ({ ip, port }: Endpoint): Promise<{ removed: boolean }> =>
+      this.ask({ op: 'fleet.remove', ip, port }),
+    pause: ({ ip, port }: Endpoint): Promise<{ changed: boolean }> =>
+      this.ask({ op: 'fleet.pause', ip, port }),
+    resume: ({ ip, port }: Endpoint): Promise<{ changed: boolean }> =>
+      this.ask({ op: 'fleet.resume', ip, port }),
+    /** Its shard, with all in it, to that member, or back to whose it is by weight. */
+    move: (
+      { ip, port }: Endpoint,
+      member?: string,
+    ): Promise<{ shard: number; subscribers: number }> =>
+      this.ask({ op: 'fleet.move', ip, port, ...(member === undefined ? {} : { member }) }),
+    /** It hands all over to others, and ends. */
+    drain: (member: string): Promise<{ draining: boolean }> =>
+      this.ask({ op: 'fleet.drain', member }),
+    feedAdd: ({ source, ...feed }: FeedToAdd): Promise<{ existing: boolean }> =>
+      this.ask({ op: 'fleet.feed.add', ...feed, ...(source ? { source } : {}) }),
+    feedRemove: (name: string): Promise<{ removed: boolean }> =>
+      this.ask({ op: 'fleet.feed.remove', name }),
+    filterLoad: (name: string, module: Uint8Array): Promise<{ sha256: string }> => {
+      const text = `base64:${Buffer.from(module).toString('base64')}`;
+      return this.ask({ op: 'fleet.filter.load', name, module: text });
+    },
+    /** For one subscriber, or for all that name none. */
+    filterUse: async (
+      name: string,
+      { to, param }: { to?: Endpoint | null; param?: string } = {},
+    ): Promise<void> => {
+      const whom = to ? { ip: to.ip, port: to.port } : {};
+      const more = param === undefined ? {} : { param };
+      await this.ask({ op: 'fleet.filter.use', name, ...whom, ...more });
+    },
+    filterUnload: async (name: string): Promise<void> => {
+      await this.ask({ op: 'fleet.filter.unload', name });
     },
   };
 

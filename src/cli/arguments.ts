@@ -157,6 +157,14 @@ export function subnets(word: string, before: readonly string[] | undefined): st
   }
 }
 
+/** One more module that may run, by its SHA-256; or any. */
+export function moduleHashes(word: string, before: readonly string[] = []): string[] {
+  if (word === 'any' || /^[0-9a-f]{64}$/.test(word)) return [...before, word];
+  throw new UsageError(
+    `--fleet-allow-module must be the 64 hex digits of a SHA-256, or any, not '${word}'`,
+  );
+}
+
 export function feedName(word: string): string {
   if (isFeedName(word)) return word;
   throw new UsageError(

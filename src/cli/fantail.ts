@@ -7,6 +7,8 @@ import { config, reload } from './declarations/configuration.js';
 import { doctor } from './declarations/doctor.js';
 import { feed } from './declarations/feeds.js';
 import { filter } from './declarations/filters.js';
+import { fleet } from './declarations/fleet.js';
+import { plan } from './declarations/plan.js';
 import { clean, demo, up } from './declarations/replicator.js';
 import { installService } from './declarations/service.js';
 import { completions, help, man } from './declarations/shell.js';
@@ -34,8 +36,10 @@ export function fantail(): Command {
     top,
     send,
     bench,
+    plan,
     demo,
     filter,
+    fleet,
     config,
     reload,
     doctor,

@@ -10,11 +10,7 @@ export const feedOperations = {
     typed: 'feed add <name> <ip>:<port>[@<source>]',
     does: 'receive that feed too, from that host alone if it is named',
     takes: { name: feedName, ip, port, source: optional(source) },
-    fromWords: ([name, address, ...more]) => {
-      if (name === undefined || address === undefined || more.length > 0) return null;
-      const { source = null, ...to } = feedAddressOf(address) ?? { ip: address, port: 0 };
-      return { name, ...to, ...(source === null ? {} : { source }) };
-    },
+    fromWords: feedFromWords,
     perform: ({ replicator }, { name, ip, port, source = null }) =>
       replicator.feedAdd({ name, ip, port, source }),
     lines: ({ existing }, { name }) => [
@@ -37,3 +33,11 @@ export const feedOperations = {
     lines: ({ feeds }) => [...feeds.map(feedLine), `ok ${counted(feeds.length, 'feed')}`],
   }),
 } as const;
+
+/** `b 239.1.1.1:5000@10.0.0.9`. */
+export function feedFromWords(words: readonly string[]): Record<string, unknown> | null {
+  const [name, address, ...more] = words;
+  if (name === undefined || address === undefined || more.length > 0) return null;
+  const { source = null, ...to } = feedAddressOf(address) ?? { ip: address, port: 0 };
+  return { name, ...to, ...(source === null ? {} : { source }) };
+}

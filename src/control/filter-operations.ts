@@ -9,7 +9,7 @@ import { operation } from './operation.js';
 import { ip, module, name, optional, param, port } from './parameters.js';
 
 /** A module in base64, with room for the rest. */
-const LOAD_SIZE_MAX = Math.ceil(limits.MODULE_SIZE_MAX / 3) * 4 + 1024;
+export const LOAD_SIZE_MAX = Math.ceil(limits.MODULE_SIZE_MAX / 3) * 4 + 1024;
 const NO_PARAM = new Uint8Array();
 
 export const filterOperations = {
@@ -65,7 +65,10 @@ export const filterOperations = {
 } as const;
 
 /** An address is told by its look, and the param is all the rest of the words. */
-function useFromWords([filter, ...words]: readonly string[]): Record<string, unknown> | null {
+export function useFromWords([filter, ...words]: readonly string[]): Record<
+  string,
+  unknown
+> | null {
   if (filter === undefined) return null;
   const [ipWord = '', portWord = ''] = words;
   const isOne = words.length >= 2 && isAddress(ipWord) && /^[0-9]+$/.test(portWord);
@@ -78,11 +81,8 @@ function useFromWords([filter, ...words]: readonly string[]): Record<string, unk
 }
 
 /** The subscriber that a request names, or null for all. */
-function subscriberOf(ip: string | undefined, port: number | undefined): Endpoint | null {
+export function subscriberOf(ip: string | undefined, port: number | undefined): Endpoint | null {
   if (ip === undefined && port === undefined) return null;
   if (ip !== undefined && port !== undefined) return { ip, port };
-  throw new FantailError(
-    'BAD_REQUEST',
-    'filter.use takes ip and port together, or neither for all',
-  );
+  throw new FantailError('BAD_REQUEST', 'ip and port are given together, or neither for all');
 }

@@ -31,20 +31,25 @@ export function parseLine(text: string, operations: Operations): Record<string, 
   const op = opOf(words, operations);
   const operation = Object.hasOwn(operations, op) ? operations[op] : undefined;
   if (operation === undefined) return { op };
-  const values = words.slice(op === words[0] ? 1 : 2);
+  const values = words.slice(op.split('.').length);
   const { takes, typed, fromWords } = operation;
   const read = fromWords === undefined ? inOrder(takes, values) : fromWords(values);
   if (read === null) throw new FantailError('BAD_REQUEST', `usage: ${typed}`);
   return { op, ...read };
 }
 
-/** One word names an operation, or two: `filter use`, and any other word behind `filter`. */
-function opOf([first = '', second]: readonly string[], operations: Operations): string {
-  if (second === undefined) return first;
-  const both = `${first}.${second}`;
-  if (Object.hasOwn(operations, both)) return both;
-  if (Object.hasOwn(operations, first)) return first;
-  return Object.keys(operations).some((op) => op.startsWith(`${first}.`)) ? both : first;
+/** Words that name an operation, at most: `fleet filter use`. */
+const OP_WORDS_MAX = 3;
+
+/** As many words as name one: `filter use`, and any other word behind `filter`. */
+function opOf(words: readonly string[], operations: Operations): string {
+  const [first = '', second] = words;
+  for (let count = Math.min(OP_WORDS_MAX, words.length); count > 0; count--) {
+    const op = words.slice(0, count).join('.');
+    if (Object.hasOwn(operations, op)) return op;
+  }
+  const isRoom = Object.keys(operations).some((op) => op.startsWith(`${first}.`));
+  return isRoom && second !== undefined ? `${first}.${second}` : first;
 }
 
 /** Null: too few words, or too many. */

@@ -1,6 +1,6 @@
 /**
- * The operations of the control channel, a row each; those on feeds, filters and the configuration
- * are in files of their own.
+ * The operations of the control channel, a row each; those on feeds, filters, the configuration and
+ * a fleet are in files of their own.
  * A new one is a row here and a method of Replicator.
  */
 import { counted } from '../domain/counts.js';
@@ -14,6 +14,7 @@ import {
 } from './constants.js';
 import { feedOperations } from './feed-operations.js';
 import { filterOperations } from './filter-operations.js';
+import { fleetOperations } from './fleet-operations.js';
 import { changeLine, queueLines, statsLines, subscriberLine } from './lines.js';
 import { type Operation, operation, type Parameters, type Written } from './operation.js';
 import {
@@ -152,6 +153,7 @@ export const operations = {
   ...configurationOperations,
   ...feedOperations,
   ...filterOperations,
+  ...fleetOperations,
 } as const;
 
 /** `10.0.0.34 9001`, and `feed=main,b` and `lease=30` behind it, in either order. */

@@ -19,6 +19,7 @@ import type { Parameter } from './operation.js';
 const FEED_NAMES = '1 to 32 of a-z, 0-9, _ and -, not all';
 const FEED_CHOICE = `feeds must be a list of names (${FEED_NAMES}), or of all alone`;
 const FEED_NAME_PATTERN = '^(?!all$)[a-z0-9_-]{1,32}$';
+const PARAM_RULE = `param must be text or hex:<digits>, at most ${limits.PARAM_SIZE} bytes`;
 const OCTET = '(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])';
 const asTyped = (word: string) => word;
 const numberIf = (pattern: RegExp) => (word: string) => (pattern.test(word) ? Number(word) : word);
@@ -163,7 +164,7 @@ export const module = {
 
 /** Of a filter's parameter: text, or `hex:` and digits, or bytes in msgpack. */
 export const param = {
-  schema: bytes(`param must be text or hex:<digits>, at most ${limits.PARAM_SIZE} bytes`, {
+  schema: bytes(PARAM_RULE, {
     fromText: paramOf,
     isRight: ({ length }) => length <= limits.PARAM_SIZE,
   }).meta({
@@ -174,6 +175,33 @@ export const param = {
     ],
     examples: ['ttl=8', 'hex:4d4f'],
   }),
+  code: 'BAD_REQUEST',
+  fromWord: asTyped,
+} as const satisfies Parameter;
+
+/** The same where it is kept as it was written: of subscribers of a group. */
+export const paramWord = {
+  schema: z
+    .string({ error: PARAM_RULE })
+    .refine((text) => (paramOf(text)?.length ?? Number.POSITIVE_INFINITY) <= limits.PARAM_SIZE)
+    .meta({
+      description: `at most ${limits.PARAM_SIZE} bytes, of text in UTF-8`,
+      anyOf: [
+        { pattern: '^(?!hex:)', maxLength: limits.PARAM_SIZE },
+        { pattern: `^hex:([0-9a-fA-F]{2}){0,${limits.PARAM_SIZE}}$` },
+      ],
+      examples: ['ttl=8', 'hex:4d4f'],
+    }),
+  code: 'BAD_REQUEST',
+  fromWord: asTyped,
+} as const satisfies Parameter;
+
+/** Of a member of a group. */
+export const memberName = {
+  schema: z
+    .string({ error: ({ input }) => `${show(input)} is not the name of a member` })
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/)
+    .meta({ examples: ['rack1'] }),
   code: 'BAD_REQUEST',
   fromWord: asTyped,
 } as const satisfies Parameter;

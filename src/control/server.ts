@@ -71,12 +71,14 @@ export interface ControlOptions {
   pageFile?: string;
 }
 
-/** Of the replicator, for who runs it: `/healthz` and `/readyz`. */
+/** Of the replicator, for who runs it: `/healthz`, `/readyz` and `/fleetz`. */
 export interface Health {
   /** Each process of the data path runs. */
   readonly isHealthy: boolean;
   /** `ready` was said, and it does not stop yet. */
   readonly isReady: boolean;
+  /** As a member of a fleet it reaches etcd; its peers ask `/fleetz` when they do not. */
+  readonly reachesRegistry?: boolean;
 }
 
 export interface Tls {
@@ -241,6 +243,7 @@ const ALL_WELL: Health = { isHealthy: true, isReady: true };
 const PROBES: Readonly<Record<string, (health: Health) => boolean>> = {
   '/healthz': ({ isHealthy }) => isHealthy,
   '/readyz': ({ isReady }) => isReady,
+  '/fleetz': ({ reachesRegistry }) => reachesRegistry === true,
 };
 
 interface ServedByHttp extends ControlOptions {

@@ -5,6 +5,7 @@
 import type { ConfigurationAnswer, ReloadAnswer } from './configuration.js';
 import type { Endpoint } from './endpoint.js';
 import type { FeedChoice, NamedFeed } from './feed.js';
+import type { Fleet } from './fleet.js';
 import type { Lease } from './lease.js';
 import type { FeedRow, FilterInfo, FilterRow, Stats, SubscriberRow } from './statistics.js';
 
@@ -57,6 +58,8 @@ export interface Replicator {
   configuration(): ConfigurationAnswer;
   /** Reads its file again. BAD_REQUEST: that is wrong, and nothing has changed. */
   reload(): Promise<ReloadAnswer>;
+  /** The group that it is a member of. BAD_REQUEST where it is of none. */
+  fleet(): Fleet;
   /** Calls with each gap that a filter finds from now on; what it returns ends that. */
   onGap(listener: (gap: GapEvent) => void): () => void;
 }

@@ -3,6 +3,7 @@
  * them as they are, clients print them, the benchmark and the tests read them.
  */
 import type { Counts } from './counts.js';
+import type { FleetRow } from './fleet.js';
 import type { Expiry } from './lease.js';
 
 export type Mode = 'zerocopy' | 'copy' | 'skb' | 'socket';
@@ -295,6 +296,8 @@ export interface Stats {
   workers: WorkerRow[];
   subscribers: AccountRow[];
   filters: FilterStats;
+  /** Of a member of a fleet alone. */
+  fleet?: FleetRow;
   /** Only where it was asked for; null: there is no interface. */
   driver?: DriverRow | null;
 }

@@ -11,6 +11,7 @@ import { Failure, messageOf, UsageError } from '../domain/errors.js';
 import type { NamedFeed } from '../domain/feed.js';
 import { readWhole } from '../domain/process/whole-file.js';
 import type { Mode, Transmit } from '../domain/statistics.js';
+import { type FleetConfig, type FleetFlags, fleetOf, isLocal } from '../fleet/config.js';
 
 /** The feed: an interface, and where its packets are sent to. */
 export interface Listen {
@@ -20,7 +21,7 @@ export interface Listen {
 }
 
 /** Flags of `fantail up`; absent ones are undefined. */
-export interface UpFlags {
+export interface UpFlags extends FleetFlags {
   readonly mode: Config['mode'];
   readonly layout: Config['layout'];
   readonly queues: Config['queues'];
@@ -77,6 +78,8 @@ export interface Config extends Listen {
   readonly feeds: readonly NamedFeed[];
   /** Feeds may be sent to other hosts. */
   readonly promiscuous: boolean;
+  /** Of which it is a member; null: of none. */
+  readonly fleet: FleetConfig | null;
 }
 
 /** Anybody who reaches the port could aim the feed: beyond loopback a token is a must. */
@@ -101,6 +104,27 @@ function tokensOf({ tokenFile, readTokenFile }: UpFlags): Tokens | null {
   if (read === all)
     throw new UsageError(`${readTokenFile} and ${tokenFile} hold the same token; it may do all`);
   return { all, read };
+}
+
+/** What the group says is not said twice, and others must reach this one. */
+function memberOf(flags: UpFlags, control: Config['control']): FleetConfig | null {
+  const fleet = fleetOf(flags);
+  if (fleet === null) return null;
+  const { state, filter, legacyControl } = flags;
+  const others = { '--state': state, '--filter': filter, '--legacy-control': legacyControl };
+  for (const [flag, value] of Object.entries(others))
+    if (value !== undefined)
+      throw new UsageError(
+        `${flag} is not for a member of a fleet: subscribers and filters are the group's; see: fantail fleet --help`,
+      );
+  const { address } = control;
+  if (isLocal(fleet.etcd)) return fleet;
+  if (address.startsWith('127.') || address === '0.0.0.0')
+    throw new UsageError(
+      `--fleet: the other members ask this one at its control port, and cannot at ${address}; ` +
+        'give --control IP:PORT with an address that they reach, and --token-file',
+    );
+  return fleet;
 }
 
 /** Bytes; a chain of certificates is some 10 KB. */
@@ -162,5 +186,6 @@ export function configOf(listen: Listen, flags: UpFlags): Config {
     netns: flags.netns ?? null,
     feeds: flags.feed ?? [],
     promiscuous: flags.promiscuous === true,
+    fleet: memberOf(flags, control),
   };
 }

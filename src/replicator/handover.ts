@@ -11,6 +11,7 @@ import { buildIdentity } from '../domain/installation.js';
 import type { Stats } from '../domain/statistics.js';
 import type { Feed, Feeds } from '../feeds/feeds.js';
 import type { FilterRecords, Filters } from '../filters/registry.js';
+import type { FleetInheritance } from '../fleet/member/member.js';
 import { addon, type Interface } from '../memory/addon.js';
 import { layoutVersion, limits } from '../memory/layout.js';
 import { contentOf } from '../memory/memory-file.js';
@@ -69,6 +70,7 @@ interface HandoverRecord extends Omit<Lasting, 'slowPath' | 'promiscuity'> {
     readonly sockets: number;
   })[];
   readonly placed: Placed | null;
+  readonly fleet: FleetInheritance | null;
 }
 
 /** What is left, as the one that leaves has it. */
@@ -82,6 +84,7 @@ export interface Handover extends Lasting {
   readonly subscribers: Subscribers;
   readonly feeds: Feeds;
   readonly placed: Placed | null;
+  readonly fleet: FleetInheritance | null;
 }
 
 /** The same as the one that adopts gets it. */
@@ -92,6 +95,7 @@ export interface TakenOver extends Lasting {
   readonly filters: FilterRecords;
   readonly feeds: readonly Feed[];
   readonly placed: Placed | null;
+  readonly fleet: FleetInheritance | null;
   /** By number of the module. */
   readonly modules: ReadonlyMap<number, Uint8Array>;
 }
@@ -109,7 +113,8 @@ function buildOf(): string {
 
 /** As the user would write it. */
 function shapeOf(config: Config, deployment: Deployment): Shape {
-  const { listenIp, listenPort, order, busyPoll, checksumFull, transmit, promiscuous } = config;
+  const { listenIp, listenPort, order, busyPoll, checksumFull, transmit } = config;
+  const { promiscuous, fleet } = config;
   const { queues, workers, layout, mtu } = deployment;
   return {
     'listen address': `${listenIp}:${listenPort}`,
@@ -122,6 +127,7 @@ function shapeOf(config: Config, deployment: Deployment): Shape {
     '--transmit': transmit,
     '--promiscuous': promiscuous ? 'on' : 'off',
     MTU: String(mtu),
+    fleet: fleet === null ? 'none' : `${fleet.group} as ${fleet.member}`,
   };
 }
 
@@ -163,6 +169,7 @@ export function inheritanceOf(handover: Handover): Inheritance {
     hasSlowPath: slowPath !== null,
     hasPromiscuity: promiscuity !== null,
     placed: handover.placed,
+    fleet: handover.fleet,
     feeds: others.map(({ epoch, sockets, ...feed }) => {
       return { ...feed, epoch: String(epoch), sockets: sockets.length };
     }),

@@ -1,9 +1,8 @@
 /** What a monitoring system sees of a replicator: its metrics, and whether it is well. */
-import type { ControlOptions } from '../control/server.js';
+import type { ControlOptions, Health } from '../control/server.js';
 import { version } from '../domain/installation.js';
 import { metricsHandler } from '../metrics/endpoints.js';
 import { Others } from '../metrics/others.js';
-import type { DataPlane } from '../processes/data-plane.js';
 import { log } from '../terminal/log.js';
 import type { InForce } from './reload/configured.js';
 import type { LiveReplicator } from './replicator.js';
@@ -16,7 +15,7 @@ export class Monitoring {
   constructor(
     private readonly inForce: InForce,
     private readonly replicator: LiveReplicator,
-    private readonly plane: Pick<DataPlane, 'standing'>,
+    private readonly standing: () => Health,
   ) {}
 
   /** What the control port is opened with. */
@@ -27,7 +26,7 @@ export class Monitoring {
         onError: (error) => log.error(error, 'metrics'),
       }),
       onAnswer: (op, code) => this.count(op, code),
-      health: () => this.plane.standing,
+      health: this.standing,
     };
   }
 

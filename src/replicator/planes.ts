@@ -10,6 +10,7 @@ import type { Feed, Feeds } from '../feeds/feeds.js';
 import { openFeedSockets } from '../feeds/sockets.js';
 import { firstFilters } from '../filters/first.js';
 import type { FilterRecords, Filters } from '../filters/registry.js';
+import type { FleetInheritance } from '../fleet/member/member.js';
 import { addon, type Interface } from '../memory/addon.js';
 import { DataPlane, type DataPlaneOptions } from '../processes/data-plane.js';
 import { Descriptors } from '../processes/descriptors.js';
@@ -64,6 +65,7 @@ export interface OpenedPlane extends Lasting {
     readonly feeds: readonly Feed[];
     /** Null: its supervisor had not put all in place. */
     readonly placed: Placed | null;
+    readonly fleet: FleetInheritance | null;
   } | null;
 }
 
@@ -142,7 +144,13 @@ async function adoptPlane(
     startedAt_ms,
     verdictsBefore,
     figuresBefore,
-    adopted: { pid, filters: taken.filters, feeds: taken.feeds, placed: taken.placed },
+    adopted: {
+      pid,
+      filters: taken.filters,
+      feeds: taken.feeds,
+      placed: taken.placed,
+      fleet: taken.fleet,
+    },
   };
 }
 

@@ -3,12 +3,14 @@ import { isFantail } from '../control/client.js';
 import { type Control, schemeOf, startControl } from '../control/server.js';
 import type { Change } from '../domain/change.js';
 import { Failure, messageOf } from '../domain/errors.js';
+import type { Closers } from '../domain/process/closers.js';
 import type { Replicator } from '../domain/replicator.js';
 import { type Legacy, startLegacy } from '../legacy/server.js';
 import { addon } from '../memory/addon.js';
 import type { DataPlane } from '../processes/data-plane.js';
 import { log } from '../terminal/log.js';
 import type { Config } from './config.js';
+import type { OpenedFleet } from './member/open.js';
 import { Monitoring } from './monitoring.js';
 import type { OpenedPlane, Opening } from './planes.js';
 import type { Configuration, InForce } from './reload/configured.js';
@@ -22,9 +24,14 @@ export async function openControl(
   { config, closers }: Opening,
   inForce: InForce,
   plane: DataPlane,
-  replicator: LiveReplicator,
+  asked: { readonly replicator: LiveReplicator; readonly fleet: OpenedFleet | null },
 ): Promise<Control> {
-  const monitoring = new Monitoring(inForce, replicator, plane);
+  const { fleet } = asked;
+  const standing = () => {
+    return { ...plane.standing, reachesRegistry: fleet?.member.reachesRegistry === true };
+  };
+  const monitoring = new Monitoring(inForce, asked.replicator, standing);
+  const replicator = fleet?.replicator ?? asked.replicator;
   const { address, port: first, explicit } = config.control;
   const { tokens, tls } = config;
   const onError = (error: unknown) => log.error(error, 'control channel');
@@ -54,6 +61,21 @@ export async function openControl(
       if (!(await isFantail(address, port))) throw error; // a stranger's: the user should know
     }
   }
+}
+
+/**
+ * It is a member, with all that is its own at once, once that is done. First to end: it hands over
+ * while everything runs.
+ */
+export async function joinFleet(
+  fleet: OpenedFleet | null,
+  { control: { address }, tls }: Config,
+  { port }: Control,
+  closers: Closers,
+): Promise<void> {
+  if (fleet === null) return;
+  const member = closers.keep(fleet.member);
+  await member.start(`${tls === null ? 'http' : 'https'}://${address}:${port}`);
 }
 
 /**
@@ -96,7 +118,7 @@ export const openReloader = (
 /** What `fantail up` prints when it is ready. */
 export function readyLine(
   { plane, deployment, adopted }: OpenedPlane,
-  { interfaceName, listenIp, listenPort, legacyControl, tls, control: { address } }: Config,
+  { interfaceName, listenIp, listenPort, legacyControl, tls, fleet, control: { address } }: Config,
   { port }: Control,
 ): string {
   const { queues, workers, layout } = deployment;
@@ -104,6 +126,7 @@ export function readyLine(
     `ready ${interfaceName} ${listenIp}:${listenPort} mode=${plane.opened.mode} layout=${layout} ` +
     `queues=${queues.join(',')} workers=${workers} control=${schemeOf(tls)}://${address}:${port}` +
     (legacyControl === null ? '' : ` legacy=${legacyControl.address}:${legacyControl.port}`) +
+    (fleet === null ? '' : ` fleet=${fleet.group} member=${fleet.member}`) +
     (adopted === null ? '' : ` adopted=${adopted.pid}`)
   );
 }

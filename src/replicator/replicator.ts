@@ -6,6 +6,7 @@ import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import { FantailError } from '../domain/errors.js';
 import { ALL_FEEDS, type FeedChoice, type NamedFeed } from '../domain/feed.js';
 import type { Assignment } from '../domain/filter.js';
+import type { FleetRow } from '../domain/fleet.js';
 import type { Lease } from '../domain/lease.js';
 import type { GapEvent, Replicator } from '../domain/replicator.js';
 import type {
@@ -97,6 +98,8 @@ export class LiveReplicator implements Replicator {
   private reading: Promise<Stats> | null = null;
   /** There once it is open. */
   reloader: Reloader | null = null;
+  /** As a member of a fleet; null: it is none. */
+  member: { readonly row: FleetRow } | null = null;
   private queues: { readonly asked_ms: number; readonly answer: Promise<Stats> } | null = null;
 
   constructor(
@@ -162,10 +165,16 @@ export class LiveReplicator implements Replicator {
   }
 
   async remove(ip: string, port: number): Promise<{ removed: boolean }> {
-    const found = this.parts.subscribers.find({ ip, port });
-    if (found !== undefined) this.forget(found);
+    const removed = this.leaveOut({ ip, port });
     await this.parts.publisher.applied();
-    return { removed: found !== undefined };
+    return { removed };
+  }
+
+  /** True: it was there. Published by who calls. */
+  leaveOut(endpoint: Endpoint): boolean {
+    const found = this.parts.subscribers.find(endpoint);
+    if (found !== undefined) this.forget(found);
+    return found !== undefined;
   }
 
   async pause(ip: string, port: number, isPaused: boolean): Promise<{ changed: boolean }> {
@@ -296,7 +305,7 @@ export class LiveReplicator implements Replicator {
       this.parts;
     const { mode, xdp, rx, tx } = plane.opened;
     const hasXsk = mode !== 'socket';
-    return statsOf(plane.arena, subscribers.all(), {
+    const stats = statsOf(plane.arena, subscribers.all(), {
       filters: desk.stats(),
       interfaceName: config.interfaceName,
       queues: deployment.queues,
@@ -317,6 +326,7 @@ export class LiveReplicator implements Replicator {
       livePools: (worker) => livePoolsOf(plane.opened, worker),
       pathReason: (worker) => paths.reasonOf(worker),
     });
+    return this.member === null ? stats : { ...stats, fleet: this.member.row };
   }
 
   /** UDP sockets that the kernel delivers a feed to. */
@@ -360,6 +370,10 @@ export class LiveReplicator implements Replicator {
   private reloads(): Reloader {
     if (this.reloader !== null) return this.reloader;
     throw new FantailError('BUSY', 'fantail up is starting; ask again in a moment');
+  }
+
+  fleet(): never {
+    throw new FantailError('BAD_REQUEST', 'this is no member of a fleet; see: fantail up --fleet');
   }
 
   onGap(listener: (gap: GapEvent) => void): () => void {

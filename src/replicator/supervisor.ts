@@ -2,7 +2,7 @@ import type { Endpoint } from '../domain/endpoint.js';
 import type { Failure } from '../domain/errors.js';
 import { Closers } from '../domain/process/closers.js';
 import { Feeds } from '../feeds/feeds.js';
-import { FilterDesk } from '../filters/desk.js';
+import { FilterDesk, type FilterDeskOptions } from '../filters/desk.js';
 import { Gaps } from '../filters/gaps.js';
 import { Reports } from '../filters/reports.js';
 import { addon } from '../memory/addon.js';
@@ -21,6 +21,7 @@ import { FeedDesk } from './feed-desk.js';
 import { inheritanceOf, rememberBuild, resume } from './handover.js';
 import { destinationsOf, observe, sourceIpOf, sourceOf } from './interface.js';
 import { type ActionTargets, take } from './interface-events.js';
+import type { FleetParts, OpenedFleet } from './member/open.js';
 import { type Deployment, deploymentOf } from './plan/deployment.js';
 import { onlyPath, Paths } from './plan/paths.js';
 import { type OpenedPlane, type Opening, openPlaneFor } from './planes.js';
@@ -48,14 +49,21 @@ export interface Supervisor {
   readonly close: () => Promise<void>;
 }
 
+interface Endings {
+  readonly onFatal: (failure: Failure) => void;
+  readonly onEnd: () => void;
+}
+
 /** Opens everything. On failure what was opened is closed again, and the reason thrown. */
 export async function openSupervisor(
   told: Told,
   onFatal: (failure: Failure) => void,
+  /** It has no work any more: a member of a fleet that was drained. */
+  onEnd: () => void = () => {},
 ): Promise<Supervisor> {
   const closers = new Closers((error) => log.error(error, 'while stopping'));
   try {
-    const opened = await open(told, onFatal, closers);
+    const opened = await open(told, { onFatal, onEnd }, closers);
     return { ...opened, close: () => closers.close() };
   } catch (error) {
     await closers.close();
@@ -65,13 +73,11 @@ export async function openSupervisor(
 
 async function open(
   { configuration, reread }: Told,
-  onFatal: (failure: Failure) => void,
+  { onFatal, onEnd }: Endings,
   closers: Closers,
 ): Promise<Omit<Supervisor, 'close'>> {
   const { config } = configuration;
-  const inForce: InForce = { config, placed: null };
-  addon.noNewPrivileges(); // ours and everybody's whom we start
-  addon.clearAmbientCapabilities(); // for all whom we start but fantail-rx (programs.ts)
+  renouncePrivileges();
   const subscribers = new Subscribers();
   const feeds = new Feeds({ ip: config.listenIp, port: config.listenPort, source: null });
   const observed = observe(config);
@@ -80,15 +86,12 @@ async function open(
   const first = () => checkFirst(configuration, destinationsOf(config, link));
   const opening = { config, link, subscribers, feeds, checkFirst: first, onFatal, closers };
   const { opened, ports, states } = await openPlaneAndLoad(opening, deployment);
-  const { plane, sockets, filters } = opened;
-  const { arena } = plane;
+  const { sockets, filters, plane } = opened;
+  const inForce = inForceFrom(config, opened);
   logLacks(opened);
-  const table = new SubscriberTable(arena, subscribers, feeds, sourceOf(config, link));
+  const table = new SubscriberTable(plane.arena, subscribers, feeds, sourceOf(config, link));
   const paths = openPaths(opening, opened);
-  const wake = () => {
-    paths.choose();
-    plane.wake();
-  };
+  const wake = wakerOf(paths, plane);
   const publisher = closers.keep(new Publisher({ table, sockets, wake }));
   const targets: ActionTargets = {
     judge: (now) => {
@@ -109,19 +112,17 @@ async function open(
     ? openRoutes(opening, { watch, sockets, publisher })
     : { router: SOCKET_ROUTER, nextHops: null };
   if (opened.adopted !== null) resume(opened.adopted, { ...opening, table, filters, router });
-  inForce.placed = opened.adopted?.placed ?? null;
   const keep = () => leaveToNext(opening, opened, inForce);
   keep();
   const feedDesk = openFeedDesk(opening, { opened, publisher, keep, watch });
   const { reports, gaps } = reportsOf(opening, opened, table);
-  const shared = { filters, arena, subscribers, table, publisher, reports };
-  const desk = new FilterDesk({ ...shared, workers: plane.filters, onChange: keep });
+  const desk = openDesk(opening, opened, { table, publisher, reports, onChange: keep });
   const endLease = (subscriber: Subscriber) => replicator.expire(subscriber);
-  const leases = closers.keep(new Leases(arena, subscribers, endLease));
+  const leases = closers.keep(new Leases(plane.arena, subscribers, endLease));
   if (opened.adopted !== null) leases.takeOver();
   const pulse = new Pulse({ filters, plane, desk, gaps });
   closers.add(() => pulse.stop());
-  const recent = closers.keep(new Recent(arena));
+  const recent = closers.keep(new Recent(plane.arena));
   const served = { leases, publisher, router, desk, feedDesk, gaps, pulse, paths, recent };
   const parts = { ...opening, ...opened, ...served };
   const replicator = closers.keep(new LiveReplicator(parts, destinationsOf(config, link)));
@@ -130,15 +131,18 @@ async function open(
   const state = await states.openState(opening, opened.adopted !== null, kept);
   const { roster, held } = await openRoster(opened, configuration, { ...kept, publisher });
   publisher.pump();
-  const control = await ports.openControl(opening, inForce, plane, replicator);
-  const linkNow = () => watch?.interface ?? link;
-  const living = { table, publisher, feedDesk, replicator, roster, control, linkNow };
+  const joining = { ...kept, feedDesk, publisher, inForce, onEnd };
+  const fleet = await openMember(opening, opened, joining);
+  const control = await ports.openControl(opening, inForce, plane, { replicator, fleet });
+  const living = { table, publisher, feedDesk, replicator, roster, control };
   const remember = (now: Configuration) => tellPlaced(now, { inForce, roster, keep });
   remember(held);
-  const reloading = { ...living, inForce, reread, keep: remember };
+  const linkNow = () => watch?.interface ?? link;
+  const reloading = { ...living, linkNow, inForce, reread, keep: remember };
   const reloader = await ports.openReloader(opening, held, reloading);
   replicator.reloader = reloader;
   closeFirst(closers, publisher, state, reloader);
+  await ports.joinFleet(fleet, config, control, closers);
   plane.takeCharge();
   const readyLine = ports.readyLine(opened, config, control);
   return { readyLine, reload: (who) => reloader.reload(who) };
@@ -167,6 +171,15 @@ function closeFirst(
   closers.keep(reloader);
 }
 
+function openDesk(
+  { subscribers }: Opening,
+  { filters, plane }: OpenedPlane,
+  parts: Pick<FilterDeskOptions, 'table' | 'publisher' | 'reports' | 'onChange'>,
+): FilterDesk {
+  const { arena, filters: workers } = plane;
+  return new FilterDesk({ ...parts, subscribers, filters, arena, workers });
+}
+
 /** What filters tell of gaps and lines. */
 function reportsOf(
   { feeds }: Opening,
@@ -181,9 +194,9 @@ function reportsOf(
 }
 
 /** What the next supervisor is to know, as it is now. */
-function leaveToNext(opening: Opening, opened: OpenedPlane, { placed }: InForce): void {
+function leaveToNext(opening: Opening, opened: OpenedPlane, { placed, fleet }: InForce): void {
   try {
-    opened.plane.keep(inheritanceOf({ ...opened, ...opening, placed }));
+    opened.plane.keep(inheritanceOf({ ...opened, ...opening, placed, fleet }));
   } catch (error) {
     log.error(error, 'what the next supervisor is to know');
   }
@@ -220,6 +233,32 @@ async function loadRest() {
   const [ports, states] = await Promise.all([import('./ports.js'), import('./state/state.js')]);
   rememberBuild();
   return { ports, states };
+}
+
+/** What an earlier supervisor has left of it holds until this one says otherwise. */
+function inForceFrom(config: InForce['config'], { adopted }: OpenedPlane): InForce {
+  return { config, placed: adopted?.placed ?? null, fleet: adopted?.fleet ?? null };
+}
+
+function renouncePrivileges(): void {
+  addon.noNewPrivileges(); // ours and everybody's whom we start
+  addon.clearAmbientCapabilities(); // for all whom we start but fantail-rx (programs.ts)
+}
+
+/** What the publisher does once a table is there. */
+const wakerOf = (paths: Paths, plane: OpenedPlane['plane']) => () => {
+  paths.choose();
+  plane.wake();
+};
+
+/** Only members of a fleet pay for the room. */
+async function openMember(
+  opening: Opening,
+  opened: OpenedPlane,
+  parts: FleetParts,
+): Promise<OpenedFleet | null> {
+  if (opening.config.fleet === null) return null;
+  return (await import('./member/open.js')).openFleet(opening, opened, parts);
 }
 
 /** Of a data plane that it has opened itself. */

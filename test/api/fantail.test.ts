@@ -92,6 +92,19 @@ const METHODS: Record<Called, (fantail: Fantail) => Promise<unknown>> = {
   'filter.info': ({ filters }) => filters.info('mine'),
   'filter.use': ({ filters }) => filters.use('mine', { to: SUBSCRIBER, param: 'hex:00ff' }),
   'filter.unload': ({ filters }) => filters.unload('mine'),
+  'fleet.status': ({ fleet }) => fleet.status(),
+  'fleet.list': ({ fleet }) => fleet.list(),
+  'fleet.add': ({ fleet }) => fleet.add(SUBSCRIBER, { feeds: ['main'], filter: 'mine' }),
+  'fleet.remove': ({ fleet }) => fleet.remove(SUBSCRIBER),
+  'fleet.pause': ({ fleet }) => fleet.pause(SUBSCRIBER),
+  'fleet.resume': ({ fleet }) => fleet.resume(SUBSCRIBER),
+  'fleet.move': ({ fleet }) => fleet.move(SUBSCRIBER, 'rack1'),
+  'fleet.drain': ({ fleet }) => fleet.drain('rack1'),
+  'fleet.feed.add': ({ fleet }) => fleet.feedAdd({ name: 'b', ip: '239.1.1.1', port: 1 }),
+  'fleet.feed.remove': ({ fleet }) => fleet.feedRemove('b'),
+  'fleet.filter.load': ({ fleet }) => fleet.filterLoad('mine', new Uint8Array([0, 1])),
+  'fleet.filter.use': ({ fleet }) => fleet.filterUse('mine', { to: SUBSCRIBER, param: 'x' }),
+  'fleet.filter.unload': ({ fleet }) => fleet.filterUnload('mine'),
   changes: (fantail) => fantail.changes(5),
   config: (fantail) => fantail.configuration(),
   reload: (fantail) => fantail.reload(),
@@ -117,6 +130,22 @@ test('each operation of the control channel has a method, which gives what was a
   assert.equal(table.leases, [30]);
   assert.equal(table.used?.to, SUBSCRIBER);
   assert.equal([...(table.used?.param ?? [])], [0, 255]);
+  const how = { feeds: ['main'], filter: 'mine', param: undefined };
+  assert.equal(table.fleetAsked, [
+    ['status'],
+    ['list'],
+    ['add', SUBSCRIBER, how],
+    ['remove', SUBSCRIBER],
+    ['pause', SUBSCRIBER, true],
+    ['pause', SUBSCRIBER, false],
+    ['move', SUBSCRIBER, 'rack1'],
+    ['drain', 'rack1'],
+    ['feedAdd', { name: 'b', ip: '239.1.1.1', port: 1, source: null }],
+    ['feedRemove', 'b'],
+    ['filterLoad', 'mine', new Uint8Array([0, 1])],
+    ['filterUse', 'mine', 'x', SUBSCRIBER],
+    ['filterUnload', 'mine'],
+  ]);
 });
 
 test('what is refused is a FantailError with its code; nobody there, or another token, is a Failure', async () => {

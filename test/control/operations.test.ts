@@ -100,7 +100,10 @@ test('what refuses it and what tells of it derive from the row', () => {
     refusal('subscriber age 10.0.0.1 9999'),
     'BAD_REQUEST seconds must be a number from 0.1 to 3600',
   );
-  assert.match(refusal('subscriber name'), /^UNKNOWN_OP .*, filter\.unload, subscriber\.age$/);
+  assert.match(
+    refusal('subscriber name'),
+    /^UNKNOWN_OP .*, fleet\.filter\.unload, subscriber\.age$/,
+  );
   const padded = (size: number) => `{"op":"subscriber.age","ip":"10.0.0.1"${' '.repeat(size)}}`;
   assert.is(refusal(padded(MESSAGE_SIZE_MAX)), 'a request');
   assert.match(refusal(padded(200_000)), /^TOO_LARGE .*; at most 200000 are taken$/);

@@ -24,10 +24,16 @@ export interface Asker {
 }
 
 /** `control` is ip:port. In a namespace a program of the rig asks: see agent.ts. */
-export async function openAsker(control: string, namespace?: string): Promise<Asker> {
+export async function openAsker(
+  control: string,
+  namespace?: string,
+  tokenFile?: string,
+): Promise<Asker> {
   const url = `ws://${control}`;
-  if (namespace === undefined) return connectClient({ control: url });
-  const program = new Program(process.execPath, ['dist/test/rig/agent.js', url], { namespace });
+  if (namespace === undefined)
+    return connectClient({ control: url, ...(tokenFile === undefined ? {} : { tokenFile }) });
+  const args = ['dist/test/rig/agent.js', url, ...(tokenFile === undefined ? [] : [tokenFile])];
+  const program = new Program(process.execPath, args, { namespace });
   await program.line(/^ready$/m);
   const asked: ((reply: Reply) => void)[] = [];
   // as it came

@@ -7,6 +7,7 @@
 import type { ConfigurationAnswer, ReloadAnswer } from '../../src/domain/configuration.js';
 import { FantailError } from '../../src/domain/errors.js';
 import type { FeedChoice, NamedFeed } from '../../src/domain/feed.js';
+import type { Fleet, FleetStatus } from '../../src/domain/fleet.js';
 import type { Lease } from '../../src/domain/lease.js';
 import type { GapEvent, Replicator } from '../../src/domain/replicator.js';
 import type {
@@ -30,6 +31,8 @@ export class MemoryReplicator implements Replicator {
   readonly leases: Lease[] = [];
   /** Thrown by the next `add` or `reload`. */
   failure: Error | null = null;
+  /** What was asked of the group, with what. */
+  readonly fleetAsked: unknown[][] = [];
 
   constructor(readonly capacity = 4096) {}
 
@@ -114,6 +117,30 @@ export class MemoryReplicator implements Replicator {
 
   list(): SubscriberRow[] {
     return this.rows;
+  }
+
+  /** A group that takes all that it is asked for. */
+  fleet(): Fleet {
+    const answers = <Answer>(name: string, answer: Answer) => {
+      return async (...asked: unknown[]): Promise<Answer> => {
+        this.fleetAsked.push([name, ...asked]);
+        return answer;
+      };
+    };
+    return {
+      status: answers('status', emptyFleet()),
+      list: answers('list', []),
+      add: answers('add', { existing: false }),
+      remove: answers('remove', { removed: true }),
+      pause: answers('pause', { changed: true }),
+      move: answers('move', { shard: 7, subscribers: 1 }),
+      drain: answers('drain', { draining: true }),
+      feedAdd: answers('feedAdd', { existing: false }),
+      feedRemove: answers('feedRemove', { removed: true }),
+      filterLoad: answers('filterLoad', { sha256: '0'.repeat(64) }),
+      filterUse: answers('filterUse', undefined),
+      filterUnload: answers('filterUnload', undefined),
+    };
   }
 
   async stats(): Promise<Stats> {
@@ -310,4 +337,12 @@ export function busyStats(received: number): Stats {
   };
   stats.subscribers = [{ ip: '10.0.0.34', port: 9001, ...account }];
   return stats;
+}
+
+/** A group with nobody in it. */
+export function emptyFleet(): FleetStatus {
+  return {
+    ...{ group: 'g', revision: 1, members: [], subscribers: 0, free_shards: 256, unowned: 0 },
+    ...{ moving: 0, feeds: [], filters: [], pins: [], faults: [] },
+  };
 }

@@ -31,8 +31,15 @@ const WSCAT_SECONDS = 60;
 /** A user without any rights, by number: names differ from one distribution to the next. */
 const NOBODY = '65534';
 
-export interface UpOptions {
-  readonly link: Link;
+/** Where a replicator runs: a link's near side, or a host on a bridge. */
+export interface Place {
+  /** Its namespace. */
+  readonly replicator: string;
+  readonly interface: string;
+}
+
+export interface UpOptions<Where extends Place = Link> {
+  readonly link: Where;
   /** Flags of `up` beside --control and --netns. */
   readonly flags?: readonly string[];
   /** Default rep0, 10.77.0.1 and 9000. */
@@ -59,7 +66,7 @@ export interface UpOptions {
 }
 
 /** One that has ended since it was looked for is as good. */
-function kill(pid: number): void {
+export function kill(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch (thrown) {
@@ -123,7 +130,7 @@ function unprivileged(command: readonly string[], capabilities: readonly string[
 
 /** `fantail up` as a program that runs, ready or not. */
 export async function startUp(
-  options: UpOptions,
+  options: UpOptions<Place>,
 ): Promise<{ program: Program; control: string; marker: string }> {
   const { link, flags = [], inside = false } = options;
   const marker = `${MARK}${count++}`;

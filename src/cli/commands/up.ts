@@ -71,7 +71,11 @@ export async function up(asked: Asked, path: string | null, flags: LogFlags): Pr
   const reread = path === null ? null : () => configurationOf(asked, path);
   // A signal while starting lets the start finish (or fail), so that everything it opened is known
   // and closed.
-  const supervisor = await openSupervisor({ configuration, reread }, (failure) => end(failure));
+  const supervisor = await openSupervisor(
+    { configuration, reread },
+    (failure) => end(failure),
+    () => end(null),
+  );
   process.stdout.write(`${supervisor.readyLine}\n`);
   hangUps.onWish(() => void supervisor.reload('SIGHUP').catch(() => {})); // it is in the log
   const failure = await ended;

@@ -82,6 +82,13 @@ export function settled(asked: Asked, file: ConfigFile | null): Configuration | 
   const twin = filters.find(({ name }) => name === own);
   if (twin !== undefined)
     file?.fault(twin.at, `${own} is what filter: is called already; give this one another name`);
+  if (config.fleet !== null)
+    for (const entry of [filterEntry, subscriberEntry])
+      if (entry !== undefined)
+        file?.fault(
+          entry.at,
+          `${entry.key}: a member of a fleet has those of the group; see: fantail fleet --help`,
+        );
   return { file: file?.path ?? null, config, settings, filters, subscribers };
 }
 

@@ -24,6 +24,7 @@ import {
 import type { LogFlags } from '../commands/up.js';
 import { givenOf, keepWords } from '../configuration/given.js';
 import { command, RepeatedOption } from '../program.js';
+import { addFleet } from './fleet.js';
 
 const MODES = ['auto', ...(membersOf('mode') as readonly Mode[])] as const; // the type of its members
 /** CPU_SETSIZE of the C library, less one. */
@@ -70,7 +71,7 @@ export function replicatorCommand(
       '--config <file>',
       'arguments and flags in YAML (docs/configuration.md); the command line goes before it',
     );
-  const given = keepWords(addMore(addAccess(addDeployment(addFeeds(made)))));
+  const given = keepWords(addFleet(addMore(addAccess(addDeployment(addFeeds(made))))));
   return made.action(async (_, __, ___, flags: LogFlags & { config?: string }) => {
     const { up } = await import('../commands/up.js');
     await up({ made, given: givenOf(made, given), flagsOf }, flags.config ?? null, flags);

@@ -19,7 +19,8 @@ export function changeOf(who: string, asked: Decoded, answer: Change['answer']):
 }
 
 /** An operation on feeds or filters names its own; any other address is a subscriber's. */
-function subjectOf({ op, name, ip, port }: Request): Subject {
+function subjectOf({ op: whole, name, ip, port }: Request): Subject {
+  const op = whole.replace(/^fleet\./, '');
   const named = name === undefined ? '' : clip(String(name));
   if (op.startsWith('feed.')) return { feed: named };
   const subscriber = ip === undefined ? {} : { subscriber: `${ip}:${port}` };

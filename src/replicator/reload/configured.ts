@@ -2,6 +2,7 @@
 import type { Origin, Place } from '../../domain/configuration.js';
 import type { Endpoint } from '../../domain/endpoint.js';
 import type { FeedChoice } from '../../domain/feed.js';
+import type { FleetInheritance } from '../../fleet/member/member.js';
 import type { Config } from '../config.js';
 
 /** A filter that is loaded from the start. */
@@ -91,6 +92,8 @@ export interface InForce {
   config: Config;
   /** Null: not all of it is in place yet. */
   placed: Placed | null;
+  /** As a member of a fleet; null: it is none, or has not joined yet. */
+  fleet: FleetInheritance | null;
 }
 
 /** Reads the file again, beside the same command line. Throws UsageError or Failure. */

@@ -32,6 +32,20 @@ const PLANE = 'needs a restart of the data plane: stop fantail up, and start it 
 const ADOPTED =
   'needs another fantail up, which can adopt what runs: kill -9 this one, and start it again';
 
+/** A member is of one group, under one name, for its life. */
+const FLEET = [
+  'fleet',
+  'member',
+  'weight',
+  'fleet-isolated',
+  'fleet-user-file',
+  'fleet-ca',
+  'fleet-cert',
+  'fleet-key',
+  'fleet-plaintext',
+  'fleet-allow-module',
+];
+
 /** Why a setting is not applied while packets flow. */
 export const REFUSED: Readonly<Record<string, string>> = {
   interface: PLANE,
@@ -48,6 +62,7 @@ export const REFUSED: Readonly<Record<string, string>> = {
   transmit: PLANE,
   promiscuous: PLANE,
   netns: PLANE,
+  ...Object.fromEntries(FLEET.map((key) => [key, PLANE])),
   control: `${ADOPTED}; sessions are open on the port that there is`,
   state: `${ADOPTED}; what is kept would be in two files`,
   'log-format': `${ADOPTED}; processes were started with the other one`,

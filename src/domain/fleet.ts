@@ -1,0 +1,164 @@
+/**
+ * A group of replicators beyond one machine, in words: what may be asked of one, what it tells, and
+ * what a member needs of its own replicator.
+ */
+import type { Endpoint } from './endpoint.js';
+import type { FeedChoice, NamedFeed } from './feed.js';
+
+/**
+ * How a member stands to etcd.
+ *
+ *     joined         its lease was acknowledged within 3 s
+ *     unsure         not any more, and its peers have not been asked yet
+ *     cut            a peer reaches etcd: it serves to the end of its lease, and no longer
+ *     registry_gone  all peers answer and none reaches etcd: it goes on with what it has
+ *     isolated       neither etcd nor all peers answer: as --fleet-isolated says
+ *     fenced         its time is over; its workers serve nobody until it has joined again
+ */
+export type Standing = 'joined' | 'unsure' | 'cut' | 'registry_gone' | 'isolated' | 'fenced';
+
+/** The fleet's part of `stats`. */
+export interface FleetRow {
+  readonly group: string;
+  readonly member: string;
+  readonly standing: Standing;
+  readonly is_draining: boolean;
+  /** Shards that it owns, of 256, and their subscribers that it serves. */
+  readonly shards: number;
+  readonly subscribers: number;
+  /** Subscribers of its shards that it may not or cannot serve; `fleet status` says why. */
+  readonly unserved: number;
+  /** Copies that it sent while the owner before it may have sent them too. */
+  readonly handover: number;
+}
+
+/** One member, as the group knows it. */
+export interface FleetMemberRow {
+  readonly member: string;
+  readonly weight: number;
+  readonly is_draining: boolean;
+  /** Where its peers reach its control port. */
+  readonly control: string;
+  /** Where its main feed is sent to. */
+  readonly listen: Endpoint;
+  readonly upstream: string | null;
+  readonly version: string;
+  readonly shards: number;
+  /** Subscribers in those. */
+  readonly subscribers: number;
+  /** What it has told of itself; null: nothing yet. */
+  readonly standing: string | null;
+  readonly unserved: number;
+  readonly handover: number;
+  /** The first of those that it does not serve. */
+  readonly reasons: readonly { readonly subscriber: string; readonly reason: string }[];
+}
+
+export type FleetFeedRow = NamedFeed;
+
+export interface FleetFilterRow {
+  readonly name: string;
+  readonly sha256: string;
+  /** Whether its module is in etcd. */
+  readonly is_there: boolean;
+  readonly subscribers: number;
+  readonly default: boolean;
+}
+
+export interface FleetStatus {
+  readonly group: string;
+  /** Of etcd's store. */
+  readonly revision: number;
+  readonly members: readonly FleetMemberRow[];
+  readonly subscribers: number;
+  /** Shards that nobody owns, and subscribers in those. */
+  readonly free_shards: number;
+  readonly unowned: number;
+  /** Shards that are on their way to another member. */
+  readonly moving: number;
+  readonly feeds: readonly FleetFeedRow[];
+  readonly filters: readonly FleetFilterRow[];
+  /** Shards that somebody has moved. */
+  readonly pins: readonly { readonly shard: number; readonly member: string }[];
+  /** Keys whose values are passed over, and what is wrong with each. */
+  readonly faults: readonly { readonly key: string; readonly wrong: string }[];
+}
+
+/** One subscriber of the group. */
+export interface FleetSubscriberRow extends Endpoint {
+  readonly feeds: readonly string[];
+  /** Null: the group's default. */
+  readonly filter: string | null;
+  readonly param: string;
+  readonly paused: boolean;
+  readonly shard: number;
+  /** Who serves it; null: nobody at the moment. */
+  readonly member: string | null;
+}
+
+/** What of a subscriber is said; the rest stays as it was, or begins with main and the default. */
+export interface FleetSubscriberChange {
+  readonly feeds?: FeedChoice | undefined;
+  /** Null: the group's default from now on. */
+  readonly filter?: string | null | undefined;
+  /** As one writes it. */
+  readonly param?: string | undefined;
+  readonly paused?: boolean | undefined;
+}
+
+/** What may be asked of a group. Throws FantailError; BUSY where etcd does not answer. */
+export interface Fleet {
+  status(): Promise<FleetStatus>;
+  list(): Promise<FleetSubscriberRow[]>;
+  add(to: Endpoint, change: FleetSubscriberChange): Promise<{ existing: boolean }>;
+  remove(to: Endpoint): Promise<{ removed: boolean }>;
+  /** Owed nothing from now on, or again everything. NOT_FOUND where it is not subscribed. */
+  pause(to: Endpoint, isPaused: boolean): Promise<{ changed: boolean }>;
+  /** Its shard, with all in it, to that member; null: to whom it belongs by weight. */
+  move(to: Endpoint, member: string | null): Promise<{ shard: number; subscribers: number }>;
+  /** It hands all over and ends. */
+  drain(member: string): Promise<{ draining: boolean }>;
+  feedAdd(feed: NamedFeed): Promise<{ existing: boolean }>;
+  feedRemove(name: string): Promise<{ removed: boolean }>;
+  filterLoad(name: string, module: Uint8Array): Promise<{ sha256: string }>;
+  /** For one subscriber, or (null) for all that name none. */
+  filterUse(name: string, param: string, to: Endpoint | null): Promise<void>;
+  filterUnload(name: string): Promise<void>;
+}
+
+/** A subscriber as a member has its replicator serve it. */
+export interface Placement {
+  readonly endpoint: Endpoint;
+  readonly feeds: FeedChoice;
+  /** Of a filter that is loaded. */
+  readonly filter: string;
+  readonly param: Uint8Array;
+  readonly isPaused: boolean;
+}
+
+/** What a member does with its own replicator. */
+export interface FleetTarget {
+  /**
+   * Serves it so from the next table on, or as it is now from now on. Throws FantailError, with
+   * nothing changed.
+   */
+  place(placement: Placement): void;
+  remove(endpoint: Endpoint): void;
+  /** Resolves once every worker follows all of that. */
+  followed(): Promise<void>;
+  /** Everybody in the table. */
+  served(): Endpoint[];
+  /** Copies sent to those since each was placed. */
+  copiesTo(endpoints: readonly Endpoint[]): Promise<number>;
+  /** Checked as any; everybody who has one of that name gets this one. Throws FantailError. */
+  loadFilter(name: string, bytes: Uint8Array): Promise<void>;
+  unloadFilter(name: string): Promise<void>;
+  /** SHA-256 of what the name means; null: nothing. */
+  filterHash(name: string): string | null;
+  feeds(): readonly NamedFeed[];
+  addFeed(feed: NamedFeed): Promise<void>;
+  removeFeed(name: string): Promise<void>;
+  /** The fence: CLOCK_MONOTONIC, nanoseconds; 0n: there is none. */
+  readonly fence_ns: bigint;
+  serveUntil(moment_ns: bigint): void;
+}

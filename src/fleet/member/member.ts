@@ -1,0 +1,413 @@
+/**
+ * A member of a group: registers, follows what etcd says, serves the shards that are its own, and
+ * hands them over. What is to be done is decided in shards/plan.ts, until when it may be done in
+ * fence.ts; here it is carried out, one pass at a time.
+ *
+ *     pass: who is wanted → in the table, workers follow → what is to be written → written → again
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Failure, messageOf } from '../../domain/errors.js';
+import type { FleetRow, FleetTarget, Standing } from '../../domain/fleet.js';
+import { log } from '../../terminal/log.js';
+import type { FleetConfig } from '../config.js';
+import { EtcdAway, EtcdRefusal } from '../etcd/answers.js';
+import { Etcd, type Txn } from '../etcd/store.js';
+import { Follower } from '../registry/follower.js';
+import { Keys } from '../registry/keys.js';
+import { Mirror } from '../registry/mirror.js';
+import type { MemberRecord } from '../registry/records.js';
+import { changesOf, isFree, type ShardChange, type View, wantedOf } from '../shards/plan.js';
+import { STEP_NS } from './fence.js';
+import { Registration } from './registration.js';
+import { Reporter } from './reporter.js';
+import { Service } from './service.js';
+import { Tenure } from './tenure.js';
+
+/** Between two passes for which nothing has called: what was refused is tried again. */
+const PASS_MS = 1000;
+/**
+ * Before it takes what is nobody's, where others may serve that without a lease: after etcd was
+ * away, and at a start that finds members missing. One that is not cut off joins again within a
+ * second, and makes what it serves its own again; one that is has asked its peers, and goes on for
+ * STEP_NS from then at most. The rest is the asking and a margin.
+ */
+const CLAIM_WAIT_MS = Number(STEP_NS / 1_000_000n) + 1000;
+/** A clean stop waits so long for others to take what it owned. */
+export const DRAIN_MS_MAX = 5000;
+
+/** What the next supervisor is to know. */
+export interface FleetInheritance {
+  readonly group: string;
+  readonly member: string;
+  readonly lease: string;
+  /** Control ports of the others. */
+  readonly peers: readonly string[];
+}
+
+export interface MemberOptions {
+  readonly config: FleetConfig;
+  readonly target: FleetTarget;
+  /** What it says of itself in etcd. */
+  readonly about: Omit<MemberRecord, 'weight' | 'isDraining' | 'control'>;
+  readonly ownFeeds: ReadonlySet<string>;
+  /** Of the supervisor before, whose subscribers are in the table; null: there was none. */
+  readonly inherited: FleetInheritance | null;
+  /** What the next supervisor is to know has changed. */
+  readonly onKeep: () => void;
+  /** It was drained, and owns nothing any more. */
+  readonly onDrained: () => void;
+  readonly onFatal: (failure: Failure) => void;
+}
+
+export class Member {
+  readonly etcd: Etcd;
+  readonly keys: Keys;
+  readonly mirror: Mirror;
+  private readonly follower: Follower;
+  private readonly tenure: Tenure;
+  private readonly service: Service;
+  private readonly registration: Registration;
+  private readonly reporter: Reporter;
+  private handover = 0;
+  /** Shards whose owner before has not said yet that it has ended. */
+  private readonly takenOver = new Set<number>();
+  /** Those that were known last: etcd may be away at the next start. */
+  private peers: readonly string[];
+  private lostAt_ms: number | null = null;
+  private claimsFrom_ms = 0;
+  private isWanted = false;
+  private passing: Promise<void> | null = null;
+  private timer: NodeJS.Timeout | null = null;
+  private isRejoining = false;
+  private isDrained = false;
+  private closing: Promise<void> | null = null;
+
+  constructor(private readonly options: MemberOptions) {
+    const { config, target, inherited, ownFeeds } = options;
+    this.etcd = new Etcd(config.etcd);
+    this.keys = new Keys(config.group);
+    this.peers = inherited?.peers ?? [];
+    this.mirror = new Mirror(this.keys, (key, wrong) => {
+      log.warn(`fleet: ${key} is passed over: ${wrong}`);
+    });
+    this.follower = new Follower(this.etcd, this.keys, this.mirror, () => this.wish());
+    this.service = new Service({
+      target,
+      mirror: this.mirror,
+      module: async (hash) => (await this.etcd.get(this.keys.of('modules', hash)))?.value ?? null,
+      allowed: config.allowedModules,
+      ownFeeds,
+      onChange: () => this.wish(),
+    });
+    this.tenure = new Tenure({
+      etcd: this.etcd,
+      target,
+      whenIsolated: config.whenIsolated,
+      peers: () => this.peers,
+      onStanding: (standing) => this.tellStanding(standing),
+      onLost: () => void this.rejoin(),
+    });
+    const { etcd, keys, mirror } = this;
+    this.registration = new Registration({ etcd, keys, mirror, config, about: options.about });
+    this.reporter = new Reporter({ etcd, keys, name: config.member });
+  }
+
+  /**
+   * Joins, and has made what is to be made at once. `control`: where its peers reach it. Throws
+   * Failure where etcd does not answer or the name is another's; but one that has inherited goes on
+   * with what it has.
+   */
+  async start(control: string): Promise<void> {
+    const { inherited } = this.options;
+    this.registration.control = control;
+    if (inherited !== null) this.service.adopt();
+    try {
+      await this.join();
+    } catch (error) {
+      if (!(error instanceof EtcdAway || error instanceof EtcdRefusal)) throw error;
+      if (inherited === null) throw new Failure(`--fleet: ${messageOf(error)}`);
+      log.warn(`fleet: goes on as it was left: ${messageOf(error)}`);
+      this.tenure.adopt(inherited.lease);
+    }
+    this.follower.start();
+    this.timer = setInterval(() => this.wish(), PASS_MS);
+    this.wish();
+    await this.passing;
+  }
+
+  private async join(): Promise<void> {
+    const { inherited } = this.options;
+    if (inherited !== null) {
+      const kept = await this.etcd.keepAlive(inherited.lease);
+      if (kept !== null) {
+        this.tenure.hold(kept);
+        await this.follower.read();
+        await this.registration.refresh(kept.id);
+        return;
+      }
+      await this.service.clear();
+    }
+    await this.follower.read();
+    await this.registration.untilFree();
+    if (this.missing.length > 0) this.claimsFrom_ms = performance.now() + CLAIM_WAIT_MS;
+    await this.begin();
+  }
+
+  private get missing(): string[] {
+    return this.mirror.missing.filter((name) => name !== this.options.config.member);
+  }
+
+  private async begin(): Promise<void> {
+    await this.tenure.begin();
+    await this.registration.register(this.tenure.lease);
+    this.options.onKeep();
+  }
+
+  /**
+   * Its lease is gone. Within the fence it goes on serving meanwhile: nobody can have been sure
+   * that it had stopped. Past it others may serve what it has, so it takes that out first.
+   */
+  private async rejoin(): Promise<void> {
+    if (this.isRejoining || this.closing !== null) return;
+    this.isRejoining = true;
+    log.warn('fleet: its lease has ended; it joins again');
+    try {
+      while (this.closing === null) {
+        if (this.tenure.isFenced) await this.service.clear();
+        try {
+          await this.follower.read();
+          await this.begin();
+          break;
+        } catch (error) {
+          if (!(error instanceof EtcdAway || error instanceof EtcdRefusal)) throw error;
+          await sleep(PASS_MS);
+        }
+      }
+    } catch (error) {
+      this.options.onFatal(error instanceof Failure ? error : new Failure(messageOf(error)));
+    } finally {
+      this.isRejoining = false;
+    }
+    this.wish();
+  }
+
+  // -- passes -------------------------------------------------------------------------------------
+
+  private wish(): void {
+    this.isWanted = true;
+    this.passing ??= this.passes().finally(() => {
+      this.passing = null;
+    });
+  }
+
+  private async passes(): Promise<void> {
+    while (this.isWanted) {
+      this.isWanted = false;
+      try {
+        if (await this.pass()) this.isWanted = true;
+      } catch (error) {
+        if (error instanceof EtcdAway) return; // the timer comes again
+        log.error(error, 'fleet');
+        return;
+      }
+    }
+  }
+
+  /** True: something was written, so that there may be more to do. */
+  private async pass(): Promise<boolean> {
+    this.rememberPeers();
+    // whoever has no lease makes nothing its own; what it serves it goes on serving
+    if (this.tenure.lease === '0' || this.mirror.revision === 0 || this.tenure.isFenced)
+      return false;
+    await this.service.apply(wantedOf(this.view));
+    if (this.tenure.standing !== 'joined') return false;
+    await this.countHandover();
+    if (this.view.mayClaim && this.missing.length > 0) await this.registration.forget(this.missing);
+    const changes = changesOf(this.view);
+    const isChanged = changes.length > 0 && (await this.write(changes));
+    const { config } = this.options;
+    await this.reporter.tell({
+      lease: this.tenure.lease,
+      row: this.row,
+      unserved: this.service.reasons,
+    });
+    const own = this.mirror.members.get(config.member);
+    if (own?.isDraining === true && !isChanged && isFree(this.view)) this.tellDrained();
+    return isChanged;
+  }
+
+  private get view(): View {
+    const { mirror, service } = this;
+    return {
+      me: this.options.config.member,
+      lease: this.tenure.lease,
+      members: mirror.members,
+      pins: mirror.pins,
+      shards: mirror.shards,
+      serving: service.serving,
+      ready: service.ready,
+      mayClaim: performance.now() >= this.claimsFrom_ms,
+    };
+  }
+
+  /** True: some of it was written. */
+  private async write(changes: readonly ShardChange[]): Promise<boolean> {
+    const txns = changes.map((change) => this.txnOf(change));
+    const outcomes = await this.etcd.transactAll(txns);
+    let isDone = false;
+    for (const [index, change] of changes.entries()) {
+      const outcome = outcomes[index];
+      if (outcome === undefined || !outcome.isDone) continue;
+      isDone = true;
+      const { shard, record, keepsLease, kind } = change;
+      this.mirror.applyOwn({
+        key: this.keys.of('shards', shard),
+        value: Buffer.from(JSON.stringify(record)),
+        modRevision: outcome.revision,
+        createRevision: outcome.revision,
+        lease: keepsLease ? (this.mirror.shards.get(shard)?.lease ?? '0') : this.tenure.lease,
+      });
+      if (kind === 'accept') this.takenOver.add(shard);
+    }
+    const first = changes[0];
+    if (isDone && first !== undefined)
+      log.debug(`fleet: ${changes.length} shards, the first ${first.shard}: ${first.kind}`);
+    return isDone;
+  }
+
+  private txnOf({ shard, record, modRevision, keepsLease }: ShardChange): Txn {
+    const key = this.keys.of('shards', shard);
+    const lease = keepsLease ? 'keep' : this.tenure.lease;
+    return {
+      when: [modRevision === null ? { key, isAbsent: true } : { key, modRevision }],
+      write: [{ put: key, value: JSON.stringify(record), lease }],
+    };
+  }
+
+  /** Copies of the time in which the owner before may have sent the same. */
+  private async countHandover(): Promise<void> {
+    const { member } = this.options.config;
+    for (const shard of this.takenOver) {
+      const held = this.mirror.shards.get(shard);
+      if (held?.owner === member && held.from !== undefined) continue;
+      this.takenOver.delete(shard);
+      if (held?.owner === member) this.handover += await this.service.copiesOf(shard);
+    }
+  }
+
+  private rememberPeers(): void {
+    const { member } = this.options.config;
+    if (this.mirror.members.size === 0) return; // nothing was read yet
+    const peers = [...this.mirror.members].flatMap(([name, { control }]) => {
+      return name === member ? [] : [control];
+    });
+    if (peers.join() === this.peers.join()) return;
+    this.peers = peers;
+    this.options.onKeep();
+  }
+
+  // -- what it tells ------------------------------------------------------------------------------
+
+  get row(): FleetRow {
+    const { group, member } = this.options.config;
+    const owned = [...this.mirror.shards.values()].filter(({ owner }) => owner === member);
+    return {
+      group,
+      member,
+      standing: this.tenure.standing,
+      is_draining: this.mirror.members.get(member)?.isDraining === true,
+      shards: owned.length,
+      subscribers: this.service.size,
+      unserved: this.service.unserved.size,
+      handover: this.handover,
+    };
+  }
+
+  get reachesRegistry(): boolean {
+    return this.tenure.reachesRegistry;
+  }
+
+  get inheritance(): FleetInheritance {
+    const { group, member } = this.options.config;
+    return { group, member, lease: this.tenure.lease, peers: this.peers };
+  }
+
+  private tellStanding(standing: Standing): void {
+    const now = performance.now();
+    if (standing === 'joined') {
+      if (this.lostAt_ms !== null) this.claimsFrom_ms = now + CLAIM_WAIT_MS;
+      this.lostAt_ms = null;
+      log.info('fleet: etcd acknowledges its lease again');
+      this.wish();
+      return;
+    }
+    this.lostAt_ms ??= now;
+    log.warn(`fleet: ${SENTENCES[standing]}`);
+  }
+
+  // -- its end ------------------------------------------------------------------------------------
+
+  /** Others take what it owned, if they do so soon; what is left is free at once. Twice is fine. */
+  close(): Promise<void> {
+    this.closing ??= this.end();
+    return this.closing;
+  }
+
+  private async end(): Promise<void> {
+    const isHeard = this.tenure.standing === 'joined';
+    try {
+      if (isHeard) await this.drain();
+    } catch (error) {
+      log.warn(`fleet: ends without handing over: ${messageOf(error)}`);
+    }
+    if (this.timer !== null) clearInterval(this.timer);
+    this.tenure.close();
+    if (!isHeard) this.etcd.close(); // nobody waits for what etcd would answer
+    await this.passing;
+    await this.service.clear().catch(() => {}); // the workers may be gone
+    if (isHeard) await this.leave();
+    await this.follower.close();
+    this.etcd.close();
+  }
+
+  /** What it owned is free at once, and nobody thinks that it may serve still. */
+  private async leave(): Promise<void> {
+    try {
+      await this.tenure.release();
+      await this.registration.leave();
+    } catch (error) {
+      log.warn(`fleet: others take what it owned once its lease has ended: ${messageOf(error)}`);
+    }
+  }
+
+  private tellDrained(): void {
+    if (!this.isDrained) this.options.onDrained();
+    this.isDrained = true;
+  }
+
+  private async drain(): Promise<void> {
+    const { member } = this.options.config;
+    const others = [...this.mirror.members].filter(([name, { isDraining }]) => {
+      return name !== member && !isDraining;
+    });
+    if (others.length === 0) return;
+    await this.registration.setDraining(this.tenure.lease);
+    const deadline_ms = performance.now() + DRAIN_MS_MAX;
+    while (!isFree(this.view)) {
+      if (performance.now() > deadline_ms) {
+        log.warn(`fleet: not all was taken over within ${DRAIN_MS_MAX / 1000} s`);
+        return;
+      }
+      this.wish();
+      await sleep(20);
+    }
+  }
+}
+
+const SENTENCES: Readonly<Record<Exclude<Standing, 'joined'>, string>> = {
+  unsure: 'etcd is silent; it asks the other members',
+  cut: 'another member reaches etcd and this one does not: it serves to the end of its lease',
+  registry_gone: 'no member reaches etcd: it goes on with what it has, and takes no changes',
+  isolated: 'it reaches neither etcd nor all members: it does as --fleet-isolated says',
+  fenced: 'the time of its lease is over: it serves nobody until it has joined again',
+};

@@ -1,0 +1,50 @@
+/** What a member tells of itself in etcd, for `fleet status` on any machine. */
+import { messageOf } from '../../domain/errors.js';
+import type { FleetRow } from '../../domain/fleet.js';
+import { log } from '../../terminal/log.js';
+import type { Etcd } from '../etcd/store.js';
+import type { Keys } from '../registry/keys.js';
+import { REASONS_MAX, type ReportRecord } from '../registry/records.js';
+
+/** Each report is heard by all members: not one for each change of a busy second. */
+const AGAIN_MS = 1000;
+/** Of a sentence. */
+const REASON_LENGTH_MAX = 400;
+
+export class Reporter {
+  private told = '';
+  private told_ms = Number.NEGATIVE_INFINITY;
+
+  constructor(
+    private readonly options: { readonly etcd: Etcd; readonly keys: Keys; readonly name: string },
+  ) {}
+
+  async tell(about: {
+    readonly lease: string;
+    readonly row: FleetRow;
+    readonly unserved: ReadonlyMap<string, string>;
+  }): Promise<void> {
+    const { lease, row, unserved } = about;
+    const reasons = [...unserved].slice(0, REASONS_MAX).map(([subscriber, reason]) => {
+      return { subscriber, reason: reason.slice(0, REASON_LENGTH_MAX) };
+    });
+    const record: ReportRecord = {
+      state: row.standing,
+      subscribers: row.subscribers,
+      handover: row.handover,
+      unserved: row.unserved,
+      reasons,
+    };
+    const value = JSON.stringify(record);
+    const now = performance.now();
+    if (`${lease} ${value}` === this.told || now - this.told_ms < AGAIN_MS) return;
+    const { etcd, keys, name } = this.options;
+    try {
+      await etcd.transact({ when: [], write: [{ put: keys.of('reports', name), value, lease }] });
+      this.told = `${lease} ${value}`;
+      this.told_ms = now;
+    } catch (error) {
+      log.debug(`fleet: what it tells of itself: ${messageOf(error)}`);
+    }
+  }
+}

@@ -1,0 +1,238 @@
+/**
+ * What a group's keys in etcd say, as far as it was heard: filled by one read of all, then changed
+ * event by event. Follows nobody and decides nothing.
+ */
+import { type Endpoint, endpointText } from '../../domain/endpoint.js';
+import type { Entry, Event } from '../etcd/answers.js';
+import { SHARDS, shardOf } from '../shards/rendezvous.js';
+import type { Keys } from './keys.js';
+import { isName } from './keys.js';
+import {
+  type DefaultRecord,
+  endpointOf,
+  type FeedRecord,
+  type FilterRecord,
+  isFeedKey,
+  type MemberRecord,
+  parsed,
+  type ReportRecord,
+  type ShardRecord,
+  type SubscriberRecord,
+  schemas,
+} from './records.js';
+
+/** A subscriber with its place. The same object as long as its value in etcd is the same. */
+export interface GroupSubscriber extends SubscriberRecord {
+  readonly endpoint: Endpoint;
+  readonly shard: number;
+}
+
+/** A value with what a transaction compares. */
+export type Held<Value> = Value & { readonly modRevision: number; readonly lease: string };
+
+/** Keys whose value is wrong that are remembered; the oldest goes. */
+const FAULTS_MAX = 1000;
+
+export class Mirror {
+  readonly feeds = new Map<string, FeedRecord>();
+  /** By shard, then by `ip:port`. */
+  readonly subscribers: readonly Map<string, GroupSubscriber>[] = Array.from(
+    { length: SHARDS },
+    () => new Map(),
+  );
+  readonly filters = new Map<string, FilterRecord>();
+  default: DefaultRecord | null = null;
+  readonly modules = new Set<string>();
+  readonly pins = new Map<number, string>();
+  /** Who has joined and not left. */
+  readonly lasting = new Set<string>();
+  readonly members = new Map<string, Held<MemberRecord>>();
+  readonly reports = new Map<string, ReportRecord>();
+  readonly shards = new Map<number, Held<ShardRecord>>();
+  /** What is wrong with a value, by its key. */
+  readonly faults = new Map<string, string>();
+  /** Of etcd's store: all changes up to it are in here. */
+  revision = 0;
+  /** Revisions of what was written here and not heard back yet. */
+  private readonly own = new Map<string, number>();
+
+  constructor(
+    private readonly keys: Keys,
+    /** Told of each value that is passed over. */
+    private readonly onFault: (key: string, wrong: string) => void = () => {},
+  ) {}
+
+  get subscriberCount(): number {
+    return this.subscribers.reduce((sum, { size }) => sum + size, 0);
+  }
+
+  find(endpoint: Endpoint): GroupSubscriber | undefined {
+    return this.subscribers[shardOf(endpoint)]?.get(endpointText(endpoint));
+  }
+
+  /** All as it was read; what is not among it is gone. */
+  fill(entries: readonly Entry[], revision: number): void {
+    const there = new Set(entries.map(({ key }) => key));
+    for (const key of this.known()) if (!there.has(key)) this.take(gone(key));
+    for (const entry of entries) this.take(entry);
+    this.own.clear();
+    this.revision = revision;
+  }
+
+  /** As a watch tells them, in the order of etcd. */
+  apply(events: readonly Event[]): void {
+    for (const event of events) {
+      if (event.modRevision <= this.revision) continue;
+      const ours = this.own.get(event.key);
+      if (ours === undefined || ours <= event.modRevision) {
+        this.own.delete(event.key);
+        this.take(event);
+      }
+    }
+    // not that of the answer: a watch that catches up has the store's newest in it
+    this.revision = Math.max(this.revision, events.at(-1)?.modRevision ?? 0);
+  }
+
+  /**
+   * What this process has just written itself, unless something newer was heard already; what is
+   * older is passed over then, as it comes.
+   */
+  applyOwn(event: Event): void {
+    if (event.modRevision <= this.revision) return;
+    this.own.set(event.key, event.modRevision);
+    this.take(event);
+  }
+
+  /** Whose lease has ended without its leaving: killed, or cut off and serving still. */
+  get missing(): string[] {
+    return [...this.lasting].filter((name) => !this.members.has(name));
+  }
+
+  private *known(): Iterable<string> {
+    const { keys } = this;
+    for (const name of this.feeds.keys()) yield keys.of('feeds', name);
+    for (const some of this.subscribers)
+      for (const text of some.keys()) yield keys.of('subscribers', text);
+    for (const name of this.filters.keys()) yield keys.of('filters', name);
+    if (this.default !== null) yield keys.default;
+    for (const hash of this.modules) yield keys.of('modules', hash);
+    for (const shard of this.pins.keys()) yield keys.of('pins', shard);
+    for (const name of this.lasting) yield keys.of('lasting', name);
+    for (const name of this.members.keys()) yield keys.of('members', name);
+    for (const name of this.reports.keys()) yield keys.of('reports', name);
+    for (const shard of this.shards.keys()) yield keys.of('shards', shard);
+    yield* [...this.faults.keys()];
+  }
+
+  private take(event: Event): void {
+    const { key } = event;
+    const parts = this.keys.parse(key);
+    if (parts === null) return;
+    this.faults.delete(key);
+    const wrong = this.place(parts.kind, parts.name, event);
+    if (wrong === null) return;
+    this.place(parts.kind, parts.name, gone(key)); // what was there before is not so any more
+    this.faults.set(key, wrong);
+    const [oldest] = this.faults.keys();
+    if (this.faults.size > FAULTS_MAX && oldest !== undefined) this.faults.delete(oldest);
+    this.onFault(key, wrong);
+  }
+
+  /** What is wrong with it; null: nothing. */
+  private place(kind: string, name: string, event: Event): string | null {
+    const put = <Key, Value>(
+      into: Map<Key, Value>,
+      key: Key | null,
+      read: (value: Buffer) => { readonly value: Value } | { readonly wrong: string },
+    ): string | null => {
+      if (key === null) return event.value === null ? null : 'a name that is none';
+      if (event.value === null) {
+        into.delete(key);
+        return null;
+      }
+      const result = read(event.value);
+      if ('wrong' in result) return result.wrong;
+      into.set(key, result.value);
+      return null;
+    };
+    const held = <Value extends object>(
+      result: { readonly value: Value } | { readonly wrong: string },
+    ): { readonly value: Held<Value> } | { readonly wrong: string } => {
+      if ('wrong' in result) return result;
+      const { modRevision, lease } = event;
+      return { value: { ...result.value, modRevision, lease } };
+    };
+    const named = isName(name) ? name : null;
+    switch (kind) {
+      case 'feeds':
+        return put(this.feeds, isFeedKey(name) ? name : null, (v) => parsed(schemas.feeds, v));
+      case 'subscribers':
+        return this.placeSubscriber(name, put);
+      case 'filters':
+        return put(this.filters, name === '' ? null : name, (v) => parsed(schemas.filters, v));
+      case 'default':
+        return this.placeDefault(event);
+      case 'modules':
+        if (event.value === null) this.modules.delete(name);
+        else if (/^[0-9a-f]{64}$/.test(name)) this.modules.add(name);
+        else return 'a name that is none';
+        return null;
+      case 'pins':
+        return put(this.pins, shardNumber(name), (v) => {
+          const result = parsed(schemas.pins, v);
+          return 'wrong' in result ? result : { value: result.value.member };
+        });
+      case 'lasting':
+        if (event.value === null) this.lasting.delete(name);
+        else this.lasting.add(name);
+        return null;
+      case 'members':
+        return put(this.members, named, (v) => held(parsed(schemas.members, v)));
+      case 'reports':
+        return put(this.reports, named, (v) => parsed(schemas.reports, v));
+      case 'shards':
+        return put(this.shards, shardNumber(name), (v) => held(parsed(schemas.shards, v)));
+      default:
+        return event.value === null ? null : 'nothing that this version knows';
+    }
+  }
+
+  private placeSubscriber(
+    name: string,
+    put: (
+      into: Map<string, GroupSubscriber>,
+      key: string | null,
+      read: (value: Buffer) => { readonly value: GroupSubscriber } | { readonly wrong: string },
+    ) => string | null,
+  ): string | null {
+    const endpoint = endpointOf(name);
+    const shard = endpoint === null ? 0 : shardOf(endpoint);
+    const into = this.subscribers[shard] ?? new Map();
+    return put(into, endpoint === null ? null : name, (value) => {
+      const result = parsed(schemas.subscribers, value);
+      if ('wrong' in result || endpoint === null)
+        return { wrong: 'wrong' in result ? result.wrong : '' };
+      return { value: { ...result.value, endpoint, shard } };
+    });
+  }
+
+  private placeDefault({ value }: Event): string | null {
+    if (value === null) {
+      this.default = null;
+      return null;
+    }
+    const result = parsed(schemas.default, value);
+    if ('wrong' in result) return result.wrong;
+    this.default = result.value;
+    return null;
+  }
+}
+
+const gone = (key: string): Event => {
+  return { key, value: null, modRevision: 0, createRevision: 0, lease: '0' };
+};
+
+function shardNumber(name: string): number | null {
+  const number = /^\d{3}$/.test(name) ? Number(name) : Number.NaN;
+  return number < SHARDS ? number : null;
+}

@@ -1,0 +1,83 @@
+/** A mirror of a group → the rows that people and programs read. Pure. */
+import type { FleetMemberRow, FleetStatus, FleetSubscriberRow } from '../../domain/fleet.js';
+import { SHARDS } from '../shards/rendezvous.js';
+import type { Mirror } from './mirror.js';
+
+const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1);
+
+export function statusOf(group: string, mirror: Mirror): FleetStatus {
+  const { shards, subscribers, pins, faults, revision } = mirror;
+  const sizeOf = (shard: number) => subscribers[shard]?.size ?? 0;
+  const free = Array.from({ length: SHARDS }, (_, shard) => shard).filter(
+    (each) => !shards.has(each),
+  );
+  return {
+    group,
+    revision,
+    members: membersOf(mirror),
+    subscribers: mirror.subscriberCount,
+    free_shards: free.length,
+    unowned: free.reduce((sum, shard) => sum + sizeOf(shard), 0),
+    moving: [...shards.values()].filter(({ to, from }) => to !== undefined || from !== undefined)
+      .length,
+    feeds: [...mirror.feeds].map(([name, feed]) => ({ name, ...feed })).sort(byName),
+    filters: filtersOf(mirror),
+    pins: [...pins].map(([shard, member]) => ({ shard, member })).sort((a, b) => a.shard - b.shard),
+    faults: [...faults].map(([key, wrong]) => ({ key, wrong })),
+  };
+}
+
+function membersOf({ members, reports, shards, subscribers }: Mirror): FleetMemberRow[] {
+  const rows = [...members].map(([name, record]) => {
+    const owned = [...shards].filter(([, { owner }]) => owner === name).map(([shard]) => shard);
+    const report = reports.get(name);
+    return {
+      name,
+      row: {
+        member: name,
+        weight: record.weight,
+        is_draining: record.isDraining,
+        control: record.control,
+        listen: record.listen,
+        upstream: record.upstream,
+        version: record.version,
+        shards: owned.length,
+        subscribers: owned.reduce((sum, shard) => sum + (subscribers[shard]?.size ?? 0), 0),
+        standing: report?.state ?? null,
+        unserved: report?.unserved ?? 0,
+        handover: report?.handover ?? 0,
+        reasons: report?.reasons ?? [],
+      },
+    };
+  });
+  return rows.sort(byName).map(({ row }) => row);
+}
+
+function filtersOf({ filters, modules, subscribers, default: chosen }: Mirror) {
+  const users = new Map<string, number>();
+  for (const some of subscribers)
+    for (const { filter } of some.values()) {
+      const name = filter ?? chosen?.filter;
+      if (name !== undefined) users.set(name, (users.get(name) ?? 0) + 1);
+    }
+  return [...filters]
+    .map(([name, { sha256 }]) => ({
+      name,
+      sha256,
+      is_there: modules.has(sha256),
+      subscribers: users.get(name) ?? 0,
+      default: chosen?.filter === name,
+    }))
+    .sort(byName);
+}
+
+/** In the order of their shards. */
+export function subscriberRows({ subscribers, shards }: Mirror): FleetSubscriberRow[] {
+  return subscribers.flatMap((some) =>
+    [...some.values()].map(({ endpoint, feeds, filter, param, paused, shard }) => ({
+      ...endpoint,
+      ...{ feeds, filter, param, paused, shard },
+      member: shards.get(shard)?.owner ?? null,
+    })),
+  );
+}

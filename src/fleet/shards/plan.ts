@@ -1,0 +1,128 @@
+/**
+ * What a member has to do about the shards, by what it knows of the group: whom it serves, and what
+ * it writes. Pure; the member carries it out, and asks again after each change.
+ *
+ *     nobody's ── made by the winner, or by who serves it ──▶ {owner: A}
+ *     {owner: A} ── A sees that B is the winner ──▶ {owner: A, to: B}      A serves, B begins
+ *     {owner: A, to: B} ── B's workers follow ──▶ {owner: B, from: A}      B serves, A ends
+ *     {owner: B, from: A} ── A's workers follow ──▶ {owner: B}
+ *
+ * The key goes with the lease of whoever is `owner`. Nobody but the owner gives a shard away, and
+ * nobody serves one that is neither its own nor offered to it.
+ */
+import type { Held } from '../registry/mirror.js';
+import type { MemberRecord, ShardRecord } from '../registry/records.js';
+import { SHARDS, winnerOf } from './rendezvous.js';
+
+export interface View {
+  readonly me: string;
+  /** That of this member's keys. */
+  readonly lease: string;
+  readonly members: ReadonlyMap<string, Pick<MemberRecord, 'weight' | 'isDraining'>>;
+  readonly pins: ReadonlyMap<number, string>;
+  readonly shards: ReadonlyMap<number, Held<ShardRecord>>;
+  /** In this member's table. */
+  readonly serving: ReadonlySet<number>;
+  /** Of those, the ones whose subscribers all are. */
+  readonly ready: ReadonlySet<number>;
+  /** Whether it makes shards that are nobody's and that it does not serve yet. */
+  readonly mayClaim: boolean;
+}
+
+export interface ShardChange {
+  readonly shard: number;
+  readonly kind: 'make' | 'renew' | 'offer' | 'withdraw' | 'accept' | 'settle';
+  readonly record: ShardRecord;
+  /** Of what it changes; null: there must be nothing. */
+  readonly modRevision: number | null;
+  /** The key stays with the lease that it has, which is another's. */
+  readonly keepsLease: boolean;
+}
+
+/** Shards that are on their way at a time from one member: twice their copies go out meanwhile. */
+export const OFFERS_MAX = 64;
+
+/** Who should have each shard, as that view knows; null: nobody can. */
+export function winnersOf({ members, pins }: Pick<View, 'members' | 'pins'>): (string | null)[] {
+  const candidates = [...members]
+    .filter(([, { isDraining }]) => !isDraining)
+    .map(([name, { weight }]) => ({ name, weight }));
+  const names = new Set(candidates.map(({ name }) => name));
+  return Array.from({ length: SHARDS }, (_, shard) => {
+    const pinned = pins.get(shard);
+    return pinned !== undefined && names.has(pinned) ? pinned : winnerOf(shard, candidates);
+  });
+}
+
+/** The shards whose subscribers are to be in this member's table. */
+export function wantedOf({ me, lease, shards, serving }: View): Set<number> {
+  const wanted = new Set<number>();
+  for (let shard = 0; shard < SHARDS; shard++) {
+    const record = shards.get(shard);
+    const isOurs = record?.owner === me && (record.lease === lease || serving.has(shard));
+    // nobody's, and served: since etcd was away for longer than a lease; it is made again
+    if (record === undefined ? serving.has(shard) : isOurs || record.to === me) wanted.add(shard);
+  }
+  return wanted;
+}
+
+export function changesOf(view: View): ShardChange[] {
+  const winners = winnersOf(view);
+  const changes: ShardChange[] = [];
+  let offers = [...view.shards.values()].filter(({ owner, to }) => owner === view.me && to).length;
+  for (let shard = 0; shard < SHARDS; shard++) {
+    const held = view.shards.get(shard);
+    const at = { shard, winner: winners[shard] ?? null, mayOffer: offers < OFFERS_MAX };
+    const wanted = held === undefined ? ofNobodys(view, at) : ofSomebodys(view, at, held);
+    if (wanted === null) continue;
+    if (wanted.kind === 'offer' && held?.to === undefined) offers += 1;
+    changes.push({ keepsLease: false, modRevision: held?.modRevision ?? null, shard, ...wanted });
+  }
+  return changes;
+}
+
+interface At {
+  readonly shard: number;
+  readonly winner: string | null;
+  readonly mayOffer: boolean;
+}
+
+type Wanted = Pick<ShardChange, 'kind' | 'record'> & { readonly keepsLease?: boolean };
+
+function ofNobodys({ me, serving, mayClaim }: View, { shard, winner }: At): Wanted | null {
+  const isOurs = serving.has(shard) || (mayClaim && winner === me);
+  return isOurs ? { kind: 'make', record: { owner: me } } : null;
+}
+
+function ofSomebodys(view: View, at: At, held: Held<ShardRecord>): Wanted | null {
+  const { me, lease, members, serving, ready } = view;
+  const { owner, to, from } = held;
+  if (owner === me && held.lease !== lease) return { kind: 'renew', record: { owner: me } };
+  if (owner === me && from !== undefined)
+    return members.has(from) ? null : { kind: 'settle', record: { owner: me } };
+  if (owner === me) return ofOurs(view, at, to);
+  if (to === me && ready.has(at.shard))
+    return { kind: 'accept', record: { owner: me, from: owner } };
+  if (from === me && !serving.has(at.shard))
+    return { kind: 'settle', record: { owner }, keepsLease: true };
+  return null;
+}
+
+/** An offer stands for as long as there is somebody to take it. */
+function ofOurs(
+  { me, members }: View,
+  { winner, mayOffer }: At,
+  to: string | undefined,
+): Wanted | null {
+  if (to !== undefined && members.get(to)?.isDraining === false) return null;
+  const isElsewhere = winner !== null && winner !== me;
+  if (isElsewhere && (to !== undefined || mayOffer))
+    return { kind: 'offer', record: { owner: me, to: winner } };
+  return to === undefined ? null : { kind: 'withdraw', record: { owner: me } };
+}
+
+/** Whether nothing hangs on that member any more. */
+export function isFree({ me, shards, serving }: Pick<View, 'me' | 'shards' | 'serving'>): boolean {
+  for (const { owner, from } of shards.values()) if (owner === me || from === me) return false;
+  return serving.size === 0;
+}

@@ -1,0 +1,137 @@
+/**
+ * A whole fleet on one bridge: an etcd of some nodes, members, a feed that every member gets, and
+ * one host with all subscribers.
+ *
+ *   10.78.0.0/24   .2 feed   .11 … etcd   .21 … members   .101 … subscribers   group 239.78.0.1
+ */
+import { Program } from '../program.js';
+import { FEED_PORT, type Fed, LISTEN_PORT, type Route, startFeed, type Tool } from '../wire.js';
+import { Bridge, type Host, lackForBridge } from './bridge.js';
+import { Etcd, lackForEtcd } from './etcd.js';
+import { Member } from './member.js';
+import { type Look, Served } from './served.js';
+
+/** Every member listens to it: a switch gives all of them the same packets in the same order. */
+export const FEED_GROUP = {
+  ip: '239.78.0.1',
+  mac: '01:00:5e:4e:00:01',
+  port: LISTEN_PORT,
+} as const;
+export const SUBSCRIBER_PORT = 10_001;
+const SIZE = 200;
+const FEED_HOST = 2;
+const FIRST_ETCD = 11;
+const FIRST_MEMBER = 21;
+const FIRST_SUBSCRIBER = 101;
+/** More than any test sends. */
+const PACKETS_MAX = 2 ** 40;
+/** A copy has come that long after its packet was sent, unless it was lost. */
+export const SETTLE_MS = 500;
+
+const address = (number: number) => `10.78.0.${number}`;
+
+export interface FleetOptions {
+  readonly etcd: number;
+  readonly members: number;
+  /** Addresses of the host of the subscribers, and how many are at each. */
+  readonly subscribers: { readonly addresses: number; readonly each: number };
+  /** Of a member's `up`. */
+  readonly flags: (host: Host, etcd: Etcd) => readonly string[];
+  readonly tokenFile?: string;
+}
+
+/** Why there can be none here, or null. */
+export const lackForFleet = (): string | null => lackForBridge() ?? lackForEtcd();
+
+export class Fleet {
+  readonly bridge: Bridge;
+  readonly etcd: Etcd;
+  readonly members: readonly Member[];
+  private readonly feedHost: Host;
+  private feed: Tool<Fed> | null = null;
+
+  private constructor(
+    options: FleetOptions,
+    bridge: Bridge,
+    readonly subscriberHost: Host,
+    readonly served: Served,
+  ) {
+    this.bridge = bridge;
+    const hosts = (count: number, letter: string, first: number, device: string) =>
+      Array.from({ length: count }, (_, index) =>
+        bridge.addHost({
+          ...{ name: `${letter}${index + 1}`, interface: device },
+          ips: [address(first + index)],
+        }),
+      );
+    this.feedHost = bridge.addHost({ name: 'feed', interface: 'net0', ips: [address(FEED_HOST)] });
+    this.etcd = new Etcd(hosts(options.etcd, 'e', FIRST_ETCD, 'net0'));
+    const { flags, tokenFile } = options;
+    this.members = hosts(options.members, 'm', FIRST_MEMBER, 'rep0').map(
+      (host) =>
+        new Member({
+          ...{ host, feed: FEED_GROUP, flags: flags(host, this.etcd) },
+          ...(tokenFile === undefined ? {} : { tokenFile }),
+        }),
+    );
+  }
+
+  /** Everything but etcd, members and feed runs. */
+  static async open(options: FleetOptions): Promise<Fleet> {
+    const bridge = new Bridge();
+    const { addresses, each } = options.subscribers;
+    const ips = Array.from({ length: addresses }, (_, index) => address(FIRST_SUBSCRIBER + index));
+    const host = bridge.addHost({ name: 'subs', interface: 'net0', ips });
+    const ports = { first: SUBSCRIBER_PORT, count: each };
+    const served = await Served.start({ host, ports, feedPort: FEED_GROUP.port, size: SIZE });
+    return new Fleet(options, bridge, host, served);
+  }
+
+  get subscribers(): readonly { readonly ip: string; readonly port: number }[] {
+    return this.served.subscribers;
+  }
+
+  /** Begins to send, open loop, sequences from 0 on. */
+  startFeed(rate: number): void {
+    const { namespace, interface: device, ip } = this.feedHost;
+    const route: Route = {
+      start: (_, command, args) => new Program(command, args, { namespace }),
+      feedInterface: device,
+      sinkInterface: device,
+      feedIp: ip,
+      targetMac: FEED_GROUP.mac,
+      targetIp: FEED_GROUP.ip,
+      sourceMacs: [],
+      sourceIp: ip,
+      sourcePort: FEED_PORT,
+    };
+    this.feed = startFeed(route, { rate, count: PACKETS_MAX, sizes: String(SIZE) });
+  }
+
+  /** Stops sending; resolves with how many were sent, and what came of them. */
+  async stopFeed(): Promise<{ readonly sent: number; readonly look: Look }> {
+    if (this.feed === null) throw new Error('there is no feed');
+    const { sent } = await this.feed.stop();
+    this.feed = null;
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+    return { sent, look: await this.served.look() };
+  }
+
+  /** `fantail …` or another program where the subscribers are: neither a member nor a node. */
+  run(command: string, args: readonly string[]): Program {
+    return new Program(command, args, { namespace: this.subscriberHost.namespace });
+  }
+
+  /** What every member has said: for messages. */
+  told(): string {
+    return this.members.map((member) => member.told()).join('\n');
+  }
+
+  close(): void {
+    this.feed?.program.close();
+    for (const member of this.members) member.close();
+    this.served.close();
+    this.etcd.close();
+    this.bridge.close();
+  }
+}
