@@ -142,6 +142,7 @@ export class Member {
       if (kept !== null) {
         this.tenure.hold(kept);
         await this.follower.read();
+        await this.registration.refresh(kept.id);
         return;
       }
       await this.service.clear();
@@ -228,7 +229,7 @@ export class Member {
     await this.reporter.tell({
       lease: this.tenure.lease,
       row: this.row,
-      unserved: this.service.unserved,
+      unserved: this.service.reasons,
     });
     const own = this.mirror.members.get(config.member);
     if (own?.isDraining === true && !isChanged && isFree(this.view)) this.tellDrained();
@@ -384,15 +385,17 @@ export class Member {
     this.isDrained = true;
   }
 
+  /** Whoever may take what it owns. */
+  private get heirs(): readonly string[] {
+    const others = [...this.mirror.members].filter(([, { isDraining }]) => !isDraining);
+    return others.map(([name]) => name).filter((name) => name !== this.options.config.member);
+  }
+
   private async drain(): Promise<void> {
-    const { member } = this.options.config;
-    const others = [...this.mirror.members].filter(([name, { isDraining }]) => {
-      return name !== member && !isDraining;
-    });
-    if (others.length === 0) return;
+    if (this.heirs.length === 0) return;
     await this.registration.setDraining(this.tenure.lease);
     const deadline_ms = performance.now() + DRAIN_MS_MAX;
-    while (!isFree(this.view)) {
+    while (!isFree(this.view) && this.heirs.length > 0) {
       if (performance.now() > deadline_ms) {
         log.warn(`fleet: not all was taken over within ${DRAIN_MS_MAX / 1000} s`);
         return;
