@@ -38,6 +38,8 @@ export interface FleetOptions {
   /** Of a member's `up`. */
   readonly flags: (host: Host, etcd: Etcd) => readonly string[];
   readonly tokenFile?: string;
+  /** Where a member listens; FEED_GROUP unless said. */
+  readonly listen?: (host: Host) => { readonly ip: string; readonly port: number };
 }
 
 /** Why there can be none here, or null. */
@@ -66,11 +68,11 @@ export class Fleet {
       );
     this.feedHost = bridge.addHost({ name: 'feed', interface: 'net0', ips: [address(FEED_HOST)] });
     this.etcd = new Etcd(hosts(options.etcd, 'e', FIRST_ETCD, 'net0'));
-    const { flags, tokenFile } = options;
+    const { flags, tokenFile, listen = () => FEED_GROUP } = options;
     this.members = hosts(options.members, 'm', FIRST_MEMBER, 'rep0').map(
       (host) =>
         new Member({
-          ...{ host, feed: FEED_GROUP, flags: flags(host, this.etcd) },
+          ...{ host, feed: listen(host), flags: flags(host, this.etcd) },
           ...(tokenFile === undefined ? {} : { tokenFile }),
         }),
     );
