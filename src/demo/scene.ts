@@ -42,6 +42,8 @@ function ip(...args: string[]): string {
   try {
     return execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
   } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT')
+      throw new Error('there is no ip here, which makes it: install iproute2');
     // execFileSync puts it there when the program ran
     const said = (thrown as { stderr?: unknown }).stderr;
     const words = typeof said === 'string' ? said.trim() : '';
@@ -76,7 +78,7 @@ export function removeLeftovers(): string[] {
   const listed = spawnSync('ip', ['netns', 'list'], { encoding: 'utf8' }).stdout ?? '';
   const names = listed.split('\n').map((line) => line.split(' ')[0] ?? '');
   const dead = names.filter((name) => {
-    const match = /^fantail-demo-(\d+)-(?:near|far)$/.exec(name);
+    const match = /^fantail-demo-(\d+)-(?:near|far|hub|m\d)$/.exec(name);
     return match !== null && !isDemo(Number(match[1]));
   });
   for (const name of dead) removeNamespace(name);
