@@ -17,8 +17,11 @@ import { Keys } from '../registry/keys.js';
 import { Mirror } from '../registry/mirror.js';
 import type { MemberRecord } from '../registry/records.js';
 import { changesOf, isFree, type ShardChange, type View, wantedOf } from '../shards/plan.js';
-import { STEP_NS } from './fence.js';
+import { SENTENCES, STEP_NS } from './fence.js';
+import { Hops } from './hop.js';
+import type { FleetInheritance } from './inheritance.js';
 import { Registration } from './registration.js';
+import { Relays } from './relays.js';
 import { Reporter } from './reporter.js';
 import { Service } from './service.js';
 import { Tenure } from './tenure.js';
@@ -34,15 +37,6 @@ const PASS_MS = 1000;
 const CLAIM_WAIT_MS = Number(STEP_NS / 1_000_000n) + 1000;
 /** A clean stop waits so long for others to take what it owned. */
 export const DRAIN_MS_MAX = 5000;
-
-/** What the next supervisor is to know. */
-export interface FleetInheritance {
-  readonly group: string;
-  readonly member: string;
-  readonly lease: string;
-  /** Control ports of the others. */
-  readonly peers: readonly string[];
-}
 
 export interface MemberOptions {
   readonly config: FleetConfig;
@@ -65,7 +59,9 @@ export class Member {
   readonly mirror: Mirror;
   private readonly follower: Follower;
   private readonly tenure: Tenure;
+  private readonly relays: Relays;
   private readonly service: Service;
+  private readonly hops: Hops;
   private readonly registration: Registration;
   private readonly reporter: Reporter;
   private handover = 0;
@@ -91,9 +87,12 @@ export class Member {
       log.warn(`fleet: ${key} is passed over: ${wrong}`);
     });
     this.follower = new Follower(this.etcd, this.keys, this.mirror, () => this.wish());
+    this.relays = new Relays({ target, mirror: this.mirror, member: config.member });
+    this.hops = new Hops({ config, target, mirror: this.mirror, relays: this.relays });
     this.service = new Service({
       target,
       mirror: this.mirror,
+      relays: this.relays,
       module: async (hash) => (await this.etcd.get(this.keys.of('modules', hash)))?.value ?? null,
       allowed: config.allowedModules,
       ownFeeds,
@@ -220,6 +219,7 @@ export class Member {
     if (this.tenure.lease === '0' || this.mirror.revision === 0 || this.tenure.isFenced)
       return false;
     await this.service.apply(wantedOf(this.view));
+    this.hops.look();
     if (this.tenure.standing !== 'joined') return false;
     await this.countHandover();
     if (this.view.mayClaim && this.missing.length > 0) await this.registration.forget(this.missing);
@@ -229,7 +229,8 @@ export class Member {
     await this.reporter.tell({
       lease: this.tenure.lease,
       row: this.row,
-      unserved: this.service.reasons,
+      unserved: new Map([...this.relays.unserved, ...this.service.reasons]),
+      hop: this.hops.own,
     });
     const own = this.mirror.members.get(config.member);
     if (own?.isDraining === true && !isChanged && isFree(this.view)) this.tellDrained();
@@ -318,8 +319,11 @@ export class Member {
       is_draining: this.mirror.members.get(member)?.isDraining === true,
       shards: owned.length,
       subscribers: this.service.size,
-      unserved: this.service.unserved.size,
+      unserved: this.service.unserved.size + this.relays.unserved.size,
       handover: this.handover,
+      upstream: this.options.config.upstream,
+      relays: this.relays.names,
+      hops: this.hops.all,
     };
   }
 
@@ -385,15 +389,18 @@ export class Member {
     this.isDrained = true;
   }
 
+  /** Whoever may take what it owns. */
+  private get heirs(): readonly string[] {
+    const others = [...this.mirror.members].filter(([, { isDraining }]) => !isDraining);
+    return others.map(([name]) => name).filter((name) => name !== this.options.config.member);
+  }
+
   private async drain(): Promise<void> {
-    const { member } = this.options.config;
-    const others = [...this.mirror.members].filter(([name, { isDraining }]) => {
-      return name !== member && !isDraining;
-    });
-    if (others.length === 0) return;
+    this.relays.warn();
+    if (this.heirs.length === 0) return;
     await this.registration.setDraining(this.tenure.lease);
     const deadline_ms = performance.now() + DRAIN_MS_MAX;
-    while (!isFree(this.view)) {
+    while (!isFree(this.view) && this.heirs.length > 0) {
       if (performance.now() > deadline_ms) {
         log.warn(`fleet: not all was taken over within ${DRAIN_MS_MAX / 1000} s`);
         return;
@@ -403,11 +410,3 @@ export class Member {
     }
   }
 }
-
-const SENTENCES: Readonly<Record<Exclude<Standing, 'joined'>, string>> = {
-  unsure: 'etcd is silent; it asks the other members',
-  cut: 'another member reaches etcd and this one does not: it serves to the end of its lease',
-  registry_gone: 'no member reaches etcd: it goes on with what it has, and takes no changes',
-  isolated: 'it reaches neither etcd nor all members: it does as --fleet-isolated says',
-  fenced: 'the time of its lease is over: it serves nobody until it has joined again',
-};
