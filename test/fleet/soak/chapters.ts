@@ -20,6 +20,7 @@ import { eventually, sleep } from '../../rig/program.js';
 import type { Random } from '../../rig/random.js';
 import type { Findings } from './findings.js';
 
+const BASELINE_MS = 5000;
 /** Longer than a lease, and what the others need to take over. */
 const ISOLATED_MS = (LEASE_S + 5) * 1000;
 
@@ -98,6 +99,18 @@ async function comeBack(
     ...{ max: counted, unit: 'counted as handover' },
   });
 }
+
+/**
+ * Nothing happens: what is lost now is lost for want of a core, and no member's fault. On such a
+ * machine no other figure of lost packets says anything.
+ */
+export const baseline: Chapter = async (soaking) => {
+  const { group, findings } = soaking;
+  const phase = await group.fleet.phase(() => sleep(BASELINE_MS));
+  checkSink(soaking, 'baseline', phase);
+  findings.none('baseline, nothing happens: packets lost', lostBy(phase));
+  findings.none('baseline, nothing happens: copies twice', doubledOf(phase).length);
+};
 
 export const kill: Chapter = async (soaking) => {
   const { group, findings } = soaking;
