@@ -9,6 +9,7 @@
  * its name in front. In CI a skip is a failure unless this machine truly lacks what most skips are
  * about.
  */
+import { availableParallelism } from 'node:os';
 import { lackOfMachine } from './runner/machine.js';
 import { endAll, finish } from './runner/process.js';
 import { type Need, type Step, stepsNamedLike } from './runner/steps.js';
@@ -20,11 +21,12 @@ import { type Need, type Step, stepsNamedLike } from './runner/steps.js';
  */
 const BESIDE_MAX = 1;
 const LINKS_MAX = 2;
-const SLOWEST_MAX = 8;
+const SLOWEST_MAX = 15;
 
 interface Outcome {
   readonly name: string;
   readonly seconds: number;
+  readonly cpuSeconds: number;
   readonly passed: number;
   readonly failed: number;
   readonly skipped: number;
@@ -42,6 +44,7 @@ async function run(step: Step, lack: string | null): Promise<Outcome> {
   const outcome = {
     name: step.name,
     seconds: finished.seconds,
+    cpuSeconds: finished.cpuSeconds,
     passed,
     failed: failed + (skipsFail ? skips.length : 0),
     skipped: skipsFail ? 0 : skips.length,
@@ -111,9 +114,12 @@ async function main(): Promise<void> {
   ];
   if (isInterrupted) process.exit(1);
   const slowest = [...outcomes].sort((a, b) => b.seconds - a.seconds).slice(0, SLOWEST_MAX);
-  say('slowest:');
-  for (const { name, seconds } of slowest) say(`  ${seconds.toFixed(1).padStart(6)} s  ${name}`);
-  say(`  ${((Date.now() - start) / 1000).toFixed(1).padStart(6)} s  all of it`);
+  const row = (seconds: number, cpuSeconds: number, name: string) =>
+    say(`  ${seconds.toFixed(1).padStart(6)} s  ${cpuSeconds.toFixed(1).padStart(6)} s  ${name}`);
+  say('slowest, and what each took of the cores:');
+  for (const { name, seconds, cpuSeconds } of slowest) row(seconds, cpuSeconds, name);
+  const cpuSeconds = outcomes.reduce((sum, outcome) => sum + outcome.cpuSeconds, 0);
+  row((Date.now() - start) / 1000, cpuSeconds, `all of it, on ${availableParallelism()} cores`);
   const total = (part: 'passed' | 'failed' | 'skipped') =>
     outcomes.reduce((sum, outcome) => sum + outcome[part], 0);
   say(`${total('passed')} passed, ${total('failed')} failed, ${total('skipped')} skipped`);

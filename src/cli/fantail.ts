@@ -8,6 +8,7 @@ import { doctor } from './declarations/doctor.js';
 import { feed } from './declarations/feeds.js';
 import { filter } from './declarations/filters.js';
 import { fleet } from './declarations/fleet.js';
+import { plan } from './declarations/plan.js';
 import { clean, demo, up } from './declarations/replicator.js';
 import { installService } from './declarations/service.js';
 import { completions, help, man } from './declarations/shell.js';
@@ -35,6 +36,7 @@ export function fantail(): Command {
     top,
     send,
     bench,
+    plan,
     demo,
     filter,
     fleet,

@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { figuresOf } from '../../src/planning/figures.js';
 import type { Summary } from '../../tools/bench/report/summary.js';
 import { competitors } from '../../tools/bench/runs/competitors.js';
 import type { Run } from '../../tools/bench/runs/journal.js';
@@ -56,6 +57,10 @@ test('every turn of the benchmark runs, and the results say what was measured, w
         result.specials.some(({ special }) => special === id),
         id,
       );
+    const source = { file: join(folder, 'latest.json'), competitor: 'fantail inline' };
+    const { figures, from } = figuresOf({}, source, 200); // as fantail plan reads it
+    assert.ok(figures.first_copy_us > 0 && figures.copy_us > 0, JSON.stringify(figures));
+    assert.equal([from.first_copy_us, from.copy_us], ['bench', 'bench']);
     const page = readFileSync(join(folder, 'latest.html'), 'utf8');
     const markdown = readFileSync(join(folder, 'latest.md'), 'utf8');
     for (const { name } of competitors)

@@ -48,6 +48,7 @@ const UP = {
   logFormat: 'text',
   logLevel: 'info',
 };
+const PLAN = { row: 'fantail inline', utilisation: 0.7 };
 const MEASURE = ['10.0.0.5', '5000', '10.0.0.9', '9000', '10', '0.5'];
 
 const right: [command: string, words: string[], values: unknown[]][] = [
@@ -96,6 +97,11 @@ const right: [command: string, words: string[], values: unknown[]][] = [
   ['send', ['10.0.0.1', '9'], ['10.0.0.1', 9, 10, 'fantail test', {}]],
   ['send', ['10.0.0.1', '9', '3', 'x', '--rate', '2.5'], ['10.0.0.1', 9, 3, 'x', { rate: 2.5 }]],
   ['bench', MEASURE, ['10.0.0.5', 5000, '10.0.0.9', 9000, 10, 0.5, { ...CONTROL, warmUp: 0 }]],
+  [
+    'plan',
+    ['--subscribers', '1000', '--rate', '0.5', '--size', '0', '--hop-us', '0', '--fan-out', '7'],
+    [{ ...PLAN, subscribers: 1000, rate: 0.5, size: 0, hopUs: 0, fanOut: 7 }],
+  ],
   ['demo', [], [{ layout: 'inline', compare: true, rate: 1000 }]],
   ['demo', ['--busy-poll'], [{ layout: 'inline', compare: true, rate: 1000, busyPoll: true }]],
   [
@@ -205,6 +211,10 @@ const wrong: [command: string, words: string[], says: RegExp][] = [
   ['send', ['10.0.0.1', '9', '--rate', '0'], /^--rate must be a number from 0.001 to 1000000, not/],
   ['send', ['10.0.0.1', '9', '--interval-ms', '3600001'], /^--interval-ms must be a number from 0/],
   ['bench', [...MEASURE.slice(0, 5), '0.001'], /^rate must be a number from 0.01 to 1000000/],
+  ['plan', ['--subscribers', '0'], /^--subscribers must be a whole number from 1 to 10000000, not/],
+  ['plan', ['--size', '3799'], /^--size must be a whole number from 0 to 3798, not '3799'$/],
+  ['plan', ['--utilisation', '0.96'], /^--utilisation must be a number from 0.01 to 0.95, not/],
+  ['plan', ['--jitter', '0.9'], /^--jitter must be a number from 1 to 100, not '0.9'$/],
   ['filter test', ['f', '--param', 'hex:4'], /^--param must be text, or hex: and pairs of hex/],
   ['filter test', ['f', '--param', 'x'.repeat(65)], /^--param may have 64 bytes, not 65$/],
   ['filter test', ['f', '--udp-checksum', 'half'], /^--udp-checksum must be zero or full, not/],

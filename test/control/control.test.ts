@@ -5,6 +5,7 @@
  * thing allowed.
  *
  * needs: a core
+ * takes: 50 s
  */
 import { execFile } from 'node:child_process';
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';

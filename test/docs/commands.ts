@@ -14,9 +14,47 @@ import { ROOT } from '../rig/program.js';
 
 /** Programs of others; what they take is theirs. */
 const FOREIGN = new Set([
-  ...['cat', 'chmod', 'chgrp', 'curl', 'echo', 'grep', 'head', 'base64', 'man', 'sleep', 'ssh'],
-  ...['systemctl', 'journalctl', 'ip', 'ethtool', 'ss', 'socat', 'samplicate', 'tc', 'iptables'],
-  ...['kill', 'prlimit', 'taskset', 'sysctl', 'timedatectl', 'env', 'for', 'nstat', 'ulimit'],
+  ...[
+    'cat',
+    'chmod',
+    'chgrp',
+    'cp',
+    'curl',
+    'echo',
+    'git',
+    'grep',
+    'head',
+    'base64',
+    'man',
+    'mkdir',
+  ],
+  ...[
+    'sleep',
+    'ssh',
+    'sudo',
+    'tar',
+    'tee',
+    'openssl',
+    'python3',
+    'apt-get',
+    'systemctl',
+    'journalctl',
+  ],
+  ...[
+    'ip',
+    'ethtool',
+    'ss',
+    'socat',
+    'samplicate',
+    'tc',
+    'nft',
+    'iptables',
+    'nstat',
+    'kill',
+    'env',
+  ],
+  ...['prlimit', 'taskset', 'sysctl', 'timedatectl', 'for', 'ulimit', 'nice', 'etcd', 'etcdctl'],
+  ...['docker', 'podman', 'buildah', 'kubectl', 'debootstrap', 'mmdebstrap'],
 ]);
 
 export const commands: ReadonlyMap<string, Node> = new Map(
@@ -43,6 +81,7 @@ export function words(line: string): string[] {
 export function linesOf(text: string): string[] {
   return text
     .replaceAll(/<<'(\w+)'\n[\s\S]*?^\1$/gm, '')
+    .replaceAll(/\\\n */g, '') // goes on in the next line
     .split('\n')
     .flatMap((line) => line.split(/ \| | && /))
     .map((line) => line.replace(/ >>? \S+/g, '').trim())
@@ -100,15 +139,15 @@ function checkWords(name: string, given: readonly string[], taken: Taken): void 
   assert.ok(count >= taken.least && count <= taken.most, `${shown} has ${count} arguments`);
 }
 
-const GROUPS = [...commands.values()].filter(({ nodes }) => nodes.length > 0).map(pathText);
-
-function checkFantail([first = '', ...more]: readonly string[], isWhole: boolean): void {
+/** The words before the first that is no command's name are the command: `filter use`. */
+function checkFantail(all: readonly string[], isWhole: boolean): void {
+  const [first = ''] = all;
   if (first.startsWith('-') || ['', '…'].includes(first)) return;
-  let [name, given] = [first, more];
-  // of a group, which may be in a group, the next word is a command
-  while (GROUPS.includes(name) && given[0] !== undefined && !/^[-…]/.test(given[0]))
-    [name, given] = [`${name} ${given[0]}`, given.slice(1)];
-  checkWords(name, given.length === 0 && !isWhole ? ['…'] : given, takenByCommand(name));
+  let depth = 1;
+  while (depth < all.length && commands.has(all.slice(0, depth + 1).join(' '))) depth++;
+  const given = all.slice(depth);
+  const taken = takenByCommand(all.slice(0, depth).join(' '));
+  checkWords(all.slice(0, depth).join(' '), given.length === 0 && !isWhole ? ['…'] : given, taken);
 }
 
 const codec = new Codec(operations);
@@ -157,6 +196,13 @@ export function checkLine([program = '', ...rest]: readonly string[], isWhole = 
   else if (!FOREIGN.has(program) && !/^[A-Z]+=\$\(ip$/.test(program))
     assert.unreachable(`nobody checks: ${program} ${rest.join(' ')}`);
 }
+
+export const isForeign = ([program = '']: readonly string[]): boolean => FOREIGN.has(program);
+
+/** Sources of what `npm run` starts. */
+export const toolSources = Object.values(packaged.scripts).flatMap((script) =>
+  [...script.matchAll(/dist\/(\S+)\.js/g)].map(([, path = '']) => join(ROOT, `${path}.ts`)),
+);
 
 /** Whether it is a line that this file can judge. */
 export const isJudged = ([program = '', second]: readonly string[]): boolean =>

@@ -5,7 +5,7 @@
  * needs: a core
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -16,12 +16,31 @@ import { operations } from '../../src/control/operations.js';
 import { KINDS } from '../../src/doctor/topics.js';
 import { codes } from '../../src/domain/errors.js';
 import { version } from '../../src/domain/installation.js';
-import { enums, limits, membersOf } from '../../src/memory/layout.js';
+import { enums, limits, membersOf, structOf } from '../../src/memory/layout.js';
 import { familiesOf } from '../../src/metrics/families.js';
 import { emptyStats } from '../rig/memory-replicator.js';
 import { MAIN, ROOT } from '../rig/program.js';
-import { checkLine, checkMessage, commands, isJudged, linesOf, words } from './commands.js';
-import { allPages, anchorsOf, type Block, namesIn, page, pages, type Row } from './pages.js';
+import {
+  bin,
+  checkLine,
+  checkMessage,
+  commands,
+  isForeign,
+  isJudged,
+  linesOf,
+  toolSources,
+  words,
+} from './commands.js';
+import {
+  allPages,
+  anchorsOf,
+  type Block,
+  codesOf,
+  namesIn,
+  page,
+  pages,
+  type Row,
+} from './pages.js';
 
 const test = suite('README and docs');
 const REFERENCE = 'docs/reference.md';
@@ -57,6 +76,14 @@ test('every command line of a block exists, with those flags and arguments', () 
   assert.ok(found > 100, `only ${found} lines were found`);
 });
 
+test('no block of commands goes by another name', () => {
+  const isPicture = (text: string) => text.includes('│');
+  const others = blocks.filter(({ info: [kind], text }) => kind !== 'sh' && !isPicture(text));
+  for (const { info, text, place } of others)
+    for (const line of text.split('\n').map(words))
+      assert.not(isJudged(line), `${place} has a command and is ${info.join(' ')}, not sh`);
+});
+
 test('every command line between backticks exists', () => {
   let found = 0;
   for (const { path, codes: named } of pages)
@@ -67,29 +94,34 @@ test('every command line between backticks exists', () => {
   assert.ok(found > 100, `only ${found} were found`);
 });
 
-/** Of programs that are not fantail's own. */
+/** Of other programs, where a page names one alone. */
 const FOREIGN_FLAGS = [
-  ...['--disable', '--disable-wasm-trap-handler', '--initialMemory', '--ulimit', '--xdp'],
   ...[
-    '--pid',
-    '--memlock',
-    '--nofile',
-    '--as',
-    '--now',
-    '--gateway',
-    '--silent',
+    '--disable',
+    '--disable-wasm-trap-handler',
+    '--initialMemory',
     '--ctrl',
     '--producer',
+    '--silent',
   ],
+  // of containers and npm
+  ...['--cap-add', '--cap-drop', '--cpuset-cpus', '--health-cmd', '--init', '--network', '--pid'],
+  ...['--privileged', '--read-only', '--security-opt', '--tmpfs', '--ulimit', '--user', '--userns'],
+  ...[
+    '--build-arg',
+    '--volume',
+    '--format',
+    '--cpu-manager-policy',
+    '--cache',
+    '--offline',
+    '--omit',
+  ],
+  ...['--prefix', '--registry'],
 ];
 
 /** Those of what `npm run` starts, as their sources declare them. */
-function flagsOfTools(): string[] {
-  const files = ['tools/bench', 'test/soak', 'test/vm', 'test/nodes', 'test/dashboard'].map(
-    (folder) => `${folder}/main.ts`,
-  );
-  return files.flatMap((file) => readFileSync(join(ROOT, file), 'utf8').match(/--[a-z-]+/g) ?? []);
-}
+const flagsOfTools = () =>
+  toolSources.flatMap((file) => readFileSync(file, 'utf8').match(/--[a-z-]+/g) ?? []);
 
 test('every flag between backticks is one that some command takes', () => {
   const known = new Set([
@@ -97,7 +129,7 @@ test('every flag between backticks is one that some command takes', () => {
     ...['--version', '--control-port', ...FOREIGN_FLAGS, ...flagsOfTools()],
   ]);
   for (const { path, codes: named } of pages)
-    for (const code of named)
+    for (const code of named.filter((each) => !isForeign(words(each))))
       for (const flag of code.match(/(?<=^|[\s(])--[a-z][a-zA-Z-]*/g) ?? [])
         assert.ok(known.has(flag), `${path} names ${flag}, which nothing takes`);
 });
@@ -121,6 +153,49 @@ test('every file that a page names is there, and every link leads somewhere', ()
     }
   }
   assert.ok(found > 50, `only ${found} links were found`);
+});
+
+/** Of the kernel, of others' programs, and of filters that are no part of fantail. */
+const FOREIGN_NAMES = /^(CAP|XDP|NO|AF)_|^(rp_filter|sched_yield)$/;
+
+test('names of findings, drops, fields and codes in the pages of users are those that there are', () => {
+  const users = ['operators', 'troubleshooting', 'migrating', 'filters', 'promises', 'reference'];
+  const known = new Set([
+    ...[...Object.keys(KINDS), ...codes, ...Object.keys(bin)],
+    ...enums
+      .flatMap(({ name, members }) => members.map((each) => [each, `${name}_${each}`]))
+      .flat(),
+    ...page(PROTOCOL).codes.flatMap((code) => code.split(/[^\w]+/)),
+    ...[...commands.values()].flatMap((node) => node.words.map(({ name }) => name)),
+    ...structOf('filter_report').fields.map(({ name }) => name),
+    ...['last_gaps', 'lead_ns'], // of a report in stats
+    ...['set_source', 'set_dscp', 'set_ttl', 'send_rewritten', 'u8_at'], // of the SDK for filters
+    ...['fantail_abi', 'fantail_burst', 'fantail_state', 'fantail_report', 'FANTAIL_WORDS'],
+  ]);
+  for (const path of ['README.md', ...users.map((name) => `docs/${name}.md`)])
+    for (const code of page(path).codes)
+      for (const [name] of code.matchAll(/^[A-Za-z]\w*_\w+$/g))
+        assert.ok(known.has(name) || FOREIGN_NAMES.test(name), `${path} names ${name}`);
+});
+
+/** What people read of a program stands in its sources, but for the words that differ (…). */
+test('the sentences that symptoms begin with are those of the sources', () => {
+  const texts = ['src', 'native', 'tools'].flatMap((folder) =>
+    readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+      .filter((name) => /\.(ts|cpp|mjs)$/.test(name) && !name.includes('build/'))
+      .map((name) => readFileSync(join(ROOT, folder, name), 'utf8')),
+  );
+  let found = 0;
+  for (const [, symptom = ''] of page('docs/troubleshooting.md').text.matchAll(/^\*\*(.*?)\*\*/gm))
+    for (const part of codesOf(symptom).flatMap((code) => code.split('…'))) {
+      const said = part.trim();
+      assert.ok(
+        texts.some((text) => text.includes(said)),
+        `nothing says: ${said}`,
+      );
+      found++;
+    }
+  assert.ok(found > 15, `only ${found} were found`);
 });
 
 test('what looks like a metric is one, or an export of a filter', () => {

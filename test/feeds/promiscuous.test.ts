@@ -4,6 +4,7 @@
  * own addresses is as it is without.
  *
  * needs: a link
+ * takes: 80 s
  */
 
 import { suite } from 'uvu';

@@ -7,6 +7,8 @@
  */
 import type { Finished } from './process.js';
 
+type Said = Pick<Finished, 'output' | 'fault'>;
+
 export interface Counts {
   readonly passed: number;
   readonly failed: number;
@@ -22,7 +24,7 @@ function sum(text: string, pattern: RegExp): number {
 const skipsIn = (output: string) =>
   [...output.matchAll(/(?:^|\s)skip: *(.+)$/gm)].map((match) => match[1] ?? '');
 
-export function countUvu({ output, fault }: Finished): Counts {
+export function countUvu({ output, fault }: Said): Counts {
   const total = sum(output, /^ {2}Total: +(\d+)$/gm);
   const passed = sum(output, /^ {2}Passed: +(\d+)$/gm);
   const unexplained = sum(output, /^ {2}Skipped: +(\d+)$/gm);
@@ -34,7 +36,7 @@ export function countUvu({ output, fault }: Finished): Counts {
 }
 
 /** The Makefile prints `# name` before each program. */
-export function countNative({ output, fault }: Finished): Counts {
+export function countNative({ output, fault }: Said): Counts {
   const programs = output.split(/^# /m).slice(1);
   let passed = 0;
   let failed = 0;
@@ -54,6 +56,6 @@ export function countNative({ output, fault }: Finished): Counts {
   };
 }
 
-export function countWhole({ fault }: Finished): Counts {
+export function countWhole({ fault }: Said): Counts {
   return { passed: fault === null ? 1 : 0, failed: fault === null ? 0 : 1, skips: [] };
 }

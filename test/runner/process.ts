@@ -3,6 +3,7 @@
  * together with all that it started; its output kept whole until it has ended.
  */
 import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -27,6 +28,8 @@ export interface Finished {
   /** Why it did not end with status 0; null if it did. */
   readonly fault: string | null;
   readonly seconds: number;
+  /** What it and all that it waited for have taken of the cores. */
+  readonly cpuSeconds: number;
 }
 
 /**
@@ -63,12 +66,30 @@ function signalGroup(group: number, signal: NodeJS.Signals): void {
   }
 }
 
+/** Of /proc/<pid>/stat, on all that Linux runs on. */
+const TICKS_A_SECOND = 100;
+let ticksTold = 0;
+
+/**
+ * What children that have ended since the last call took of the cores (proc(5): cutime, cstime). Of
+ * two that end at the same moment the first gets both.
+ */
+function takeCpuSeconds(): number {
+  const stat = readFileSync('/proc/self/stat', 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' '); // from the third on
+  const ticks = Number(fields[13]) + Number(fields[14]);
+  const taken = (ticks - ticksTold) / TICKS_A_SECOND;
+  ticksTold = ticks;
+  return taken;
+}
+
 /** Runs it to its end; never rejects. */
 export function finish({ program, args, secondsMax }: Command): Promise<Finished> {
   return new Promise((resolve) => {
     const start = Date.now();
     let output = '';
     let late = false;
+    let cpuSeconds = 0;
     const child = spawn(program, args, {
       cwd: ROOT,
       detached: true,
@@ -90,7 +111,8 @@ export function finish({ program, args, secondsMax }: Command): Promise<Finished
       clearTimeout(limit);
       if (group !== undefined) running.delete(group);
       const seconds = (Date.now() - start) / 1000;
-      resolve({ output, fault: late ? `took longer than ${secondsMax} s` : fault, seconds });
+      const why = late ? `took longer than ${secondsMax} s` : fault;
+      resolve({ output, fault: why, seconds, cpuSeconds });
     };
     child.on('error', (error) => end(error.message));
     const faultOf = (status: number | null, signal: string | null) => {
@@ -99,8 +121,9 @@ export function finish({ program, args, secondsMax }: Command): Promise<Finished
     };
     child.on('close', (status, signal) => end(faultOf(status, signal)));
     // A stray grandchild that holds the pipe open must not hold us.
-    child.on('exit', (status, signal) =>
-      setTimeout(() => end(faultOf(status, signal)), PIPE_MS).unref(),
-    );
+    child.on('exit', (status, signal) => {
+      cpuSeconds = takeCpuSeconds();
+      setTimeout(() => end(faultOf(status, signal)), PIPE_MS).unref();
+    });
   });
 }

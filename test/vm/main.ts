@@ -68,7 +68,7 @@ async function testOn(card: Card, kernel: Kernel, { minutes, only = '' }: Flags)
   const end = await inGuest({ card, kernel, secondsMax: minutes * 60, onLine }, words);
   const { output, warnings } = end;
   const seconds = (Date.now() - start) / 1000;
-  const counts = countUvu({ output, fault: faultOf(end), seconds });
+  const counts = countUvu({ output, fault: faultOf(end) });
   const failed = counts.failed + warnings.length;
   const parts = [`${counts.passed} passed`, `${failed} failed`, `${counts.skips.length} skipped`];
   const fault = faultOf(end);
@@ -97,7 +97,7 @@ function testArm64(): Counts {
   const output = stdout + stderr;
   const seconds = (Date.now() - start) / 1000;
   const fault = status === 0 ? null : `it ended with status ${status}`;
-  const { passed, failed, skips } = countUvu({ output, fault, seconds });
+  const { passed, failed, skips } = countUvu({ output, fault });
   console.log(`arm64: ${passed} passed, ${failed} failed (${seconds.toFixed(0)} s)`);
   if (failed > 0) console.log(output.replace(/^/gm, '  | '));
   return { passed, failed, skipped: skips.length };

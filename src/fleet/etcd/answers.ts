@@ -47,7 +47,7 @@ export interface Event {
   readonly lease: string;
 }
 
-const objectOf = (value: unknown): Json =>
+export const objectOf = (value: unknown): Json =>
   typeof value === 'object' && value !== null ? (value as Json) : {};
 export const listOf = (value: unknown): readonly Json[] =>
   Array.isArray(value) ? value.map(objectOf) : [];

@@ -7,7 +7,7 @@
  */
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
-import { EtcdAway, EtcdRefusal, type Json } from './answers.js';
+import { EtcdAway, EtcdRefusal, type Json, numberOf, objectOf } from './answers.js';
 
 /** How etcd is reached, and as whom. */
 export interface EtcdOptions {
@@ -223,8 +223,11 @@ async function refusalOf(response: IncomingMessage): Promise<EtcdRefusal> {
   } catch {
     // a proxy's page, or a sentence
   }
-  const message = String(said.message ?? said.error ?? (text.slice(0, 200) || 'no reason'));
-  const code = typeof said.code === 'number' ? said.code : 0;
+  // of a stream that fails at once the error is an object
+  const error = objectOf(said.error);
+  const reason = said.message ?? error.message ?? said.error ?? text.slice(0, 200);
+  const message = String(reason || 'no reason');
+  const code = numberOf(said.code ?? error.grpc_code);
   if (response.statusCode === 503 || response.statusCode === 504)
     return new EtcdRefusal(message, 14);
   return new EtcdRefusal(`${message} (HTTP ${response.statusCode})`, code);

@@ -142,6 +142,7 @@ export class Member {
       if (kept !== null) {
         this.tenure.hold(kept);
         await this.follower.read();
+        await this.registration.refresh(kept.id);
         return;
       }
       await this.service.clear();
@@ -228,7 +229,7 @@ export class Member {
     await this.reporter.tell({
       lease: this.tenure.lease,
       row: this.row,
-      unserved: this.service.unserved,
+      unserved: this.service.reasons,
     });
     const own = this.mirror.members.get(config.member);
     if (own?.isDraining === true && !isChanged && isFree(this.view)) this.tellDrained();

@@ -10,6 +10,8 @@ import { LEASE_S } from './fence.js';
 
 /** Between two looks at a lease that may be one of a member that was killed. */
 const LOOK_MS = 500;
+/** Seconds by which what etcd tells of a lease may lag behind the clock: it tells whole ones. */
+const ROUNDED_S = 1.5;
 /** Within that a lease that nobody keeps alive has ended, also in a new leader's eyes. */
 const FREE_MS_MAX = (LEASE_S + 5) * 1000;
 
@@ -24,6 +26,8 @@ export interface RegistrationOptions {
 export class Registration {
   private readonly key: string;
   private readonly lasting: string;
+  /** Those that this process has had. */
+  private readonly leases = new Set<string>();
   /** Where its peers reach its control port. */
   control = '';
 
@@ -38,14 +42,17 @@ export class Registration {
    */
   async untilFree(): Promise<void> {
     const { etcd } = this.options;
-    const deadline_ms = performance.now() + FREE_MS_MAX;
-    let left_s = Number.POSITIVE_INFINITY;
+    const began_ms = performance.now();
+    let first_s: number | null = null;
     for (;;) {
       const entry = await etcd.get(this.key);
       if (entry === null) return;
-      const now_s = await etcd.timeToLive(entry.lease);
-      if (now_s > left_s || performance.now() > deadline_ms) throw this.taken();
-      left_s = now_s;
+      const left_s = await etcd.timeToLive(entry.lease);
+      first_s ??= left_s;
+      const passed_ms = performance.now() - began_ms;
+      // one that nobody keeps alive loses a second in a second
+      const isKept = passed_ms / 1000 - (first_s - left_s) > ROUNDED_S;
+      if (isKept || passed_ms > FREE_MS_MAX) throw this.taken();
       await sleep(LOOK_MS);
     }
   }
@@ -61,10 +68,9 @@ export class Registration {
 
   /** Throws Failure where another has taken the name. */
   async register(lease: string): Promise<void> {
-    const { etcd, mirror, config, about } = this.options;
-    const own = { weight: config.weight, isDraining: false, control: this.control };
-    const record: MemberRecord = { ...own, ...about };
-    const value = JSON.stringify(record);
+    const { etcd, mirror } = this.options;
+    const value = JSON.stringify(this.record);
+    this.leases.add(lease);
     const { isDone, revision } = await etcd.transact({
       when: [{ key: this.key, isAbsent: true }],
       write: [
@@ -75,13 +81,32 @@ export class Registration {
     if (!isDone) {
       // an answer that was lost may have been one of ours
       const entry = await etcd.get(this.key);
-      if (entry?.lease !== lease) throw this.taken();
+      if (entry !== null && !this.leases.has(entry.lease)) throw this.taken();
+      if (entry?.lease !== lease) await this.replace(entry?.modRevision ?? 0, lease);
       return;
     }
     mirror.applyOwn({
       ...{ key: this.key, value: Buffer.from(value), lease },
       ...{ modRevision: revision, createRevision: revision },
     });
+  }
+
+  private get record(): MemberRecord {
+    const { config, about } = this.options;
+    return { weight: config.weight, isDraining: false, control: this.control, ...about };
+  }
+
+  /** Of the supervisor before, whose lease this one goes on with: as this one is. */
+  async refresh(lease: string): Promise<void> {
+    const held = this.options.mirror.members.get(this.options.config.member);
+    this.leases.add(lease);
+    if (held === undefined) await this.register(lease);
+    else if (held.control !== this.control) await this.replace(held.modRevision, lease);
+  }
+
+  private async replace(modRevision: number, lease: string): Promise<void> {
+    const write = [{ put: this.key, value: JSON.stringify(this.record), lease }];
+    await this.options.etcd.transact({ when: [{ key: this.key, modRevision }], write });
   }
 
   /** It serves nobody any more. */

@@ -13,6 +13,8 @@ import { log } from '../../terminal/log.js';
 import type { GroupSubscriber, Mirror } from '../registry/mirror.js';
 import { shardOf } from '../shards/rendezvous.js';
 
+/** In place of the sentence that tells to remove one: others would have room. */
+const FULL = "this member's table is full; add members, or move shards";
 /** The replicator's own filter, which needs no module. */
 const BUILT_IN = 'rewrite';
 
@@ -45,6 +47,21 @@ type Loaded = { readonly sha256: string } & (
   | { readonly state: 'refused'; readonly reason: string }
 );
 
+/** Why it is not served, and what that was said of. */
+interface Unserved {
+  readonly shard: number;
+  readonly source: GroupSubscriber;
+  readonly reason: string;
+  /** By performance.now(). */
+  readonly tried_ms: number;
+}
+
+/** Whoever was refused is tried again after so long: the table may have room by then. */
+const AGAIN_MS = 1000;
+
+/** Of those that are not served so many are told as they come; `stats` counts the others. */
+const LOGGED_MAX = 256;
+
 type Chosen =
   | { readonly name: string; readonly param: string; readonly sha256: string }
   | { readonly wait: true }
@@ -54,8 +71,10 @@ export class Service {
   /** Shards whose subscribers are in the table, and those of them that lack nobody who waits. */
   serving: ReadonlySet<number> = new Set();
   ready: ReadonlySet<number> = new Set();
-  /** By `ip:port`: why it is not served. */
-  readonly unserved = new Map<string, string>();
+  /** By `ip:port`. */
+  readonly unserved = new Map<string, Unserved>();
+  /** Found in this pass: nobody else is tried. */
+  private isFull = false;
   private readonly placed = new Map<string, Placed>();
   private readonly loaded = new Map<string, Loaded>();
 
@@ -80,13 +99,18 @@ export class Service {
     await this.applyFeeds();
     const { target } = this.options;
     this.forgetFilters();
-    for (const [text, { endpoint, shard }] of this.placed)
-      if (!wanted.has(shard) || !this.isToBeServed(endpoint)) this.leaveOut(text, endpoint);
-    for (const text of this.unserved.keys())
-      if (!this.isUnservedStill(text, wanted)) this.unserved.delete(text);
+    const { subscribers } = this.options.mirror;
+    for (const [text, { endpoint, shard }] of this.placed) {
+      const subscriber = wanted.has(shard) ? subscribers[shard]?.get(text) : undefined;
+      if (subscriber === undefined || 'reason' in this.filterOf(subscriber))
+        this.leaveOut(text, endpoint);
+    }
+    for (const [text, { shard }] of this.unserved)
+      if (!wanted.has(shard) || !subscribers[shard]?.has(text)) this.unserved.delete(text);
+    this.isFull = false;
     const waiting = new Set<number>();
     for (const shard of wanted)
-      for (const [text, subscriber] of this.options.mirror.subscribers[shard] ?? [])
+      for (const [text, subscriber] of subscribers[shard] ?? [])
         if (!this.place(text, subscriber)) waiting.add(shard);
     // before: what is served while it is taken over by another counts as served
     this.serving = new Set([...this.serving, ...wanted]);
@@ -113,15 +137,9 @@ export class Service {
 
   // -- subscribers --------------------------------------------------------------------------------
 
-  private isToBeServed(endpoint: Endpoint): boolean {
-    const subscriber = this.options.mirror.find(endpoint);
-    return subscriber !== undefined && !('reason' in this.filterOf(subscriber));
-  }
-
-  private isUnservedStill(text: string, wanted: ReadonlySet<number>): boolean {
-    const [ip = '', port = ''] = text.split(':');
-    const endpoint = { ip, port: Number(port) };
-    return wanted.has(shardOf(endpoint)) && this.options.mirror.find(endpoint) !== undefined;
+  /** Why each is not served. */
+  get reasons(): ReadonlyMap<string, string> {
+    return new Map([...this.unserved].map(([text, { reason }]) => [text, reason]));
   }
 
   private leaveOut(text: string, endpoint: Endpoint): void {
@@ -135,12 +153,19 @@ export class Service {
     const filter = this.filterOf(subscriber);
     if ('wait' in filter) return false;
     if ('reason' in filter) {
-      this.refuse(text, filter.reason);
+      this.refuse(text, subscriber, filter.reason);
       return true;
     }
     const how = `${filter.name} ${filter.sha256} ${filter.param}`;
     const before = this.placed.get(text);
     if (before?.source === subscriber && before.how === how) return true;
+    const refused = this.unserved.get(text);
+    const isSame =
+      refused?.source === subscriber && performance.now() - refused.tried_ms < AGAIN_MS;
+    if (isSame || (before === undefined && this.isFull)) {
+      if (!isSame) this.refuse(text, subscriber, FULL);
+      return true;
+    }
     const { name, param } = filter;
     const bytes = paramOf(param) ?? new Uint8Array(); // as it was parsed
     try {
@@ -150,15 +175,19 @@ export class Service {
     } catch (error) {
       if (!(error instanceof FantailError)) throw error;
       if (before !== undefined) this.leaveOut(text, endpoint); // never as it is not to be
-      this.refuse(text, error.message);
+      this.isFull ||= error.code === 'TABLE_FULL';
+      this.refuse(text, subscriber, error.code === 'TABLE_FULL' ? FULL : error.message);
     }
     return true;
   }
 
-  private refuse(subscriber: string, reason: string): void {
-    if (this.unserved.get(subscriber) === reason) return;
-    this.unserved.set(subscriber, reason);
-    log.warn({ subscriber }, `fleet: ${subscriber} is not served here: ${reason}`);
+  private refuse(subscriber: string, source: GroupSubscriber, reason: string): void {
+    const before = this.unserved.get(subscriber)?.reason;
+    const tried_ms = performance.now();
+    this.unserved.set(subscriber, { shard: source.shard, source, reason, tried_ms });
+    if (before === reason) return;
+    const level = this.unserved.size > LOGGED_MAX ? 'debug' : 'warn';
+    log[level]({ subscriber }, `fleet: ${subscriber} is not served here: ${reason}`);
   }
 
   // -- filters ------------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ export class Tenure {
   /** The fence was last moved by what peers said. */
   private wasExtended = false;
   private isAsking = false;
+  /** It has, or had, a lease. */
+  private isBegun = false;
   private isBeating = false;
   private told: Standing = 'joined';
   private readonly timers: NodeJS.Timeout[] = [];
@@ -68,6 +70,7 @@ export class Tenure {
   /** A lease of an earlier supervisor, whose fence stands; it is not known yet whether it lives. */
   adopt(id: string): void {
     this.id = id;
+    this.isBegun = true;
     void this.beat();
   }
 
@@ -80,6 +83,7 @@ export class Tenure {
   /** One that was granted, or that etcd has just acknowledged to be alive still. */
   hold({ id, sent_ns }: Lease): void {
     this.id = id;
+    this.isBegun = true;
     this.acknowledge(sent_ns);
   }
 
@@ -130,6 +134,7 @@ export class Tenure {
   }
 
   private look(): void {
+    if (!this.isBegun) return;
     if (!this.reachesRegistry) void this.ask();
     this.tell();
   }
