@@ -5,7 +5,8 @@
  * (a program or a header), and installs only the packages whose piece is missing: with apt-get or
  * dnf if it is root, else it prints the one line to run and exits 1. `--check` never installs. When
  * all is there it takes a few milliseconds. `--package` is for who installs fantail as a package:
- * it looks for what compiles, alone, and says what is missing in one line.
+ * it looks for what compiles, alone, and says what is missing in one line; with `--list` besides it
+ * looks for nothing and prints Debian's names of it, for who makes an image.
  */
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
@@ -152,8 +153,8 @@ function isThere(piece) {
 }
 
 const isForPackage = process.argv.includes('--package');
-const missingNeeds = () =>
-  NEEDS.filter((need) => !(isForPackage && need.isForTests === true) && !need.pieces.some(isThere));
+const wanted = NEEDS.filter((need) => !(isForPackage && need.isForTests === true));
+const missingNeeds = () => wanted.filter((need) => !need.pieces.some(isThere));
 
 /** The commands that install `needs` here, or null where neither package manager exists. */
 function installation(needs) {
@@ -191,11 +192,17 @@ function install(commands) {
   return null;
 }
 
+const isRoot = process.getuid?.() === 0;
+
+/** As it is typed; root needs no sudo, and a bare machine has none. */
+const lineOf = (commands) =>
+  commands.map((command) => `${isRoot ? '' : 'sudo '}${command.join(' ')}`).join(' && ');
+
 /** All that is missing, and the line that brings it, as one. */
 function sayMissing(missing) {
   const names = missing.map((need) => need.apt).join(', ');
   const commands = installation(missing);
-  const line = commands?.map((command) => `sudo ${command.join(' ')}`).join(' && ');
+  const line = commands === null ? undefined : lineOf(commands);
   say(
     `missing to compile fantail: ${names}; ${line === undefined ? 'install them' : `run: ${line}`}`,
   );
@@ -203,6 +210,10 @@ function sayMissing(missing) {
 }
 
 function setup() {
+  if (process.argv.includes('--list')) {
+    console.log(wanted.map((need) => need.apt).join(' '));
+    return 0;
+  }
   const [major] = process.versions.node.split('.').map(Number);
   if (major < NODE_MAJOR_MIN) {
     say(
@@ -222,9 +233,8 @@ function setup() {
     say('neither apt-get nor dnf is here; install the packages named above by hand');
     return 1;
   }
-  const isRoot = process.getuid?.() === 0;
   if (!isRoot || process.argv.includes('--check')) {
-    say(`run:  ${commands.map((command) => `sudo ${command.join(' ')}`).join(' && ')}`);
+    say(`run:  ${lineOf(commands)}`);
     return 1;
   }
   const failure = install(commands);
@@ -237,12 +247,11 @@ function setup() {
   return 0;
 }
 
-const unknown = process.argv
-  .slice(2)
-  .filter((argument) => argument !== '--check' && argument !== '--package');
+const WORDS = ['--check', '--package', '--list'];
+const unknown = process.argv.slice(2).filter((argument) => !WORDS.includes(argument));
 if (unknown.length > 0) {
   say(
-    `unknown argument ${unknown[0]}; there are --check (look, do not install) and --package (what compiles, in a line)`,
+    `unknown argument ${unknown[0]}; there are --check (look, do not install), --package (what compiles, in a line) and --list (names, and no more)`,
   );
   process.exit(2);
 }

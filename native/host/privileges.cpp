@@ -10,6 +10,19 @@
 
 namespace fantail {
 
+namespace {
+
+/// Root of a container may lack some of what that takes. CAP_KILL is for the supervisor, which has
+/// the same rights: without it, it could not end a process of another user that is stuck.
+bool may_change_user() {
+  if (geteuid() != 0) return false;
+  for (const unsigned capability : {CAP_SETUID, CAP_SETGID, CAP_KILL})
+    if (capng_have_capability(CAPNG_EFFECTIVE, capability) == 0) return false;
+  return true;
+}
+
+} // namespace
+
 void drop_capabilities() {
   capng_clear(CAPNG_SELECT_ALL);
   check(capng_apply(CAPNG_SELECT_CAPS), "dropping capabilities");
@@ -18,9 +31,8 @@ void drop_capabilities() {
 
 void become(User user) {
   const auto id = static_cast<unsigned>(user);
-  // Root of a container may lack CAP_SETUID: then it is as unprivileged as it can be, and stays who
-  // it is.
-  if (geteuid() == 0 && capng_have_capability(CAPNG_EFFECTIVE, CAP_SETUID) != 0) {
+  // Else it is as unprivileged as it can be, and stays who it is.
+  if (may_change_user()) {
     check(setgroups(0, nullptr), "dropping groups");
     check(setresgid(id, id, id), "changing group");
     check(setresuid(id, id, id), "changing user");

@@ -15,8 +15,9 @@ enum class User : unsigned { receiver = 65521, worker = 65522, checker = 65523 }
 void drop_capabilities();
 
 /// The same, and changes to that user and group with no further groups; only where the process is
-/// root. All threads of the process change user (the C library sees to that), and lose their
-/// capabilities by it (capabilities(7), effect of user ID changes).
+/// root and has CAP_SETUID, CAP_SETGID and CAP_KILL. All threads of the process change user (the C
+/// library sees to that), and lose their capabilities by it (capabilities(7), effect of user ID
+/// changes).
 void become(User user);
 
 /// What is started from now on gets none of the capabilities of a process that is not root

@@ -222,7 +222,7 @@ async function open(
   process.once('exit', () => scene.close());
   if (scene.kind === 'loopback') {
     screen.note(
-      `no virtual link (${scene.reason}): showing socket mode over loopback; AF_XDP needs root`,
+      `no virtual link (${scene.reason}): showing socket mode over loopback; AF_XDP needs a link, and root to make one`,
     );
   }
   // Over loopback AF_XDP has nothing to offer, and without root it is not to be had.

@@ -42,6 +42,8 @@ function ip(...args: string[]): string {
   try {
     return execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
   } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT')
+      throw new Error('there is no ip here, which makes it: install iproute2');
     // execFileSync puts it there when the program ran
     const said = (thrown as { stderr?: unknown }).stderr;
     const words = typeof said === 'string' ? said.trim() : '';

@@ -58,6 +58,11 @@ export interface UpOptions<Where extends Place = Link> {
   readonly unprivileged?: boolean;
   /** In the ambient set of an unprivileged one, as setpriv names them: `net_raw`. */
   readonly capabilities?: readonly string[];
+  /**
+   * Makes a command line of the words of `up`: what runs it elsewhere, with the mark in the
+   * environment; goes with `inside`.
+   */
+  readonly elsewhere?: (words: readonly string[], mark: string) => readonly string[];
 }
 
 /** One that has ended since it was looked for is as good. */
@@ -137,15 +142,9 @@ export async function startUp(
   }
   const { interface: name = link.interface, listenIp = REPLICATOR_IP } = options;
   const main = options.unprivileged ? join('build', 'programs', 'main.js') : MAIN;
-  const up = [
-    options.node ?? process.execPath,
-    main,
-    'up',
-    name,
-    listenIp,
-    options.listenPort ?? String(LISTEN_PORT),
-  ];
-  const whole = [...up, ...place, ...flags];
+  const port = options.listenPort ?? String(LISTEN_PORT);
+  const up = ['up', name, listenIp, port, ...place, ...flags];
+  const whole = options.elsewhere?.(up, marker) ?? [options.node ?? process.execPath, main, ...up];
   const [command = '', ...args] = options.unprivileged
     ? unprivileged(whole, options.capabilities ?? [])
     : whole;
@@ -167,7 +166,8 @@ export class Replicator extends Channel {
     readonly program: Program,
     /** ip:port of the control channel. */
     readonly control: string,
-    private readonly marker: string,
+    /** In the environment of all its processes. */
+    readonly mark: string,
     private readonly namespace: string | undefined,
     asker: Asker,
   ) {
@@ -186,12 +186,12 @@ export class Replicator extends Channel {
 
   /** Its processes, the supervisor's included. */
   processes(): Process[] {
-    return processesOf(this.program.pid, this.marker).filter((one) => !isStandby(one));
+    return processesOf(this.program.pid, this.mark).filter((one) => !isStandby(one));
   }
 
   /** Those that wait to take the place of one that dies. */
   standbys(): Process[] {
-    return processesOf(this.program.pid, this.marker).filter(isStandby);
+    return processesOf(this.program.pid, this.mark).filter(isStandby);
   }
 
   /** The one process that runs `fantail-rx`. */
@@ -245,7 +245,7 @@ export class Replicator extends Channel {
 
   /** What is left of it, as sentences; the kernel takes a moment to detach its XDP program. */
   async residue(): Promise<string[]> {
-    const left = () => residueOf(this.link, this.program, this.marker);
+    const left = () => residueOf(this.link, this.program, this.mark);
     try {
       await eventually('nothing is left', () => left().length === 0);
       return [];

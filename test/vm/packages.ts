@@ -29,7 +29,7 @@ const SUITES: Record<Kernel, string> = {
 /** It has a QEMU with an emulated igb (8.0 or newer), for the libraries of the suite below it. */
 const QEMU_SUITE = 'bookworm-backports';
 const BASE = 'bookworm';
-const KEY = '/usr/share/keyrings/debian-archive-keyring.gpg';
+export const KEY = '/usr/share/keyrings/debian-archive-keyring.gpg';
 /** Of one step of apt: 140 MB come over a slow line. */
 const APT_MS_MAX = 900_000;
 
@@ -43,7 +43,7 @@ export function lackForGuests(): string | null {
 }
 
 /** The address of the mirror that apt uses. */
-function mirror(): string | null {
+export function mirror(): string | null {
   const folder = '/etc/apt/sources.list.d';
   const files = ['/etc/apt/sources.list', ...names(folder).map((name) => join(folder, name))];
   for (const file of files.filter((name) => existsSync(name))) {
