@@ -3,6 +3,7 @@
  * (https://prometheus.io/docs/concepts/data_model/). Pure. Names, units and labels are part of what
  * other programs rely on; docs/monitoring/metrics.md lists them.
  */
+import type { FleetRow } from '../domain/fleet.js';
 import type {
   AccountRow,
   FilterInfo,
@@ -100,6 +101,7 @@ export function familiesOf(snapshot: Snapshot): Family[] {
       'Requests of the control channel, by operation and how they were answered.',
       snapshot.requests.map(({ op, code, count }) => ({ value: count, labels: { op, code } })),
     ),
+    ...aboutFleet(stats),
   ];
 }
 
@@ -110,6 +112,34 @@ const family =
   };
 const counter = family('counter');
 const gauge = family('gauge');
+
+/** Of a member of a fleet; without samples elsewhere. */
+function aboutFleet({ fleet }: Stats): Family[] {
+  const one = (value: (of: FleetRow) => number) =>
+    fleet === undefined ? [] : [{ value: value(fleet), labels: {} }];
+  return [
+    gauge(
+      'fantail_fleet_standing',
+      'How this member of a fleet stands to etcd: 1.',
+      fleet === undefined ? [] : [{ value: 1, labels: { standing: fleet.standing } }],
+    ),
+    gauge(
+      'fantail_fleet_shards',
+      'Shards that this member owns, of 256.',
+      one(({ shards }) => shards),
+    ),
+    gauge(
+      'fantail_fleet_unserved',
+      'Subscribers of its shards that it may not or cannot serve.',
+      one(({ unserved }) => unserved),
+    ),
+    counter(
+      'fantail_fleet_handover_total',
+      'Copies sent while the owner before may have sent them too.',
+      one(({ handover }) => handover),
+    ),
+  ];
+}
 
 function aboutItself({ version, stats }: Snapshot): Family[] {
   const { interface: name, mode, layout, uptime_ms } = stats;

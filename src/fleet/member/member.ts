@@ -385,15 +385,17 @@ export class Member {
     this.isDrained = true;
   }
 
+  /** Whoever may take what it owns. */
+  private get heirs(): readonly string[] {
+    const others = [...this.mirror.members].filter(([, { isDraining }]) => !isDraining);
+    return others.map(([name]) => name).filter((name) => name !== this.options.config.member);
+  }
+
   private async drain(): Promise<void> {
-    const { member } = this.options.config;
-    const others = [...this.mirror.members].filter(([name, { isDraining }]) => {
-      return name !== member && !isDraining;
-    });
-    if (others.length === 0) return;
+    if (this.heirs.length === 0) return;
     await this.registration.setDraining(this.tenure.lease);
     const deadline_ms = performance.now() + DRAIN_MS_MAX;
-    while (!isFree(this.view)) {
+    while (!isFree(this.view) && this.heirs.length > 0) {
       if (performance.now() > deadline_ms) {
         log.warn(`fleet: not all was taken over within ${DRAIN_MS_MAX / 1000} s`);
         return;
