@@ -36,6 +36,7 @@ const PROGRAMS = [
   'api/index',
   'bench/thread-main',
   'demo/feed-main',
+  'demo/group/crowd-main',
   'demo/listener-main',
   'doctor/network-main',
   'filters/check/child',

@@ -4,9 +4,10 @@
  *   npm start                                → fantail demo
  *   npm start -- --layout split              → fantail demo --layout split
  *   npm start -- <interface> <ip> <port> …   → fantail up <interface> <ip> <port> …
+ *   npm run demo:fleet                       → fantail fleet demo
  *
- * Which of the two is meant is decided by the first argument: `up` begins with an interface, `demo`
- * with a flag.
+ * Which of the first two is meant is decided by the first argument: `up` begins with an interface,
+ * `demo` with a flag.
  */
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
@@ -19,10 +20,10 @@ const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 await buildOrExit();
 
 const given = process.argv.slice(2);
-const command = given.length > 0 && !given[0].startsWith('-') ? 'up' : 'demo';
-const child = spawn(process.execPath, [join(ROOT, 'build/programs/main.js'), command, ...given], {
-  stdio: 'inherit',
-});
+const isUp = given.length > 0 && !given[0].startsWith('-');
+const command = given[0] === 'fleet' ? [] : isUp ? ['up'] : ['demo'];
+const main = join(ROOT, 'build/programs/main.js');
+const child = spawn(process.execPath, [main, ...command, ...given], { stdio: 'inherit' });
 
 // A terminal sends Ctrl-C to the child as well. Our part is to stay until it has cleaned up; other
 // senders (`timeout`, a service manager) signal this process alone, so it hands on what it gets.

@@ -78,7 +78,7 @@ export function removeLeftovers(): string[] {
   const listed = spawnSync('ip', ['netns', 'list'], { encoding: 'utf8' }).stdout ?? '';
   const names = listed.split('\n').map((line) => line.split(' ')[0] ?? '');
   const dead = names.filter((name) => {
-    const match = /^fantail-demo-(\d+)-(?:near|far)$/.exec(name);
+    const match = /^fantail-demo-(\d+)-(?:near|far|hub|m\d)$/.exec(name);
     return match !== null && !isDemo(Number(match[1]));
   });
   for (const name of dead) removeNamespace(name);

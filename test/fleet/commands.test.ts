@@ -6,7 +6,7 @@
  * line gives them; a real etcd of one node on loopback, the commands, and members in socket mode on
  * the loopback interface, which need no rights. Who gets what on the wire is another file's.
  *
- * needs: a core
+ * needs: a link
  */
 import { createHash } from 'node:crypto';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -9,7 +9,6 @@
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Host } from '../rig/fleet/bridge.js';
 import { Fleet, lackForFleet } from '../rig/fleet/fleet.js';
 import {
   type Account,
@@ -39,7 +38,8 @@ function fleetTest(name: string, work: (fleet: Fleet) => Promise<void>): void {
     try {
       await work(fleet);
     } catch (error) {
-      throw new Error(`${error instanceof Error ? error.stack : error}\n${fleet.told()}`);
+      if (error instanceof Error) error.message += `\n--- the members said:\n${fleet.told()}`;
+      throw error;
     } finally {
       fleet.close();
     }
@@ -111,8 +111,7 @@ fleetTest('what is cut or pulled is silent, and who is served by two is seen', a
   await Promise.all([etcd.start(), subscribe(fleet)]);
   const [first, second] = members;
   assert.ok(first && second);
-  const nodes = etcd.nodes.map(({ place }) => place as Host); // hosts, as the fleet has made them
-  bridge.cut(first.host, nodes);
+  bridge.cut(first.host, fleet.etcdHosts);
   assert.not.ok(etcd.isHeardIn(first.host.namespace));
   assert.ok(etcd.isHeardIn(second.host.namespace));
   fleet.startFeed(RATE);

@@ -3,7 +3,7 @@
 // came to each subscriber from each sender's address, and when. `ready` on stdout says that it is
 // listening.
 //
-//   wire-served --interface net0 --port 9000 --size 200 --seed 1 --subscriber 10.0.0.1:9101-9200 …
+//   wire-served --interface net0 --port 9000 [--size 200] --subscriber 10.0.0.1:9101-9200 …
 //
 // Lines on stdin are orders, and each is answered by one line on stdout. `look`: what came until
 // now; `reset`: the same, and all is forgotten. It ends with its input, or on SIGTERM.

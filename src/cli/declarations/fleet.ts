@@ -1,5 +1,6 @@
 /** `--fleet` and what stands beside it, and the commands of a group: what is taken, what runs. */
 import type { Command } from 'commander';
+import type { FleetDemoFlags } from '../../demo/group/fleet-demo.js';
 import type { Endpoint } from '../../domain/endpoint.js';
 import { UsageError } from '../../domain/errors.js';
 import type { FeedAddress, FeedChoice } from '../../domain/feed.js';
@@ -70,7 +71,7 @@ export function fleet(): Command {
     .usage('<command> [arguments] --fleet http://HOST:2379/GROUP')
     .addHelpText('after', '\nHelp on one command: fantail fleet <command> --help')
     .helpCommand('help', 'print this help, or that of a command');
-  const parts = [status, list, add, remove, pause, resume, move, drain, feed, filter];
+  const parts = [status, list, add, remove, pause, resume, move, drain, feed, filter, demo];
   for (const each of parts) made.addCommand(each());
   return made;
 }
@@ -210,4 +211,29 @@ function filterUse(named: (name: string, does: string) => Command): Command {
         await untilInterrupted((await run()).filterUse(name, to, flags));
       },
     );
+}
+
+function demo(): Command {
+  const does = 'A group on a virtual bridge: etcd, three members, nine subscribers; keys kill.';
+  // above that, Node at both ends is what is measured
+  const [rate, seconds] = [
+    { min: 1, max: 2000 },
+    { min: 1, max: 86_400 },
+  ];
+  return command('demo', does)
+    .option(
+      '--rate <n>',
+      `packets a second, ${rate.min} to ${rate.max}`,
+      integer('--rate', rate),
+      200,
+    )
+    .option(
+      '--seconds <n>',
+      `end after so many, ${seconds.min} to ${seconds.max} (default: on Ctrl-C)`,
+      integer('--seconds', seconds),
+    )
+    .option('--json', 'print one JSON object a second')
+    .action(async (flags: FleetDemoFlags) => {
+      await (await import('../group/demo.js')).demo(flags);
+    });
 }

@@ -17,6 +17,8 @@ const PORTS = { client: 2379, peer: 2380 };
 /** Another leader is elected a second or two after one has died, also on a machine that is busy. */
 const HEARTBEAT_MS = 100;
 const ELECTION_MS = 1000;
+/** etcd's own limit of a transaction, --max-txn-ops. */
+const TXN_OPS_MAX = 128;
 const PACKAGES = ['etcd-server', 'etcd-client'];
 /** In folders of their own, so that a name in the path is not taken for a file in the cache. */
 let programs: { readonly etcd: string; readonly etcdctl: string } | null = null;
@@ -54,7 +56,7 @@ export function lackForEtcd(): string | null {
   }
 }
 
-function program(name: 'etcd' | 'etcdctl'): string {
+export function etcdProgram(name: 'etcd' | 'etcdctl'): string {
   const lack = lackForEtcd();
   if (programs === null) throw new Error(lack ?? 'no etcd');
   return programs[name];
@@ -97,7 +99,7 @@ export class EtcdNode {
     const { name, namespace } = this.place;
     if (this.isRunning) throw new Error(`${name} runs`);
     const where = namespace === undefined ? {} : { namespace };
-    this.program = new Program(program('etcd'), this.words, where);
+    this.program = new Program(etcdProgram('etcd'), this.words, where);
   }
 
   /** SIGKILL as a machine that dies; SIGSTOP as one that hangs. */
@@ -146,6 +148,10 @@ export class Etcd {
     return etcd;
   }
 
+  get running(): readonly EtcdNode[] {
+    return this.nodes.filter((node) => node.isRunning);
+  }
+
   /** As --fleet takes them. */
   get urls(): string {
     return this.nodes.map(({ url }) => url).join();
@@ -163,7 +169,7 @@ export class Etcd {
 
   /** The node that leads, in the view of all that run. */
   async leader(): Promise<EtcdNode> {
-    const running = this.nodes.filter((node) => node.isRunning);
+    const { running } = this;
     let found: EtcdNode | undefined;
     await eventually('etcd has a leader', () => {
       const rows = this.statuses(running);
@@ -185,16 +191,24 @@ export class Etcd {
 
   /** Runs `etcdctl …` against the nodes that run, from the host of the first of them. */
   ctl(...args: string[]): string {
-    return this.ctlOf(
-      this.nodes.filter((node) => node.isRunning),
-      args,
-    );
+    return this.ctlOf(this.running, args);
+  }
+
+  /** Puts many keys, in transactions of so many as etcd takes. */
+  putAll(entries: readonly (readonly [key: string, value: string])[]): void {
+    for (let at = 0; at < entries.length; at += TXN_OPS_MAX) {
+      // no conditions, what is done then, and nothing else; a value in quotes as C has them
+      const puts = entries
+        .slice(at, at + TXN_OPS_MAX)
+        .map(([key, value]) => `put ${key} ${JSON.stringify(value)}`);
+      this.ctlOf(this.running, ['txn'], `\n${puts.join('\n')}\n\n\n`);
+    }
   }
 
   /** Whether any node answers somebody in that namespace within a second. */
   isHeardIn(namespace: string): boolean {
     const words = ['--command-timeout=1s', '--dial-timeout=1s', 'get', 'nothing'];
-    const command = [program('etcdctl'), '--endpoints', this.urls, ...words];
+    const command = [etcdProgram('etcdctl'), '--endpoints', this.urls, ...words];
     try {
       run('ip', ['netns', 'exec', namespace, 'env', 'ETCDCTL_API=3', ...command]);
       return true;
@@ -203,15 +217,22 @@ export class Etcd {
     }
   }
 
-  private ctlOf(nodes: readonly EtcdNode[], args: readonly string[]): string {
+  private ctlOf(nodes: readonly EtcdNode[], args: readonly string[], input = ''): string {
     const [first] = nodes;
     if (first === undefined) throw new Error('no node of etcd runs');
     const endpoints = nodes.map(({ url }) => url).join();
-    const command = ['env', 'ETCDCTL_API=3', program('etcdctl'), '--endpoints', endpoints, ...args];
+    const command = [
+      'env',
+      'ETCDCTL_API=3',
+      etcdProgram('etcdctl'),
+      '--endpoints',
+      endpoints,
+      ...args,
+    ];
     const { namespace } = first.place;
     const prefix = namespace === undefined ? [] : ['ip', 'netns', 'exec', namespace];
     const [file = '', ...rest] = [...prefix, ...command];
-    return run(file, rest);
+    return run(file, rest, input);
   }
 
   /** Each as it sees it; one that does not answer yet has no row. */

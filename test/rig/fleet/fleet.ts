@@ -4,11 +4,12 @@
  *
  *   10.78.0.0/24   .2 feed   .11 … etcd   .21 … members   .101 … subscribers   group 239.78.0.1
  */
-import { Program } from '../program.js';
+import { eventually, Program, sleep } from '../program.js';
 import { FEED_PORT, type Fed, LISTEN_PORT, type Route, startFeed, type Tool } from '../wire.js';
 import { Bridge, type Host, lackForBridge } from './bridge.js';
 import { Etcd, lackForEtcd } from './etcd.js';
 import { Member } from './member.js';
+import { accountsOf, newest, ownersOf, type Phase } from './oracle.js';
 import { type Look, Served } from './served.js';
 
 /** Every member listens to it: a switch gives all of them the same packets in the same order. */
@@ -17,6 +18,8 @@ export const FEED_GROUP = {
   mac: '01:00:5e:4e:00:01',
   port: LISTEN_PORT,
 } as const;
+/** Of each member, where a test has failed. */
+const LINES_TOLD = 12;
 export const SUBSCRIBER_PORT = 10_001;
 const SIZE = 200;
 const FEED_HOST = 2;
@@ -46,9 +49,12 @@ export const lackForFleet = (): string | null => lackForBridge() ?? lackForEtcd(
 export class Fleet {
   readonly bridge: Bridge;
   readonly etcd: Etcd;
+  readonly etcdHosts: readonly Host[];
   readonly members: readonly Member[];
   private readonly feedHost: Host;
   private feed: Tool<Fed> | null = null;
+  /** Of a feed in SETTLE_MS. */
+  private settlePackets = 0;
 
   private constructor(
     options: FleetOptions,
@@ -65,7 +71,8 @@ export class Fleet {
         }),
       );
     this.feedHost = bridge.addHost({ name: 'feed', interface: 'net0', ips: [address(FEED_HOST)] });
-    this.etcd = new Etcd(hosts(options.etcd, 'e', FIRST_ETCD, 'net0'));
+    this.etcdHosts = hosts(options.etcd, 'e', FIRST_ETCD, 'net0');
+    this.etcd = new Etcd(this.etcdHosts);
     const { flags, tokenFile } = options;
     this.members = hosts(options.members, 'm', FIRST_MEMBER, 'rep0').map(
       (host) =>
@@ -94,6 +101,7 @@ export class Fleet {
   /** Begins to send, open loop, sequences from 0 on. */
   startFeed(rate: number): void {
     const { namespace, interface: device, ip } = this.feedHost;
+    this.settlePackets = Math.ceil((rate * SETTLE_MS) / 1000);
     const route: Route = {
       start: (_, command, args) => new Program(command, args, { namespace }),
       feedInterface: device,
@@ -113,8 +121,30 @@ export class Fleet {
     if (this.feed === null) throw new Error('there is no feed');
     const { sent } = await this.feed.stop();
     this.feed = null;
-    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+    await sleep(SETTLE_MS);
     return { sent, look: await this.served.look() };
+  }
+
+  /**
+   * Does something while the feed runs: who served whom before it and after it, and what became of
+   * each subscriber meanwhile. What was under way when it began, or is when it ends, is not judged.
+   */
+  async phase(work: () => Promise<void>): Promise<Phase> {
+    const count = this.subscribers.length;
+    const before = await this.served.reset();
+    const first = newest(before.runs) + this.settlePackets;
+    const began_ns = Number(process.hrtime.bigint());
+    await work();
+    const enough = first + 2 * this.settlePackets;
+    await eventually(`sequence ${enough} has come`, async () => {
+      return newest((await this.served.look()).runs) >= enough;
+    });
+    const look = await this.served.look();
+    const owed = { first, last: newest(look.runs) - this.settlePackets };
+    return {
+      ...{ began_ns, owed, look, accounts: accountsOf(look.runs, count, owed) },
+      ...{ before: ownersOf(before.runs, count), after: ownersOf(look.runs, count) },
+    };
   }
 
   /** `fantail …` or another program where the subscribers are: neither a member nor a node. */
@@ -122,9 +152,14 @@ export class Fleet {
     return new Program(command, args, { namespace: this.subscriberHost.namespace });
   }
 
-  /** What every member has said: for messages. */
+  /** What every member has said last: for messages. */
   told(): string {
-    return this.members.map((member) => member.told()).join('\n');
+    return this.members
+      .map((member) => {
+        const lines = member.told().trimEnd().split('\n');
+        return [`--- ${member.host.name}:`, ...lines.slice(-LINES_TOLD)].join('\n');
+      })
+      .join('\n');
   }
 
   close(): void {

@@ -68,6 +68,11 @@ export class Member {
     return program;
   }
 
+  /** Its supervisor does, and its control channel answers. */
+  get isRunning(): boolean {
+    return this.open !== null && this.supervisor.end === null;
+  }
+
   /** Its control channel. */
   get channel(): Channel {
     if (this.open === null) throw new Error(`${this.host.name} does not run`);
@@ -103,8 +108,13 @@ export class Member {
   }
 
   /** As a service manager ends it; resolves with how it ended. */
-  async stop(): Promise<End> {
+  stop(): Promise<End> {
     process.kill(this.supervisor.pid, 'SIGTERM');
+    return this.ended();
+  }
+
+  /** Waits until it has ended by itself. */
+  async ended(): Promise<End> {
     const end = await this.supervisor.wait(STOP_MS);
     this.forget();
     return end;

@@ -3,7 +3,7 @@
  * which twice and from whom, how long it got nothing, and whether two served it at the same time.
  * Slow and obvious on purpose: it writes every sequence down.
  */
-import type { Run } from './served.js';
+import type { Look, Run } from './served.js';
 
 /** Sequences, both ends included. */
 export interface Range {
@@ -39,6 +39,18 @@ export interface Account {
   readonly silence: Silence | null;
   /** Senders in the order of their first. */
   readonly senders: readonly string[];
+}
+
+/** What became of every subscriber while something was done. */
+export interface Phase {
+  /** CLOCK_MONOTONIC. */
+  readonly began_ns: number;
+  readonly owed: Range;
+  readonly look: Look;
+  readonly accounts: readonly Account[];
+  /** The address that each was served from last, before it and at its end. */
+  readonly before: readonly (string | null)[];
+  readonly after: readonly (string | null)[];
 }
 
 const inTime = (a: Run, b: Run) => a.first_ns - b.first_ns;
