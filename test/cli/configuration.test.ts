@@ -74,6 +74,7 @@ const HASH = '0123456789abcdef'.repeat(4);
 const OF_MEMBERS = [
   ...['member', 'weight', 'fleet-isolated', 'fleet-allow-module', 'fleet-user-file', 'fleet-ca'],
   'fleet-plaintext',
+  'upstream',
 ];
 
 /** Of every key what a command line would say, and a file. */
@@ -109,6 +110,7 @@ const SAMPLES: Readonly<Record<string, { words: string[]; yaml: string }>> = {
   fleet: { words: ['--fleet', GROUP], yaml: GROUP },
   member: { words: ['--member', 'm1'], yaml: 'm1' },
   weight: { words: ['--weight', '3'], yaml: '3' },
+  upstream: { words: ['--upstream', 'm2'], yaml: 'm2' },
   'fleet-isolated': { words: ['--fleet-isolated', 'stop'], yaml: 'stop' },
   'fleet-allow-module': { words: ['--fleet-allow-module', HASH], yaml: `[${HASH}]` },
   'fleet-user-file': { words: ['--fleet-user-file', userFile], yaml: 'user' },
