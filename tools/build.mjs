@@ -257,7 +257,7 @@ function linkCommands() {
 }
 
 function generate() {
-  for (const generator of ['gen-layout', 'gen-protocol'])
+  for (const generator of ['gen-layout', 'gen-protocol', 'gen-reference'])
     run(process.execPath, [`dist/tools/${generator}.js`, ...(isCi ? ['--check'] : [])]);
 }
 

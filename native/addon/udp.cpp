@@ -86,6 +86,22 @@ Napi::Value receive_udp_js(const Arguments& arguments) {
                            receive_udp(fd, {into.Data(), into.ByteLength()}, wait));
 }
 
+Napi::Value stamp_arrivals_js(const Arguments& arguments) {
+  stamp_arrivals(arguments.fd(0));
+  return arguments.env().Undefined();
+}
+
+Napi::Value receive_stamped_js(const Arguments& arguments) {
+  const int fd = arguments.fd(0);
+  Napi::Uint8Array into = arguments.bytes(1, "into");
+  const std::optional<Arrival> arrival = receive_stamped(fd, {into.Data(), into.ByteLength()});
+  if (!arrival) return arguments.env().Null();
+  auto object = Napi::Object::New(arguments.env());
+  object.Set("size", arrival->size);
+  object.Set("at_ns", count_value(arguments.env(), arrival->at_ns));
+  return object;
+}
+
 Napi::Value set_receive_buffer_js(const Arguments& arguments) {
   const auto bytes = static_cast<int>(arguments.integer(1, "bytes", 1, 1 << 30));
   return Napi::Number::New(arguments.env(), set_receive_buffer(arguments.fd(0), bytes));
@@ -109,6 +125,8 @@ void export_udp(Napi::Object exports) {
   export_function<connect_raw_js>(exports, "connectRaw");
   export_function<queued_bytes_js>(exports, "queuedBytes");
   export_function<receive_udp_js>(exports, "receiveUdp");
+  export_function<stamp_arrivals_js>(exports, "stampArrivals");
+  export_function<receive_stamped_js>(exports, "receiveStamped");
   export_function<set_receive_buffer_js>(exports, "setReceiveBuffer");
   export_function<allow_fragments_js>(exports, "allowFragments");
 }

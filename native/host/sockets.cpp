@@ -13,10 +13,14 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <sstream>
+#include <stdexcept>
+
+#include "host/clock.hpp"
 
 #ifndef SOL_XDP
 #define SOL_XDP 283 // linux/socket.h, kernel 4.18
@@ -215,6 +219,31 @@ int receive_udp(int fd, std::span<u8> into, u32 wait_us) {
   const timespec wait{wait_us / 1000000, static_cast<long>(wait_us % 1000000) * 1000};
   if (ppoll(&readable, 1, &wait, nullptr) <= 0) return -1;
   return take();
+}
+
+void stamp_arrivals(int fd) {
+  set_option(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1, "ask for the times of arrival");
+}
+
+std::optional<Arrival> receive_stamped(int fd, std::span<u8> into) {
+  alignas(cmsghdr) std::array<u8, CMSG_SPACE(sizeof(timespec))> control{};
+  iovec place{into.data(), into.size()};
+  msghdr message{};
+  message.msg_iov = &place;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  const ssize_t size = recvmsg(fd, &message, MSG_DONTWAIT | MSG_TRUNC); // TRUNC: the whole size
+  if (size < 0 && (errno == EAGAIN || errno == EINTR)) return std::nullopt;
+  if (size < 0) throw error_of(errno, "receive from a UDP socket");
+  const cmsghdr* part = CMSG_FIRSTHDR(&message);
+  if (part == nullptr || part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_TIMESTAMPNS)
+    throw std::runtime_error("a datagram has no time of arrival: none was asked for");
+  timespec stamp;
+  std::memcpy(&stamp, CMSG_DATA(part), sizeof(stamp));
+  const u64 stamp_ns =
+      static_cast<u64>(stamp.tv_sec) * 1'000'000'000 + static_cast<u64>(stamp.tv_nsec);
+  return Arrival{static_cast<u32>(size), stamp_ns - (realtime_ns() - clock_ns())};
 }
 
 int set_receive_buffer(int fd, int bytes) {

@@ -74,6 +74,18 @@ int queued_bytes(int fd);
 /// Takes one datagram, waiting up to `wait_us` for it. Its whole length, which may be more than
 /// `into` holds; -1: none came.
 int receive_udp(int fd, std::span<u8> into, u32 wait_us);
+/// The kernel notes when each datagram has arrived (SO_TIMESTAMPNS,
+/// Documentation/networking/timestamping.rst): when a device hands it to the stack, before a
+/// program is woken for it. It begins to some milliseconds later; until then it is when it was
+/// received.
+void stamp_arrivals(int fd);
+struct Arrival {
+  u32 size;  // the whole datagram, which may be more than was taken
+  u64 at_ns; // CLOCK_MONOTONIC
+};
+/// Takes one datagram of a socket whose arrivals are stamped; none: none waits. A stamp is of
+/// CLOCK_REALTIME, so one that this clock was set since is wrong by as much.
+std::optional<Arrival> receive_stamped(int fd, std::span<u8> into);
 /// Asks for room for so many bytes of unread datagrams, past the system's limit where this process
 /// may. What the kernel granted.
 int set_receive_buffer(int fd, int bytes);

@@ -1,6 +1,6 @@
 /**
  * What an operation of the control channel is: one row (operations.ts), from which the decoder,
- * `help`, the sentences that refuse, the server, the client's types and the README's table derive.
+ * `help`, the sentences that refuse, the server, the client's types and docs/reference.md derive.
  */
 import * as z from 'zod';
 import type { ToldChange } from '../domain/change.js';

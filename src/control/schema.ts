@@ -35,7 +35,7 @@ export function protocolSchema(operations: Operations): Json {
     $defs: {
       ...Object.fromEntries(requests),
       answer: {
-        description: 'In the order of the requests. What else it has is in the README’s table.',
+        description: 'In the order of the requests. What else it has is in docs/protocol.md.',
         type: 'object',
         oneOf: [
           { properties: { id: ID, ok: { const: true } }, required: ['ok'] },

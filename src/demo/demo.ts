@@ -2,23 +2,24 @@
  * `fantail demo`: a feed, a replicator and three subscribers on a virtual link, and a live view of
  * what arrives.
  *
- * Opens in order: scene (namespaces and link), listeners and feed at the far end, replicator,
- * control channel; shows one view a second until Ctrl-C, a signal or --seconds; closes in reverse,
- * whatever happened. The scene is closed once more, synchronously, as the process exits. Called by
- * cli/.
+ * Opens in order: scene (namespaces and link), listeners and feed at the far end, a replicator on
+ * plain sockets for some seconds (comparison.ts), then the replicator itself; shows one view a
+ * second until Ctrl-C, a signal or --seconds; closes in reverse, whatever happened. The scene is
+ * closed once more, synchronously, as the process exits. Called by cli/.
  */
-import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connect, type Fantail } from '../api/fantail.js';
-import { CONTROL_PORT } from '../control/constants.js';
+import type { Fantail } from '../api/fantail.js';
 import type { Endpoint } from '../domain/endpoint.js';
 import { Failure, messageOf } from '../domain/errors.js';
 import { monotonicMs } from '../domain/process/clock.js';
 import { Closers } from '../domain/process/closers.js';
 import type { Mode, Stats } from '../domain/statistics.js';
-import { Feed, Listener, ReplicatorProcess } from './helpers.js';
+import { COMPARED_MS, type Comparison, comparePlainSockets, notCompared } from './comparison.js';
+import { type BusyPoll, CoreWaits, decideBusyPoll, lookAtCores } from './cores.js';
+import { Feed, Listener } from './helpers.js';
 import type { FeedReport, Snapshot } from './messages.js';
 import { openScene, type Scene } from './scene.js';
+import { Serving, type ServingOptions } from './serving.js';
 import { Screen, type SubscriberView, type View } from './table.js';
 
 /** Flags of `fantail demo`; cli/ has checked each. */
@@ -26,37 +27,19 @@ export interface DemoFlags {
   readonly layout: 'auto' | 'inline' | 'split';
   /** Undefined: what the scene allows. */
   readonly mode?: 'auto' | Mode;
+  /** Undefined: where cores are free. */
+  readonly busyPoll?: boolean;
+  /** Whether plain sockets are measured first. */
+  readonly compare: boolean;
   readonly rate: number;
   /** Undefined: until somebody ends it. */
   readonly seconds?: number;
   readonly json?: boolean;
 }
 
-const CONTROL_PORTS_TRIED_MAX = 100;
-const STARTS_MAX = 5;
-/** Listeners that the demo subscribes by itself; the one after them is left to the user. */
-const SUBSCRIBED_COUNT = 3;
 const VIEW_MS = 1000;
 /** A packet that was sent this long ago should have arrived: views count up to there. */
 const SETTLE_MS = 200;
-const NEIGHBOURS_MS_MAX = 2000;
-
-function isFreePort(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once('error', () => resolve(false));
-    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
-  });
-}
-
-/** The first TCP port of the loopback that is free, from the default control port on. */
-async function freeControlPort(): Promise<number> {
-  for (let port = CONTROL_PORT; port < CONTROL_PORT + CONTROL_PORTS_TRIED_MAX; port++)
-    if (await isFreePort(port)) return port;
-  throw new Failure(
-    `no TCP port from ${CONTROL_PORT} on is free on 127.0.0.1; end what holds them`,
-  );
-}
 
 /** Why the demo ends: by wish (null) or with a sentence. */
 type Ending = { readonly failure: string | null };
@@ -65,8 +48,10 @@ interface Running {
   readonly flags: DemoFlags;
   readonly scene: Scene;
   readonly screen: Screen;
-  readonly control: string;
-  readonly fantail: Fantail;
+  readonly serving: Serving;
+  readonly busyPoll: BusyPoll;
+  readonly comparison: Comparison;
+  readonly waits: CoreWaits;
   readonly listeners: readonly Listener[];
   readonly feed: Feed;
   readonly beganMs: number;
@@ -77,18 +62,6 @@ interface Before {
   readonly atMs: number;
   readonly sent: number;
   readonly received: readonly number[];
-}
-
-async function subscribe(fantail: Fantail, listeners: readonly Listener[]): Promise<void> {
-  for (const { endpoint } of listeners) await fantail.add(endpoint);
-  // The feed begins when the MAC address of each is known, so that none owes its first packets to
-  // the kernel's help.
-  const deadline = performance.now() + NEIGHBOURS_MS_MAX;
-  while (performance.now() < deadline) {
-    const subscribers = await fantail.list();
-    if (subscribers.every((row) => row.state === 'live')) return;
-    await sleep(50);
-  }
 }
 
 /** The replicator's account; null if it does not answer, which the view says. */
@@ -115,9 +88,10 @@ async function look(
   before: Before,
   isFinal: boolean,
 ): Promise<View> {
-  const { listeners, scene, control, fantail } = running;
+  const { listeners, scene, serving, busyPoll, comparison } = running;
+  const { control } = serving;
   const [stats, ...accounts] = await Promise.all([
-    askStats(fantail),
+    askStats(serving.fantail),
     ...listeners.map((listener) => listener.snapshot(report.sent - 1)),
   ]);
   const seconds = Math.max((report.atMs - before.atMs) / 1000, 0.001);
@@ -127,8 +101,9 @@ async function look(
     const rate = Math.max((account?.received ?? 0) - (before.received[index] ?? 0), 0) / seconds;
     // What passed while it was not subscribed is no loss: its account begins anew when it is added
     // again.
-    if (state === 'removed' && rate === 0) listener.restart(null);
-    return { ...listener.endpoint, state, rate, account };
+    if (state === 'removed' && rate === 0) void listener.restart(null).catch(() => undefined);
+    const sockets = comparison.latencies[index] ?? null;
+    return { ...listener.endpoint, state, rate, account, sockets };
   });
   const feed = {
     rate: (report.sent - before.sent) / seconds,
@@ -136,7 +111,9 @@ async function look(
     refused: report.refused,
   };
   const elapsed = (monotonicMs() - running.beganMs) / 1000;
-  return { seconds: Math.round(elapsed), isFinal, scene, control, stats, feed, subscribers };
+  const coreWait = running.waits.look((stats?.workers ?? []).map(({ pid }) => pid));
+  const how = { scene, control, busyPoll, comparison, coreWait };
+  return { seconds: Math.round(elapsed), isFinal, ...how, stats, feed, subscribers };
 }
 
 /** The newest report that is old enough for its packets to have arrived. */
@@ -197,34 +174,50 @@ function onSignal(): { readonly signalled: Promise<Ending>; close(): void } {
   return { signalled, close };
 }
 
-/**
- * Starts it on the first free control port; another demo may take that first, and then the next one
- * is tried.
- */
-async function startReplicator(
-  flags: DemoFlags,
-  scene: Scene,
-  screen: Screen,
-): Promise<ReplicatorProcess> {
-  const { mode, layout } = flags;
-  const onLine = (line: string) => screen.note(`replicator: ${line}`);
-  for (let tries = 1; ; tries++) {
-    const controlPort = await freeControlPort();
-    try {
-      return await ReplicatorProcess.start({ scene, controlPort, mode, layout, onLine });
-    } catch (thrown) {
-      if (tries === STARTS_MAX || (await isFreePort(controlPort))) throw thrown;
-    }
-  }
+/** Why plain sockets are not compared with; null: they are. */
+function lackOfComparison({ compare, mode }: DemoFlags, { kind }: Scene): string | null {
+  if (!compare) return '--no-compare';
+  return kind === 'loopback' || mode === 'socket' ? 'what is shown are plain sockets' : null;
 }
 
-/** Opens everything in order; what was opened is in `opened` even if the next thing fails. */
+async function compare(
+  flags: DemoFlags,
+  compared: Parameters<typeof comparePlainSockets>[0] & { readonly screen: Screen },
+): Promise<Comparison> {
+  const lack = lackOfComparison(flags, compared.options.scene);
+  if (lack !== null) return notCompared(lack);
+  const { screen } = compared;
+  screen.note(`first plain UDP sockets (--mode socket), for ${COMPARED_MS / 1000} s`);
+  const comparison = await comparePlainSockets(compared);
+  if (comparison.lack !== null) screen.note(`plain UDP sockets: ${comparison.lack}`);
+  return comparison;
+}
+
+/** Feed and listeners; what was opened is in `opened` even if the next thing fails. */
+async function openFarEnd(scene: Scene, rate: number, opened: Closers) {
+  const starting = [
+    Feed.start(scene, rate).then((feed) => opened.keep(feed)),
+    whole(scene.listeners.map((at) => Listener.start(scene, at).then((one) => opened.keep(one)))),
+  ] as const;
+  // Nothing is closed before all have settled, or a late one would stay open.
+  await Promise.allSettled(starting);
+  const [feed, listeners] = await Promise.all(starting);
+  return { feed, listeners };
+}
+
+/** Opens everything in order; null: it is to end before all is open. */
 async function open(
   flags: DemoFlags,
   opened: Closers,
-  ending: Promise<Ending>[],
+  signalled: Promise<Ending>,
 ): Promise<Running | null> {
+  let isEarly = false;
+  void signalled.then(() => {
+    isEarly = true;
+  });
+  const isToEnd = () => isEarly; // assigned in a callback, which the compiler does not see
   const screen = new Screen(process.stdout, flags.json === true);
+  const busyPoll = decideBusyPoll(flags.busyPoll, flags.layout, await lookAtCores());
   const scene = opened.keep(await openScene());
   process.once('exit', () => scene.close());
   if (scene.kind === 'loopback') {
@@ -232,32 +225,24 @@ async function open(
       `no virtual link (${scene.reason}): showing socket mode over loopback; AF_XDP needs root`,
     );
   }
-  const starting = [
-    startReplicator(flags, scene, screen).then((replicator) => opened.keep(replicator)),
-    Feed.start(scene, flags.rate).then((feed) => opened.keep(feed)),
-    whole(scene.listeners.map((at) => Listener.start(scene, at).then((one) => opened.keep(one)))),
-  ] as const;
-  // Nothing is closed before all have settled, or a late one would stay open; hence also a signal
-  // waits here.
-  const settled = Promise.allSettled(starting);
-  const isEarly = await Promise.race([
-    Promise.race(ending).then(() => true),
-    settled.then(() => false),
-  ]);
-  await settled;
-  const [replicator, feed, listeners] = await Promise.all(starting);
-  if (isEarly) return null;
-  process.once('exit', () => replicator.closeNow());
-  ending.push(
-    replicator.ended.then((how) => ({ failure: `the replicator ended by itself (${how})` })),
-  );
-  const control = `ws://127.0.0.1:${replicator.controlPort}`;
-  const fantail = opened.keep(await connect({ control }));
-  const subscribed = listeners.slice(0, SUBSCRIBED_COUNT);
-  await subscribe(fantail, subscribed);
-  for (const listener of subscribed) listener.restart(0);
+  // Over loopback AF_XDP has nothing to offer, and without root it is not to be had.
+  const options: ServingOptions = {
+    scene,
+    mode: flags.mode ?? (scene.kind === 'loopback' ? 'socket' : undefined),
+    layout: flags.layout,
+    busyPoll: busyPoll.isOn,
+    onLine: (line) => screen.note(`replicator: ${line}`),
+  };
+  const { feed, listeners } = await openFarEnd(scene, flags.rate, opened);
+  if (isToEnd()) return null;
+  const comparison = await compare(flags, { options, feed, listeners, ending: signalled, screen });
+  if (isToEnd()) return null;
+  const serving = opened.keep(await Serving.start(options));
+  await serving.subscribe(listeners);
+  if (isToEnd()) return null;
   feed.begin();
-  return { flags, scene, screen, control, fantail, listeners, feed, beganMs: monotonicMs() };
+  const how = { flags, scene, screen, busyPoll, comparison, waits: new CoreWaits() };
+  return { ...how, serving, listeners, feed, beganMs: monotonicMs() };
 }
 
 /** Runs the demo until it is ended; throws Failure. */
@@ -265,10 +250,14 @@ export async function demo(flags: DemoFlags): Promise<void> {
   const faults: unknown[] = [];
   const opened = new Closers((error) => faults.push(error));
   const signals = opened.keep(onSignal());
-  const ending = [signals.signalled];
+  const { signalled } = signals;
   try {
-    const running = await open(flags, opened, ending);
-    if (running !== null) await watch(running, Promise.race(ending));
+    const running = await open(flags, opened, signalled);
+    if (running === null) return;
+    const died = running.serving.ended.then((how) => ({
+      failure: `the replicator ended by itself (${how})`,
+    }));
+    await watch(running, Promise.race([signalled, died]));
   } catch (thrown) {
     if (thrown instanceof Failure) throw thrown;
     throw new Failure(`the demo could not run: ${messageOf(thrown)}`);

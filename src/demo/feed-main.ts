@@ -2,8 +2,9 @@
  * The feed of the demo, a process of its own: numbered, timed packets at a steady pace, whatever
  * becomes of them.
  */
-import { createSocket } from 'node:dgram';
+import { writeSync } from 'node:fs';
 import { monotonicMs } from '../domain/process/clock.js';
+import { addon } from '../memory/addon.js';
 import {
   type FeedAsk,
   type FeedOptions,
@@ -17,31 +18,30 @@ const TICK_MS = 1;
 const REPORT_MS = 100;
 /** Packets of one tick after a stall: what is due beyond comes with the next ticks. */
 const TICK_PACKETS_MAX = 1000;
-/** A payload may wait in libuv's queue while the next ones are written. */
-const PAYLOADS = Array.from({ length: 4 * TICK_PACKETS_MAX }, () =>
-  Buffer.alloc(PAYLOAD_SIZE, 0x2e),
-);
-
 // written by helpers.ts and by nobody else
 const options = JSON.parse(process.argv[2] ?? '{}') as FeedOptions;
 const tell = (message: FeedTell) => process.send?.(message);
-const socket = createSocket('udp4');
+const payload = Buffer.alloc(PAYLOAD_SIZE, 0x2e);
+const fd = addon.openUdp(null, { ip: options.sourceIp, port: 0 });
 let sent = 0;
 let refused = 0;
 let timers: NodeJS.Timeout[] = [];
 
 function sendOne(): void {
-  const payload = PAYLOADS[sent % PAYLOADS.length] ?? Buffer.alloc(PAYLOAD_SIZE);
   payload.writeBigUInt64LE(BigInt(sent), SEQUENCE_OFFSET);
-  payload.writeBigUInt64LE(process.hrtime.bigint(), SENT_NS_OFFSET);
   sent++;
-  socket.send(payload, (error) => {
-    if (error) refused++;
-  });
+  payload.writeBigUInt64LE(process.hrtime.bigint(), SENT_NS_OFFSET);
+  try {
+    writeSync(fd, payload);
+  } catch {
+    refused++; // no room, or the far end has refused the one before (nobody listens there)
+  }
 }
 
 function start(): void {
   const startMs = monotonicMs();
+  sent = 0;
+  refused = 0;
   const tick = () => {
     const due = Math.floor(((monotonicMs() - startMs) * options.rate) / 1000);
     for (let i = 0; sent < due && i < TICK_PACKETS_MAX; i++) sendOne();
@@ -61,9 +61,5 @@ process.on('message', (message: FeedAsk) => {
   else stop();
 });
 process.on('disconnect', () => process.exit(0));
-// A refusal by the far end (nobody listens there) arrives here as well as at the packet that met
-// it.
-socket.on('error', () => undefined);
-socket.bind(0, options.sourceIp, () => {
-  socket.connect(options.targetPort, options.targetIp, () => tell({ tell: 'ready' }));
-});
+addon.connectUdp(fd, options.targetIp, options.targetPort);
+tell({ tell: 'ready' });

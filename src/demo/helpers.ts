@@ -89,6 +89,7 @@ function firstMessage<Tell>(child: ChildProcess, what: string): Promise<Tell> {
 /** A subscriber at the far end. */
 export class Listener {
   #asked: ((snapshot: Snapshot | null) => void) | null = null;
+  #restarted: (() => void) | null = null;
 
   private constructor(
     readonly endpoint: Endpoint,
@@ -96,6 +97,7 @@ export class Listener {
   ) {
     child.on('message', (message: ListenerTell) => {
       if (message.tell === 'snapshot') this.#asked?.(message);
+      if (message.tell === 'restarted') this.#restarted?.();
     });
   }
 
@@ -125,10 +127,15 @@ export class Listener {
 
   /**
    * Begins a new account: owed is everything from sequence `from` on, or with null from the first
-   * that comes.
+   * that comes. What was there before it resolves may be in the old one.
    */
-  restart(from: number | null): void {
+  async restart(from: number | null): Promise<void> {
+    const restarted = new Promise<void>((resolve) => {
+      this.#restarted = resolve;
+    });
     this.#ask({ ask: 'restart', from });
+    const what = `a new account of ${endpointText(this.endpoint)}`;
+    await within(START_MS_MAX, what, restarted);
   }
 
   close(): Promise<void> {
@@ -171,7 +178,9 @@ export class Feed {
     return feed;
   }
 
+  /** Sends, from sequence 0 on. */
   begin(): void {
+    this.reports.length = 0;
     this.#ask({ ask: 'start' });
   }
 
@@ -197,9 +206,10 @@ export class Feed {
 export interface ReplicatorOptions {
   readonly scene: Scene;
   readonly controlPort: number;
-  /** Undefined: what the scene allows. */
+  /** Undefined: `up` chooses. */
   readonly mode: string | undefined;
   readonly layout: string;
+  readonly busyPoll: boolean;
   /** Called with each line that the replicator has to say. */
   readonly onLine: (line: string) => void;
 }
@@ -275,7 +285,8 @@ function saidBy(line: string): string | null {
   return level === 'INFO' || level === 'DEBUG' || level === 'TRACE' ? null : said;
 }
 
-function replicatorCommand({ scene, controlPort, mode, layout }: ReplicatorOptions): string[] {
+function replicatorCommand(options: ReplicatorOptions): string[] {
+  const { scene, controlPort, mode, layout, busyPoll } = options;
   const { interfaceName, listen, nearNamespace } = scene;
   const main = programFile('main.js');
   const command = [process.execPath, main, 'up', interfaceName, listen.ip, String(listen.port)];
@@ -283,10 +294,9 @@ function replicatorCommand({ scene, controlPort, mode, layout }: ReplicatorOptio
   // The link is the demo's own, so legacy control harms nobody there, and existing clients can be
   // tried on it.
   if (nearNamespace !== null) command.push('--netns', nearNamespace, '--legacy-control', listen.ip);
-  // Over loopback AF_XDP has nothing to offer, and without root it is not to be had.
-  const chosen = mode ?? (scene.kind === 'loopback' ? 'socket' : undefined);
-  if (chosen !== undefined) command.push('--mode', chosen);
+  if (mode !== undefined) command.push('--mode', mode);
   command.push('--layout', layout);
+  if (busyPoll) command.push('--busy-poll');
   const hasSetpriv =
     spawnSync('setpriv', ['--pdeathsig', 'TERM', 'true'], { stdio: 'ignore' }).status === 0;
   return hasSetpriv ? ['setpriv', '--pdeathsig', 'TERM', ...command] : command;

@@ -30,7 +30,9 @@ export interface ListenerOptions {
 
 export type FeedAsk = { readonly ask: 'start' } | { readonly ask: 'stop' };
 
-/** `sent` packets have left by `atMs` (process.hrtime); sequences are 0 to sent - 1. */
+/**
+ * Since its start `sent` packets have left by `atMs` (process.hrtime); sequences are 0 to sent - 1.
+ */
 export interface FeedReport {
   readonly sent: number;
   readonly refused: number;
@@ -43,14 +45,17 @@ export type FeedTell =
 
 /**
  * A snapshot counts sequences up to `through`, so that all subscribers are asked about the same
- * packets. `restart` begins a new account: everything from sequence `from` on is owed, or with null
- * from the first that comes.
+ * packets. `restart` begins a new account, and is told when it has: everything from sequence `from`
+ * on is owed, or with null from the first that comes.
  */
 export type ListenerAsk =
   | { readonly ask: 'snapshot'; readonly through: number }
   | { readonly ask: 'restart'; readonly from: number | null };
 
-/** From the feed's send to the subscriber's callback, microseconds. */
+/**
+ * From the feed's write() to the moment at which the subscriber's kernel has the copy (the addon's
+ * receiveStamped), microseconds.
+ */
 export interface TransitTimes {
   readonly p50: number;
   readonly p99: number;
@@ -70,4 +75,5 @@ export interface Snapshot {
 export type ListenerTell =
   | { readonly tell: 'ready'; readonly port: number }
   | { readonly tell: 'failed'; readonly reason: string }
+  | { readonly tell: 'restarted' }
   | ({ readonly tell: 'snapshot' } & Snapshot);

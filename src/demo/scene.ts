@@ -16,7 +16,8 @@ import type { Endpoint } from '../domain/endpoint.js';
 import { messageOf } from '../domain/errors.js';
 
 const PREFIX = 'fantail-demo';
-const QUEUES = '2';
+/** One, so that it is one worker on every machine: three subscribers are no work for two. */
+const QUEUES = '1';
 const FEED_PORT = 5000;
 const FIRST_SUBSCRIBER_PORT = 9001;
 const PORTS_TRIED_MAX = 50;

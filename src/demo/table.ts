@@ -5,8 +5,11 @@
 import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import type { Stats } from '../domain/statistics.js';
 import { grouped } from '../terminal/tables.js';
+import { COMPARED_MS, type Comparison } from './comparison.js';
+import type { BusyPoll } from './cores.js';
 import type { Snapshot, TransitTimes } from './messages.js';
 import type { Scene } from './scene.js';
+import { SUBSCRIBED_COUNT } from './serving.js';
 
 export interface SubscriberView extends Endpoint {
   /**
@@ -15,6 +18,8 @@ export interface SubscriberView extends Endpoint {
   readonly state: 'receiving' | 'waiting' | 'silent' | 'removed';
   readonly rate: number;
   readonly account: Snapshot | null;
+  /** What it got of plain sockets before; null: not compared. */
+  readonly sockets: TransitTimes | null;
 }
 
 export interface View {
@@ -23,6 +28,10 @@ export interface View {
   readonly isFinal: boolean;
   readonly scene: Scene;
   readonly control: string;
+  readonly busyPoll: BusyPoll;
+  readonly comparison: Comparison;
+  /** Of CoreWaits, for the workers since the last view. */
+  readonly coreWait: number | null;
   /** The replicator's own account; null if it does not answer. */
   readonly stats: Stats | null;
   readonly feed: { readonly rate: number; readonly sent: number; readonly refused: number };
@@ -39,15 +48,16 @@ export function wscatLine(view: Pick<View, 'control' | 'subscribers'>): string {
 }
 
 const COLUMNS = [
-  ['subscriber', 22],
+  ['subscriber', 20],
   ['packets/s', 10],
   ['received', 12],
   ['lost', 7],
   ['twice', 7],
   ['late', 7],
-  ['p50 µs', 9],
-  ['p99 µs', 9],
-  ['max µs', 9],
+  ['p50 µs', 8],
+  ['p99 µs', 8],
+  ['max µs', 8],
+  ['sockets', 9],
 ] as const;
 
 function cells(values: readonly string[]): string {
@@ -69,8 +79,10 @@ function subscriberLine(row: SubscriberView): string {
   const { account } = row;
   if (row.state === 'waiting' || account === null)
     return `${name.padEnd(COLUMNS[0][1])}  ${row.state}`;
+  const sockets = row.sockets === null ? '-' : microseconds(row.sockets.p50);
   const counts = [account.received, account.lost, account.duplicated, account.reordered].map(whole);
-  const line = cells([name, whole(row.rate), ...counts, ...latencyCells(account.latency)]);
+  const times = [...latencyCells(account.latency), sockets];
+  const line = cells([name, whole(row.rate), ...counts, ...times]);
   return row.state === 'receiving' ? line : `${line}  ${row.state}`;
 }
 
@@ -85,6 +97,41 @@ function replicatorLine({ stats }: View): string {
   return `replicator  received ${whole(stats.feed.received)}, sent ${whole(sent)}, ${tail}`;
 }
 
+/** The middle one, of an odd number. */
+function median(values: readonly number[]): number | null {
+  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? null;
+}
+
+const p50Of = (times: readonly (TransitTimes | null | undefined)[]) =>
+  median(times.flatMap((each) => (each ? [each.p50] : [])));
+
+/** What the demo is about, in a line. */
+function latencyLine({ subscribers, comparison, stats }: View): string {
+  const compared = subscribers.slice(0, SUBSCRIBED_COUNT);
+  const own = p50Of(compared.map(({ account }) => account?.latency));
+  if (own === null) return 'p50         nothing has come in the last second';
+  const mine = `p50         ${microseconds(own)} µs`;
+  const sockets = p50Of(comparison.latencies);
+  if (sockets === null) return `${mine}; not compared with plain sockets: ${comparison.lack}`;
+  const by = stats === null ? '' : ` by AF_XDP (${stats.mode})`;
+  return `${mine}${by}, ${microseconds(sockets)} µs by plain UDP sockets on this link before`;
+}
+
+const pollLine = ({ busyPoll: { isOn, reason } }: View) =>
+  isOn
+    ? `idle        the worker never sleeps (${reason})`
+    : `idle        the worker sleeps: what it takes to wake is in the latency (${reason})`;
+
+/** Below that it is no more than the kernel's own doing. */
+const CORE_WAIT_TOLD = 0.02;
+
+/** What the machine keeps the picture from showing; none on a quiet one. */
+function machineLines({ coreWait }: View): string[] {
+  if (coreWait === null || coreWait < CORE_WAIT_TOLD) return [];
+  const share = `${Math.round(coreWait * 100)} %`;
+  return [`machine     the worker waited for a core ${share} of the time: that is in the latency`];
+}
+
 /** The view as a table, line by line. */
 export function viewLines(view: View): string[] {
   const { scene, stats, feed } = view;
@@ -96,6 +143,9 @@ export function viewLines(view: View): string[] {
     '',
     `feed        ${whole(feed.rate)} packets/s, ${whole(feed.sent)} sent${refused}`,
     replicatorLine(view),
+    pollLine(view),
+    ...machineLines(view),
+    latencyLine(view),
     '',
     cells(COLUMNS.map(([title]) => title)),
     ...view.subscribers.map(subscriberLine),
@@ -105,7 +155,10 @@ export function viewLines(view: View): string[] {
 /** What stands below the table. */
 export function hintLines(view: Pick<View, 'control' | 'subscribers'>): string[] {
   return [
-    'latency: over the last second, from send() in the feed to the callback in the subscriber, both Node processes',
+    'latency: of the last second, from write() in the feed to when the kernel has the copy at the',
+    'far end of the link (SO_TIMESTAMPNS). To wake a program that sleeps for it would come on top.',
+    `sockets: p50 of ${COMPARED_MS / 1000} s before, with the same feed, link and subscribers, by a replicator`,
+    'of plain UDP sockets (fantail up --mode socket: recvmmsg and sendmmsg).',
     'the last subscriber already listens; add it from another shell, in this folder:',
     '',
     `    ${wscatLine(view)}`,
@@ -125,9 +178,13 @@ export function jsonLine(view: View): string {
     mode: stats?.mode ?? null,
     layout: stats?.layout ?? null,
     control: view.control,
+    busy_poll: view.busyPoll.isOn,
+    busy_poll_reason: view.busyPoll.reason,
+    core_wait: view.coreWait,
+    not_compared: view.comparison.lack,
     wscat: wscatLine(view),
     feed: { ip: scene.listen.ip, port: scene.listen.port, ...feed },
-    subscribers: view.subscribers.map(({ ip, port, state, rate, account }) => ({
+    subscribers: view.subscribers.map(({ ip, port, state, rate, account, sockets }) => ({
       ip,
       port,
       state,
@@ -137,6 +194,7 @@ export function jsonLine(view: View): string {
       duplicated: account?.duplicated ?? 0,
       reordered: account?.reordered ?? 0,
       latency_us: account?.latency ?? null,
+      sockets_latency_us: sockets,
     })),
   });
 }

@@ -233,6 +233,17 @@ export interface Supervisor {
   queuedBytes(fd: number): number;
   /** Takes one datagram, waiting up to so long: its whole length, or -1 if none came. */
   receiveUdp(fd: number, into: Uint8Array, waitUs: number): number;
+  /** The kernel notes when each datagram arrives (native/host/sockets.hpp, stamp_arrivals). */
+  stampArrivals(fd: number): void;
+  /**
+   * Takes one datagram of such a socket; null: none waits. When a device handed it to the kernel's
+   * stack is told in CLOCK_MONOTONIC (process.hrtime); wrong by as much as the time of day was set
+   * since.
+   */
+  receiveStamped(
+    fd: number,
+    into: Uint8Array,
+  ): { readonly size: number; readonly at_ns: number } | null;
   /**
    * Room for unread datagrams, past net.core.rmem_max with CAP_NET_ADMIN; returns the bytes
    * granted.

@@ -96,11 +96,17 @@ const right: [command: string, words: string[], values: unknown[]][] = [
   ['send', ['10.0.0.1', '9'], ['10.0.0.1', 9, 10, 'fantail test', {}]],
   ['send', ['10.0.0.1', '9', '3', 'x', '--rate', '2.5'], ['10.0.0.1', 9, 3, 'x', { rate: 2.5 }]],
   ['bench', MEASURE, ['10.0.0.5', 5000, '10.0.0.9', 9000, 10, 0.5, { ...CONTROL, warmUp: 0 }]],
-  ['demo', [], [{ layout: 'auto', rate: 1000 }]],
+  ['demo', [], [{ layout: 'inline', compare: true, rate: 1000 }]],
+  ['demo', ['--busy-poll'], [{ layout: 'inline', compare: true, rate: 1000, busyPoll: true }]],
+  [
+    'demo',
+    ['--no-busy-poll', '--no-compare'],
+    [{ layout: 'inline', compare: false, rate: 1000, busyPoll: false }],
+  ],
   [
     'demo',
     ['--mode', 'skb', '--layout', 'split', '--rate', '50000', '--seconds', '5', '--json'],
-    [{ layout: 'split', mode: 'skb', rate: 50_000, seconds: 5, json: true }],
+    [{ layout: 'split', compare: true, mode: 'skb', rate: 50_000, seconds: 5, json: true }],
   ],
   [
     'doctor',

@@ -14,6 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Account } from '../../src/demo/account.js';
+import { type Cores, CoreWaits, decideBusyPoll, quotaOf } from '../../src/demo/cores.js';
 import { Feed, Listener } from '../../src/demo/helpers.js';
 import { openScene, removeLeftovers, type Scene } from '../../src/demo/scene.js';
 import { hintLines, jsonLine, type View, viewLines } from '../../src/demo/table.js';
@@ -101,6 +102,9 @@ const view: View = {
   isFinal: false,
   scene,
   control: 'ws://127.0.0.1:12345',
+  busyPoll: { isOn: true, reason: 'a reason' },
+  comparison: { latencies: [{ p50: 12.3, p99: 1, max: 1 }], lost: 0, lack: null },
+  coreWait: null,
   stats: null,
   feed: { rate: 1000, sent: 3000, refused: 0 },
   subscribers: [
@@ -117,8 +121,9 @@ const view: View = {
         reordered: 1,
         latency: { p50: 8.25, p99: 120, max: 4567 },
       },
+      sockets: { p50: 12.3, p99: 1, max: 1 },
     },
-    { ip: '127.0.0.14', port: 9004, state: 'waiting', rate: 0, account: null },
+    { ip: '127.0.0.14', port: 9004, state: 'waiting', rate: 0, account: null, sockets: null },
   ],
 };
 
@@ -134,9 +139,34 @@ views('the table shows every count, and who still waits', () => {
     '8.3',
     '120',
     '4,567',
+    '12',
   ]);
   assert.ok(lines.some((line) => /^127\.0\.0\.14:9004 +waiting$/.test(line)));
   assert.ok(lines.every((line) => line.length <= 100));
+});
+
+views('own p50 and that of plain sockets stand in one line, or why there is none', () => {
+  const line = (of: View) => viewLines(of).find((each) => each.startsWith('p50 '));
+  assert.match(line(view) ?? '', /8\.3 µs, 12 µs by plain UDP sockets/);
+  const alone = { ...view, comparison: { latencies: [], lost: 0, lack: 'a lack' } };
+  assert.match(line(alone) ?? '', /8\.3 µs; not compared with plain sockets: a lack/);
+  const none = { ...view, subscribers: view.subscribers.slice(1) };
+  assert.match(line(none) ?? '', /nothing has come/);
+});
+
+views('whether the worker sleeps, and why, is in a line and in the JSON', () => {
+  const sleeping = { ...view, busyPoll: { isOn: false, reason: 'another reason' } };
+  assert.ok(viewLines(view).some((line) => /never sleeps \(a reason\)/.test(line)));
+  assert.ok(viewLines(sleeping).some((line) => /worker sleeps.*\(another reason\)/.test(line)));
+  const told = JSON.parse(jsonLine(sleeping));
+  assert.equal([told.busy_poll, told.busy_poll_reason], [false, 'another reason']);
+});
+
+views('a worker that had to wait for a core is told of, one that had not is not', () => {
+  const machine = (coreWait: number | null) =>
+    viewLines({ ...view, coreWait }).filter((line) => line.startsWith('machine'));
+  assert.equal([null, 0, 0.01].flatMap(machine), []);
+  assert.match(machine(0.234).join(), /waited for a core 23 % of the time/);
 });
 
 views('the line to try names the control port and the last listener', () => {
@@ -145,6 +175,55 @@ views('the line to try names the control port and the last listener', () => {
   assert.is(JSON.parse(jsonLine(view)).wscat, line);
 });
 views.run();
+
+// ---- cores ----
+
+const cores = suite('cores');
+
+cores('a worker spins where a core is free beside one for the rest, or as was asked', () => {
+  const at = (count: number, free: number): Cores => ({ count, free });
+  for (const [layout, machine, isOn] of [
+    ['inline', at(2, 1.9), true],
+    ['inline', at(2, 1), false],
+    ['inline', at(1, 1), false],
+    ['split', at(4, 2.5), false],
+    ['split', at(4, 3.5), true],
+    ['auto', at(4, 2.5), false],
+    ['auto', at(2, 1.9), true],
+  ] as const) {
+    const decided = decideBusyPoll(undefined, layout, machine);
+    assert.is(decided.isOn, isOn, `${layout} ${JSON.stringify(machine)}`);
+    assert.match(decided.reason, /^\d\.\d of \d cores were free, \d\.\d are wanted$/);
+  }
+  for (const asked of [true, false])
+    assert.is(decideBusyPoll(asked, 'inline', at(2, asked ? 0 : 2)).isOn, asked);
+});
+
+cores('what waits for a core is seen, by the process that waits', async () => {
+  const spin = ['-e', 'for (;;);'];
+  const core = ['--cpu-list', '0', process.execPath, ...spin];
+  const spinning = [0, 1].map(() => spawn('taskset', core, { stdio: 'ignore' }));
+  try {
+    const pids = spinning.map(({ pid }) => pid ?? 0);
+    const waits = new CoreWaits();
+    assert.is(waits.look(pids), null);
+    const deadline = Date.now() + 10_000;
+    // two that never sleep on one core: each waits for half of the time or more
+    for (let share = 0; share < 0.3 && Date.now() < deadline; await sleep(100))
+      share = waits.look(pids) ?? 0;
+    assert.ok(Date.now() < deadline, 'no wait was seen in 10 s');
+    assert.is(waits.look([]), null);
+  } finally {
+    for (const each of spinning) each.kill('SIGKILL');
+  }
+});
+
+cores('the limit of a container counts as cores; no limit is none', () => {
+  assert.is(quotaOf('150000 100000\n'), 1.5);
+  for (const line of ['max 100000\n', '', 'max'])
+    assert.is(quotaOf(line), Number.POSITIVE_INFINITY);
+});
+cores.run();
 
 // ---- the scene ----
 
@@ -161,7 +240,7 @@ stage('feed and listeners reach each other, whatever the scene', async () => {
     // Past the replicator: the feed is pointed at the listener itself.
     const feed = await Feed.start({ ...opened, listen: listener.endpoint }, 1000);
     closers.push(() => feed.close());
-    listener.restart(0);
+    await listener.restart(0);
     const startMs = monotonicMs();
     feed.begin();
     await sleep(1000);
@@ -217,6 +296,9 @@ interface Line {
   mode: string;
   layout: string;
   wscat: string;
+  busy_poll: boolean;
+  busy_poll_reason: string;
+  not_compared: string | null;
   feed: { sent: number };
   subscribers: {
     received: number;
@@ -224,6 +306,8 @@ interface Line {
     duplicated: number;
     reordered: number;
     state: string;
+    latency_us: { p50: number; p99: number; max: number } | null;
+    sockets_latency_us: { p50: number; p99: number; max: number } | null;
   }[];
 }
 
@@ -236,22 +320,24 @@ interface Run {
 
 /**
  * Runs `fantail demo --json` with those flags until it ends; `during` is called when it has shown
- * its first view.
+ * its first view, or said its first word.
  */
 async function runDemo(
   flags: string[],
   during: (pid: number) => void,
   prefix: string[] = [],
+  at: 'view' | 'word' = 'view',
 ): Promise<Run> {
   const command = [...prefix, process.execPath, MAIN, 'demo', '--json', ...flags];
   const child = spawn(command[0] ?? '', command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   let said = '';
   child.stdout.on('data', (chunk: Buffer) => {
-    if (output === '') during(child.pid ?? 0);
+    if (output === '' && at === 'view') during(child.pid ?? 0);
     output += chunk.toString();
   });
   child.stderr.on('data', (chunk: Buffer) => {
+    if (said === '' && at === 'word') during(child.pid ?? 0);
     said += chunk.toString();
   });
   const ended = once(child, 'close');
@@ -279,14 +365,33 @@ function assertEqualAndLossless({ status, lines, said, pid }: Run): Line {
 for (const layout of ['inline', 'split']) {
   whole(`three subscribers receive all of the feed, layout ${layout}`, async () => {
     const last = assertEqualAndLossless(
-      await runDemo(['--layout', layout, '--seconds', '2'], () => undefined),
+      await runDemo(['--no-compare', '--layout', layout, '--seconds', '2'], () => undefined),
     );
+    assert.is(last.not_compared, '--no-compare');
     assert.ok(last.feed.sent > 1500, `${last.feed.sent} packets in 2 s`);
     assert.is(last.layout, layout);
     assert.is(last.scene, isRoot ? 'link' : 'loopback');
     if (isRoot) assert.is.not(last.mode, 'socket');
   });
 }
+
+whole('plain sockets are measured first on the same link, or it is said why not', async () => {
+  const run = await runDemo(['--busy-poll', '--seconds', '2'], () => undefined);
+  const last = assertEqualAndLossless(run);
+  assert.equal([last.busy_poll, last.busy_poll_reason], [true, '--busy-poll']);
+  if (!isRoot) {
+    assert.match(last.not_compared ?? '', /plain sockets/);
+    return;
+  }
+  assert.is(last.not_compared, null, run.said);
+  // of what was measured last: a figure each, in order, and none before its packet was sent
+  for (const subscriber of last.subscribers.slice(0, 3))
+    for (const times of [subscriber.latency_us, subscriber.sockets_latency_us]) {
+      assert.ok(times !== null && times.p50 > 0, JSON.stringify(last));
+      assert.ok(times.p50 <= times.p99 && times.p99 <= times.max, JSON.stringify(times));
+    }
+  assert.equal(last.subscribers[3]?.sockets_latency_us, null);
+});
 
 whole('without privileges it says so and does the same over loopback', async () => {
   // All capabilities dropped, but not the user: a clone in a folder of root's alone must stay
@@ -297,12 +402,13 @@ whole('without privileges it says so and does the same over loopback', async () 
   const run = await runDemo(['--seconds', '2'], () => undefined, bare);
   const last = assertEqualAndLossless(run);
   assert.equal([last.scene, last.mode], ['loopback', 'socket']);
+  assert.is(last.not_compared, 'what is shown are plain sockets');
   assert.match(run.said, /loopback/);
 });
 
 whole('a signal ends it with status 0, everything sent accounted for, nothing left', async () => {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    const run = await runDemo([], (pid) => {
+    const run = await runDemo(['--no-compare'], (pid) => {
       process.kill(pid, signal);
       process.kill(pid, signal); // npm and the terminal both send it
     });
@@ -310,9 +416,19 @@ whole('a signal ends it with status 0, everything sent accounted for, nothing le
   }
 });
 
+whole('a signal before its first view ends it with status 0 and leaves nothing', async () => {
+  const end = (pid: number) => process.kill(pid, 'SIGINT');
+  // plain sockets are measured then, or, without root, loopback is announced
+  const { status, lines, said, pid } = await runDemo([], end, [], 'word');
+  assert.equal([status, lines.length], [0, 0], said);
+  assert.match(said, isRoot ? /^first plain UDP sockets/ : /loopback/);
+  assert.not.ok(existsSync(`/run/netns/fantail-demo-${pid}-near`));
+});
+
 whole('a replicator that cannot start ends it with status 1 and the reason', async () => {
   // A veth pair has no zero copy, loopback no AF_XDP at all: this mode is refused in either scene.
-  const run = await runDemo(['--mode', 'zerocopy', '--seconds', '2'], () => undefined);
+  const flags = ['--no-compare', '--mode', 'zerocopy', '--seconds', '2'];
+  const run = await runDemo(flags, () => undefined);
   assert.is(run.status, 1);
   assert.match(
     run.said,

@@ -1,196 +1,259 @@
 /**
- * The README holds: every command in it exists with exactly those flags, every control message is
- * understood, every path that it names is there, and its tables name what the code counts.
+ * README and the pages of docs/ hold: what they name (command lines, flags, messages, metrics,
+ * codes, drops, findings, files, links) exists, and what exists is named where a user looks for it.
  *
- * needs: a link
+ * needs: a core
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Codec } from '../../src/control/codec.js';
+import { keysOf } from '../../src/cli/configuration/keys.js';
+import { SECTIONS } from '../../src/cli/configuration/sections.js';
+import { up } from '../../src/cli/declarations/replicator.js';
 import { operations } from '../../src/control/operations.js';
+import { KINDS } from '../../src/doctor/topics.js';
 import { codes } from '../../src/domain/errors.js';
+import { version } from '../../src/domain/installation.js';
 import { enums, limits, membersOf } from '../../src/memory/layout.js';
+import { familiesOf } from '../../src/metrics/families.js';
+import { emptyStats } from '../rig/memory-replicator.js';
+import { MAIN, ROOT } from '../rig/program.js';
+import { checkLine, checkMessage, commands, isJudged, linesOf, words } from './commands.js';
+import { allPages, anchorsOf, type Block, namesIn, page, pages, type Row } from './pages.js';
 
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
-const MAIN = join(ROOT, 'build/programs/main.js');
-const readme = readFileSync(join(ROOT, 'README.md'), 'utf8');
-const test = suite('README');
+const test = suite('README and docs');
+const REFERENCE = 'docs/reference.md';
+const PROTOCOL = 'docs/protocol.md';
 
-/** Words of a shell line as the shell would split it; comments dropped. */
-function words(line: string): string[] {
-  const found: string[] = [];
-  for (const match of line.matchAll(/'([^']*)'|(#.*$)|([^\s']+)/g)) {
-    if (match[2] !== undefined) break;
-    found.push(match[1] ?? match[3] ?? '');
+/** Fails with the place of what is wrong. */
+function at(place: string, check: () => void): void {
+  try {
+    check();
+  } catch (error) {
+    if (error instanceof Error) error.message = `${place}: ${error.message}`;
+    throw error;
   }
-  return found;
 }
 
-const commands = [...readme.matchAll(/```sh\n([\s\S]*?)```/g)]
-  .flatMap((match) => (match[1] ?? '').split('\n'))
-  .map(words)
-  .filter((line) => line.length > 0);
+const sorted = (names: Iterable<string>) => [...new Set(names)].sort();
+const blocks = pages.flatMap(({ path, parts }) =>
+  parts
+    .filter((part): part is Block => part.kind === 'block')
+    .map((block) => ({ ...block, place: `${path}:${block.line}` })),
+);
 
-const helpTexts = new Map<string, string>();
+// ---- what is named exists -----------------------------------------------------------------------
 
-/** Programs of package.json beside fantail itself; a file each. */
-const { bin } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
-  bin: Record<string, string>;
-};
-
-/** Of a command of fantail, or of a program beside it. */
-function helpOf(command: string): string {
-  const known = helpTexts.get(command);
-  if (known !== undefined) return known;
-  const file = bin[command];
-  const asked = file === undefined ? [MAIN, ...command.split(' ')] : [join(ROOT, file)];
-  const { status, stdout } = spawnSync(process.execPath, [...asked, '--help'], {
-    encoding: 'utf8',
-  });
-  assert.is(status, 0, `${command} --help`);
-  helpTexts.set(command, stdout);
-  return stdout;
-}
-
-/** A flag stands in the help at the start of a line, behind its indentation. */
-function assertFlags(command: string, given: readonly string[]): void {
-  const flags = new Set([...helpOf(command).matchAll(/^ +(--[a-z-]+)/gm)].map((match) => match[1]));
-  for (const flag of given.filter((word) => word.startsWith('--')))
-    assert.ok(flags.has(flag), `fantail ${command} has no ${flag}`);
-}
-
-/** As many positional arguments as the help's first line asks for. */
-function assertArguments(command: string, given: readonly string[]): void {
-  const usage = helpOf(command).split('\n')[0] ?? '';
-  const most = (usage.match(/<[\w.]+>|\[[\w.]+\]/g) ?? []).filter(
-    (word) => word !== '[options]',
-  ).length;
-  const least = (usage.match(/<[\w.]+>/g) ?? []).length;
-  const takesValue = (flag: string) => new RegExp(`^ +${flag} [<]`, 'm').test(helpOf(command));
-  const positional = given.filter((word, index) => {
-    const before = given[index - 1] ?? '';
-    return !word.startsWith('--') && !(before.startsWith('--') && takesValue(before));
-  });
-  assert.ok(
-    positional.length >= least && positional.length <= most,
-    `fantail ${command} ${given.join(' ')}`,
-  );
-}
-
-function checkFantail(command: string, given: readonly string[]): void {
-  assertFlags(command, given);
-  assertArguments(command, given);
-}
-
-const codec = new Codec(operations);
-
-/** The operation that it asks for. */
-function checkMessage(message: string): string {
-  const decoded = codec.decode(Buffer.from(message), false);
-  assert.ok('request' in decoded, `the control channel does not understand: ${message}`);
-  return decoded.request.op;
-}
-
-function checkNpm(line: readonly string[]): void {
-  const scripts = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).scripts as Record<
-    string,
-    string
-  >;
-  const [verb = '', name = ''] = line;
-  const script = verb === 'run' ? name : verb;
-  assert.ok(script in scripts, `package.json has no script ${script}`);
-  if (script !== 'start' || !line.includes('--')) return;
-  const given = line.slice(line.indexOf('--') + 1);
-  checkFantail(given[0]?.startsWith('-') ? 'demo' : 'up', given);
-}
-
-function checkWscat(line: readonly string[]): void {
-  const { stdout } = spawnSync('node_modules/.bin/wscat', ['--help'], {
-    cwd: ROOT,
-    encoding: 'utf8',
-  });
-  for (const flag of line.filter((word) => /^--?[a-zA-Z]+$/.test(word)))
-    assert.match(stdout, new RegExp(`(^|\\s)${flag}[,\\s]`, 'm'), `wscat has no ${flag}`);
-  checkMessage(line[line.indexOf('-x') + 1] ?? '');
-}
-
-function checkLine([program = '', ...rest]: readonly string[]): void {
-  const [name = ''] = rest;
-  if (program === 'npm') checkNpm(rest);
-  else if (
-    program === 'npx' &&
-    name === 'fantail' &&
-    ['filter', 'feed', 'config'].includes(rest[1] ?? '')
-  )
-    checkFantail(`${rest[1]} ${rest[2]}`, rest.slice(3)); // a command of its own each
-  else if (program === 'npx' && name === 'fantail') checkFantail(rest[1] ?? '', rest.slice(2));
-  else if (program === 'npx' && name === 'wscat') checkWscat(rest);
-  else if (program === 'npx' && name in bin) checkFantail(name, rest.slice(1));
-  else if (program === 'ip' && rest[0] === 'netns' && rest[1] === 'exec') checkLine(rest.slice(3));
-  else if (!/^[A-Z]+=\$\(ip$/.test(program))
-    assert.unreachable(`nobody checks: ${program} ${rest.join(' ')}`);
-}
-
-test('every command in it exists, with those flags and arguments', () => {
-  assert.ok(commands.length > 20, `only ${commands.length} commands were found`);
-  for (const line of commands) checkLine(line);
+test('every command line of a block exists, with those flags and arguments', () => {
+  let found = 0;
+  for (const { info, text, place } of blocks.filter(({ info: [kind] }) => kind === 'sh'))
+    for (const line of linesOf(text)) {
+      assert.ok(info.length === 1 || info[1] === 'run', `${place} is sh, sh run, or sh run net`);
+      at(`${place}: ${line}`, () => checkLine(words(line)));
+      found++;
+    }
+  assert.ok(found > 100, `only ${found} lines were found`);
 });
+
+test('every command line between backticks exists', () => {
+  let found = 0;
+  for (const { path, codes: named } of pages)
+    for (const line of named.filter((each) => isJudged(words(each))).flatMap(linesOf)) {
+      at(`${path}: ${line}`, () => checkLine(words(line), false));
+      found++;
+    }
+  assert.ok(found > 100, `only ${found} were found`);
+});
+
+/** Of programs that are not fantail's own. */
+const FOREIGN_FLAGS = [
+  ...['--disable', '--disable-wasm-trap-handler', '--initialMemory', '--ulimit', '--xdp'],
+  ...[
+    '--pid',
+    '--memlock',
+    '--nofile',
+    '--as',
+    '--now',
+    '--gateway',
+    '--silent',
+    '--ctrl',
+    '--producer',
+  ],
+];
+
+/** Those of what `npm run` starts, as their sources declare them. */
+function flagsOfTools(): string[] {
+  const files = ['tools/bench', 'test/soak', 'test/vm', 'test/nodes', 'test/dashboard'].map(
+    (folder) => `${folder}/main.ts`,
+  );
+  return files.flatMap((file) => readFileSync(join(ROOT, file), 'utf8').match(/--[a-z-]+/g) ?? []);
+}
+
+test('every flag between backticks is one that some command takes', () => {
+  const known = new Set([
+    ...[...commands.values()].flatMap(({ flags }) => flags.map(({ name }) => name)),
+    ...['--version', '--control-port', ...FOREIGN_FLAGS, ...flagsOfTools()],
+  ]);
+  for (const { path, codes: named } of pages)
+    for (const code of named)
+      for (const flag of code.match(/(?<=^|[\s(])--[a-z][a-zA-Z-]*/g) ?? [])
+        assert.ok(known.has(flag), `${path} names ${flag}, which nothing takes`);
+});
+
+test('every file that a page names is there, and every link leads somewhere', () => {
+  let found = 0;
+  for (const each of allPages) {
+    const paths = each.text.matchAll(
+      /`((?:\.ci|assembly|bpf|docs|native|src|test|tools)\/[\w./@-]+)`/g,
+    );
+    for (const [, path = ''] of paths)
+      assert.ok(existsSync(join(ROOT, path)), `${each.path} names ${path}, which is not there`);
+    for (const [, target = ''] of each.text.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(target)) continue;
+      const [file = '', anchor] = target.split('#');
+      const path = file === '' ? each.path : join(dirname(each.path), file);
+      assert.ok(existsSync(join(ROOT, path)), `${each.path} links to ${target}`);
+      if (anchor !== undefined)
+        assert.ok(anchorsOf(page(path)).has(anchor), `${each.path}: ${path} has no #${anchor}`);
+      found++;
+    }
+  }
+  assert.ok(found > 50, `only ${found} links were found`);
+});
+
+test('what looks like a metric is one, or an export of a filter', () => {
+  const known = new Set(metrics().map(({ name }) => name));
+  const exports = ['fantail_abi', 'fantail_burst', 'fantail_state', 'fantail_report'];
+  for (const { path, codes: named } of pages)
+    for (const [word] of named.join('\n').matchAll(/\bfantail_\w+/g))
+      assert.ok(known.has(word) || exports.includes(word), `${path} names ${word}`);
+});
+
+test('the YAML of pages has keys that the configuration file knows', () => {
+  const known = new Set([...keysOf(up()).map(({ name }) => name), ...SECTIONS]);
+  const files = blocks.flatMap(({ text, info: [kind] }) => {
+    if (kind === 'yaml') return [text];
+    return [...text.matchAll(/yaml <<'END'\n([\s\S]*?)^END$/gm)].map(([, inner = '']) => inner);
+  });
+  const keys = files
+    .filter((text) => /^interface:/m.test(text))
+    .flatMap((text) => text.match(/^[a-z][a-z-]*(?=:)/gm) ?? []);
+  assert.ok(keys.length > 15, `only ${keys.length} keys were found`);
+  for (const key of keys) assert.ok(known.has(key), `there is no key ${key}`);
+});
+
+// ---- what exists is named -----------------------------------------------------------------------
 
 test('fantail answers --help and --version, and the version is that of the package', () => {
-  for (const flag of ['--help', '--version']) {
+  for (const [flag, answer] of [
+    ['--help', /^Usage: fantail /],
+    ['--version', new RegExp(`^${version}\n$`)],
+  ] as const) {
     const { status, stdout } = spawnSync(process.execPath, [MAIN, flag], { encoding: 'utf8' });
     assert.is(status, 0);
-    if (flag === '--version')
-      assert.is(
-        stdout.trim(),
-        JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).version,
-      );
+    assert.match(stdout, answer);
   }
 });
 
-test('its table of control messages has a row for each operation, which is understood', () => {
-  const messages = [...readme.matchAll(/^\| `([^`]+)` \| `(\{"id"[^`]+\})` \|/gm)];
-  const asked = messages.map(([, typed = '', object = '']) => {
-    const op = checkMessage(typed);
-    assert.is(checkMessage(object), op, `${typed} and ${object} are one operation`);
+test('the reference has every command and flag, and every operation as it is typed', () => {
+  const { text } = page(REFERENCE);
+  for (const [name, { flags, words: its, nodes }] of commands) {
+    if (nodes.length > 0) continue;
+    const section = text.split(`\n### fantail ${name}\n`)[1]?.split('\n### ')[0];
+    assert.ok(section !== undefined, `${REFERENCE} has no fantail ${name}`);
+    for (const each of [...flags, ...its])
+      if (each.name !== '--help') assert.ok(section.includes(each.name), `${name} ${each.name}`);
+  }
+  assert.equal(
+    namesIn(REFERENCE, 'typed'),
+    Object.values(operations).map(({ typed }) => typed),
+  );
+});
+
+test('the table of operations has a row for each, typed and as JSON, both understood', () => {
+  const rows = page(PROTOCOL).parts.filter(
+    (part): part is Row => part.kind === 'row' && part.head[0] === 'typed',
+  );
+  const asked = rows.map(({ cells: [typed = '', object = ''] }) => {
+    const op = checkMessage(typed.replaceAll('`', ''));
+    assert.is(checkMessage(object.replaceAll('`', '')), op, `${typed} and ${object} are one`);
     return op;
   });
   assert.equal(asked.sort(), Object.keys(operations).sort());
 });
 
-test('every path that it names is there', () => {
-  const paths = [
-    ...readme.matchAll(/`((?:\.ci|assembly|bpf|docs|native|src|test|tools)\/[\w./-]+)`/g),
-  ];
-  assert.ok(paths.length >= 5);
-  for (const [, path = ''] of paths)
-    assert.ok(existsSync(join(ROOT, path)), `${path} is not there`);
+test('who may only read may use the operations that the protocol page lists', () => {
+  const [, list = ''] =
+    /may use the operations that read: (.*?)\.\n/s.exec(page(PROTOCOL).text) ?? [];
+  const named = [...list.matchAll(/`([a-z ]+)`/g)].map(([, name = '']) => name.replace(' ', '.'));
+  const reading = Object.entries(operations).filter(([, row]) => 'reads' in row && row.reads);
+  assert.equal(named.sort(), reading.map(([name]) => name).sort());
 });
 
-test('its tables name every verdict, every reason, every mode, every layout and every code', () => {
-  const names: string[] = [...codes, ...membersOf('mode'), ...membersOf('layout')];
-  for (const item of enums)
-    if (['verdict', 'drop'].includes(item.name)) names.push(...item.members);
-  names.push(...membersOf('invalid').map((name) => `invalid_${name}`));
-  const words = new Set(readme.split(/[^\w]+/));
-  for (const name of names) assert.ok(words.has(name), `README does not name ${name}`);
+test('tables name every code, drop, verdict, refusal and stage, and nothing besides', () => {
+  const members = (name: string) => enums.find((each) => each.name === name)?.members ?? [];
+  const tables: [string, string, readonly string[]][] = [
+    [PROTOCOL, 'code', codes],
+    [REFERENCE, 'drop', members('drop')],
+    ['docs/troubleshooting.md', 'drop', members('drop')],
+    [REFERENCE, '`xdp`', members('verdict')],
+    [REFERENCE, 'drop of a frame', membersOf('invalid').map((name) => `invalid_${name}`)],
+    [REFERENCE, 'stage', members('stage')],
+    ['docs/operators.md', '`--mode`', ['auto', ...membersOf('mode')]],
+    ['docs/operators.md', '`--layout`', ['auto', ...membersOf('layout')]],
+  ];
+  for (const [path, head, names] of tables)
+    assert.equal(sorted(namesIn(path, head)), sorted(names), `${path}, table of ${head}`);
+});
+
+test('the table of reload has every key of the configuration file, each once', () => {
+  const known = [...keysOf(up()).map(({ name }) => name), ...SECTIONS];
+  assert.equal(namesIn('docs/configuration.md', 'key').sort(), known.sort());
+});
+
+const metrics = () =>
+  familiesOf({
+    version,
+    stats: emptyStats(),
+    states: new Map(),
+    histograms: [],
+    filters: [],
+    requests: [],
+    accounts: [],
+    others: null,
+  });
+
+test('the page of metrics has a row for each, and the type that it has', () => {
+  const rows = page('docs/monitoring/metrics.md').parts.filter(
+    (part): part is Row => part.kind === 'row' && part.head[0] === 'name',
+  );
+  const told = rows.map(
+    ({ cells: [name = '', type = ''] }) => `${name.replaceAll('`', '')} ${type}`,
+  );
+  assert.equal(sorted(told), sorted(metrics().map(({ name, type }) => `${name} ${type}`)));
+});
+
+test('the page of symptoms names every finding of doctor', () => {
+  const named = new Set(page('docs/troubleshooting.md').codes);
+  for (const name of Object.keys(KINDS)) assert.ok(named.has(name), `${name} is not there`);
 });
 
 test('its limits are those of the code', () => {
+  const { text } = page(REFERENCE);
   const rows: [RegExp, number][] = [
     [/subscribers \| (\d+) of/, limits.SUBSCRIBERS_MAX],
+    [/feeds \| (\d+) of/, limits.FEEDS_MAX],
     [/(\d+) queues, \d+ workers of one launcher/, limits.QUEUES_MAX],
     [/\d+ queues, (\d+) workers of one launcher/, limits.WORKERS_MAX],
+    [/filters \| (\d+) loaded/, limits.FILTERS_MAX],
     [/per queue (\d+) RX/, limits.RX_FRAMES],
     [/and (\d+) TX frames/, limits.TX_FRAMES],
     [/TX frames of (\d+) bytes/, limits.FRAME_SIZE],
   ];
   for (const [pattern, value] of rows)
-    assert.is(Number(pattern.exec(readme)?.[1]), value, String(pattern));
+    assert.is(Number(pattern.exec(text)?.[1]), value, String(pattern));
 });
 
 test.run();

@@ -165,6 +165,9 @@ const refusals: readonly (readonly [
   ['queuedBytes', [], wrongFds, []],
   ['receiveUdp', [], wrongFds, [new Uint8Array(1), 0]],
   ['receiveUdp', [1], [undefined, null, 'x', [], new Int8Array(1), new ArrayBuffer(1)], [0]],
+  ['stampArrivals', [], wrongFds, []],
+  ['receiveStamped', [], wrongFds, [new Uint8Array(1)]],
+  ['receiveStamped', [1], [undefined, null, 'x', [], new Int8Array(1), new ArrayBuffer(1)], []],
   ['receiveUdp', [1, new Uint8Array(1)], [undefined, -1, 0.5, 1e9 + 1], []],
   ['setReceiveBuffer', [], wrongFds, [1]],
   ['setReceiveBuffer', [1], [undefined, 0, 0.5, 2 ** 30 + 1], []],
@@ -492,6 +495,31 @@ withLink('a datagram is taken at once, waited for, or not there', (link) => {
   assert.is(addon.receiveUdp(fd, into, 1_000_000), 8, 'the whole length');
   assert.is(Buffer.from(into).toString(), 'abcd');
   assert.ok(addon.setReceiveBuffer(fd, 100_000) >= 100_000);
+});
+
+withLink('a datagram says when it arrived, not when somebody took it', async (link) => {
+  const fd = keep(addon.openUdp(link.net, { ...UDP, ip: HOST, port: 7001 }));
+  const sender = keep(addon.openUdp(link.net, { ...UDP, ip: HOST }));
+  addon.connectUdp(sender, HOST, 7001);
+  const into = new Uint8Array(4);
+  addon.stampArrivals(fd);
+  assert.is(addon.receiveStamped(fd, into), null);
+  // the kernel begins to stamp some time after it was asked to
+  await eventually('a stamp between the send and what followed it', async () => {
+    const [began, size] = [Number(process.hrtime.bigint()), 8];
+    writeSync(sender, 'abcdefgh');
+    const left = Number(process.hrtime.bigint());
+    await sleep(5);
+    const arrival = addon.receiveStamped(fd, into);
+    assert.ok(arrival);
+    assert.is(arrival.size, size, 'the whole size');
+    assert.is(Buffer.from(into).toString(), 'abcd');
+    return began <= arrival.at_ns && arrival.at_ns <= left;
+  });
+  const unstamped = keep(addon.openUdp(link.net, { ...UDP, ip: HOST, port: 7002 }));
+  addon.connectUdp(sender, HOST, 7002);
+  writeSync(sender, 'x');
+  assert.throws(() => addon.receiveStamped(unstamped, into), /none was asked for/);
 });
 
 withLink(

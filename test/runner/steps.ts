@@ -49,6 +49,7 @@ export function allSteps(): Step[] {
     tool('native compile', 'nice', ['-n', '19', 'make', ...make, 'test-binaries']),
     tool('generated files', node, ['dist/tools/gen-layout.js', '--check']),
     tool('generated schema', node, ['dist/tools/gen-protocol.js', '--check']),
+    tool('generated reference', node, ['dist/tools/gen-reference.js', '--check']),
     tool('lint', node, ['node_modules/@biomejs/biome/bin/biome', 'check', '.']),
     tool('format of native code', node, ['tools/format-native.mjs']),
     {

@@ -213,13 +213,16 @@ export function addPlacement(made: Command): Command {
 
 export function demo(): Command {
   const does = 'Everything on a virtual link: a feed, the replicator, three subscribers.';
-  // above 50000 a second, Node's own sockets at both ends are what is measured
+  // above 50000 a second, Node at both ends is what is measured
   const [rate, seconds] = [
     { min: 1, max: 50_000 },
     { min: 1, max: 86_400 },
   ];
   return command('demo', does)
-    .option('--layout <layout>', 'auto, inline or split', oneOf('--layout', LAYOUTS), 'auto')
+    .option('--layout <layout>', 'auto, inline or split', oneOf('--layout', LAYOUTS), 'inline')
+    .option('--busy-poll', 'never sleep, which takes a core (default: where one is free)')
+    .option('--no-busy-poll', 'sleep between packets; waking is in the latency then')
+    .option('--no-compare', 'do not measure plain UDP sockets on the same link first')
     .option(
       '--mode <mode>',
       'as for up (default: auto; socket where there is no root)',

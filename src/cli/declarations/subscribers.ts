@@ -97,7 +97,8 @@ left right 1 to 9 the column to sort by; r the other way round
 up down PgUp PgDn Home End, and j k space b g G: scroll
 q, Ctrl-C         end, and leave the screen as it was
 
-Rates are of the time between two looks, latency and drops in all of the time since the start.
+Rates are of the time between two looks, latency of the last one to two seconds,
+drops of all since the start.
 NO_COLOR is honoured. Not on a terminal: fantail stats --watch.`,
     )
     .action(async (flags: TopFlags) => {

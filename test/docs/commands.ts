@@ -1,0 +1,165 @@
+/**
+ * Whether a command line that a page shows exists so: its program, command, flags and number of
+ * arguments; of another's program only that it is one that pages may use.
+ */
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as assert from 'uvu/assert';
+import { fantail } from '../../src/cli/fantail.js';
+import { allOf, type Node, pathText, treeOf } from '../../src/cli/shell/tree.js';
+import { Codec } from '../../src/control/codec.js';
+import { operations } from '../../src/control/operations.js';
+import { ROOT } from '../rig/program.js';
+
+/** Programs of others; what they take is theirs. */
+const FOREIGN = new Set([
+  ...['cat', 'chmod', 'chgrp', 'curl', 'echo', 'grep', 'head', 'base64', 'man', 'sleep', 'ssh'],
+  ...['systemctl', 'journalctl', 'ip', 'ethtool', 'ss', 'socat', 'samplicate', 'tc', 'iptables'],
+  ...['kill', 'prlimit', 'taskset', 'sysctl', 'timedatectl', 'env', 'for', 'nstat', 'ulimit'],
+]);
+
+export const commands: ReadonlyMap<string, Node> = new Map(
+  allOf(treeOf(fantail())).map((node) => [pathText(node), node]),
+);
+
+const packaged = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+  bin: Record<string, string>; // npm requires the field
+  scripts: Record<string, string>;
+};
+export const { bin } = packaged;
+
+/** Words of a shell line as the shell would split it; comments dropped. */
+export function words(line: string): string[] {
+  const found: string[] = [];
+  for (const match of line.matchAll(/'([^']*)'|((?<=^|\s)#.*$)|([^\s']+)/g)) {
+    if (match[2] !== undefined) break;
+    found.push(match[1] ?? match[3] ?? '');
+  }
+  return found;
+}
+
+/** Simple commands of a block: what is fed to one is left out, as is where its output goes. */
+export function linesOf(text: string): string[] {
+  return text
+    .replaceAll(/<<'(\w+)'\n[\s\S]*?^\1$/gm, '')
+    .split('\n')
+    .flatMap((line) => line.split(/ \| | && /))
+    .map((line) => line.replace(/ >>? \S+/g, '').trim())
+    .filter((line) => words(line).length > 0);
+}
+
+interface Taken {
+  readonly flags: ReadonlySet<string>;
+  readonly withValue: ReadonlySet<string>;
+  readonly least: number;
+  readonly most: number;
+}
+
+function takenByCommand(name: string): Taken {
+  const node = commands.get(name);
+  assert.ok(node !== undefined, `there is no fantail ${name}`);
+  return {
+    flags: new Set([...node.flags.map((flag) => flag.name), '--version']),
+    withValue: new Set(node.flags.filter(({ value }) => value !== null).map((flag) => flag.name)),
+    least: node.words.filter(({ isRequired }) => isRequired).length,
+    most: node.words.length,
+  };
+}
+
+const helps = new Map<string, Taken>();
+
+/** Of a program beside fantail: what its help says. */
+function takenByProgram(name: string): Taken {
+  const known = helps.get(name);
+  if (known !== undefined) return known;
+  const file = join(ROOT, bin[name] ?? '');
+  const { status, stdout } = spawnSync(process.execPath, [file, '--help'], { encoding: 'utf8' });
+  assert.is(status, 0, `${name} --help`);
+  const [usage = ''] = stdout.split('\n');
+  const taken = {
+    flags: new Set([...stdout.matchAll(/^ +(--[a-z-]+)/gm)].map(([, flag = '']) => flag)),
+    withValue: new Set([...stdout.matchAll(/^ +(--[a-z-]+) </gm)].map(([, flag = '']) => flag)),
+    least: (usage.match(/<[\w.]+>/g) ?? []).length,
+    most: (usage.match(/<[\w.]+>|\[(?!options)[\w.]+\]/g) ?? []).length,
+  };
+  helps.set(name, taken);
+  return taken;
+}
+
+/** `…` stands for words that are not shown. */
+function checkWords(name: string, given: readonly string[], taken: Taken): void {
+  const shown = `${name} ${given.join(' ')}`;
+  for (const flag of given.filter((word) => word.startsWith('--')))
+    assert.ok(taken.flags.has(flag), `${name} has no ${flag}`);
+  if (given.includes('…')) return;
+  const positional = given.filter(
+    (word, index) => !word.startsWith('--') && !taken.withValue.has(given[index - 1] ?? ''),
+  );
+  const count = positional.length;
+  assert.ok(count >= taken.least && count <= taken.most, `${shown} has ${count} arguments`);
+}
+
+const GROUPS = [...commands.values()].filter(({ nodes }) => nodes.length > 0).map(pathText);
+
+function checkFantail([first = '', second, ...rest]: readonly string[], isWhole: boolean): void {
+  if (first.startsWith('-') || ['', '…'].includes(first)) return;
+  const isGroup = GROUPS.includes(first);
+  const name = isGroup && second !== undefined ? `${first} ${second}` : first;
+  const given = isGroup || second === undefined ? rest : [second, ...rest];
+  checkWords(name, given.length === 0 && !isWhole ? ['…'] : given, takenByCommand(name));
+}
+
+const codec = new Codec(operations);
+
+/** The operation that it asks for. */
+export function checkMessage(message: string): string {
+  const decoded = codec.decode(Buffer.from(message), false);
+  assert.ok('request' in decoded, `the control channel does not understand: ${message}`);
+  return decoded.request.op;
+}
+
+function checkNpm([verb = '', name = '', ...rest]: readonly string[]): void {
+  if (['link', 'unlink', 'pack', 'install', 'uninstall'].includes(verb)) return;
+  const script = verb === 'run' ? name : verb;
+  assert.ok(script in packaged.scripts, `package.json has no script ${script}`);
+  const all = [name, ...rest];
+  if (script !== 'start' || !all.includes('--')) return;
+  const given = all.slice(all.indexOf('--') + 1);
+  const command = given[0]?.startsWith('-') ? 'demo' : 'up';
+  checkWords(command, given, takenByCommand(command));
+}
+
+let wscatHelp = '';
+
+function checkWscat(given: readonly string[]): void {
+  const run = () =>
+    spawnSync('node_modules/.bin/wscat', ['--help'], { cwd: ROOT, encoding: 'utf8' });
+  wscatHelp ||= run().stdout;
+  for (const flag of given.filter((word) => /^--?[a-zA-Z]+$/.test(word)))
+    assert.match(wscatHelp, new RegExp(`(^|\\s)${flag}[,\\s]`, 'm'), `wscat has no ${flag}`);
+  const at = given.indexOf('-x');
+  if (at >= 0) checkMessage(given[at + 1] ?? '');
+}
+
+/** `isWhole`: one that may be typed; else it may be the beginning of one. */
+export function checkLine([program = '', ...rest]: readonly string[], isWhole = true): void {
+  const [name = ''] = rest;
+  if (program === 'npx' && name !== 'wscat') checkLine(rest, isWhole);
+  else if (program === 'npx') checkWscat(rest.slice(1));
+  else if (program === 'npm') checkNpm(rest);
+  else if (program === 'fantail') checkFantail(rest, isWhole);
+  else if (program in bin) {
+    if (isWhole || rest.length > 0) checkWords(program, rest, takenByProgram(program));
+  } else if (program === 'ip' && rest[0] === 'netns' && rest[1] === 'exec')
+    checkLine(rest.slice(3), isWhole);
+  else if (!FOREIGN.has(program) && !/^[A-Z]+=\$\(ip$/.test(program))
+    assert.unreachable(`nobody checks: ${program} ${rest.join(' ')}`);
+}
+
+/** Whether it is a line that this file can judge. */
+export const isJudged = ([program = '', second]: readonly string[]): boolean =>
+  program === 'npm' ||
+  program === 'fantail' ||
+  program in bin ||
+  (program === 'npx' && second !== undefined);
