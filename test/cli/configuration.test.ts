@@ -31,10 +31,10 @@ test.after(() => rmSync(folder, { recursive: true }));
 const path = join(folder, 'F.yaml');
 const token = join(folder, 'token');
 const readToken = join(folder, 'read-token');
-const user = join(folder, 'user');
-writeFileSync(user, 'name:password\n', { mode: 0o600 });
 writeFileSync(token, 'a-token\n', { mode: 0o600 });
 writeFileSync(readToken, 'another\n', { mode: 0o600 });
+const userFile = join(folder, 'user');
+writeFileSync(userFile, 'blue:secret\n', { mode: 0o600 });
 const [key, cert] = ['key.pem', 'cert.pem'].map((name) => join(folder, name));
 execFileSync(
   'openssl',
@@ -68,6 +68,15 @@ function faultsOf(text: string): string[] {
 
 const FEED = ['eth0', '10.0.0.1', '5000'];
 
+const GROUP = 'https://127.0.0.1:2379/blue';
+const HASH = '0123456789abcdef'.repeat(4);
+/** Keys that say nothing without `fleet`. */
+const OF_MEMBERS = [
+  ...['member', 'weight', 'fleet-isolated', 'fleet-allow-module', 'fleet-user-file', 'fleet-ca'],
+  'fleet-plaintext',
+  'upstream',
+];
+
 /** Of every key what a command line would say, and a file. */
 const SAMPLES: Readonly<Record<string, { words: string[]; yaml: string }>> = {
   feed: {
@@ -98,20 +107,17 @@ const SAMPLES: Readonly<Record<string, { words: string[]; yaml: string }>> = {
   'log-format': { words: ['--log-format', 'json'], yaml: 'json' },
   'log-level': { words: ['--log-level', 'debug'], yaml: 'debug' },
   netns: { words: ['--netns', 'blue'], yaml: 'blue' },
-  fleet: {
-    words: ['--fleet', 'https://127.0.0.1:2379,https://127.0.0.2:2379/g'],
-    yaml: 'https://127.0.0.1:2379,https://127.0.0.2:2379/g',
-  },
-  member: { words: ['--member', 'm4'], yaml: 'm4' },
-  weight: { words: ['--weight', '2.5'], yaml: '2.5' },
+  fleet: { words: ['--fleet', GROUP], yaml: GROUP },
+  member: { words: ['--member', 'm1'], yaml: 'm1' },
+  weight: { words: ['--weight', '3'], yaml: '3' },
   upstream: { words: ['--upstream', 'm2'], yaml: 'm2' },
   'fleet-isolated': { words: ['--fleet-isolated', 'stop'], yaml: 'stop' },
-  'fleet-user-file': { words: ['--fleet-user-file', user], yaml: 'user' },
+  'fleet-allow-module': { words: ['--fleet-allow-module', HASH], yaml: `[${HASH}]` },
+  'fleet-user-file': { words: ['--fleet-user-file', userFile], yaml: 'user' },
   'fleet-ca': { words: ['--fleet-ca', cert ?? ''], yaml: 'cert.pem' },
-  'fleet-cert': { words: ['--fleet-cert', cert ?? ''], yaml: './cert.pem' },
-  'fleet-key': { words: ['--fleet-key', key ?? ''], yaml: 'key.pem' },
+  'fleet-cert': { words: ['--fleet-cert', cert ?? ''], yaml: 'cert.pem' },
+  'fleet-key': { words: ['--fleet-key', key ?? ''], yaml: './key.pem' },
   'fleet-plaintext': { words: ['--fleet-plaintext'], yaml: 'true' },
-  'fleet-allow-module': { words: ['--fleet-allow-module', 'any'], yaml: '[any]' },
 };
 const HEAD = 'interface: eth0\nlisten-ip: 10.0.0.1\nlisten-port: 5000\n';
 
@@ -137,11 +143,7 @@ test('each key of a file means what the command line would have meant by the fla
     'read-token-file': ['token-file'],
     'tls-cert': ['tls-key'],
     'tls-key': ['tls-cert'],
-    ...Object.fromEntries(
-      Object.keys(SAMPLES)
-        .filter((name) => /^fleet-|^(member|weight|upstream)$/.test(name))
-        .map((name) => [name, ['fleet']]),
-    ),
+    ...Object.fromEntries(OF_MEMBERS.map((each) => [each, ['fleet']])),
     'fleet-cert': ['fleet-key', 'fleet'],
     'fleet-key': ['fleet-cert', 'fleet'],
   };

@@ -133,6 +133,10 @@ export class Fleet {
    */
   async phase(work: () => Promise<void>): Promise<Phase> {
     const count = this.subscribers.length;
+    await eventually('everybody is served', async () => {
+      const { runs } = await this.served.look();
+      return new Set(runs.map(({ subscriber }) => subscriber)).size === count;
+    });
     const before = await this.served.reset();
     const first = newest(before.runs) + this.settlePackets;
     const began_ns = Number(process.hrtime.bigint());
