@@ -5,7 +5,7 @@
  * top alone hears the feed, and what arrives.
  *
  * needs: a link
- * takes: 40 s
+ * takes: 60 s
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
