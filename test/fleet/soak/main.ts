@@ -13,6 +13,7 @@ import { random } from '../../rig/random.js';
 import { capacity } from './capacity.js';
 import {
   away,
+  baseline,
   type Chapter,
   drain,
   hung,
@@ -41,6 +42,7 @@ interface Flags {
 }
 
 const chaptersOf = (flags: Flags): Readonly<Record<string, Chapter>> => ({
+  baseline,
   kill,
   drain,
   stop,
