@@ -164,6 +164,8 @@ export interface FleetTarget {
   remove(endpoint: Endpoint): void;
   /** Resolves once every worker follows all of that. */
   followed(): Promise<void>;
+  /** Resolves once every worker has begun a turn after the call, whatever it follows. */
+  turned(): Promise<void>;
   /** Everybody in the table. */
   served(): Endpoint[];
   /** Copies sent to those since each was placed. */

@@ -82,6 +82,7 @@ interface Node {
   serving: Set<number>;
   /** What it had heard of at its last pass. */
   done: ReadonlyMap<number, Held<ShardRecord>>;
+  passes: number;
 }
 
 class Group {
@@ -94,7 +95,7 @@ class Group {
     const node: Node = {
       ...{ name, lease: `${name}-${this.revision}`, isUp: true, isDraining: false },
       ...{ seen: new Map(), members: new Map(), done: new Map() },
-      serving: new Set(),
+      ...{ serving: new Set<number>(), passes: 0 },
     };
     this.nodes.push(node);
     return node;
@@ -122,6 +123,8 @@ class Group {
     return {
       ...{ me: node.name, lease: node.lease, members: node.members, pins: this.pins },
       ...{ shards: node.seen, serving: node.serving, ready: node.serving, mayClaim: true },
+      // one that was taken over is held for some passes
+      released: new Set([...node.serving].filter((shard) => (shard + node.passes) % 3 === 0)),
     };
   }
 
@@ -129,6 +132,7 @@ class Group {
   pass(node: Node): boolean {
     node.serving = wantedOf(this.viewOf(node));
     node.done = node.seen;
+    node.passes += 1;
     const changes = changesOf(this.viewOf(node));
     for (const { shard, record, modRevision, keepsLease } of changes) {
       const held = this.shards.get(shard);
@@ -141,13 +145,16 @@ class Group {
   }
 
   settle(): void {
-    for (let round = 0; round < 100; round++) {
+    let quiet = 0;
+    for (let round = 0; round < 200; round++) {
       let isBusy = false;
       for (const node of this.nodes.filter(({ isUp }) => isUp)) {
         this.hear(node);
         isBusy = this.pass(node) || isBusy;
       }
-      if (!isBusy) return;
+      // what is held for some passes is held for no more
+      quiet = isBusy ? 0 : quiet + 1;
+      if (quiet > 3) return;
     }
     throw new Error('it does not come to rest');
   }

@@ -7,21 +7,21 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure, messageOf } from '../../domain/errors.js';
-import type { FleetRow, FleetTarget, Standing } from '../../domain/fleet.js';
+import type { FleetRow, Standing } from '../../domain/fleet.js';
 import { log } from '../../terminal/log.js';
-import type { FleetConfig } from '../config.js';
 import { EtcdAway, EtcdRefusal } from '../etcd/answers.js';
 import { Etcd, type Txn } from '../etcd/store.js';
 import { Follower } from '../registry/follower.js';
 import { Keys } from '../registry/keys.js';
 import { Mirror } from '../registry/mirror.js';
-import type { MemberRecord } from '../registry/records.js';
 import { changesOf, isFree, type ShardChange, type View, wantedOf } from '../shards/plan.js';
 import { SENTENCES, STEP_NS } from './fence.js';
 import { Hops } from './hop.js';
 import type { FleetInheritance } from './inheritance.js';
+import type { MemberOptions } from './options.js';
 import { Registration } from './registration.js';
 import { Relays } from './relays.js';
+import { Releases } from './releases.js';
 import { Reporter } from './reporter.js';
 import { Service } from './service.js';
 import { Tenure } from './tenure.js';
@@ -38,21 +38,6 @@ const CLAIM_WAIT_MS = Number(STEP_NS / 1_000_000n) + 1000;
 /** A clean stop waits so long for others to take what it owned. */
 export const DRAIN_MS_MAX = 5000;
 
-export interface MemberOptions {
-  readonly config: FleetConfig;
-  readonly target: FleetTarget;
-  /** What it says of itself in etcd. */
-  readonly about: Omit<MemberRecord, 'weight' | 'isDraining' | 'control'>;
-  readonly ownFeeds: ReadonlySet<string>;
-  /** Of the supervisor before, whose subscribers are in the table; null: there was none. */
-  readonly inherited: FleetInheritance | null;
-  /** What the next supervisor is to know has changed. */
-  readonly onKeep: () => void;
-  /** It was drained, and owns nothing any more. */
-  readonly onDrained: () => void;
-  readonly onFatal: (failure: Failure) => void;
-}
-
 export class Member {
   readonly etcd: Etcd;
   readonly keys: Keys;
@@ -64,6 +49,7 @@ export class Member {
   private readonly hops: Hops;
   private readonly registration: Registration;
   private readonly reporter: Reporter;
+  private readonly releases: Releases;
   private handover = 0;
   /** Shards whose owner before has not said yet that it has ended. */
   private readonly takenOver = new Set<number>();
@@ -76,6 +62,7 @@ export class Member {
   private timer: NodeJS.Timeout | null = null;
   private isRejoining = false;
   private isDrained = false;
+  private isOver = false;
   private closing: Promise<void> | null = null;
 
   constructor(private readonly options: MemberOptions) {
@@ -108,6 +95,7 @@ export class Member {
     });
     const { etcd, keys, mirror } = this;
     this.registration = new Registration({ etcd, keys, mirror, config, about: options.about });
+    this.releases = new Releases(target, () => this.wish());
     this.reporter = new Reporter({ etcd, keys, name: config.member });
   }
 
@@ -193,6 +181,7 @@ export class Member {
   // -- passes -------------------------------------------------------------------------------------
 
   private wish(): void {
+    if (this.isOver) return;
     this.isWanted = true;
     this.passing ??= this.passes().finally(() => {
       this.passing = null;
@@ -218,6 +207,7 @@ export class Member {
     // whoever has no lease makes nothing its own; what it serves it goes on serving
     if (this.tenure.lease === '0' || this.mirror.revision === 0 || this.tenure.isFenced)
       return false;
+    this.releases.follow(this.takenFrom);
     await this.service.apply(wantedOf(this.view));
     this.hops.look();
     if (this.tenure.standing !== 'joined') return false;
@@ -237,6 +227,13 @@ export class Member {
     return isChanged;
   }
 
+  /** Shards that others have taken over and that this member serves still. */
+  private get takenFrom(): number[] {
+    const { member } = this.options.config;
+    const shards = [...this.mirror.shards].filter(([, { from }]) => from === member);
+    return shards.map(([shard]) => shard).filter((shard) => this.service.serving.has(shard));
+  }
+
   private get view(): View {
     const { mirror, service } = this;
     return {
@@ -247,6 +244,7 @@ export class Member {
       shards: mirror.shards,
       serving: service.serving,
       ready: service.ready,
+      released: this.releases.done,
       mayClaim: performance.now() >= this.claimsFrom_ms,
     };
   }
@@ -365,6 +363,7 @@ export class Member {
       log.warn(`fleet: ends without handing over: ${messageOf(error)}`);
     }
     if (this.timer !== null) clearInterval(this.timer);
+    this.isOver = true;
     this.tenure.close();
     if (!isHeard) this.etcd.close(); // nobody waits for what etcd would answer
     await this.passing;

@@ -5,7 +5,7 @@
  *     nobody's ── made by the winner, or by who serves it ──▶ {owner: A}
  *     {owner: A} ── A sees that B is the winner ──▶ {owner: A, to: B}      A serves, B begins
  *     {owner: A, to: B} ── B's workers follow ──▶ {owner: B, from: A}      B serves, A ends
- *     {owner: B, from: A} ── A's workers follow ──▶ {owner: B}
+ *     {owner: B, from: A} ── A has sent what came before, ends, its workers follow ──▶ {owner: B}
  *
  * The key goes with the lease of whoever is `owner`. Nobody but the owner gives a shard away, and
  * nobody serves one that is neither its own nor offered to it.
@@ -25,6 +25,8 @@ export interface View {
   readonly serving: ReadonlySet<number>;
   /** Of those, the ones whose subscribers all are. */
   readonly ready: ReadonlySet<number>;
+  /** Of those that another has taken over: all that came before that has been sent from here. */
+  readonly released: ReadonlySet<number>;
   /** Whether it makes shards that are nobody's and that it does not serve yet. */
   readonly mayClaim: boolean;
 }
@@ -55,13 +57,16 @@ export function winnersOf({ members, pins }: Pick<View, 'members' | 'pins'>): (s
 }
 
 /** The shards whose subscribers are to be in this member's table. */
-export function wantedOf({ me, lease, shards, serving }: View): Set<number> {
+export function wantedOf({ me, lease, shards, serving, released }: View): Set<number> {
   const wanted = new Set<number>();
+  const isHeld = (shard: number) => serving.has(shard) && !released.has(shard);
   for (let shard = 0; shard < SHARDS; shard++) {
     const record = shards.get(shard);
     const isOurs = record?.owner === me && (record.lease === lease || serving.has(shard));
+    const isPartOurs = record?.to === me || (record?.from === me && isHeld(shard));
     // nobody's, and served: since etcd was away for longer than a lease; it is made again
-    if (record === undefined ? serving.has(shard) : isOurs || record.to === me) wanted.add(shard);
+    const isFree = record === undefined && serving.has(shard);
+    if (isFree || isOurs || isPartOurs) wanted.add(shard);
   }
   return wanted;
 }

@@ -63,6 +63,11 @@ export class ReplicatorTarget implements FleetTarget {
       }
   }
 
+  turned(): Promise<void> {
+    this.parts.subscribers.touch([]); // the next table is another one, though it says the same
+    return this.followed();
+  }
+
   served(): Endpoint[] {
     return [...this.parts.subscribers.all()].map(({ ip, port }) => ({ ip, port }));
   }
