@@ -284,7 +284,7 @@ groupTest('what commands write is what they read, and what members are told', as
 groupTest(
   'a name that lives is refused; a member takes no subscribers of its own',
   async (group) => {
-    const { control } = await member(group, 'a');
+    const { control, program } = await member(group, 'a');
     const place = ['up', 'lo', '127.0.0.1', String(await freePort()), '--mode', 'socket'];
     const second = await command(...place, '--fleet', group.url, '--member', 'a');
     assert.is(second.status, 1);
@@ -320,6 +320,8 @@ groupTest(
     );
     assert.equal(await fantail.fleet.remove(to), { removed: true });
     await eventually('it is not any more', async () => (await fantail.list()).length === 0);
+    await program.line(/control: 127\.0\.0\.1:\d+ asked: fleet\.add 127\.0\.0\.1 9001: ok/m);
+    await program.line(/control: 127\.0\.0\.1:\d+ asked: fleet\.remove 127\.0\.0\.1 9001: ok/m);
     fantail.close();
   },
 );
