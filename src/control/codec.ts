@@ -122,8 +122,7 @@ export class Codec {
     if (op === undefined)
       return new FantailError('BAD_REQUEST', 'op is missing; help tells what may be asked');
     if (typeof op !== 'string') return new FantailError('BAD_REQUEST', 'op must be a string');
-    const names = Object.keys(this.operations).join(', ');
-    return new FantailError('UNKNOWN_OP', `there is no ${show(op)}; there are ${names}`);
+    return new FantailError('UNKNOWN_OP', `there is no ${show(op)}; help tells what may be asked`);
   }
 }
 

@@ -3,6 +3,9 @@
 /** Bytes of a filter's module, in a file as in a control message. */
 export const MODULE_SIZE_MAX = 1 << 20;
 
+/** The filter that every replicator has, and that needs no module. */
+export const BUILT_IN = 'rewrite';
+
 /** A module and its place in every worker. */
 export interface Placed {
   /** Of FILTERS_MAX. */

@@ -30,6 +30,24 @@ export interface FleetRow {
   readonly unserved: number;
   /** Copies that it sent while the owner before it may have sent them too. */
   readonly handover: number;
+  /** The member that it takes its feed from; null: from the network. */
+  readonly upstream: string | null;
+  /** Members that take their feed from it. */
+  readonly relays: readonly string[];
+  /** The members that a packet passes on its way here, the first one first, this one last. */
+  readonly hops: readonly FleetHop[];
+}
+
+/** What a member has told of itself, at most some seconds ago; null: nothing. */
+export interface FleetHop {
+  readonly member: string;
+  /** From its RX ring to its TX ring, as in `workers` of its `stats`, of the last seconds. */
+  readonly inside_ns: { readonly p50: number; readonly p99: number } | null;
+  /**
+   * To its upstream, one way: half of the least time of late in which a TCP connection was made
+   * there. Null at the top.
+   */
+  readonly link_us: number | null;
 }
 
 /** One member, as the group knows it. */
@@ -160,6 +178,8 @@ export interface FleetTarget {
   feeds(): readonly NamedFeed[];
   addFeed(feed: NamedFeed): Promise<void>;
   removeFeed(name: string): Promise<void>;
+  /** Of the last seconds, the slowest of the workers; null: nothing was sent in them. */
+  inside(): FleetHop['inside_ns'];
   /** The fence: CLOCK_MONOTONIC, nanoseconds; 0n: there is none. */
   readonly fence_ns: bigint;
   serveUntil(moment_ns: bigint): void;

@@ -26,6 +26,7 @@ export interface RegistryFlags {
 export interface FleetFlags extends RegistryFlags {
   readonly member?: string;
   readonly weight?: number;
+  readonly upstream?: string;
   readonly fleetIsolated?: 'stop' | 'serve';
   readonly fleetAllowModule?: readonly string[];
 }
@@ -35,6 +36,8 @@ export interface FleetConfig {
   readonly group: string;
   readonly member: string;
   readonly weight: number;
+  /** The member that it takes its feed from; null: from the network. */
+  readonly upstream: string | null;
   readonly whenIsolated: 'stop' | 'serve';
   readonly allowedModules: 'any' | ReadonlySet<string>;
 }
@@ -145,10 +148,15 @@ function userOf(path: string | undefined): EtcdOptions['user'] {
 
 /** Null: it is none. Throws UsageError, Failure. */
 export function fleetOf(flags: FleetFlags): FleetConfig | null {
-  const { fleet, member, weight, fleetIsolated, fleetAllowModule, ...rest } = flags;
+  const { fleet, member, weight, upstream, fleetIsolated, fleetAllowModule, ...rest } = flags;
   if (fleet === undefined) {
     const given = Object.entries({
-      ...{ '--member': member, '--weight': weight, '--fleet-isolated': fleetIsolated },
+      ...{
+        '--member': member,
+        '--weight': weight,
+        '--upstream': upstream,
+        '--fleet-isolated': fleetIsolated,
+      },
       ...{ '--fleet-allow-module': fleetAllowModule, '--fleet-user-file': rest.fleetUserFile },
       ...{ '--fleet-ca': rest.fleetCa, '--fleet-cert': rest.fleetCert },
       ...{ '--fleet-key': rest.fleetKey, '--fleet-plaintext': rest.fleetPlaintext || undefined },
@@ -159,12 +167,17 @@ export function fleetOf(flags: FleetFlags): FleetConfig | null {
   const name = member ?? hostname();
   if (!isName(name))
     throw new UsageError(`--member: the name of a member has ${NAME_RULE}: not '${name}'`);
+  if (upstream !== undefined && !isName(upstream))
+    throw new UsageError(`--upstream: the name of a member has ${NAME_RULE}: not '${upstream}'`);
+  if (upstream === name)
+    throw new UsageError(`--upstream ${name} is this member itself; name another, or none`);
   const hashes = fleetAllowModule ?? [];
   return {
     etcd: etcdOf(fleet, rest),
     group: fleet.group,
     member: name,
     weight: weight ?? 1,
+    upstream: upstream ?? null,
     whenIsolated: fleetIsolated ?? 'serve',
     allowedModules: hashes.includes('any') ? 'any' : new Set(hashes),
   };

@@ -11,7 +11,7 @@ import { buildIdentity } from '../domain/installation.js';
 import type { Stats } from '../domain/statistics.js';
 import type { Feed, Feeds } from '../feeds/feeds.js';
 import type { FilterRecords, Filters } from '../filters/registry.js';
-import type { FleetInheritance } from '../fleet/member/options.js';
+import type { FleetInheritance } from '../fleet/member/inheritance.js';
 import { addon, type Interface } from '../memory/addon.js';
 import { layoutVersion, limits } from '../memory/layout.js';
 import { contentOf } from '../memory/memory-file.js';

@@ -10,7 +10,7 @@ import type { Feed, Feeds } from '../feeds/feeds.js';
 import { openFeedSockets } from '../feeds/sockets.js';
 import { firstFilters } from '../filters/first.js';
 import type { FilterRecords, Filters } from '../filters/registry.js';
-import type { FleetInheritance } from '../fleet/member/options.js';
+import type { FleetInheritance } from '../fleet/member/inheritance.js';
 import { addon, type Interface } from '../memory/addon.js';
 import { DataPlane, type DataPlaneOptions } from '../processes/data-plane.js';
 import { Descriptors } from '../processes/descriptors.js';

@@ -131,7 +131,7 @@ async function open(
   const state = await states.openState(opening, opened.adopted !== null, kept);
   const { roster, held } = await openRoster(opened, configuration, { ...kept, publisher });
   publisher.pump();
-  const joining = { ...kept, feedDesk, publisher, inForce, onEnd };
+  const joining = { ...kept, feedDesk, publisher, recent, inForce, onEnd };
   const fleet = await openMember(opening, opened, joining);
   const control = await ports.openControl(opening, inForce, plane, { replicator, fleet });
   const living = { table, publisher, feedDesk, replicator, roster, control };

@@ -33,6 +33,8 @@ const token = join(folder, 'token');
 const readToken = join(folder, 'read-token');
 writeFileSync(token, 'a-token\n', { mode: 0o600 });
 writeFileSync(readToken, 'another\n', { mode: 0o600 });
+const userFile = join(folder, 'user');
+writeFileSync(userFile, 'blue:secret\n', { mode: 0o600 });
 const [key, cert] = ['key.pem', 'cert.pem'].map((name) => join(folder, name));
 execFileSync(
   'openssl',
@@ -66,6 +68,15 @@ function faultsOf(text: string): string[] {
 
 const FEED = ['eth0', '10.0.0.1', '5000'];
 
+const GROUP = 'https://127.0.0.1:2379/blue';
+const HASH = '0123456789abcdef'.repeat(4);
+/** Keys that say nothing without `fleet`. */
+const OF_MEMBERS = [
+  ...['member', 'weight', 'fleet-isolated', 'fleet-allow-module', 'fleet-user-file', 'fleet-ca'],
+  'fleet-plaintext',
+  'upstream',
+];
+
 /** Of every key what a command line would say, and a file. */
 const SAMPLES: Readonly<Record<string, { words: string[]; yaml: string }>> = {
   feed: {
@@ -96,6 +107,17 @@ const SAMPLES: Readonly<Record<string, { words: string[]; yaml: string }>> = {
   'log-format': { words: ['--log-format', 'json'], yaml: 'json' },
   'log-level': { words: ['--log-level', 'debug'], yaml: 'debug' },
   netns: { words: ['--netns', 'blue'], yaml: 'blue' },
+  fleet: { words: ['--fleet', GROUP], yaml: GROUP },
+  member: { words: ['--member', 'm1'], yaml: 'm1' },
+  weight: { words: ['--weight', '3'], yaml: '3' },
+  upstream: { words: ['--upstream', 'm2'], yaml: 'm2' },
+  'fleet-isolated': { words: ['--fleet-isolated', 'stop'], yaml: 'stop' },
+  'fleet-allow-module': { words: ['--fleet-allow-module', HASH], yaml: `[${HASH}]` },
+  'fleet-user-file': { words: ['--fleet-user-file', userFile], yaml: 'user' },
+  'fleet-ca': { words: ['--fleet-ca', cert ?? ''], yaml: 'cert.pem' },
+  'fleet-cert': { words: ['--fleet-cert', cert ?? ''], yaml: 'cert.pem' },
+  'fleet-key': { words: ['--fleet-key', key ?? ''], yaml: './key.pem' },
+  'fleet-plaintext': { words: ['--fleet-plaintext'], yaml: 'true' },
 };
 const HEAD = 'interface: eth0\nlisten-ip: 10.0.0.1\nlisten-port: 5000\n';
 
@@ -121,6 +143,9 @@ test('each key of a file means what the command line would have meant by the fla
     'read-token-file': ['token-file'],
     'tls-cert': ['tls-key'],
     'tls-key': ['tls-cert'],
+    ...Object.fromEntries(OF_MEMBERS.map((each) => [each, ['fleet']])),
+    'fleet-cert': ['fleet-key', 'fleet'],
+    'fleet-key': ['fleet-cert', 'fleet'],
   };
   for (const name of Object.keys(SAMPLES)) {
     const names = [name, ...(together[name] ?? [])];

@@ -161,6 +161,7 @@ test('a member of a fleet tells how it stands and what it has; any other has no 
   stats.fleet = {
     ...{ group: 'g', member: 'm', standing: 'cut', is_draining: false },
     ...{ shards: 51, subscribers: 7, unserved: 2, handover: 3 },
+    ...{ upstream: null, relays: [], hops: [] },
   };
   const families = familiesOf(snapshot({ stats }));
   const of = (name: string, labels: object = {}) => valueAt(named(families, name), labels);
@@ -180,6 +181,7 @@ test('the page of metrics names each family with its type and labels, and no oth
   stats.fleet = {
     ...{ group: 'g', member: 'm', standing: 'cut', is_draining: false },
     ...{ shards: 51, subscribers: 7, unserved: 2, handover: 3 },
+    ...{ upstream: null, relays: [], hops: [] },
   };
   const report = { gaps: 1, missing: 2, too_short: 0, no_room: 0, sets: [] };
   stats.filters.loaded = [{ name: 'f', hash: null, traps: 0, bad_answers: 0, report }];

@@ -54,6 +54,10 @@ export function addFleet(made: Command): Command {
       number('--weight', { min: 0.01, max: WEIGHT_MAX }),
     )
     .option(
+      '--upstream <member>',
+      'take the feed from that member, as one of its subscribers (default: from the network)',
+    )
+    .option(
       '--fleet-isolated <how>',
       'reaching neither etcd nor others: stop, or serve (default), which others may do, too',
       oneOf('--fleet-isolated', ['stop', 'serve']),

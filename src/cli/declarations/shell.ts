@@ -24,41 +24,23 @@ export function completions(): Command {
 
 export function man(): Command {
   return command('man', 'Print the manual page of a command, or write all of them into a folder.')
-    .argument('[command]', 'such as up (default: that of fantail itself)')
-    .argument('[subcommand]', 'such as use, of filter')
+    .argument('[command...]', 'such as up, or filter use (default: that of fantail itself)')
     .option('--all <folder>', 'write them all there, in troff, instead')
     .addHelpText('after', '\nTo read one: fantail man up | man -l -')
-    .action(
-      async (
-        name: string | undefined,
-        below: string | undefined,
-        { all }: { all?: string },
-        made: Command,
-      ) => {
-        const run = await import('../shell/print.js');
-        const names = [name, below].filter((each) => each !== undefined);
-        if (all === undefined) run.man(rootOf(made), names);
-        else run.manAll(rootOf(made), all);
-      },
-    );
+    .action(async (names: readonly string[], { all }: { all?: string }, made: Command) => {
+      const run = await import('../shell/print.js');
+      if (all === undefined) run.man(rootOf(made), names);
+      else run.manAll(rootOf(made), all);
+    });
 }
 
 export function help(): Command {
   return command('help', 'Print this help, or that of a command; with --json all commands.')
-    .argument('[command]', 'such as up')
-    .argument('[subcommand]', 'such as use, of filter')
+    .argument('[command...]', 'such as up, or filter use')
     .option('--json', 'print one JSON object: versions of fantail and of its protocol, commands')
-    .action(
-      async (
-        name: string | undefined,
-        below: string | undefined,
-        { json }: { json?: boolean },
-        made: Command,
-      ) => {
-        const run = await import('../shell/print.js');
-        const names = [name, below].filter((each) => each !== undefined);
-        if (json === true) run.helpJson(rootOf(made));
-        else run.help(rootOf(made), names);
-      },
-    );
+    .action(async (names: readonly string[], { json }: { json?: boolean }, made: Command) => {
+      const run = await import('../shell/print.js');
+      if (json === true) run.helpJson(rootOf(made));
+      else run.help(rootOf(made), names);
+    });
 }

@@ -15,9 +15,12 @@ import { Follower } from '../registry/follower.js';
 import { Keys } from '../registry/keys.js';
 import { Mirror } from '../registry/mirror.js';
 import { changesOf, isFree, type ShardChange, type View, wantedOf } from '../shards/plan.js';
-import { STEP_NS } from './fence.js';
-import { type FleetInheritance, type MemberOptions, SENTENCES } from './options.js';
+import { SENTENCES, STEP_NS } from './fence.js';
+import { Hops } from './hop.js';
+import type { FleetInheritance } from './inheritance.js';
+import type { MemberOptions } from './options.js';
 import { Registration } from './registration.js';
+import { Relays } from './relays.js';
 import { Releases } from './releases.js';
 import { Reporter } from './reporter.js';
 import { Service } from './service.js';
@@ -41,7 +44,9 @@ export class Member {
   readonly mirror: Mirror;
   private readonly follower: Follower;
   private readonly tenure: Tenure;
+  private readonly relays: Relays;
   private readonly service: Service;
+  private readonly hops: Hops;
   private readonly registration: Registration;
   private readonly reporter: Reporter;
   private readonly releases: Releases;
@@ -69,9 +74,12 @@ export class Member {
       log.warn(`fleet: ${key} is passed over: ${wrong}`);
     });
     this.follower = new Follower(this.etcd, this.keys, this.mirror, () => this.wish());
+    this.relays = new Relays({ target, mirror: this.mirror, member: config.member });
+    this.hops = new Hops({ config, target, mirror: this.mirror, relays: this.relays });
     this.service = new Service({
       target,
       mirror: this.mirror,
+      relays: this.relays,
       module: async (hash) => (await this.etcd.get(this.keys.of('modules', hash)))?.value ?? null,
       allowed: config.allowedModules,
       ownFeeds,
@@ -201,6 +209,7 @@ export class Member {
       return false;
     this.releases.follow(this.takenFrom);
     await this.service.apply(wantedOf(this.view));
+    this.hops.look();
     if (this.tenure.standing !== 'joined') return false;
     await this.countHandover();
     if (this.view.mayClaim && this.missing.length > 0) await this.registration.forget(this.missing);
@@ -210,7 +219,8 @@ export class Member {
     await this.reporter.tell({
       lease: this.tenure.lease,
       row: this.row,
-      unserved: this.service.reasons,
+      unserved: new Map([...this.relays.unserved, ...this.service.reasons]),
+      hop: this.hops.own,
     });
     const own = this.mirror.members.get(config.member);
     if (own?.isDraining === true && !isChanged && isFree(this.view)) this.tellDrained();
@@ -307,8 +317,11 @@ export class Member {
       is_draining: this.mirror.members.get(member)?.isDraining === true,
       shards: owned.length,
       subscribers: this.service.size,
-      unserved: this.service.unserved.size,
+      unserved: this.service.unserved.size + this.relays.unserved.size,
       handover: this.handover,
+      upstream: this.options.config.upstream,
+      relays: this.relays.names,
+      hops: this.hops.all,
     };
   }
 
@@ -382,6 +395,7 @@ export class Member {
   }
 
   private async drain(): Promise<void> {
+    this.relays.warn();
     if (this.heirs.length === 0) return;
     await this.registration.setDraining(this.tenure.lease);
     const deadline_ms = performance.now() + DRAIN_MS_MAX;

@@ -1,17 +1,9 @@
-/** What a member is opened with, what it leaves, and what it says of how it stands. */
+/** What a member is opened with. */
 import type { Failure } from '../../domain/errors.js';
-import type { FleetTarget, Standing } from '../../domain/fleet.js';
+import type { FleetTarget } from '../../domain/fleet.js';
 import type { FleetConfig } from '../config.js';
 import type { MemberRecord } from '../registry/records.js';
-
-/** What the next supervisor is to know. */
-export interface FleetInheritance {
-  readonly group: string;
-  readonly member: string;
-  readonly lease: string;
-  /** Control ports of the others. */
-  readonly peers: readonly string[];
-}
+import type { FleetInheritance } from './inheritance.js';
 
 export interface MemberOptions {
   readonly config: FleetConfig;
@@ -27,11 +19,3 @@ export interface MemberOptions {
   readonly onDrained: () => void;
   readonly onFatal: (failure: Failure) => void;
 }
-
-export const SENTENCES: Readonly<Record<Exclude<Standing, 'joined'>, string>> = {
-  unsure: 'etcd is silent; it asks the other members',
-  cut: 'another member reaches etcd and this one does not: it serves to the end of its lease',
-  registry_gone: 'no member reaches etcd: it goes on with what it has, and takes no changes',
-  isolated: 'it reaches neither etcd nor all members: it does as --fleet-isolated says',
-  fenced: 'the time of its lease is over: it serves nobody until it has joined again',
-};

@@ -2,14 +2,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../../domain/errors.js';
 import type { FleetConfig } from '../config.js';
-import type { Etcd } from '../etcd/store.js';
+import type { Condition, Etcd } from '../etcd/store.js';
 import type { Keys } from '../registry/keys.js';
 import type { Mirror } from '../registry/mirror.js';
 import { type MemberRecord, parsed, schemas } from '../registry/records.js';
+import { chainOf } from './chain.js';
 import { LEASE_S } from './fence.js';
 
 /** Between two looks at a lease that may be one of a member that was killed. */
 const LOOK_MS = 500;
+/** Each fails only because a member above has just registered, ended or begun to drain. */
+const REGISTER_TRIES_MAX = 100;
 /** Seconds by which what etcd tells of a lease may lag behind the clock: it tells whole ones. */
 const ROUNDED_S = 1.5;
 /** Within that a lease that nobody keeps alive has ended, also in a new leader's eyes. */
@@ -68,45 +71,61 @@ export class Registration {
 
   /** Throws Failure where another has taken the name. */
   async register(lease: string): Promise<void> {
-    const { etcd, mirror } = this.options;
-    const value = JSON.stringify(this.record);
+    const { etcd, mirror, about } = this.options;
     this.leases.add(lease);
-    const { isDone, revision } = await etcd.transact({
-      when: [{ key: this.key, isAbsent: true }],
-      write: [
-        { put: this.key, value, lease },
-        { put: this.lasting, value: '1' },
-      ],
-    });
-    if (!isDone) {
-      // an answer that was lost may have been one of ours
+    for (let tries = 0; tries < REGISTER_TRIES_MAX; tries++) {
+      const { value, when } = await this.next();
+      const { isDone, revision } = await etcd.transact({
+        when: [{ key: this.key, isAbsent: true }, ...when],
+        write: [
+          { put: this.key, value, lease },
+          { put: this.lasting, value: '1' },
+        ],
+      });
+      if (isDone)
+        return mirror.applyOwn({
+          ...{ key: this.key, value: Buffer.from(value), lease },
+          ...{ modRevision: revision, createRevision: revision },
+        });
       const entry = await etcd.get(this.key);
+      // an answer that was lost may have been one of ours
       if (entry !== null && !this.leases.has(entry.lease)) throw this.taken();
-      if (entry?.lease !== lease) await this.replace(entry?.modRevision ?? 0, lease);
-      return;
+      if (entry?.lease === lease) return;
+      if (entry !== null && (await this.replace(entry.modRevision, lease))) return;
+      // somebody on the chain has changed meanwhile, or it is gone: it is looked at again
     }
-    mirror.applyOwn({
-      ...{ key: this.key, value: Buffer.from(value), lease },
-      ...{ modRevision: revision, createRevision: revision },
-    });
+    throw new Failure(`--upstream ${about.upstream}: members above come and go; start it again`);
   }
 
-  private get record(): MemberRecord {
+  /** What it says of itself, and what must hold for that to be so. */
+  private async next(): Promise<{ value: string; when: readonly Condition[] }> {
     const { config, about } = this.options;
-    return { weight: config.weight, isDraining: false, control: this.control, ...about };
+    const { path, when } = await chainOf(this.options, config.member, about.upstream);
+    const own = { weight: config.weight, isDraining: false, control: this.control };
+    const record: MemberRecord = { ...own, ...about, path: [...path] };
+    return { value: JSON.stringify(record), when };
   }
 
   /** Of the supervisor before, whose lease this one goes on with: as this one is. */
   async refresh(lease: string): Promise<void> {
-    const held = this.options.mirror.members.get(this.options.config.member);
+    const { mirror, config, about } = this.options;
     this.leases.add(lease);
-    if (held === undefined) await this.register(lease);
-    else if (held.control !== this.control) await this.replace(held.modRevision, lease);
+    for (let tries = 0; tries < REGISTER_TRIES_MAX; tries++) {
+      const held = mirror.members.get(config.member);
+      if (held === undefined) return this.register(lease);
+      if (held.control === this.control && held.upstream === about.upstream) return;
+      if (await this.replace(held.modRevision, lease)) return;
+      const entry = await this.options.etcd.get(this.key);
+      if (entry?.modRevision !== held.modRevision) return; // it was written meanwhile
+    }
   }
 
-  private async replace(modRevision: number, lease: string): Promise<void> {
-    const write = [{ put: this.key, value: JSON.stringify(this.record), lease }];
-    await this.options.etcd.transact({ when: [{ key: this.key, modRevision }], write });
+  /** False: that is not so any more. */
+  private async replace(modRevision: number, lease: string): Promise<boolean> {
+    const { value, when } = await this.next();
+    const write = [{ put: this.key, value, lease }];
+    const all = [{ key: this.key, modRevision }, ...when];
+    return (await this.options.etcd.transact({ when: all, write })).isDone;
   }
 
   /** It serves nobody any more. */

@@ -1,6 +1,6 @@
 /** What a member tells of itself in etcd, for `fleet status` on any machine. */
 import { messageOf } from '../../domain/errors.js';
-import type { FleetRow } from '../../domain/fleet.js';
+import type { FleetHop, FleetRow } from '../../domain/fleet.js';
 import { log } from '../../terminal/log.js';
 import type { Etcd } from '../etcd/store.js';
 import type { Keys } from '../registry/keys.js';
@@ -23,8 +23,10 @@ export class Reporter {
     readonly lease: string;
     readonly row: FleetRow;
     readonly unserved: ReadonlyMap<string, string>;
+    /** Of itself, where it is one of several that a packet passes. */
+    readonly hop: Omit<FleetHop, 'member'> | null;
   }): Promise<void> {
-    const { lease, row, unserved } = about;
+    const { lease, row, unserved, hop } = about;
     const reasons = [...unserved].slice(0, REASONS_MAX).map(([subscriber, reason]) => {
       return { subscriber, reason: reason.slice(0, REASON_LENGTH_MAX) };
     });
@@ -33,6 +35,8 @@ export class Reporter {
       subscribers: row.subscribers,
       handover: row.handover,
       unserved: row.unserved,
+      inside: hop?.inside_ns ?? null,
+      link_us: hop?.link_us ?? null,
       reasons,
     };
     const value = JSON.stringify(record);

@@ -7,20 +7,21 @@ import { createHash } from 'node:crypto';
 import type { Endpoint } from '../../domain/endpoint.js';
 import { endpointText } from '../../domain/endpoint.js';
 import { FantailError, messageOf } from '../../domain/errors.js';
-import { paramOf } from '../../domain/filter.js';
+import { BUILT_IN, paramOf } from '../../domain/filter.js';
 import type { FleetTarget } from '../../domain/fleet.js';
 import { log } from '../../terminal/log.js';
 import type { GroupSubscriber, Mirror } from '../registry/mirror.js';
 import { shardOf } from '../shards/rendezvous.js';
+import type { Relays } from './relays.js';
 
 /** In place of the sentence that tells to remove one: others would have room. */
 const FULL = "this member's table is full; add members, or move shards";
-/** The replicator's own filter, which needs no module. */
-const BUILT_IN = 'rewrite';
 
 export interface ServiceOptions {
   readonly target: FleetTarget;
   readonly mirror: Mirror;
+  /** Who is served beside the subscribers. */
+  readonly relays: Relays;
   /** The bytes of a module; null: there are none in etcd. */
   readonly module: (sha256: string) => Promise<Uint8Array | null>;
   /** Modules that may run here. */
@@ -97,10 +98,15 @@ export class Service {
   /** Resolves once every worker follows. */
   async apply(wanted: ReadonlySet<number>): Promise<void> {
     await this.applyFeeds();
-    const { target } = this.options;
+    const { target, relays } = this.options;
     this.forgetFilters();
+    relays.apply();
     const { subscribers } = this.options.mirror;
     for (const [text, { endpoint, shard }] of this.placed) {
+      if (relays.at(text) !== null) {
+        this.placed.delete(text);
+        continue;
+      }
       const subscriber = wanted.has(shard) ? subscribers[shard]?.get(text) : undefined;
       if (subscriber === undefined || 'reason' in this.filterOf(subscriber))
         this.leaveOut(text, endpoint);
@@ -123,6 +129,7 @@ export class Service {
   /** Serves nobody; resolves once every worker follows. */
   async clear(): Promise<void> {
     for (const [text, { endpoint }] of this.placed) this.leaveOut(text, endpoint);
+    this.options.relays.clear();
     this.unserved.clear();
     await this.options.target.followed();
     this.serving = new Set();
@@ -150,6 +157,11 @@ export class Service {
   /** False: it waits for its filter. */
   private place(text: string, subscriber: GroupSubscriber): boolean {
     const { endpoint, shard, feeds, paused } = subscriber;
+    const relay = this.options.relays.at(text);
+    if (relay !== null) {
+      this.refuse(text, subscriber, `member ${relay} takes its feed there`);
+      return true;
+    }
     const filter = this.filterOf(subscriber);
     if ('wait' in filter) return false;
     if ('reason' in filter) {

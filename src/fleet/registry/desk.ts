@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { type Endpoint, endpointText } from '../../domain/endpoint.js';
 import { FantailError, messageOf } from '../../domain/errors.js';
 import type { NamedFeed } from '../../domain/feed.js';
-import { MODULE_SIZE_MAX } from '../../domain/filter.js';
+import { BUILT_IN, MODULE_SIZE_MAX } from '../../domain/filter.js';
 import type {
   Fleet,
   FleetStatus,
@@ -24,7 +24,6 @@ import { parsed, schemas } from './records.js';
 import { statusOf, subscriberRows } from './status.js';
 
 const FILTER_NAME = /^[a-z0-9][a-z0-9._-]{0,31}$/;
-const BUILT_IN = 'rewrite';
 
 export class GroupDesk implements Fleet {
   constructor(
@@ -97,6 +96,14 @@ export class GroupDesk implements Fleet {
 
   async drain(member: string): Promise<{ draining: boolean }> {
     const key = this.keys.of('members', member);
+    const relays = [...(await this.read()).members].flatMap(([name, { upstream }]) =>
+      upstream === member ? [name] : [],
+    );
+    if (relays.length > 0)
+      throw new FantailError(
+        'BUSY',
+        `${relays.join(', ')} would have no feed: it comes from ${member}; stop or drain them first, or start them with another --upstream`,
+      );
     const draining = await reached(() => drainMember(this.etcd, key));
     if (!draining) throw this.noMember(member, await this.read());
     return { draining };

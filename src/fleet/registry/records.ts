@@ -53,6 +53,9 @@ export const schemas = {
     subscribers: count,
     handover: count,
     unserved: count,
+    /** Of a member that relays or is relayed to: see FleetHop. */
+    inside: z.object({ p50: count, p99: count }).nullable().default(null),
+    link_us: z.number().min(0).nullable().default(null),
     reasons: z
       .array(z.object({ subscriber: z.string().max(32), reason: z.string().max(400) }))
       .max(REASONS_MAX),

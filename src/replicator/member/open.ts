@@ -1,5 +1,6 @@
 /** Makes a replicator a member of the fleet that it was told of. */
-import { Failure } from '../../domain/errors.js';
+import { isMulticast } from '../../domain/endpoint.js';
+import { Failure, UsageError } from '../../domain/errors.js';
 import { version } from '../../domain/installation.js';
 import { Member } from '../../fleet/member/member.js';
 import { GroupDesk } from '../../fleet/registry/desk.js';
@@ -34,12 +35,16 @@ export function openFleet(
   const inherited = adopted?.fleet ?? null;
   if (adopted !== null && inherited === null && parts.subscribers.size > 0)
     throw new Failure('what runs here is of no fleet; stop it first, with: fantail clean');
+  if (config.fleet.upstream !== null && isMulticast(config.listenIp))
+    throw new UsageError(
+      `--upstream sends to one address, and ${config.listenIp} is a group: name an address of this host as listen_ip`,
+    );
   const member = new Member({
     config: config.fleet,
     target: new ReplicatorTarget({ ...parts, arena: plane.arena }),
     about: {
       listen: { ip: config.listenIp, port: config.listenPort },
-      upstream: null,
+      upstream: config.fleet.upstream,
       path: [],
       version,
     },

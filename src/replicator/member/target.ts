@@ -2,11 +2,12 @@
 import type { Endpoint } from '../../domain/endpoint.js';
 import { AppliedLater } from '../../domain/errors.js';
 import { ALL_FEEDS, type NamedFeed } from '../../domain/feed.js';
-import type { FleetTarget, Placement } from '../../domain/fleet.js';
+import type { FleetHop, FleetTarget, Placement } from '../../domain/fleet.js';
 import { EVERY_FEED, type Feeds } from '../../feeds/feeds.js';
 import type { FilterDesk } from '../../filters/desk.js';
 import type { Filters } from '../../filters/registry.js';
 import type { Arena } from '../../memory/arena.js';
+import type { Recent } from '../../memory/recent.js';
 import type { Publisher } from '../../subscribers/publisher.js';
 import type { Subscribers } from '../../subscribers/subscribers.js';
 import type { FeedDesk } from '../feed-desk.js';
@@ -22,6 +23,7 @@ export interface TargetParts {
   readonly feeds: Feeds;
   readonly feedDesk: FeedDesk;
   readonly publisher: Publisher;
+  readonly recent: Pick<Recent, 'of'>;
   readonly arena: Arena;
 }
 
@@ -102,6 +104,16 @@ export class ReplicatorTarget implements FleetTarget {
 
   async removeFeed(name: string): Promise<void> {
     await orLater(this.parts.feedDesk.remove(name));
+  }
+
+  inside(): FleetHop['inside_ns'] {
+    const { arena, recent } = this.parts;
+    let slowest: FleetHop['inside_ns'] = null;
+    for (let worker = 0; worker < arena.workers; worker++) {
+      const { p50, p99 } = recent.of(worker, arena.histograms(worker)).inside_ns;
+      if (p99 > (slowest?.p99 ?? 0)) slowest = { p50, p99 };
+    }
+    return slowest;
   }
 
   get fence_ns(): bigint {

@@ -2,7 +2,7 @@
 import type { Origin, Place } from '../../domain/configuration.js';
 import type { Endpoint } from '../../domain/endpoint.js';
 import type { FeedChoice } from '../../domain/feed.js';
-import type { FleetInheritance } from '../../fleet/member/options.js';
+import type { FleetInheritance } from '../../fleet/member/inheritance.js';
 import type { Config } from '../config.js';
 
 /** A filter that is loaded from the start. */

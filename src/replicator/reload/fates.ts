@@ -37,6 +37,7 @@ const FLEET = [
   'fleet',
   'member',
   'weight',
+  'upstream',
   'fleet-isolated',
   'fleet-user-file',
   'fleet-ca',

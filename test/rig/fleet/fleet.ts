@@ -41,6 +41,8 @@ export interface FleetOptions {
   /** Of a member's `up`. */
   readonly flags: (host: Host, etcd: Etcd) => readonly string[];
   readonly tokenFile?: string;
+  /** Where a member listens; FEED_GROUP unless said. */
+  readonly listen?: (host: Host) => { readonly ip: string; readonly port: number };
 }
 
 /** Why there can be none here, or null. */
@@ -73,11 +75,11 @@ export class Fleet {
     this.feedHost = bridge.addHost({ name: 'feed', interface: 'net0', ips: [address(FEED_HOST)] });
     this.etcdHosts = hosts(options.etcd, 'e', FIRST_ETCD, 'net0');
     this.etcd = new Etcd(this.etcdHosts);
-    const { flags, tokenFile } = options;
+    const { flags, tokenFile, listen = () => FEED_GROUP } = options;
     this.members = hosts(options.members, 'm', FIRST_MEMBER, 'rep0').map(
       (host) =>
         new Member({
-          ...{ host, feed: FEED_GROUP, flags: flags(host, this.etcd) },
+          ...{ host, feed: listen(host), flags: flags(host, this.etcd) },
           ...(tokenFile === undefined ? {} : { tokenFile }),
         }),
     );

@@ -1,0 +1,80 @@
+/**
+ * The members that take their feed from this one: each is served where it listens, like a
+ * subscriber, for as long as it is registered. It gets `main` and nothing else, by the built-in
+ * filter, and stays with this member whatever becomes of shards.
+ */
+import { type Endpoint, endpointText } from '../../domain/endpoint.js';
+import { FantailError } from '../../domain/errors.js';
+import { BUILT_IN } from '../../domain/filter.js';
+import type { FleetTarget } from '../../domain/fleet.js';
+import { log } from '../../terminal/log.js';
+import type { Mirror } from '../registry/mirror.js';
+
+export class Relays {
+  /** By `ip:port`: why it is not served. */
+  readonly unserved = new Map<string, string>();
+  private readonly wanted = new Map<
+    string,
+    { readonly name: string; readonly endpoint: Endpoint }
+  >();
+  private readonly placed = new Map<string, Endpoint>();
+
+  constructor(
+    private readonly options: {
+      readonly target: Pick<FleetTarget, 'place' | 'remove'>;
+      readonly mirror: Pick<Mirror, 'members'>;
+      readonly member: string;
+    },
+  ) {}
+
+  get names(): string[] {
+    return [...this.wanted.values()].map(({ name }) => name).sort();
+  }
+
+  /** Who takes its feed from this member there, as of the last apply(); null: nobody. */
+  at(text: string): string | null {
+    return this.wanted.get(text)?.name ?? null;
+  }
+
+  /** Changes the table; the workers follow later. */
+  apply(): void {
+    const { mirror, member, target } = this.options;
+    this.wanted.clear();
+    for (const [name, { upstream, listen }] of mirror.members)
+      if (upstream === member) this.wanted.set(endpointText(listen), { name, endpoint: listen });
+    for (const [text, endpoint] of this.placed)
+      if (!this.wanted.has(text)) {
+        target.remove(endpoint);
+        this.placed.delete(text);
+      }
+    for (const text of this.unserved.keys()) if (!this.wanted.has(text)) this.unserved.delete(text);
+    for (const [text, { name, endpoint }] of this.wanted)
+      if (!this.placed.has(text)) this.place(text, name, endpoint);
+  }
+
+  /** A member is about to end. */
+  warn(): void {
+    const { names } = this;
+    if (names.length > 0) log.warn(`fleet: ${names.join(', ')} have no feed until it is back`);
+  }
+
+  private place(text: string, name: string, endpoint: Endpoint): void {
+    const how = { feeds: ['main'], filter: BUILT_IN, param: new Uint8Array(), isPaused: false };
+    try {
+      this.options.target.place({ endpoint, ...how });
+      this.placed.set(text, endpoint);
+      this.unserved.delete(text);
+      log.info({ subscriber: text }, `fleet: ${name} takes its feed from here, at ${text}`);
+    } catch (error) {
+      if (!(error instanceof FantailError)) throw error;
+      const reason = `${name} does not get its feed: ${error.message}`;
+      if (this.unserved.get(text) !== reason) log.warn({ subscriber: text }, `fleet: ${reason}`);
+      this.unserved.set(text, reason);
+    }
+  }
+
+  clear(): void {
+    for (const endpoint of this.placed.values()) this.options.target.remove(endpoint);
+    this.placed.clear();
+  }
+}
