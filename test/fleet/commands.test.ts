@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { connect } from '../../src/api/fantail.js';
+import type { Endpoint } from '../../src/domain/endpoint.js';
 import { FantailError } from '../../src/domain/errors.js';
 import { filterFile } from '../../src/domain/installation.js';
 import { etcdOf, fleetAddress, fleetOf } from '../../src/fleet/config.js';
@@ -284,7 +285,7 @@ groupTest('what commands write is what they read, and what members are told', as
 groupTest(
   'a name that lives is refused; a member takes no subscribers of its own',
   async (group) => {
-    const { control } = await member(group, 'a');
+    const { control, program } = await member(group, 'a');
     const place = ['up', 'lo', '127.0.0.1', String(await freePort()), '--mode', 'socket'];
     const second = await command(...place, '--fleet', group.url, '--member', 'a');
     assert.is(second.status, 1);
@@ -320,9 +321,29 @@ groupTest(
     );
     assert.equal(await fantail.fleet.remove(to), { removed: true });
     await eventually('it is not any more', async () => (await fantail.list()).length === 0);
+    for (const change of ['add', 'remove'])
+      await eventually(`fleet.${change} is in the log`, () =>
+        program.stderr.includes(` asked: fleet.${change} 127.0.0.1 9001: ok`),
+      );
     fantail.close();
   },
 );
+
+/** Whoever subscribes an address that a member listens at is not served: packets would go round. */
+async function aListener(keys: Keys, listen: Endpoint, served: () => Promise<string[]>) {
+  const listener = { weight: 1, isDraining: true, control: 'http://127.0.0.1:1', version: '1' };
+  const strangers = keys.of('members', 'x');
+  etcd.ctl('put', strangers, JSON.stringify({ ...listener, listen }));
+  await eventually(
+    'it is not served',
+    async () => !(await served()).join().includes(`${listen.port}`),
+  );
+  etcd.ctl('put', strangers, JSON.stringify({ ...listener, listen, control: 'tcp://x' }));
+  await eventually('a member whose record is wrong is none', async () => {
+    return (await served()).join().includes(`${listen.port}`);
+  });
+  etcd.ctl('del', strangers);
+}
 
 groupTest(
   'a subscriber is served as the group says or not at all, and the reason is told',
@@ -379,6 +400,7 @@ groupTest(
       const all = '9001 rewrite,9002 allowed,9003 allowed,9005 rewrite,9006 rewrite';
       return (await served()).join() === all;
     });
+    await aListener(keys, at(9006), served);
     // another module under the same name, which is not allowed: nobody goes on with the old one
     await desk.filterLoad('allowed', sample);
     await eventually('who has it is not served', async () => {

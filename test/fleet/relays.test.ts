@@ -26,6 +26,8 @@ import type { Member } from '../rig/fleet/member.js';
 import { accountsOf, faultsOf, newest } from '../rig/fleet/oracle.js';
 import { eventually } from '../rig/program.js';
 
+/** Where nobody asks. */
+const control = 'http://127.0.0.1:1';
 const test = suite('relays');
 
 // ---- who takes its feed from whom ---------------------------------------------------------------
@@ -37,7 +39,7 @@ function registered(upstreams: Readonly<Record<string, string | null>>) {
   const known = new Map(
     Object.entries(upstreams).map(([name, upstream], index) => {
       const listen = { ip: '10.0.0.1', port: 1 };
-      const record = { weight: 1, isDraining: false, control: '', listen, version: '', upstream };
+      const record = { weight: 1, isDraining: false, control, listen, version: '', upstream };
       const key = keys.of('members', name);
       const value = Buffer.from(JSON.stringify(record));
       const revision = index + 1;
@@ -93,7 +95,7 @@ test('a relay is served as long as it is registered, where it listens, and no ot
     remove: ({ ip, port }) => table.delete(`${ip}:${port}`),
   };
   const record = (ip: string, upstream: string | null) => ({
-    ...{ weight: 1, isDraining: false, control: '', version: '', path: [], upstream },
+    ...{ weight: 1, isDraining: false, control, version: '', path: [], upstream },
     ...{ listen: { ip, port: 1 }, modRevision: 1, lease: '1' },
   });
   const members = new Map([
@@ -131,7 +133,9 @@ test('of two that start at once and would feed each other one is refused, each t
         const listen = { ip: '10.0.0.1', port: 1 };
         const about = { listen, upstream, path: [], version: '' };
         const parts = { etcd: client, keys: of, mirror: new Mirror(of), config, about };
-        await new Registration(parts).register((await client.grant(60)).id);
+        const registration = new Registration(parts);
+        registration.control = control;
+        await registration.register((await client.grant(60)).id);
       };
       const outcomes = await Promise.allSettled([start('a', 'b'), start('b', 'a')]);
       const refused = outcomes.filter((each) => each.status === 'rejected');

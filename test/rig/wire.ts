@@ -3,9 +3,11 @@
  * probe for everything else. See test/wire/*.cpp for what each of them checks.
  */
 
+import { existsSync, readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { FEED_IP, type Link, REPLICATOR_IP } from './link.js';
-import { type Program, ROOT } from './program.js';
+import { eventually, type Program, ROOT } from './program.js';
 
 export const LISTEN_PORT = 9000;
 export const FEED_PORT = 7000;
@@ -138,6 +140,14 @@ function flags(values: Readonly<Record<string, Value>>): string[] {
   });
 }
 
+/** Whether that process has a handler of SIGTERM (proc(5), SigCgt: a bit for each signal). */
+function takesTerm(pid: number): boolean {
+  const file = `/proc/${pid}/status`;
+  const status = existsSync(file) ? readFileSync(file, 'utf8') : '';
+  const caught = BigInt(`0x${/^SigCgt:\s+([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
+  return ((caught >> BigInt(constants.signals.SIGTERM - 1)) & 1n) === 1n;
+}
+
 /** A running tool whose one line of JSON is its result. */
 export class Tool<Result> {
   constructor(readonly program: Program) {}
@@ -151,9 +161,11 @@ export class Tool<Result> {
     return JSON.parse(line) as Result;
   }
 
-  /** Its result now. */
-  stop(): Promise<Result> {
-    this.program.signal('SIGTERM');
+  /** Its result now. One that has not begun yet has first: before, the signal would kill it. */
+  async stop(): Promise<Result> {
+    const { program } = this;
+    await eventually('it takes signals', () => program.end !== null || takesTerm(program.pid));
+    program.signal('SIGTERM');
     return this.result();
   }
 

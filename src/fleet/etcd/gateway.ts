@@ -18,7 +18,7 @@ export interface EtcdOptions {
   readonly tls: { readonly ca?: string; readonly cert?: string; readonly key?: string } | null;
 }
 
-/** Of one request on one endpoint, from its first byte to the last of its answer. */
+/** Of one request on one endpoint: to the head of its answer, and from there to the last byte. */
 export const REQUEST_MS_MAX = 3000;
 /** Bytes of an answer: a page of subscribers is some 300 KB, a module in base64 1.4 MB. */
 const ANSWER_SIZE_MAX = 32 * 1024 * 1024;
@@ -106,15 +106,11 @@ export class Gateway {
   private askAt(at: number, path: string, body: Json, timeout_ms: number): Promise<Answered> {
     return this.authorized(at, async (token) => {
       const sent_ns = process.hrtime.bigint();
-      const deadline = AbortSignal.timeout(timeout_ms);
       const { response, close } = await this.send(at, path, { body, headers: token, timeout_ms });
-      deadline.addEventListener('abort', close);
       try {
-        return { body: await bodyOf(response), sent_ns };
+        return { body: await within(timeout_ms, close, bodyOf(response)), sent_ns };
       } catch (error) {
         throw this.away(at, error);
-      } finally {
-        deadline.removeEventListener('abort', close);
       }
     });
   }
@@ -137,12 +133,9 @@ export class Gateway {
   private async authenticate(at: number): Promise<string> {
     const timeout_ms = REQUEST_MS_MAX;
     const body = { ...this.options.user };
-    const { response } = await this.send(at, '/v3/auth/authenticate', {
-      body,
-      headers: {},
-      timeout_ms,
-    });
-    const { token } = await bodyOf(response).catch((error) => {
+    const asked = { body, headers: {}, timeout_ms };
+    const { response, close } = await this.send(at, '/v3/auth/authenticate', asked);
+    const { token } = await within(timeout_ms, close, bodyOf(response)).catch((error) => {
       throw this.away(at, error);
     });
     if (typeof token !== 'string') throw new EtcdRefusal('etcd gave no token', UNAUTHENTICATED);
@@ -184,7 +177,7 @@ export class Gateway {
         clearTimeout(timer);
         asked.on('error', () => {}); // the answer's own end tells
         if (response.statusCode === 200) return resolve({ response, close });
-        refusalOf(response).then(
+        within(timeout_ms, close, refusalOf(response)).then(
           (error) => reject(UNAVAILABLE.has(error.grpcCode) ? this.away(at, error) : error),
           (error) => reject(this.away(at, error)),
         );
@@ -196,6 +189,20 @@ export class Gateway {
   private away(at: number, error: unknown): EtcdAway {
     const { message } = error as Error; // whatever is thrown here is one
     return new EtcdAway(`${this.options.endpoints[at]}: ${message}`);
+  }
+}
+
+/** `close` ends the answer that is read if it is not whole by then. */
+async function within<Result>(
+  timeout_ms: number,
+  close: () => void,
+  reading: Promise<Result>,
+): Promise<Result> {
+  const timer = setTimeout(close, timeout_ms);
+  try {
+    return await reading;
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -140,6 +140,12 @@ export class Member {
     await this.begin();
   }
 
+  /** Its name stands in etcd under its own lease, as far as it was heard. */
+  private get isRegistered(): boolean {
+    const { lease } = this.tenure;
+    return lease !== '0' && this.mirror.members.get(this.options.config.member)?.lease === lease;
+  }
+
   private get missing(): string[] {
     return this.mirror.missing.filter((name) => name !== this.options.config.member);
   }
@@ -160,6 +166,7 @@ export class Member {
     log.warn('fleet: its lease has ended; it joins again');
     try {
       while (this.closing === null) {
+        await this.passing; // one that is under way would serve again what is cleared
         if (this.tenure.isFenced) await this.service.clear();
         try {
           await this.follower.read();
@@ -204,9 +211,9 @@ export class Member {
   /** True: something was written, so that there may be more to do. */
   private async pass(): Promise<boolean> {
     this.rememberPeers();
-    // whoever has no lease makes nothing its own; what it serves it goes on serving
-    if (this.tenure.lease === '0' || this.mirror.revision === 0 || this.tenure.isFenced)
-      return false;
+    // whoever has no lease, or whose name is another's by now, makes nothing its own; what it
+    // serves it goes on serving
+    if (this.isRejoining || !this.isRegistered || this.tenure.isFenced) return false;
     this.releases.follow(this.takenFrom);
     await this.service.apply(wantedOf(this.view));
     this.hops.look();
@@ -356,7 +363,7 @@ export class Member {
   }
 
   private async end(): Promise<void> {
-    const isHeard = this.tenure.standing === 'joined';
+    const isHeard = this.tenure.standing === 'joined' && this.isRegistered;
     try {
       if (isHeard) await this.drain();
     } catch (error) {

@@ -22,12 +22,8 @@ export async function askPeers(controls: readonly string[]): Promise<Evidence> {
 function statusOf(control: string): Promise<number | null> {
   return new Promise((resolve) => {
     const isTls = control.startsWith('https:');
-    let url: URL;
-    try {
-      url = new URL('/fleetz', control);
-    } catch {
-      return resolve(null); // whoever has registered so is reached by nobody
-    }
+    if (!URL.canParse('/fleetz', control) || !/^https?:/.test(control)) return resolve(null);
+    const url = new URL('/fleetz', control);
     // Whose certificate it is does not matter: nothing is told to it, and who could forge its
     // answer could as well drop it.
     const asked = (isTls ? httpsRequest : httpRequest)(url, {

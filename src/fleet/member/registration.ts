@@ -136,8 +136,11 @@ export class Registration {
   /** Those, whose time is over in any case, are waited for by nobody. */
   async forget(names: readonly string[]): Promise<void> {
     const { etcd, keys } = this.options;
-    const write = names.map((name) => ({ remove: keys.of('lasting', name) }));
-    await etcd.transactAll(write.map((one) => ({ when: [], write: [one] })));
+    const txns = names.map((name) => ({
+      when: [{ key: keys.of('members', name), isAbsent: true as const }], // it may have joined again
+      write: [{ remove: keys.of('lasting', name) }],
+    }));
+    await etcd.transactAll(txns);
   }
 
   async setDraining(lease: string): Promise<void> {

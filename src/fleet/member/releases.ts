@@ -31,7 +31,11 @@ export class Releases {
     const fresh = shards.filter((shard) => !this.done.has(shard) && !this.waiting.has(shard));
     if (fresh.length === 0) return;
     for (const shard of fresh) this.waiting.add(shard);
-    this.hold(fresh).catch((error) => log.debug(`fleet: ${messageOf(error)}`)); // it is ending
+    this.hold(fresh).catch((error) => {
+      // workers that are late, or it is ending: the next pass begins again
+      for (const shard of fresh) this.waiting.delete(shard);
+      log.debug(`fleet: ${messageOf(error)}`);
+    });
   }
 
   private async hold(shards: readonly number[]): Promise<void> {

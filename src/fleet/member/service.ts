@@ -10,6 +10,7 @@ import { FantailError, messageOf } from '../../domain/errors.js';
 import { BUILT_IN, paramOf } from '../../domain/filter.js';
 import type { FleetTarget } from '../../domain/fleet.js';
 import { log } from '../../terminal/log.js';
+import { EtcdAway, EtcdRefusal } from '../etcd/answers.js';
 import type { GroupSubscriber, Mirror } from '../registry/mirror.js';
 import { shardOf } from '../shards/rendezvous.js';
 import type { Relays } from './relays.js';
@@ -63,6 +64,12 @@ const AGAIN_MS = 1000;
 /** Of those that are not served so many are told as they come; `stats` counts the others. */
 const LOGGED_MAX = 256;
 
+/** Says nothing of the module: etcd did not answer, or the checks have no time now. */
+const isPassing = (error: unknown): boolean =>
+  error instanceof EtcdAway ||
+  error instanceof EtcdRefusal ||
+  (error instanceof FantailError && error.code === 'BUSY');
+
 type Chosen =
   | { readonly name: string; readonly param: string; readonly sha256: string }
   | { readonly wait: true }
@@ -78,6 +85,8 @@ export class Service {
   private isFull = false;
   private readonly placed = new Map<string, Placed>();
   private readonly loaded = new Map<string, Loaded>();
+  /** Where members take their feed, as `ip:port`, and whose each is: nobody's to subscribe. */
+  private listeners: ReadonlyMap<string, string> = new Map();
 
   constructor(private readonly options: ServiceOptions) {}
 
@@ -98,10 +107,12 @@ export class Service {
   /** Resolves once every worker follows. */
   async apply(wanted: ReadonlySet<number>): Promise<void> {
     await this.applyFeeds();
-    const { target, relays } = this.options;
+    const { target, relays, mirror } = this.options;
+    const { subscribers } = mirror;
+    const members = [...mirror.members];
+    this.listeners = new Map(members.map(([name, { listen }]) => [endpointText(listen), name]));
     this.forgetFilters();
     relays.apply();
-    const { subscribers } = this.options.mirror;
     for (const [text, { endpoint, shard }] of this.placed) {
       if (relays.at(text) !== null) {
         this.placed.delete(text);
@@ -205,8 +216,11 @@ export class Service {
   // -- filters ------------------------------------------------------------------------------------
 
   /** By which filter it is served: its own, or the group's default; never another one. */
-  private filterOf({ filter, param }: GroupSubscriber): Chosen {
+  private filterOf({ endpoint, filter, param }: GroupSubscriber): Chosen {
     const { mirror, target } = this.options;
+    const listener = this.listeners.get(endpointText(endpoint));
+    if (listener !== undefined)
+      return { reason: `member ${listener} listens there: its packets would go round` };
     const chosen = filter === null ? mirror.default : { filter, param };
     const name = chosen?.filter ?? BUILT_IN;
     const text = chosen?.param ?? '';
@@ -244,12 +258,16 @@ export class Service {
     this.loadNow(name, sha256)
       .then(
         (): Loaded => ({ sha256, state: 'ready' }),
-        (error): Loaded => ({
-          ...{ sha256, state: 'refused' },
-          reason: `filter ${name}: ${messageOf(error)}`,
-        }),
+        (error): Loaded | null => {
+          const reason = `filter ${name}: ${messageOf(error)}`;
+          return isPassing(error) ? null : { sha256, state: 'refused', reason };
+        },
       )
       .then((outcome) => {
+        if (outcome === null) {
+          this.loaded.delete(name); // the next pass tries again
+          return;
+        }
         this.loaded.set(name, outcome);
         this.options.onChange();
       });

@@ -71,7 +71,9 @@ export class Tenure {
   adopt(id: string): void {
     this.id = id;
     this.isBegun = true;
-    void this.beat();
+    if (id === '0')
+      this.options.onLost(); // that one was about to join
+    else void this.beat();
   }
 
   /** Throws EtcdAway. Whoever calls has nobody in the table that another may serve by now. */
@@ -135,7 +137,8 @@ export class Tenure {
 
   private look(): void {
     if (!this.isBegun) return;
-    if (!this.reachesRegistry) void this.ask();
+    if (!this.reachesRegistry)
+      this.ask().catch((error) => log.error(error, 'fleet: asking the other members'));
     this.tell();
   }
 

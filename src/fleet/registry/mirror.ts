@@ -70,8 +70,12 @@ export class Mirror {
     return this.subscribers[shardOf(endpoint)]?.get(endpointText(endpoint));
   }
 
-  /** All as it was read; what is not among it is gone. */
+  /**
+   * All as it was read; what is not among it is gone. Passed over where a watch has told more
+   * meanwhile: it does not tell again.
+   */
   fill(entries: readonly Entry[], revision: number): void {
+    if (revision < this.revision) return;
     const there = new Set(entries.map(({ key }) => key));
     for (const key of this.known()) if (!there.has(key)) this.take(gone(key));
     for (const entry of entries) this.take(entry);

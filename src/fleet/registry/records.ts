@@ -40,7 +40,10 @@ export const schemas = {
     weight: z.number().gt(0).max(WEIGHT_MAX),
     isDraining: z.boolean(),
     /** Where its peers reach its control port: http://IP:PORT, or https. */
-    control: z.string().max(200),
+    control: z
+      .string()
+      .max(200)
+      .regex(/^https?:\/\/[^/]+$/),
     /** Where its main feed is sent to. */
     listen: z.object({ ip, port }),
     /** The member that it takes its feed from, and the chain of those; none: from the network. */

@@ -139,18 +139,23 @@ export class Fleet {
     });
     const before = await this.served.reset();
     const first = newest(before.runs) + this.settlePackets;
+    await this.until(first);
     const began_ns = Number(process.hrtime.bigint());
     await work();
-    const enough = first + 2 * this.settlePackets;
-    await eventually(`sequence ${enough} has come`, async () => {
-      return newest((await this.served.look()).runs) >= enough;
-    });
+    // all of what was sent meanwhile is judged
+    await this.until(newest((await this.served.look()).runs) + 2 * this.settlePackets);
     const look = await this.served.look();
     const owed = { first, last: newest(look.runs) - this.settlePackets };
     return {
       ...{ began_ns, owed, look, accounts: accountsOf(look.runs, count, owed) },
       ...{ before: ownersOf(before.runs, count), after: ownersOf(look.runs, count) },
     };
+  }
+
+  private async until(sequence: number): Promise<void> {
+    await eventually(`sequence ${sequence} has come`, async () => {
+      return newest((await this.served.look()).runs) >= sequence;
+    });
   }
 
   /** `fantail …` or another program where the subscribers are: neither a member nor a node. */
