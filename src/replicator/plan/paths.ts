@@ -140,7 +140,8 @@ export class Paths {
     const isEnough = since.bursts >= BURSTS_MIN;
     if (isEnough) {
       seen.counted = now;
-      seen.packetsABurst = since.packets / since.bursts;
+      // never below 1, of which the counts may fall short: they are not read in one moment
+      seen.packetsABurst = Math.max(1, since.packets / since.bursts);
     }
     if (isEnough && seen.failure === null && this.parts.arena.wantedPath(worker) === 'bulk')
       this.lookForFailure(worker, seen, since);
