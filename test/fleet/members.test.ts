@@ -5,7 +5,7 @@
  * off, every subscriber is served by one member at a time, and who need not lose anything does not.
  * Judged from what arrives alone. `npm run soak:fleet` is the same at length.
  *
- * needs: a link
+ * needs: the machine
  */
 import { availableParallelism, loadavg } from 'node:os';
 import { suite } from 'uvu';
