@@ -50,7 +50,9 @@ async function measure({ feed, listeners, ending }: Compared): Promise<Compariso
   await wait(SETTLE_MS);
   const accounts = await Promise.all(subscribed.map((each) => each.snapshot(last.sent - 1)));
   const lost = accounts.reduce((sum, account) => sum + (account?.lost ?? 0), 0);
-  return { latencies: accounts.map((account) => account?.latency ?? null), lost, lack: null };
+  const latencies = accounts.map((account) => account?.latency ?? null);
+  const lack = latencies.every((each) => each === null) ? 'nothing came by them' : null;
+  return { latencies, lost, lack };
 }
 
 /** Never throws: without it there is a demo all the same, and the view says what is missing. */

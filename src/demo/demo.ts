@@ -13,14 +13,17 @@ import type { Endpoint } from '../domain/endpoint.js';
 import { Failure, messageOf } from '../domain/errors.js';
 import { monotonicMs } from '../domain/process/clock.js';
 import { Closers } from '../domain/process/closers.js';
+import { together } from '../domain/process/together.js';
 import type { Mode, Stats } from '../domain/statistics.js';
 import { COMPARED_MS, type Comparison, comparePlainSockets, notCompared } from './comparison.js';
 import { type BusyPoll, CoreWaits, decideBusyPoll, lookAtCores } from './cores.js';
 import { Feed, Listener } from './helpers.js';
 import type { FeedReport, Snapshot } from './messages.js';
 import { openScene, type Scene } from './scene.js';
+import { Screen } from './screen.js';
 import { Serving, type ServingOptions } from './serving.js';
-import { Screen, type SubscriberView, type View } from './table.js';
+import { Signals } from './signals.js';
+import { SHEET, type SubscriberView, type View } from './table.js';
 
 /** Flags of `fantail demo`; cli/ has checked each. */
 export interface DemoFlags {
@@ -47,7 +50,7 @@ type Ending = { readonly failure: string | null };
 interface Running {
   readonly flags: DemoFlags;
   readonly scene: Scene;
-  readonly screen: Screen;
+  readonly screen: Screen<View>;
   readonly serving: Serving;
   readonly busyPoll: BusyPoll;
   readonly comparison: Comparison;
@@ -151,29 +154,6 @@ async function watch(running: Running, ending: Promise<Ending>): Promise<void> {
   screen.show(await look(running, last, before, true));
 }
 
-/** All of them, or the first failure once none is under way any more. */
-async function whole<Thing>(things: readonly Promise<Thing>[]): Promise<Thing[]> {
-  await Promise.allSettled(things);
-  return await Promise.all(things);
-}
-
-/**
- * Resolves at the first signal; later ones are part of the same wish (npm and the terminal both
- * send them).
- */
-function onSignal(): { readonly signalled: Promise<Ending>; close(): void } {
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-  let handle: () => void = () => undefined;
-  const signalled = new Promise<Ending>((resolve) => {
-    handle = () => resolve({ failure: null });
-  });
-  for (const signal of signals) process.on(signal, handle);
-  const close = () => {
-    for (const signal of signals) process.off(signal, handle);
-  };
-  return { signalled, close };
-}
-
 /** Why plain sockets are not compared with; null: they are. */
 function lackOfComparison({ compare, mode }: DemoFlags, { kind }: Scene): string | null {
   if (!compare) return '--no-compare';
@@ -182,7 +162,7 @@ function lackOfComparison({ compare, mode }: DemoFlags, { kind }: Scene): string
 
 async function compare(
   flags: DemoFlags,
-  compared: Parameters<typeof comparePlainSockets>[0] & { readonly screen: Screen },
+  compared: Parameters<typeof comparePlainSockets>[0] & { readonly screen: Screen<View> },
 ): Promise<Comparison> {
   const lack = lackOfComparison(flags, compared.options.scene);
   if (lack !== null) return notCompared(lack);
@@ -197,7 +177,9 @@ async function compare(
 async function openFarEnd(scene: Scene, rate: number, opened: Closers) {
   const starting = [
     Feed.start(scene, rate).then((feed) => opened.keep(feed)),
-    whole(scene.listeners.map((at) => Listener.start(scene, at).then((one) => opened.keep(one)))),
+    together(
+      scene.listeners.map((at) => Listener.start(scene, at).then((one) => opened.keep(one))),
+    ),
   ] as const;
   // Nothing is closed before all have settled, or a late one would stay open.
   await Promise.allSettled(starting);
@@ -209,14 +191,14 @@ async function openFarEnd(scene: Scene, rate: number, opened: Closers) {
 async function open(
   flags: DemoFlags,
   opened: Closers,
-  signalled: Promise<Ending>,
+  signalled: Promise<void>,
 ): Promise<Running | null> {
   let isEarly = false;
   void signalled.then(() => {
     isEarly = true;
   });
   const isToEnd = () => isEarly; // assigned in a callback, which the compiler does not see
-  const screen = new Screen(process.stdout, flags.json === true);
+  const screen = new Screen(process.stdout, flags.json === true, SHEET);
   const busyPoll = decideBusyPoll(flags.busyPoll, flags.layout, await lookAtCores());
   const scene = opened.keep(await openScene());
   process.once('exit', () => scene.close());
@@ -249,15 +231,15 @@ async function open(
 export async function demo(flags: DemoFlags): Promise<void> {
   const faults: unknown[] = [];
   const opened = new Closers((error) => faults.push(error));
-  const signals = opened.keep(onSignal());
-  const { signalled } = signals;
+  const { signalled } = opened.keep(new Signals());
   try {
     const running = await open(flags, opened, signalled);
     if (running === null) return;
     const died = running.serving.ended.then((how) => ({
       failure: `the replicator ended by itself (${how})`,
     }));
-    await watch(running, Promise.race([signalled, died]));
+    const wished = signalled.then(() => ({ failure: null }));
+    await watch(running, Promise.race([wished, died]));
   } catch (thrown) {
     if (thrown instanceof Failure) throw thrown;
     throw new Failure(`the demo could not run: ${messageOf(thrown)}`);

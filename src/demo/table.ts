@@ -1,14 +1,13 @@
-/**
- * What the demo shows: one view a second, as a table that stays in place on a terminal, as lines
- * elsewhere, or as one JSON object a line. The renderers are pure; Screen does the writing.
- */
+/** What the demo shows: one view a second, as a table or as JSON. Pure. */
 import { type Endpoint, endpointText } from '../domain/endpoint.js';
+import { IS_CLONE } from '../domain/installation.js';
 import type { Stats } from '../domain/statistics.js';
 import { grouped } from '../terminal/tables.js';
 import { COMPARED_MS, type Comparison } from './comparison.js';
 import type { BusyPoll } from './cores.js';
 import type { Snapshot, TransitTimes } from './messages.js';
 import type { Scene } from './scene.js';
+import type { Sheet } from './screen.js';
 import { SUBSCRIBED_COUNT } from './serving.js';
 
 export interface SubscriberView extends Endpoint {
@@ -41,10 +40,18 @@ export interface View {
 const whole = (value: number) => grouped(Math.round(value));
 const microseconds = (value: number) => (value < 10 ? value.toFixed(1) : whole(value));
 
-/** The line that adds the listener that nobody subscribed yet. */
-export function wscatLine(view: Pick<View, 'control' | 'subscribers'>): string {
-  const last = view.subscribers.at(-1);
-  return `npx wscat -c ${view.control} -x 'add ${last?.ip} ${last?.port}'`;
+type Waiting = Pick<View, 'control' | 'subscribers'>;
+
+/** The line that adds the listener that nobody subscribed yet, by any client of WebSockets. */
+export function wscatLine({ control, subscribers }: Waiting): string {
+  const last = subscribers.at(-1);
+  return `npx wscat -c ${control} -x 'add ${last?.ip} ${last?.port}'`;
+}
+
+/** The same by a command, which a package has, too; wscat is there in a clone. */
+export function addLine({ control, subscribers }: Waiting): string {
+  const last = subscribers.at(-1);
+  return `fantail add ${last?.ip} ${last?.port} --control ${control}`;
 }
 
 const COLUMNS = [
@@ -114,7 +121,8 @@ function latencyLine({ subscribers, comparison, stats }: View): string {
   const sockets = p50Of(comparison.latencies);
   if (sockets === null) return `${mine}; not compared with plain sockets: ${comparison.lack}`;
   const by = stats === null ? '' : ` by AF_XDP (${stats.mode})`;
-  return `${mine}${by}, ${microseconds(sockets)} µs by plain UDP sockets on this link before`;
+  const lost = comparison.lost === 0 ? '' : `, ${whole(comparison.lost)} lost`;
+  return `${mine}${by}, ${microseconds(sockets)} µs by plain UDP sockets on this link before${lost}`;
 }
 
 const pollLine = ({ busyPoll: { isOn, reason } }: View) =>
@@ -154,14 +162,15 @@ export function viewLines(view: View): string[] {
 
 /** What stands below the table. */
 export function hintLines(view: Pick<View, 'control' | 'subscribers'>): string[] {
+  const [where, line] = IS_CLONE ? [', in this folder', wscatLine] : ['', addLine];
   return [
     'latency: of the last second, from write() in the feed to when the kernel has the copy at the',
     'far end of the link (SO_TIMESTAMPNS). To wake a program that sleeps for it would come on top.',
     `sockets: p50 of ${COMPARED_MS / 1000} s before, with the same feed, link and subscribers, by a replicator`,
     'of plain UDP sockets (fantail up --mode socket: recvmmsg and sendmmsg).',
-    'the last subscriber already listens; add it from another shell, in this folder:',
+    `the last subscriber already listens; add it from another shell${where}:`,
     '',
-    `    ${wscatLine(view)}`,
+    `    ${line(view)}`,
     '',
     'Ctrl-C ends the demo.',
   ];
@@ -182,6 +191,7 @@ export function jsonLine(view: View): string {
     busy_poll_reason: view.busyPoll.reason,
     core_wait: view.coreWait,
     not_compared: view.comparison.lack,
+    sockets_lost: view.comparison.lost,
     wscat: wscatLine(view),
     feed: { ip: scene.listen.ip, port: scene.listen.port, ...feed },
     subscribers: view.subscribers.map(({ ip, port, state, rate, account, sockets }) => ({
@@ -199,59 +209,9 @@ export function jsonLine(view: View): string {
   });
 }
 
-/** A place for views: redraws on a terminal, appends elsewhere. */
-export class Screen {
-  /** Lines of the table that is on the terminal now. */
-  #drawn = 0;
-  #hinted = false;
-
-  constructor(
-    private readonly output: NodeJS.WriteStream,
-    private readonly asJson: boolean,
-  ) {}
-
-  /** A line that stays: on a terminal above the table, with --json on stderr. */
-  note(line: string): void {
-    if (this.asJson) {
-      process.stderr.write(`${line}\n`);
-      return;
-    }
-    this.#erase();
-    this.output.write(`${line}\n`);
-  }
-
-  show(view: View): void {
-    if (this.asJson) this.output.write(`${jsonLine(view)}\n`);
-    else if (this.output.isTTY)
-      this.#redraw([...viewLines(view), '', ...(view.isFinal ? [] : hintLines(view))]);
-    else this.#append(view);
-    // What is final stays on the terminal, whatever is said after it.
-    if (view.isFinal) this.#drawn = 0;
-  }
-
-  #append(view: View): void {
-    if (!this.#hinted) this.output.write(`${hintLines(view).join('\n')}\n\n`);
-    this.#hinted = true;
-    this.output.write(`${viewLines(view).join('\n')}\n\n`);
-  }
-
-  #redraw(lines: readonly string[]): void {
-    this.#erase();
-    // A line that wraps would take two rows and spoil the count.
-    const width = this.output.columns > 0 ? this.output.columns - 1 : 120;
-    // The line to copy is the exception: it wraps rather than lose its end, and its rows are
-    // counted.
-    const isWhole = (line: string) => line.includes('npx wscat');
-    const shown = lines.map((line) => (isWhole(line) ? line : line.slice(0, width)));
-    this.#drawn = shown.reduce(
-      (rows, line) => rows + Math.max(Math.ceil(line.length / (width + 1)), 1),
-      0,
-    );
-    this.output.write(`${shown.join('\n')}\n`);
-  }
-
-  #erase(): void {
-    if (this.#drawn > 0) this.output.write(`\x1b[${this.#drawn}A\x1b[0J`);
-    this.#drawn = 0;
-  }
-}
+export const SHEET: Sheet<View> = {
+  lines: viewLines,
+  hints: hintLines,
+  json: jsonLine,
+  isToCopy: (line) => /npx wscat|fantail add /.test(line),
+};

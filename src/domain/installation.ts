@@ -14,10 +14,11 @@ export const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), '
   version: string;
 };
 
-/** What builds it: a clone, or a package whose native part npm has compiled, or has not. */
-export const BUILD_LINE = existsSync(join(ROOT, 'tsconfig.json'))
-  ? 'npm run build'
-  : 'npm rebuild -g fantail';
+/** A clone, with all that develops it, or a package, whose native part npm compiles. */
+export const IS_CLONE = existsSync(join(ROOT, 'tsconfig.json'));
+
+/** What builds it. */
+export const BUILD_LINE = IS_CLONE ? 'npm run build' : 'npm rebuild -g fantail';
 
 /** A script that Node runs as a process or thread of its own, by its path below src/: `main.js`. */
 export const programFile = (name: string): string => join(ROOT, 'build', 'programs', name);

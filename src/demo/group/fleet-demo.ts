@@ -10,11 +10,14 @@ import { Failure, messageOf } from '../../domain/errors.js';
 import type { Fleet, FleetStatus } from '../../domain/fleet.js';
 import { monotonicMs } from '../../domain/process/clock.js';
 import { Closers } from '../../domain/process/closers.js';
+import { together } from '../../domain/process/together.js';
+import { Screen } from '../screen.js';
+import { Signals } from '../signals.js';
 import { KeyPresses } from './keys.js';
 import type { CrowdTell } from './messages.js';
 import { Crowd, EtcdProcess, freePort, MemberProcess } from './processes.js';
 import { FEED, type FleetScene, openFleetScene } from './scene.js';
-import { FleetScreen, type FleetView, type MemberView } from './table.js';
+import { FLEET_SHEET, type FleetView, type MemberView } from './table.js';
 
 /** Flags of `fantail fleet demo`; cli/ has checked each. */
 export interface FleetDemoFlags {
@@ -35,7 +38,7 @@ const POLL_MS = 100;
 interface Running {
   readonly flags: FleetDemoFlags;
   readonly scene: FleetScene;
-  readonly screen: FleetScreen;
+  readonly screen: Screen<FleetView>;
   readonly etcd: EtcdProcess;
   readonly group: Fleet;
   readonly members: readonly MemberProcess[];
@@ -168,37 +171,13 @@ async function subscribe(running: Running): Promise<void> {
   }
 }
 
-/** Resolves at the first signal; later ones are part of the same wish. */
-class Signals {
-  readonly signalled: Promise<void>;
-  interrupt: () => void = () => undefined;
-  private static readonly NAMES = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-
-  constructor() {
-    this.signalled = new Promise((resolve) => {
-      this.interrupt = resolve;
-    });
-    for (const name of Signals.NAMES) process.on(name, this.interrupt);
-  }
-
-  close(): void {
-    for (const name of Signals.NAMES) process.off(name, this.interrupt);
-  }
-}
-
-/** All of them, or the first failure once none is under way any more. */
-async function whole<Thing>(things: readonly Promise<Thing>[]): Promise<Thing[]> {
-  await Promise.allSettled(things);
-  return await Promise.all(things);
-}
-
 /** Opens everything in order; what was opened is in `opened` even if the next thing fails. */
 async function open(
   flags: FleetDemoFlags,
   opened: Closers,
   openGroup: OpenGroup,
 ): Promise<Running> {
-  const screen = new FleetScreen(process.stdout, flags.json === true);
+  const screen = new Screen(process.stdout, flags.json === true, FLEET_SHEET);
   const etcd = opened.keep(await EtcdProcess.open());
   process.once('exit', () => etcd.closeNow());
   const scene = opened.keep(openFleetScene());
@@ -209,12 +188,12 @@ async function open(
     members.push(new MemberProcess(place, await freePort(), etcd.fleet, note));
   }
   opened.add(async () => {
-    await whole(members.map((member) => member.close()));
+    await together(members.map((member) => member.close()));
   });
   process.once('exit', () => {
     for (const member of members) member.closeNow();
   });
-  await whole(members.map((member) => member.start()));
+  await together(members.map((member) => member.start()));
   const { feedIp: sourceIp, subscribers } = scene;
   const options = { feed: FEED, sourceIp, rate: flags.rate, subscribers };
   const crowd = opened.keep(await Crowd.start(scene.hub, options));

@@ -1,9 +1,8 @@
-/**
- * What the demo of a group shows: one view a second, as a table that stays in place on a terminal,
- * as lines elsewhere, or as one JSON object a line. The renderers are pure; FleetScreen writes.
- */
+/** What the demo of a group shows: one view a second, as a table or as JSON. Pure. */
 import { type Endpoint, endpointText } from '../../domain/endpoint.js';
+import { IS_CLONE } from '../../domain/installation.js';
 import { grouped } from '../../terminal/tables.js';
+import type { Sheet } from '../screen.js';
 import type { Received } from './messages.js';
 import { FEED } from './scene.js';
 
@@ -101,9 +100,10 @@ export function fleetLines(view: FleetView): string[] {
 /** What stands below the table. */
 export function fleetHints(fleet: string): string[] {
   return [
-    'keys: 1 2 3 kills that member (-9), or starts it again; 4 5 6 drains it; 0 takes etcd away, or brings it back',
-    'Ctrl-C ends the demo. In another shell, in this folder:',
-    `    npx fantail fleet status --fleet ${fleet}`,
+    'keys: 1 2 3 kills that member (-9), or starts it again; 4 5 6 drains it;',
+    '      0 takes etcd away, or brings it back. Ctrl-C ends the demo.',
+    `in another shell${IS_CLONE ? ', in this folder' : ''}:`,
+    `    ${IS_CLONE ? 'npx ' : ''}fantail fleet status --fleet ${fleet}`,
   ];
 }
 
@@ -122,53 +122,9 @@ export function fleetJson(view: FleetView): string {
   });
 }
 
-/** A place for views: redraws on a terminal, appends elsewhere. */
-export class FleetScreen {
-  /** Lines of the table that is on the terminal now. */
-  #drawn = 0;
-  #hinted = false;
-
-  constructor(
-    private readonly output: NodeJS.WriteStream,
-    private readonly asJson: boolean,
-  ) {}
-
-  /** A line that stays: on a terminal above the table, with --json on stderr. */
-  note(line: string): void {
-    if (this.asJson) {
-      process.stderr.write(`${line}\n`);
-      return;
-    }
-    this.#erase();
-    this.output.write(`${line}\n`);
-  }
-
-  show(view: FleetView): void {
-    if (this.asJson) this.output.write(`${fleetJson(view)}\n`);
-    else if (this.output.isTTY) this.#redraw(view);
-    else this.#append(view);
-    // What is final stays on the terminal, whatever is said after it.
-    if (view.isFinal) this.#drawn = 0;
-  }
-
-  #append(view: FleetView): void {
-    if (!this.#hinted) this.output.write(`${fleetHints(view.fleet).join('\n')}\n\n`);
-    this.#hinted = true;
-    this.output.write(`${fleetLines(view).join('\n')}\n\n`);
-  }
-
-  #redraw(view: FleetView): void {
-    this.#erase();
-    // A line that wraps would take two rows and spoil the count.
-    const width = this.output.columns > 0 ? this.output.columns - 1 : 120;
-    const hints = view.isFinal ? [] : ['', ...fleetHints(view.fleet)];
-    const shown = [...fleetLines(view), ...hints].map((line) => line.slice(0, width));
-    this.#drawn = shown.length;
-    this.output.write(`${shown.join('\n')}\n`);
-  }
-
-  #erase(): void {
-    if (this.#drawn > 0) this.output.write(`\x1b[${this.#drawn}A\x1b[0J`);
-    this.#drawn = 0;
-  }
-}
+export const FLEET_SHEET: Sheet<FleetView> = {
+  lines: fleetLines,
+  hints: ({ fleet }) => fleetHints(fleet),
+  json: fleetJson,
+  isToCopy: (line) => line.includes('fantail fleet status'),
+};

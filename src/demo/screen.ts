@@ -1,0 +1,73 @@
+/** A place for the views of a demo: redraws on a terminal, appends elsewhere, or tells JSON. */
+
+/** What is shown of a view; pure. */
+export interface Sheet<View> {
+  /** The view as a table, line by line. */
+  readonly lines: (view: View) => readonly string[];
+  /** What stands below the table: with each view on a terminal, once elsewhere. */
+  readonly hints: (view: View) => readonly string[];
+  /** One JSON object without a line end. */
+  readonly json: (view: View) => string;
+  /** A line to copy: it wraps rather than lose its end. */
+  readonly isToCopy: (line: string) => boolean;
+}
+
+/** Of an output that tells no width. */
+const COLUMNS = 120;
+
+export class Screen<View extends { readonly isFinal: boolean }> {
+  /** Rows of the table that is on the terminal now. */
+  #drawn = 0;
+  #hinted = false;
+
+  constructor(
+    private readonly output: NodeJS.WriteStream,
+    private readonly asJson: boolean,
+    private readonly sheet: Sheet<View>,
+  ) {}
+
+  /** A line that stays: on a terminal above the table, with --json on stderr. */
+  note(line: string): void {
+    if (this.asJson) {
+      process.stderr.write(`${line}\n`);
+      return;
+    }
+    this.#erase();
+    this.output.write(`${line}\n`);
+  }
+
+  show(view: View): void {
+    const { lines, hints, json } = this.sheet;
+    if (this.asJson) this.output.write(`${json(view)}\n`);
+    else if (this.output.isTTY)
+      this.#redraw([...lines(view), '', ...(view.isFinal ? [] : hints(view))]);
+    else this.#append(view);
+    // What is final stays on the terminal, whatever is said after it.
+    if (view.isFinal) this.#drawn = 0;
+  }
+
+  #append(view: View): void {
+    const { lines, hints } = this.sheet;
+    if (!this.#hinted) this.output.write(`${hints(view).join('\n')}\n\n`);
+    this.#hinted = true;
+    this.output.write(`${lines(view).join('\n')}\n\n`);
+  }
+
+  #redraw(lines: readonly string[]): void {
+    this.#erase();
+    // A line that wraps would take two rows; those that may are counted by theirs.
+    const width = this.output.columns > 0 ? this.output.columns - 1 : COLUMNS;
+    const { isToCopy } = this.sheet;
+    const shown = lines.map((line) => (isToCopy(line) ? line : line.slice(0, width)));
+    this.#drawn = shown.reduce(
+      (rows, line) => rows + Math.max(Math.ceil(line.length / (width + 1)), 1),
+      0,
+    );
+    this.output.write(`${shown.join('\n')}\n`);
+  }
+
+  #erase(): void {
+    if (this.#drawn > 0) this.output.write(`\x1b[${this.#drawn}A\x1b[0J`);
+    this.#drawn = 0;
+  }
+}
