@@ -52,6 +52,12 @@ grep -q 'the change is applied as soon as it does' $work/\$\$.err && exit 0
 exit \$status
 END
 done
+# npx runs what a clone links, which is that program
+cat > "$work/bin/npx" <<END
+#!/bin/bash
+[ "\$1" = fantail ] && shift && exec $work/bin/fantail "\$@"
+exec $(dirname "$node")/npx "\$@"
+END
 chmod +x "$work"/bin/*
 
 ip netns add host

@@ -88,9 +88,12 @@ const sideOf = ({ info }: Block): Side => (info[2] === 'net' ? 'net' : 'host');
 /** Types the blocks of a page that are to be. */
 async function typePage(scene: Scene, path: string): Promise<void> {
   const found = page(path).parts.filter(isRun);
+  rmSync(join(scene.here, 'my-filter'), { recursive: true, force: true }); // of a page before
   assert.ok(found.length > 0, `${path} has no block to be typed`);
   for (const block of found) await scene.type(block.text, sideOf(block));
 }
+
+typedTest('README.md: a real interface, and a filter', (scene) => typePage(scene, 'README.md'));
 
 typedTest('docs/operators.md: from the first feed to bulk, queues and clean', async (scene) => {
   await typePage(scene, 'docs/operators.md');
