@@ -55,6 +55,10 @@ async function whilePacketsCome(arena: Arena): Promise<void> {
 
 /** The worker takes packets, and neither owes nor sends any of them to anybody. */
 async function servesNobody(link: Link, arena: Arena): Promise<void> {
+  // submitted before the fence, by a pump that waits for its core still
+  await eventually('what was on its way has left', () =>
+    SUBSCRIBERS.every((_, row) => arena.inFlight(row) === 0n),
+  );
   const [owed, fenced] = [receivedOf(arena), fencedOf(arena)];
   // one that it is told of, since two sinks cannot have an address; what goes to others it counts
   const watched = SUBSCRIBERS.filter(({ mac }) => mac !== undefined);
