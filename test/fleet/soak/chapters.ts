@@ -97,15 +97,18 @@ async function leftTo(group: Group, ip: string): Promise<void> {
   );
 }
 
-/** The dead, the drained and the healed are back, without a loss. */
+/**
+ * The dead, the drained and the healed are back, without a loss. `handovers`: those counted before,
+ * where one that counts on could not be asked in between.
+ */
 async function comeBack(
   soaking: Soaking,
   chapter: string,
-  { isTwiceAllowed = false }: { isTwiceAllowed?: boolean },
+  { isTwiceAllowed = false, handovers }: { isTwiceAllowed?: boolean; handovers?: number },
   work: () => Promise<unknown>,
 ): Promise<void> {
   const { group, findings } = soaking;
-  const handovers = await group.handovers();
+  const before = handovers ?? (await group.handovers());
   const phase = await group.fleet.phase(async () => {
     await work();
     await group.settled();
@@ -115,7 +118,7 @@ async function comeBack(
   if (isTwiceAllowed) return;
   // one that has just begun counts from 0: what it took over is all that it has counted
   const twice = doubledOf(phase).length;
-  const counted = (await group.handovers()) - handovers;
+  const counted = (await group.handovers()) - before;
   findings.atMost(`${chapter}, and is back: copies that came twice`, twice, {
     ...{ max: counted, unit: 'counted as handover' },
   });
@@ -253,12 +256,11 @@ export const orphaned: Chapter = async (soaking) => {
 /** It hangs for longer than its lease, and goes on as if nothing had been. */
 export const hung: Chapter = async (soaking) => {
   const hanging = someMember(soaking);
-  await isolated(soaking, 'supervisor that hangs', hanging, async () => {
-    hanging.signalSupervisor('SIGSTOP');
-  });
-  await comeBack(soaking, 'a supervisor that hung', {}, async () => {
-    hanging.signalSupervisor('SIGCONT');
-  });
+  const handovers = await soaking.group.handovers();
+  await isolated(soaking, 'supervisor that hangs', hanging, async () => hanging.hangSupervisor());
+  await comeBack(soaking, 'a supervisor that hung', { handovers }, async () =>
+    hanging.goOnSupervisor(),
+  );
 };
 
 /** A member that is lost to etcd, and not to its peers. True: it stopped before another began. */

@@ -30,6 +30,7 @@ export class Member {
   private readonly starts: Start[] = [];
   private open: Channel | null = null;
   private closeAsker: () => void = () => {};
+  private hangs = false;
 
   constructor(private readonly options: MemberOptions) {}
 
@@ -70,7 +71,7 @@ export class Member {
 
   /** Its supervisor does, and its control channel answers. */
   get isRunning(): boolean {
-    return this.open !== null && this.supervisor.end === null;
+    return this.open !== null && this.supervisor.end === null && !this.hangs;
   }
 
   /** Its control channel. */
@@ -102,9 +103,15 @@ export class Member {
     this.forget();
   }
 
-  /** SIGSTOP of the supervisor, which goes on at SIGCONT. */
-  signalSupervisor(signal: 'SIGSTOP' | 'SIGCONT'): void {
-    process.kill(this.supervisor.pid, signal);
+  /** Its supervisor answers nobody, until it goes on. */
+  hangSupervisor(): void {
+    process.kill(this.supervisor.pid, 'SIGSTOP');
+    this.hangs = true;
+  }
+
+  goOnSupervisor(): void {
+    process.kill(this.supervisor.pid, 'SIGCONT');
+    this.hangs = false;
   }
 
   /** As a service manager ends it; resolves with how it ended. */
@@ -141,5 +148,6 @@ export class Member {
     this.closeAsker();
     this.closeAsker = () => {};
     this.open = null;
+    this.hangs = false;
   }
 }
