@@ -35,19 +35,28 @@ export function broadcastOf(cidr: string): string | null {
   return ipaddr.IPv4.broadcastAddressFromCIDR(cidr).toString();
 }
 
-/** Which of its two addresses that are no host that is, if either. */
-function noHostOf(cidr: string, ip: string): string | null {
+/** The two addresses of a subnet that are no host, and what each is. */
+function noHostsOf(cidr: string): [string, string][] {
   const broadcast = broadcastOf(cidr);
-  if (broadcast === null) return null;
-  if (ip === broadcast) return 'broadcast address';
-  return ip === ipaddr.IPv4.networkAddressFromCIDR(cidr).toString() ? 'address' : null;
+  if (broadcast === null) return [];
+  const subnet = subnetOf(cidr);
+  const own = ipaddr.IPv4.networkAddressFromCIDR(cidr).toString();
+  return [
+    [own, `is the address of the subnet ${subnet}`],
+    [broadcast, `is the broadcast address of the subnet ${subnet}`],
+  ];
 }
 
 export class Destinations {
   private readonly allow: Subnet[];
+  /** By address: why it is none of a host. */
+  private readonly noHosts: ReadonlyMap<string, string>;
 
   constructor(private readonly rules: DestinationRules) {
     this.allow = rules.allow.map((subnet) => ipaddr.IPv4.parseCIDR(subnet));
+    const subnets = [...rules.own.map(({ ip, prefix }) => `${ip}/${prefix}`), ...rules.allow];
+    // of one that two subnets have, what the first says
+    this.noHosts = new Map(subnets.reverse().flatMap(noHostsOf));
   }
 
   /** Throws NOT_ALLOWED with the rule that is broken. */
@@ -64,10 +73,8 @@ export class Destinations {
     if (NO_HOST.has(range)) return `is a ${range} address; subscribers are single hosts`;
     if (own.some((mine) => mine.ip === ip)) return "is fantail's own address";
     if (others.some((other) => other.ip === ip)) return "is another address of fantail's own host";
-    for (const cidr of [...own.map((mine) => `${mine.ip}/${mine.prefix}`), ...allow]) {
-      const noHost = noHostOf(cidr, ip);
-      if (noHost !== null) return `is the ${noHost} of the subnet ${subnetOf(cidr)}`;
-    }
+    const noHost = this.noHosts.get(ip);
+    if (noHost !== undefined) return noHost;
     if (this.isAllowed(address)) return null;
     return `is outside what is allowed (${allow.join(', ')}); see --allow`;
   }

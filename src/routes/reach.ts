@@ -137,8 +137,8 @@ export class Reach {
     this.tracked.set(key, entry);
     this.byIp.add(ip, entry);
     this.advance(entry, this.now_ms());
-    this.probeDue(this.now_ms());
-    this.alarm.set(nextTurn_ms(this.due, this.now_ms()));
+    // probed for in the turn that follows, once for all that come together
+    if (this.due.has(entry)) this.alarm.set(0);
     return entry.route;
   }
 

@@ -32,6 +32,8 @@ export class Subscribers {
     (_, i) => limits.SUBSCRIBERS_MAX - 1 - i,
   );
   private retired: number[] = [];
+  /** Subscribers of each worker. */
+  private readonly loads: number[] = [];
   private epochs = 0n;
   /** Another number after every change. */
   version = 0;
@@ -42,7 +44,10 @@ export class Subscribers {
     retired: ReadonlySet<number>,
     epochs: bigint,
   ): void {
-    for (const each of subscribers) this.live.set(endpointText(each), { ...each, changed: 0 });
+    for (const each of subscribers) {
+      this.live.set(endpointText(each), { ...each, changed: 0 });
+      this.load(each.worker, 1);
+    }
     const used = new Set([...subscribers.map(({ row }) => row), ...retired]);
     const free = this.freeRows.filter((row) => !used.has(row));
     this.freeRows.splice(0, this.freeRows.length, ...free);
@@ -73,6 +78,7 @@ export class Subscribers {
       );
     const subscriber = { ...newcomer, row, epoch: ++this.epochs, changed: 0 };
     this.live.set(endpointText(subscriber), subscriber);
+    this.load(subscriber.worker, 1);
     this.touch([subscriber]);
     return subscriber;
   }
@@ -81,6 +87,7 @@ export class Subscribers {
     const subscriber = this.find(endpoint);
     if (subscriber === undefined) return false;
     this.live.delete(endpointText(endpoint));
+    this.load(subscriber.worker, -1);
     this.retired.push(subscriber.row);
     this.touch([]);
     return true;
@@ -118,8 +125,11 @@ export class Subscribers {
 
   /** Of so many, the one that serves the fewest. */
   leastLoadedWorker(workers: number): number {
-    const loads = new Array<number>(workers).fill(0);
-    for (const { worker } of this.live.values()) loads[worker] = (loads[worker] ?? 0) + 1;
+    const loads = Array.from({ length: workers }, (_, worker) => this.loads[worker] ?? 0);
     return loads.indexOf(Math.min(...loads));
+  }
+
+  private load(worker: number, more: 1 | -1): void {
+    this.loads[worker] = (this.loads[worker] ?? 0) + more;
   }
 }

@@ -391,6 +391,7 @@ test('a missing neighbour is asked for once a second, however many share it', ()
   pretend([[]], async (world) => {
     for (let port = 0; port < 10; port++) world.reach.track(target(port));
     world.reach.track({ ip: '10.0.0.2', port: 1, worker: 0 });
+    await eventually('both are asked for', () => world.probed.length >= 2);
     assert.equal(world.probed, ['10.0.0.1', '10.0.0.2']);
     await world.set('10.0.0.1', null);
     assert.is(world.probed.length, 2);

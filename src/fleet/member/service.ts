@@ -3,51 +3,37 @@
  * then filters, then who gets what by which. A subscriber is served exactly as the group says, or
  * not at all: whoever this member may not or cannot serve so is left out, with the reason.
  */
-import { createHash } from 'node:crypto';
 import type { Endpoint } from '../../domain/endpoint.js';
 import { endpointText } from '../../domain/endpoint.js';
 import { FantailError, messageOf } from '../../domain/errors.js';
-import { BUILT_IN, paramOf } from '../../domain/filter.js';
+import { paramOf } from '../../domain/filter.js';
 import type { FleetTarget } from '../../domain/fleet.js';
 import { log } from '../../terminal/log.js';
-import { EtcdAway, EtcdRefusal } from '../etcd/answers.js';
 import type { GroupSubscriber, Mirror } from '../registry/mirror.js';
-import { shardOf } from '../shards/rendezvous.js';
+import { SHARDS, shardOf } from '../shards/rendezvous.js';
+import { type Chosen, Modules, type ModulesOptions } from './modules.js';
 import type { Relays } from './relays.js';
 
 /** In place of the sentence that tells to remove one: others would have room. */
 const FULL = "this member's table is full; add members, or move shards";
 
-export interface ServiceOptions {
+export interface ServiceOptions extends ModulesOptions {
   readonly target: FleetTarget;
   readonly mirror: Mirror;
   /** Who is served beside the subscribers. */
   readonly relays: Relays;
-  /** The bytes of a module; null: there are none in etcd. */
-  readonly module: (sha256: string) => Promise<Uint8Array | null>;
-  /** Modules that may run here. */
-  readonly allowed: 'any' | ReadonlySet<string>;
   /** Feeds of the command line, which go before the group's. */
   readonly ownFeeds: ReadonlySet<string>;
-  /** A module has been loaded, or not: apply() does more now. */
-  readonly onChange: () => void;
 }
 
 /** What a subscriber was placed as. */
 interface Placed {
   readonly endpoint: Endpoint;
-  readonly shard: number;
   /** Null: an earlier supervisor placed it. */
   readonly source: GroupSubscriber | null;
   /** Its filter by name, module and parameter. */
   readonly how: string;
 }
-
-/** Of a name in the group. `reason`: why it cannot be used; null while it is loaded. */
-type Loaded = { readonly sha256: string } & (
-  | { readonly state: 'loading' | 'ready' }
-  | { readonly state: 'refused'; readonly reason: string }
-);
 
 /** Why it is not served, and what that was said of. */
 interface Unserved {
@@ -64,17 +50,6 @@ const AGAIN_MS = 1000;
 /** Of those that are not served so many are told as they come; `stats` counts the others. */
 const LOGGED_MAX = 256;
 
-/** Says nothing of the module: etcd did not answer, or the checks have no time now. */
-const isPassing = (error: unknown): boolean =>
-  error instanceof EtcdAway ||
-  error instanceof EtcdRefusal ||
-  (error instanceof FantailError && error.code === 'BUSY');
-
-type Chosen =
-  | { readonly name: string; readonly param: string; readonly sha256: string }
-  | { readonly wait: true }
-  | { readonly reason: string };
-
 export class Service {
   /** Shards whose subscribers are in the table, and those of them that lack nobody who waits. */
   serving: ReadonlySet<number> = new Set();
@@ -83,15 +58,33 @@ export class Service {
   readonly unserved = new Map<string, Unserved>();
   /** Found in this pass: nobody else is tried. */
   private isFull = false;
-  private readonly placed = new Map<string, Placed>();
-  private readonly loaded = new Map<string, Loaded>();
+  /** By shard, then by `ip:port`. */
+  private readonly placed: readonly Map<string, Placed>[] = Array.from(
+    { length: SHARDS },
+    () => new Map(),
+  );
+  /** What the mirror had counted of each shard, and in common, when it was looked at last. */
+  private readonly shardChanges = new Array<number>(SHARDS).fill(-1);
+  private commonChanges = -1;
+  /** Whose subscribers were to be served then, and those shards in which some wait. */
+  private wanted: ReadonlySet<number> = new Set();
+  private readonly waiting = new Set<number>();
+  /** Whatever was placed is to be looked at again: a feed or a module is another one. */
+  private isStale = true;
+  private readonly modules: Modules;
   /** Where members take their feed, as `ip:port`, and whose each is: nobody's to subscribe. */
   private listeners: ReadonlyMap<string, string> = new Map();
 
-  constructor(private readonly options: ServiceOptions) {}
+  constructor(private readonly options: ServiceOptions) {
+    const onChange = () => {
+      this.isStale = true;
+      options.onChange();
+    };
+    this.modules = new Modules({ ...options, onChange });
+  }
 
   get size(): number {
-    return this.placed.size;
+    return this.placed.reduce((sum, { size }) => sum + size, 0);
   }
 
   /** Those that an earlier supervisor has left in the table. */
@@ -99,49 +92,85 @@ export class Service {
     const endpoints = this.options.target.served();
     for (const endpoint of endpoints) {
       const shard = shardOf(endpoint);
-      this.placed.set(endpointText(endpoint), { endpoint, shard, source: null, how: '' });
+      this.placedOf(shard).set(endpointText(endpoint), { endpoint, source: null, how: '' });
     }
-    this.serving = new Set([...this.placed.values()].map(({ shard }) => shard));
+    this.serving = new Set(
+      [...this.placed.keys()].filter((shard) => this.placedOf(shard).size > 0),
+    );
   }
 
-  /** Resolves once every worker follows. */
+  /** Resolves once every worker follows. What has not changed costs nothing. */
   async apply(wanted: ReadonlySet<number>): Promise<void> {
     await this.applyFeeds();
     const { target, relays, mirror } = this.options;
-    const { subscribers } = mirror;
     const members = [...mirror.members];
     this.listeners = new Map(members.map(([name, { listen }]) => [endpointText(listen), name]));
-    this.forgetFilters();
+    this.modules.forget();
     relays.apply();
-    for (const [text, { endpoint, shard }] of this.placed) {
-      if (relays.at(text) !== null) {
-        this.placed.delete(text);
-        continue;
-      }
-      const subscriber = wanted.has(shard) ? subscribers[shard]?.get(text) : undefined;
-      if (subscriber === undefined || 'reason' in this.filterOf(subscriber))
-        this.leaveOut(text, endpoint);
-    }
-    for (const [text, { shard }] of this.unserved)
-      if (!wanted.has(shard) || !subscribers[shard]?.has(text)) this.unserved.delete(text);
+    const shards = this.changedShards(wanted);
+    this.isStale = true; // if anything is thrown
+    for (const shard of shards) this.leaveOutOf(shard, wanted.has(shard));
     this.isFull = false;
-    const waiting = new Set<number>();
-    for (const shard of wanted)
-      for (const [text, subscriber] of subscribers[shard] ?? [])
-        if (!this.place(text, subscriber)) waiting.add(shard);
+    for (const shard of shards) if (wanted.has(shard)) this.placeAllOf(shard);
+    this.isStale = false;
+    this.wanted = new Set(wanted);
     // before: what is served while it is taken over by another counts as served
     this.serving = new Set([...this.serving, ...wanted]);
     await target.followed();
     this.serving = new Set(wanted);
-    this.ready = new Set([...wanted].filter((shard) => !waiting.has(shard)));
-    this.unloadFilters();
+    this.ready = new Set([...wanted].filter((shard) => !this.waiting.has(shard)));
+    this.modules.unload();
+  }
+
+  /** Those whose subscribers may be others, or served in another way, since they were looked at. */
+  private changedShards(wanted: ReadonlySet<number>): number[] {
+    const { shardChanges, commonChanges } = this.options.mirror;
+    const isAll = this.isStale || commonChanges !== this.commonChanges || this.modules.hasLost;
+    this.commonChanges = commonChanges;
+    const refused = new Set([...this.unserved.values()].map(({ shard }) => shard));
+    const isChanged = (shard: number) =>
+      isAll ||
+      shardChanges[shard] !== this.shardChanges[shard] ||
+      wanted.has(shard) !== this.wanted.has(shard) ||
+      refused.has(shard) ||
+      this.waiting.has(shard);
+    const changed = [...shardChanges.keys()].filter(isChanged);
+    for (const shard of changed) this.shardChanges[shard] = shardChanges[shard] ?? 0;
+    return changed;
+  }
+
+  /** Whoever is not to be served any more, before others are placed: the table may be full. */
+  private leaveOutOf(shard: number, isWanted: boolean): void {
+    const { relays, mirror } = this.options;
+    const there = isWanted ? mirror.subscribers[shard] : undefined;
+    this.waiting.delete(shard);
+    const placed = this.placedOf(shard);
+    for (const [text, { endpoint }] of placed) {
+      if (relays.at(text) !== null) {
+        placed.delete(text);
+        continue;
+      }
+      const subscriber = there?.get(text);
+      if (subscriber === undefined || 'reason' in this.filterOf(subscriber))
+        this.leaveOut(shard, text, endpoint);
+    }
+    for (const [text, refused] of this.unserved)
+      if (refused.shard === shard && !there?.has(text)) this.unserved.delete(text);
+  }
+
+  private placeAllOf(shard: number): void {
+    for (const [text, subscriber] of this.options.mirror.subscribers[shard] ?? [])
+      if (!this.place(text, subscriber)) this.waiting.add(shard);
   }
 
   /** Serves nobody; resolves once every worker follows. */
   async clear(): Promise<void> {
-    for (const [text, { endpoint }] of this.placed) this.leaveOut(text, endpoint);
+    for (const [shard, placed] of this.placed.entries())
+      for (const [text, { endpoint }] of placed) this.leaveOut(shard, text, endpoint);
     this.options.relays.clear();
     this.unserved.clear();
+    this.waiting.clear();
+    this.wanted = new Set();
     await this.options.target.followed();
     this.serving = new Set();
     this.ready = new Set();
@@ -149,7 +178,7 @@ export class Service {
 
   /** Copies sent to the subscribers of a shard since they were placed. */
   copiesOf(shard: number): Promise<number> {
-    const of = [...this.placed.values()].filter((each) => each.shard === shard);
+    const of = [...this.placedOf(shard).values()];
     return this.options.target.copiesTo(of.map(({ endpoint }) => endpoint));
   }
 
@@ -160,9 +189,15 @@ export class Service {
     return new Map([...this.unserved].map(([text, { reason }]) => [text, reason]));
   }
 
-  private leaveOut(text: string, endpoint: Endpoint): void {
+  private placedOf(shard: number): Map<string, Placed> {
+    const placed = this.placed[shard];
+    if (placed === undefined) throw new Error(`there is no shard ${shard}`);
+    return placed;
+  }
+
+  private leaveOut(shard: number, text: string, endpoint: Endpoint): void {
     this.options.target.remove(endpoint);
-    this.placed.delete(text);
+    this.placedOf(shard).delete(text);
   }
 
   /** False: it waits for its filter. */
@@ -180,7 +215,8 @@ export class Service {
       return true;
     }
     const how = `${filter.name} ${filter.sha256} ${filter.param}`;
-    const before = this.placed.get(text);
+    const placed = this.placedOf(shard);
+    const before = placed.get(text);
     if (before?.source === subscriber && before.how === how) return true;
     const refused = this.unserved.get(text);
     const isSame =
@@ -193,11 +229,11 @@ export class Service {
     const bytes = paramOf(param) ?? new Uint8Array(); // as it was parsed
     try {
       this.options.target.place({ endpoint, feeds, filter: name, param: bytes, isPaused: paused });
-      this.placed.set(text, { endpoint, shard, source: subscriber, how });
+      placed.set(text, { endpoint, source: subscriber, how });
       this.unserved.delete(text);
     } catch (error) {
       if (!(error instanceof FantailError)) throw error;
-      if (before !== undefined) this.leaveOut(text, endpoint); // never as it is not to be
+      if (before !== undefined) this.leaveOut(shard, text, endpoint); // never as it is not to be
       this.isFull ||= error.code === 'TABLE_FULL';
       this.refuse(text, subscriber, error.code === 'TABLE_FULL' ? FULL : error.message);
     }
@@ -213,93 +249,12 @@ export class Service {
     log[level]({ subscriber }, `fleet: ${subscriber} is not served here: ${reason}`);
   }
 
-  // -- filters ------------------------------------------------------------------------------------
-
   /** By which filter it is served: its own, or the group's default; never another one. */
-  private filterOf({ endpoint, filter, param }: GroupSubscriber): Chosen {
-    const { mirror, target } = this.options;
-    const listener = this.listeners.get(endpointText(endpoint));
+  private filterOf(subscriber: GroupSubscriber): Chosen {
+    const listener = this.listeners.get(endpointText(subscriber.endpoint));
     if (listener !== undefined)
       return { reason: `member ${listener} listens there: its packets would go round` };
-    const chosen = filter === null ? mirror.default : { filter, param };
-    const name = chosen?.filter ?? BUILT_IN;
-    const text = chosen?.param ?? '';
-    if (name === BUILT_IN) return { name, param: text, sha256: '' };
-    const record = mirror.filters.get(name);
-    if (record === undefined) return { reason: `there is no filter ${name} in the group` };
-    const { sha256 } = record;
-    const { allowed } = this.options;
-    if (allowed !== 'any' && !allowed.has(sha256))
-      return {
-        reason: `filter ${name}: this member does not allow its module; see --fleet-allow-module ${sha256}`,
-      };
-    const known = this.loaded.get(name);
-    if (known === undefined || known.sha256 !== sha256) {
-      if (known?.state !== 'loading') this.load(name, sha256);
-      return this.loaded.get(name)?.state === 'ready'
-        ? { name, param: text, sha256 }
-        : { wait: true };
-    }
-    if (known.state === 'refused') return { reason: known.reason };
-    if (known.state === 'loading') return { wait: true };
-    if (target.filterHash(name) === sha256) return { name, param: text, sha256 };
-    const reason = `filter ${name}: its module was taken out of use here; the log says why`;
-    this.loaded.set(name, { sha256, state: 'refused', reason });
-    return { reason };
-  }
-
-  /** Whoever has it waits; who has an older one of that name keeps it until then. */
-  private load(name: string, sha256: string): void {
-    if (this.options.target.filterHash(name) === sha256) {
-      this.loaded.set(name, { sha256, state: 'ready' });
-      return;
-    }
-    this.loaded.set(name, { sha256, state: 'loading' });
-    this.loadNow(name, sha256)
-      .then(
-        (): Loaded => ({ sha256, state: 'ready' }),
-        (error): Loaded | null => {
-          const reason = `filter ${name}: ${messageOf(error)}`;
-          return isPassing(error) ? null : { sha256, state: 'refused', reason };
-        },
-      )
-      .then((outcome) => {
-        if (outcome === null) {
-          this.loaded.delete(name); // the next pass tries again
-          return;
-        }
-        this.loaded.set(name, outcome);
-        this.options.onChange();
-      });
-  }
-
-  private async loadNow(name: string, sha256: string): Promise<void> {
-    const bytes = await this.options.module(sha256);
-    if (bytes === null) throw new Error(`its module ${sha256} is not in etcd`);
-    const hash = createHash('sha256').update(bytes).digest('hex');
-    if (hash !== sha256) throw new Error(`what is in etcd as ${sha256} is ${hash}`);
-    await this.options.target.loadFilter(name, bytes);
-    log.info(
-      { op: 'filter.load', who: 'fleet', code: 'ok', filter: name },
-      `fleet: filter ${name}`,
-    );
-  }
-
-  /** A name that the group has again later is tried again. */
-  private forgetFilters(): void {
-    for (const [name, { state }] of this.loaded)
-      if (state === 'refused' && !this.options.mirror.filters.has(name)) this.loaded.delete(name);
-  }
-
-  /** Those of the group that it has no more, once nobody has them here. */
-  private unloadFilters(): void {
-    for (const [name, { state }] of this.loaded) {
-      if (state !== 'ready' || this.options.mirror.filters.has(name)) continue;
-      this.loaded.delete(name);
-      this.options.target.unloadFilter(name).catch((error) => {
-        log.debug({ filter: name }, `fleet: filter ${name} stays loaded: ${messageOf(error)}`);
-      });
-    }
+    return this.modules.chosenBy(subscriber);
   }
 
   // -- feeds --------------------------------------------------------------------------------------
@@ -329,8 +284,10 @@ export class Service {
       if (!isOwn(name) && !there.has(name))
         await attempt(name, () => target.addFeed({ name, ...feed }));
     // a feed that comes again is another one to those who had it
-    if (isChanged)
-      for (const [text, each] of this.placed) this.placed.set(text, { ...each, source: null });
+    if (!isChanged) return;
+    this.isStale = true;
+    for (const placed of this.placed)
+      for (const [text, each] of placed) placed.set(text, { ...each, source: null });
   }
 
   private feedFaults = new Map<string, string>();

@@ -32,6 +32,8 @@ export type Held<Value> = Value & { readonly modRevision: number; readonly lease
 
 /** Keys whose value is wrong that are remembered; the oldest goes. */
 const FAULTS_MAX = 1000;
+/** Values of subscribers that are remembered, since most say one and the same. */
+const SAID_MAX = 256;
 
 export class Mirror {
   readonly feeds = new Map<string, FeedRecord>();
@@ -53,6 +55,12 @@ export class Mirror {
   readonly faults = new Map<string, string>();
   /** Of etcd's store: all changes up to it are in here. */
   revision = 0;
+  /** How often the subscribers of each shard have changed. */
+  readonly shardChanges = new Array<number>(SHARDS).fill(0);
+  /** How often that has on which it depends how any is served: feeds, filters, members. */
+  commonChanges = 0;
+  /** What values of subscribers say, by their text. */
+  private readonly said = new Map<string, ReturnType<typeof subscriberOf>>();
   /** Revisions of what was written here and not heard back yet. */
   private readonly own = new Map<string, number>();
 
@@ -167,6 +175,7 @@ export class Mirror {
       return { value: { ...result.value, modRevision, lease } };
     };
     const named = isName(name) ? name : null;
+    if (COMMON.has(kind)) this.commonChanges += 1;
     switch (kind) {
       case 'feeds':
         return put(this.feeds, isFeedKey(name) ? name : null, (v) => parsed(schemas.feeds, v));
@@ -212,12 +221,21 @@ export class Mirror {
     const endpoint = endpointOf(name);
     const shard = endpoint === null ? 0 : shardOf(endpoint);
     const into = this.subscribers[shard] ?? new Map();
+    this.shardChanges[shard] = (this.shardChanges[shard] ?? 0) + 1;
     return put(into, endpoint === null ? null : name, (value) => {
-      const result = parsed(schemas.subscribers, value);
+      const result = this.whatIsSaid(value);
       if ('wrong' in result || endpoint === null)
         return { wrong: 'wrong' in result ? result.wrong : '' };
       return { value: { ...result.value, endpoint, shard } };
     });
+  }
+
+  private whatIsSaid(value: Buffer): ReturnType<typeof subscriberOf> {
+    const text = value.toString('latin1');
+    const known = this.said.get(text) ?? subscriberOf(value);
+    if (this.said.size >= SAID_MAX) this.said.clear();
+    this.said.set(text, known);
+    return known;
   }
 
   private placeDefault({ value }: Event): string | null {
@@ -231,6 +249,11 @@ export class Mirror {
     return null;
   }
 }
+
+const subscriberOf = (value: Buffer) => parsed(schemas.subscribers, value);
+
+/** Kinds of keys of which each may change how any subscriber is served. */
+const COMMON: ReadonlySet<string> = new Set(['feeds', 'filters', 'default', 'members']);
 
 const gone = (key: string): Event => {
   return { key, value: null, modRevision: 0, createRevision: 0, lease: '0' };

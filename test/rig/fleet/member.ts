@@ -31,6 +31,8 @@ export class Member {
   private open: Channel | null = null;
   private closeAsker: () => void = () => {};
   private hangs = false;
+  /** From its last start to `ready`. */
+  readyAfter_ms = 0;
 
   constructor(private readonly options: MemberOptions) {}
 
@@ -45,8 +47,10 @@ export class Member {
 
   /** Starts it, for the first time or again; resolves once it is ready, with that line. */
   async start(moreFlags: readonly string[] = []): Promise<string> {
+    const began_ms = performance.now();
     const program = await this.begin(moreFlags);
     const [line] = await program.line(/^ready .*$/m, READY_MS);
+    this.readyAfter_ms = performance.now() - began_ms;
     const control = /control=ws:\/\/(\S+)/.exec(line)?.[1];
     if (control === undefined) throw new Error(`no control channel in: ${line}`);
     const asker = await openAsker(control, this.host.namespace, this.options.tokenFile);
