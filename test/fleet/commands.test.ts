@@ -333,16 +333,22 @@ groupTest(
 async function aListener(keys: Keys, listen: Endpoint, served: () => Promise<string[]>) {
   const listener = { weight: 1, isDraining: true, control: 'http://127.0.0.1:1', version: '1' };
   const strangers = keys.of('members', 'x');
-  etcd.ctl('put', strangers, JSON.stringify({ ...listener, listen }));
+  const { id: lease } = await client.grant(60);
+  const write = (record: object) =>
+    client.transact({
+      when: [],
+      write: [{ put: strangers, value: JSON.stringify(record), lease }],
+    });
+  await write({ ...listener, listen });
   await eventually(
     'it is not served',
     async () => !(await served()).join().includes(`${listen.port}`),
   );
-  etcd.ctl('put', strangers, JSON.stringify({ ...listener, listen, control: 'tcp://x' }));
+  await write({ ...listener, listen, control: 'tcp://x' });
   await eventually('a member whose record is wrong is none', async () => {
     return (await served()).join().includes(`${listen.port}`);
   });
-  etcd.ctl('del', strangers);
+  await client.revoke(lease);
 }
 
 groupTest(

@@ -12,11 +12,11 @@ import type { FleetTarget } from '../../domain/fleet.js';
 import { log } from '../../terminal/log.js';
 import { EtcdAway, EtcdRefusal } from '../etcd/answers.js';
 import type { GroupSubscriber, Mirror } from '../registry/mirror.js';
+import type { Relays } from '../relays/relays.js';
 import { shardOf } from '../shards/rendezvous.js';
-import type { Relays } from './relays.js';
 
 /** In place of the sentence that tells to remove one: others would have room. */
-const FULL = "this member's table is full; add members, or move shards";
+const FULL = "this member's table is full; start more members, or move shards with fleet move";
 
 export interface ServiceOptions {
   readonly target: FleetTarget;
@@ -61,7 +61,7 @@ interface Unserved {
 /** Whoever was refused is tried again after so long: the table may have room by then. */
 const AGAIN_MS = 1000;
 
-/** Of those that are not served so many are told as they come; `stats` counts the others. */
+/** Of those that are not served so many are told as they come; `stats` counts all. */
 const LOGGED_MAX = 256;
 
 /** Says nothing of the module: etcd did not answer, or the checks have no time now. */
@@ -83,6 +83,7 @@ export class Service {
   readonly unserved = new Map<string, Unserved>();
   /** Found in this pass: nobody else is tried. */
   private isFull = false;
+  private isFullTold = false;
   private readonly placed = new Map<string, Placed>();
   private readonly loaded = new Map<string, Loaded>();
   /** Where members take their feed, as `ip:port`, and whose each is: nobody's to subscribe. */
@@ -135,6 +136,7 @@ export class Service {
     this.serving = new Set(wanted);
     this.ready = new Set([...wanted].filter((shard) => !waiting.has(shard)));
     this.unloadFilters();
+    this.tellRoom();
   }
 
   /** Serves nobody; resolves once every worker follows. */
@@ -158,6 +160,26 @@ export class Service {
   /** Why each is not served. */
   get reasons(): ReadonlyMap<string, string> {
     return new Map([...this.unserved].map(([text, { reason }]) => [text, reason]));
+  }
+
+  /** Those for whom the table has no room. */
+  get noRoom(): number {
+    let count = 0;
+    for (const { reason } of this.unserved.values()) if (reason === FULL) count += 1;
+    return count;
+  }
+
+  /** Once when there is none, and once when there is for all. */
+  private tellRoom(): void {
+    const { noRoom } = this;
+    const isFull = noRoom > 0;
+    if (isFull === this.isFullTold) return;
+    this.isFullTold = isFull;
+    if (isFull)
+      log.warn(
+        `fleet: this member's table is full with ${this.size}: nobody serves ${noRoom} subscribers of its shards; start more members, or move shards with fleet move`,
+      );
+    else log.info('fleet: this member has room for all subscribers of its shards again');
   }
 
   private leaveOut(text: string, endpoint: Endpoint): void {
@@ -209,7 +231,8 @@ export class Service {
     const tried_ms = performance.now();
     this.unserved.set(subscriber, { shard: source.shard, source, reason, tried_ms });
     if (before === reason) return;
-    const level = this.unserved.size > LOGGED_MAX ? 'debug' : 'warn';
+    // those without room are told together
+    const level = this.unserved.size > LOGGED_MAX || reason === FULL ? 'debug' : 'warn';
     log[level]({ subscriber }, `fleet: ${subscriber} is not served here: ${reason}`);
   }
 
