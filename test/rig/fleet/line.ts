@@ -1,6 +1,6 @@
 /**
- * A line to an etcd on loopback that can be slow or dead: what is asked goes through, and the
- * answers come later, or are held until the line is whole again.
+ * A line to an etcd on loopback that can be slow, deaf or cut: what is asked goes through and the
+ * answers come later or never, or nobody is reached at all.
  */
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { atEnd, sleep } from '../program.js';
@@ -10,6 +10,7 @@ export class Line {
   late_ms = 0;
   /** No answer comes; etcd hears what is asked all the same. */
   isDeaf = false;
+  private isWhole = true;
   private readonly sockets = new Set<Socket>();
   readonly close: () => void;
 
@@ -20,8 +21,18 @@ export class Line {
     server.on('connection', (socket) => this.carry(socket));
     this.close = atEnd(() => {
       server.close();
-      for (const socket of this.sockets) socket.destroy();
+      this.cut();
     });
+  }
+
+  /** Ends all connections, and those that come. */
+  cut(): void {
+    this.isWhole = false;
+    for (const socket of this.sockets) socket.destroy();
+  }
+
+  mend(): void {
+    this.isWhole = true;
   }
 
   /** `to`: where that etcd is, such as http://127.0.0.1:2379. */
@@ -37,6 +48,10 @@ export class Line {
   }
 
   private carry(near: Socket): void {
+    if (!this.isWhole) {
+      near.destroy();
+      return;
+    }
     const far = connect(Number(this.to.port), this.to.hostname);
     for (const socket of [near, far]) {
       this.sockets.add(socket);
