@@ -154,6 +154,7 @@ export class GroupDesk implements Fleet {
     if (module.length > MODULE_SIZE_MAX)
       throw new FantailError('TOO_LARGE', `a module has at most ${MODULE_SIZE_MAX} bytes`);
     const sha256 = createHash('sha256').update(module).digest('hex');
+    const key = this.keys.of('filters', name);
     const tryOnce = async () => {
       const mirror = await this.read();
       const after = new Map(mirror.filters).set(name, { sha256 });
@@ -161,8 +162,8 @@ export class GroupDesk implements Fleet {
         when: [this.unchanged(this.keys.of('filters', ''), mirror)],
         write: [
           { put: this.keys.of('modules', sha256), value: module },
-          { put: this.keys.of('filters', name), value: JSON.stringify({ sha256 }) },
-          ...this.leftOver(mirror, after),
+          { put: key, value: JSON.stringify({ sha256 }) },
+          ...this.leftOver(mirror, after, key),
         ],
       });
       return isDone ? { sha256 } : null;
@@ -210,7 +211,7 @@ export class GroupDesk implements Fleet {
       const prefixes = [...kinds.map((kind) => this.keys.of(kind, '')), this.keys.default];
       const { isDone } = await this.etcd.transact({
         when: prefixes.map((prefix) => this.unchanged(prefix, mirror)),
-        write: [{ remove: key }, ...this.leftOver(mirror, after)],
+        write: [{ remove: key }, ...this.leftOver(mirror, after, key)],
       });
       return isDone || null;
     };
@@ -219,11 +220,13 @@ export class GroupDesk implements Fleet {
 
   /**
    * The modules that no filter means any more, once those are so: members that run one have its
-   * bytes. None while a filter's value is wrong, since nobody knows which it meant.
+   * bytes. None while the value of another than the changed one is wrong: nobody knows which it
+   * meant.
    */
-  private leftOver(mirror: Mirror, filters: Mirror['filters']): Write[] {
+  private leftOver(mirror: Mirror, filters: Mirror['filters'], changed: string): Write[] {
     const prefix = this.keys.of('filters', '');
-    if ([...mirror.faults.keys()].some((key) => key.startsWith(prefix))) return [];
+    const wrong = [...mirror.faults.keys()].filter((key) => key.startsWith(prefix));
+    if (wrong.some((key) => key !== changed)) return [];
     const used = new Set([...filters.values()].map(({ sha256 }) => sha256));
     return [...mirror.modules]
       .filter((sha256) => !used.has(sha256))

@@ -200,7 +200,8 @@ export class Mirror {
           parsed(schemas.filters, v),
         );
       case 'default':
-        if (name !== '') return event.value === null ? null : 'a name that is none';
+        if (event.key !== this.keys.default)
+          return event.value === null ? null : 'a name that is none';
         return this.placeDefault(event);
       case 'modules':
         return placeWord(this.modules, isHash(name) ? name : null, event);
