@@ -429,6 +429,37 @@ groupTest(
 );
 
 groupTest(
+  'a table that is full is told once, counted where all can read it, and again when it has room',
+  async (group) => {
+    const { desk, keys } = group;
+    const ports = Array.from({ length: 4100 }, (_, i) => 20_001 + i);
+    etcd.putAll(ports.map((port) => [keys.of('subscribers', `127.0.0.1:${port}`), '{}']));
+    const { control, port, program } = await member(group, 'a');
+    const fantail = await connect({ control });
+    const counts = async () => {
+      const { fleet } = await fantail.stats();
+      return [fleet?.subscribers, fleet?.unserved, fleet?.no_room].join();
+    };
+    await eventually('four have no room', async () => (await counts()) === '4096,4,4');
+    const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    assert.match(metrics, /^fantail_fleet_no_room 4$/m);
+    await eventually('it is in etcd', async () => {
+      const { members, no_room, unserved } = await desk.status();
+      return `${members[0]?.no_room} ${no_room} ${unserved}` === '4 4 4';
+    });
+    const { told } = await command('fleet', 'status', '--fleet', group.url);
+    assert.match(told, /^4 subscribers nobody serves, since tables are full: start more members$/m);
+    const rows = await fantail.fleet.list();
+    for (const { ip, port } of rows.slice(0, 4)) await fantail.fleet.remove({ ip, port });
+    await eventually('all are served', async () => (await counts()) === '4096,0,0');
+    assert.is(program.stderr.match(/table is full with 4096: nobody serves \d+/g)?.length, 1);
+    await eventually('that is told', () => /has room for all subscribers/.test(program.stderr));
+    assert.not.match(program.stderr, /is not served here/);
+    fantail.close();
+  },
+);
+
+groupTest(
   'without etcd changes are BUSY, and /fleetz says so; with it again they are taken',
   async (group) => {
     const { control, port } = await member(group, 'a');
