@@ -22,12 +22,13 @@ import { etcdOf, fleetAddress, fleetOf } from '../../src/fleet/config.js';
 import { Etcd as Client } from '../../src/fleet/etcd/store.js';
 import { GroupDesk } from '../../src/fleet/registry/desk.js';
 import { Keys } from '../../src/fleet/registry/keys.js';
+import { shardOf } from '../../src/fleet/shards/rendezvous.js';
 import { configOf, type UpFlags } from '../../src/replicator/config.js';
 import { Etcd, lackForEtcd } from '../rig/fleet/etcd.js';
 import { eventually, MAIN, Program } from '../rig/program.js';
 import { freePort } from '../rig/replicator.js';
 
-const test = suite('commands of a fleet');
+const test = suite('commands of a group');
 const lack = lackForEtcd();
 const folder = mkdtempSync(join(tmpdir(), 'fantail-fleet-'));
 let etcd: Etcd;
@@ -171,8 +172,8 @@ test('what does not go together is told before anything is opened', () => {
   const up = (more: object) => () =>
     configOf({ interfaceName: 'lo', listenIp: '127.0.0.1', listenPort: 1 }, { ...flags, ...more });
   assert.is(sentenceOf(up({})), '');
-  assert.match(sentenceOf(up({ state: 'f' })), /^--state is not for a member of a fleet/);
-  assert.match(sentenceOf(up({ filter: 'f' })), /^--filter is not for a member of a fleet/);
+  assert.match(sentenceOf(up({ state: 'f' })), /^--state is not for a member of a group/);
+  assert.match(sentenceOf(up({ filter: 'f' })), /^--filter is not for a member of a group/);
   const remote = { fleet: far, fleetPlaintext: true };
   assert.match(sentenceOf(up(remote)), /cannot at 127\.0\.0\.1; give --control IP:PORT .*--token-/);
   const control = { address: '10.0.0.5', port: 1 };
@@ -191,7 +192,7 @@ test('subscribers and filters of a configuration file are refused with their pla
   writeFileSync(path, [...lines, ...more, ''].join('\n'));
   const { told, status } = await command('config', 'check', path);
   assert.is(status, 1);
-  assert.match(told, /f\.yaml:6:1: subscribers: a member of a fleet has those of the group/);
+  assert.match(told, /f\.yaml:6:1: subscribers: a member of a group has those of the group/);
 });
 
 test('a group whose etcd nobody answers for is told, and nothing is started', async () => {
@@ -225,7 +226,7 @@ groupTest('what commands write is what they read, and what members are told', as
   assert.equal(await desk.add(at(9001), { param: 'x' }), { existing: true });
   assert.equal((await desk.list())[0], {
     ...{ ...at(9001), feeds: ['main', 'b'], filter: null, param: 'x', paused: false },
-    ...{ shard: (await desk.list())[0]?.shard, member: null },
+    ...{ shard: shardOf(at(9001)), member: null },
   });
   assert.equal(await desk.pause(at(9001), true), { changed: true });
   assert.equal(await desk.pause(at(9001), true), { changed: false });

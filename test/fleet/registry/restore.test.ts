@@ -3,7 +3,7 @@
  *
  * Goal: an etcd that is restored from a backup (docs/fleet.md) is noticed by those who follow it,
  * and members go on by what it says. Method: snapshots that etcdctl saves and restores, for a real
- * etcd of one node; members with tables in memory.
+ * etcd of three nodes; members with tables in memory.
  *
  * needs: a link
  */
@@ -31,8 +31,8 @@ let saves = 0;
 
 test.before(async () => {
   if (lack !== null) return;
-  etcd = await Etcd.local();
-  client = new Client({ endpoints: [etcd.urls], user: null, tls: null });
+  etcd = await Etcd.local(3);
+  client = new Client({ endpoints: [urlOf()], user: null, tls: null });
 });
 test.after(() => {
   client?.close();
@@ -40,6 +40,8 @@ test.after(() => {
   rmSync(folder, { recursive: true });
 });
 
+/** Of one of its nodes. */
+const urlOf = () => etcd.nodes[0]?.url ?? '';
 const at = (port: number) => ({ ip: '127.0.0.1', port });
 const FEED = '{"ip":"239.1.1.1","port":5000}';
 
@@ -51,7 +53,7 @@ function save(): string {
 
 /** A mirror that is kept true by way of a line. */
 async function follow(keys: Keys) {
-  const line = await Line.open(etcd.urls);
+  const line = await Line.open(urlOf());
   const followed = new Client({ endpoints: [line.url], user: null, tls: null });
   const mirror = new Mirror(keys);
   const follower = new Follower(followed, keys, mirror, () => {});
@@ -119,7 +121,7 @@ restoreTest(
   'members serve whom the backup has, each by one, as soon as they have found each other',
   async (keys) => {
     const desk = new GroupDesk(client, keys);
-    const options = { url: etcd.urls, group: keys.group };
+    const options = { url: urlOf(), group: keys.group };
     for (let port = 9001; port <= 9010; port++) await desk.add(at(port), {});
     const a = await Solo.start({ ...options, name: 'a' });
     const solos = [a];

@@ -142,10 +142,14 @@ export class Etcd {
     });
   }
 
-  /** One node on the loopback of whoever asks, for what needs no network of its own. */
-  static async local(): Promise<Etcd> {
-    const ports = { client: await freePort(), peer: await freePort() };
-    const etcd = new Etcd([{ name: 'local', ip: '127.0.0.1', ports }]);
+  /** So many nodes on the loopback of whoever asks, for what needs no network of its own. */
+  static async local(count = 1): Promise<Etcd> {
+    const places: EtcdPlace[] = [];
+    for (let number = 1; number <= count; number++) {
+      const ports = { client: await freePort(), peer: await freePort() };
+      places.push({ name: `local${number}`, ip: '127.0.0.1', ports });
+    }
+    const etcd = new Etcd(places);
     await etcd.start();
     return etcd;
   }
