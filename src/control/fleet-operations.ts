@@ -177,7 +177,8 @@ function statusLines(status: FleetStatus): string[] {
     ...members.map((row) => {
       const state = `${row.standing ?? '-'}${row.is_draining ? ' draining' : ''}`;
       const counts = `shards ${row.shards} subscribers ${row.subscribers} unserved ${row.unserved} handover ${row.handover}`;
-      return `member ${row.member} ${state} weight ${row.weight} ${counts} control ${row.control}`;
+      const from = row.upstream === null ? '' : ` upstream ${row.upstream} ${row.upstream_state}`;
+      return `member ${row.member} ${state} weight ${row.weight} ${counts}${from} control ${row.control}`;
     }),
     ...members.flatMap(({ member, reasons }) =>
       reasons.map(({ subscriber, reason }) => `unserved ${subscriber} by ${member}: ${reason}`),
@@ -191,6 +192,6 @@ function statusLines(status: FleetStatus): string[] {
     }),
     ...status.pins.map(({ shard, member }) => `moved shard ${shard} to ${member}`),
     ...status.faults.map(({ key, wrong }) => `passed over ${key}: ${wrong}`),
-    `ok ${group}: ${counted(subscribers, 'subscriber')}, ${unowned} of nobody, free shards ${free_shards}, moving ${moving}`,
+    `ok ${group}: ${counted(subscribers, 'subscriber')}, ${unowned} of nobody, unserved ${status.unserved}, no room ${status.no_room}, free shards ${free_shards}, moving ${moving}, faults ${status.fault_count}`,
   ];
 }

@@ -1,6 +1,6 @@
 /**
  * The operations of the control channel, a row each; those on feeds, filters, the configuration and
- * a fleet are in files of their own.
+ * a group are in files of their own.
  * A new one is a row here and a method of Replicator.
  */
 import { counted } from '../domain/counts.js';

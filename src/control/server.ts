@@ -77,8 +77,14 @@ export interface Health {
   readonly isHealthy: boolean;
   /** `ready` was said, and it does not stop yet. */
   readonly isReady: boolean;
-  /** As a member of a fleet it reaches etcd; its peers ask `/fleetz` when they do not. */
-  readonly reachesRegistry?: boolean;
+  /** As a member of a group; its peers ask `/fleetz` when they do not reach etcd. */
+  readonly member?: Membership | null;
+}
+
+export interface Membership {
+  readonly group: string;
+  readonly member: string;
+  readonly reachesRegistry: boolean;
 }
 
 export interface Tls {
@@ -240,10 +246,19 @@ export const schemeOf = (tls: Tls | null | undefined): 'ws' | 'wss' =>
 // ---- plain HTTP ---------------------------------------------------------------------------------
 
 const ALL_WELL: Health = { isHealthy: true, isReady: true };
-const PROBES: Readonly<Record<string, (health: Health) => boolean>> = {
-  '/healthz': ({ isHealthy }) => isHealthy,
-  '/readyz': ({ isReady }) => isReady,
-  '/fleetz': ({ reachesRegistry }) => reachesRegistry === true,
+const statusOf = (isSo: boolean): number => (isSo ? 200 : 503);
+/** The status, by what is asked behind the `?`. */
+const PROBES: Readonly<Record<string, (health: Health, asked: URLSearchParams) => number>> = {
+  '/healthz': ({ isHealthy }) => statusOf(isHealthy),
+  '/readyz': ({ isReady }) => statusOf(isReady),
+  '/fleetz': ({ member = null }, asked) => {
+    if (member === null) return 404;
+    // a peer means that member, and somebody else may have its address by now
+    const isMeant = (['group', 'member'] as const).every((key) => {
+      return (asked.get(key) ?? member[key]) === member[key];
+    });
+    return isMeant ? statusOf(member.reachesRegistry) : 404;
+  },
 };
 
 interface ServedByHttp extends ControlOptions {
@@ -274,13 +289,15 @@ async function serveHttp(
     response.writeHead(status, { 'Content-Type': 'text/plain; charset=utf-8' });
     response.end(request.method === 'HEAD' ? '' : `fantail: ${sentence}\n`);
   };
-  const probe = PROBES[request.url ?? ''];
+  const [path = '', ...asked] = (request.url ?? '').split('?');
+  const probe = PROBES[path];
   // whoever starts and watches a service has no token; so it is told no more than a status. And the
   // page knows nothing until it has shown one.
   const isPage = probe === undefined && wantsPage(request);
   const refused = httpRefusalOf(request, access, probe === undefined && !isPage);
   if (refused === null && probe !== undefined) {
-    response.writeHead(probe(options.health?.() ?? ALL_WELL) ? 200 : 503).end();
+    const parameters = new URLSearchParams(asked.join('?'));
+    response.writeHead(probe(options.health?.() ?? ALL_WELL, parameters)).end();
   } else if (refused !== null) {
     if (await whenToBeTold(refused, request, access)) answer(refused.status, refused.sentence);
     else request.socket.destroy();

@@ -17,7 +17,17 @@ import type { FeedChoice, NamedFeed } from './feed.js';
  */
 export type Standing = 'joined' | 'unsure' | 'cut' | 'registry_gone' | 'isolated' | 'fenced';
 
-/** The fleet's part of `stats`. */
+/**
+ * What a relay can expect of its upstream.
+ *
+ *     feeds     it is there, and sends the feed as far as it tells
+ *     absent    it is not registered: not started yet, ended, or dead
+ *     draining  it is about to end
+ *     refuses   it says that it does not send there; `reasons` of its row in `fleet status` say why
+ */
+export type UpstreamState = 'feeds' | 'absent' | 'draining' | 'refuses';
+
+/** A member's part of `stats`. */
 export interface FleetRow {
   readonly group: string;
   readonly member: string;
@@ -28,10 +38,16 @@ export interface FleetRow {
   readonly subscribers: number;
   /** Subscribers of its shards that it may not or cannot serve; `fleet status` says why. */
   readonly unserved: number;
+  /** Of those, the ones for whom its table has no room: more members would serve them. */
+  readonly no_room: number;
+  /** Keys in etcd that it passes over since their values are wrong; `fleet status` names them. */
+  readonly faults: number;
   /** Copies that it sent while the owner before it may have sent them too. */
   readonly handover: number;
   /** The member that it takes its feed from; null: from the network. */
   readonly upstream: string | null;
+  /** Null: it takes its feed from the network. */
+  readonly upstream_state: UpstreamState | null;
   /** Members that take their feed from it. */
   readonly relays: readonly string[];
   /** The members that a packet passes on its way here, the first one first, this one last. */
@@ -60,6 +76,7 @@ export interface FleetMemberRow {
   /** Where its main feed is sent to. */
   readonly listen: Endpoint;
   readonly upstream: string | null;
+  readonly upstream_state: UpstreamState | null;
   readonly version: string;
   readonly shards: number;
   /** Subscribers in those. */
@@ -67,6 +84,7 @@ export interface FleetMemberRow {
   /** What it has told of itself; null: nothing yet. */
   readonly standing: string | null;
   readonly unserved: number;
+  readonly no_room: number;
   readonly handover: number;
   /** The first of those that it does not serve. */
   readonly reasons: readonly { readonly subscriber: string; readonly reason: string }[];
@@ -92,14 +110,19 @@ export interface FleetStatus {
   /** Shards that nobody owns, and subscribers in those. */
   readonly free_shards: number;
   readonly unowned: number;
+  /** Subscribers that their owners do not serve, and those of them whose owner has no room. */
+  readonly unserved: number;
+  readonly no_room: number;
   /** Shards that are on their way to another member. */
   readonly moving: number;
   readonly feeds: readonly FleetFeedRow[];
   readonly filters: readonly FleetFilterRow[];
   /** Shards that somebody has moved. */
   readonly pins: readonly { readonly shard: number; readonly member: string }[];
-  /** Keys whose values are passed over, and what is wrong with each. */
+  /** Keys whose values are passed over, and what is wrong with each: the first of them. */
   readonly faults: readonly { readonly key: string; readonly wrong: string }[];
+  /** How many there are. */
+  readonly fault_count: number;
 }
 
 /** One subscriber of the group. */

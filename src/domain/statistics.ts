@@ -296,7 +296,7 @@ export interface Stats {
   workers: WorkerRow[];
   subscribers: AccountRow[];
   filters: FilterStats;
-  /** Of a member of a fleet alone. */
+  /** Of a member of a group alone. */
   fleet?: FleetRow;
   /** Only where it was asked for; null: there is no interface. */
   driver?: DriverRow | null;

@@ -113,14 +113,14 @@ const family =
 const counter = family('counter');
 const gauge = family('gauge');
 
-/** Of a member of a fleet; without samples elsewhere. */
+/** Of a member of a group; without samples elsewhere. */
 function aboutFleet({ fleet }: Stats): Family[] {
   const one = (value: (of: FleetRow) => number) =>
     fleet === undefined ? [] : [{ value: value(fleet), labels: {} }];
   return [
     gauge(
       'fantail_fleet_standing',
-      'How this member of a fleet stands to etcd: 1.',
+      'How this member of a group stands to etcd: 1.',
       fleet === undefined ? [] : [{ value: 1, labels: { standing: fleet.standing } }],
     ),
     gauge(
@@ -133,12 +133,32 @@ function aboutFleet({ fleet }: Stats): Family[] {
       'Subscribers of its shards that it may not or cannot serve.',
       one(({ unserved }) => unserved),
     ),
+    gauge(
+      'fantail_fleet_no_room',
+      'Of those, the ones for whom its table has no room.',
+      one(({ no_room }) => no_room),
+    ),
+    gauge(
+      'fantail_fleet_faults',
+      'Keys in etcd that it passes over since their values are wrong.',
+      one(({ faults }) => faults),
+    ),
+    gauge(
+      'fantail_fleet_upstream',
+      'What it can expect of the member that it takes its feed from: 1.',
+      upstreamSamples(fleet),
+    ),
     counter(
       'fantail_fleet_handover_total',
       'Copies sent while the owner before may have sent them too.',
       one(({ handover }) => handover),
     ),
   ];
+}
+
+function upstreamSamples(fleet: FleetRow | undefined): Sample[] {
+  const { upstream = null, upstream_state: state = null } = fleet ?? {};
+  return upstream === null || state === null ? [] : [{ value: 1, labels: { upstream, state } }];
 }
 
 function aboutItself({ version, stats }: Snapshot): Family[] {

@@ -1,5 +1,5 @@
 /**
- * What one member of a fleet takes for its copies: given by whoever plans, or read from the results
+ * What one member of a group takes for its copies: given by whoever plans, or read from the results
  * of `npm run bench`. Nothing is assumed: a figure that nobody has given is asked for.
  */
 import { readFileSync } from 'node:fs';

@@ -115,7 +115,7 @@ function memberOf(flags: UpFlags, control: Config['control']): FleetConfig | nul
   for (const [flag, value] of Object.entries(others))
     if (value !== undefined)
       throw new UsageError(
-        `${flag} is not for a member of a fleet: subscribers and filters are the group's; see: fantail fleet --help`,
+        `${flag} is not for a member of a group: subscribers and filters are the group's; see: fantail fleet --help`,
       );
   const { address } = control;
   if (isLocal(fleet.etcd)) return fleet;

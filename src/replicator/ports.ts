@@ -28,7 +28,7 @@ export async function openControl(
 ): Promise<Control> {
   const { fleet } = asked;
   const standing = () => {
-    return { ...plane.standing, reachesRegistry: fleet?.member.reachesRegistry === true };
+    return { ...plane.standing, member: fleet?.member.membership ?? null };
   };
   const monitoring = new Monitoring(inForce, asked.replicator, standing);
   const replicator = fleet?.replicator ?? asked.replicator;

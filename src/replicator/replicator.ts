@@ -98,7 +98,7 @@ export class LiveReplicator implements Replicator {
   private reading: Promise<Stats> | null = null;
   /** There once it is open. */
   reloader: Reloader | null = null;
-  /** As a member of a fleet; null: it is none. */
+  /** As a member of a group; null: it is none. */
   member: { readonly row: FleetRow } | null = null;
   private queues: { readonly asked_ms: number; readonly answer: Promise<Stats> } | null = null;
 
@@ -373,7 +373,7 @@ export class LiveReplicator implements Replicator {
   }
 
   fleet(): never {
-    throw new FantailError('BAD_REQUEST', 'this is no member of a fleet; see: fantail up --fleet');
+    throw new FantailError('BAD_REQUEST', 'this is no member of a group; see: fantail up --fleet');
   }
 
   onGap(listener: (gap: GapEvent) => void): () => void {

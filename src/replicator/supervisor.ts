@@ -58,7 +58,7 @@ interface Endings {
 export async function openSupervisor(
   told: Told,
   onFatal: (failure: Failure) => void,
-  /** It has no work any more: a member of a fleet that was drained. */
+  /** It has no work any more: a member of a group that was drained. */
   onEnd: () => void = () => {},
 ): Promise<Supervisor> {
   const closers = new Closers((error) => log.error(error, 'while stopping'));
@@ -251,7 +251,7 @@ const wakerOf = (paths: Paths, plane: OpenedPlane['plane']) => () => {
   plane.wake();
 };
 
-/** Only members of a fleet pay for the room. */
+/** Only members of a group pay for the room. */
 async function openMember(
   opening: Opening,
   opened: OpenedPlane,

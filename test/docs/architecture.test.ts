@@ -97,6 +97,19 @@ test('the linter has one rule a room, and it is that of the table', () => {
   }
 });
 
+test('the rooms of src/fleet import each other one way, as their table says', () => {
+  const inner = roomsOf('room of src/fleet/');
+  assert.equal(inner.map(({ name }) => name).sort(), foldersOf('src/fleet'));
+  for (const [index, { name, below }] of inner.entries()) {
+    const before = new Set(inner.slice(0, index).map((room) => room.name));
+    for (const each of below) assert.ok(before.has(each), `${name} may import ${each}`);
+    const others = inner.map((room) => room.name).filter((room) => room !== name);
+    for (const file of filesBelow(`src/fleet/${name}`))
+      for (const [, room = ''] of read(file).matchAll(/ from '\.\.\/(\w+)\/[\w./-]+';$/gm))
+        assert.ok(!others.includes(room) || below.includes(room), `${file} imports of ${room}`);
+  }
+});
+
 test('nothing waits by a clock that can be set', () => {
   /** Who tells a time of day, or keeps one in a file. */
   const tellers = [

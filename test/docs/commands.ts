@@ -21,6 +21,7 @@ const FOREIGN = new Set([
     'cp',
     'curl',
     'echo',
+    'etcdctl',
     'git',
     'grep',
     'head',

@@ -117,6 +117,8 @@ const FOREIGN_FLAGS = [
     '--omit',
   ],
   ...['--prefix', '--registry'],
+  // of etcd
+  ...['--data-dir', '--bump-revision', '--mark-compacted'],
 ];
 
 /** Those of what `npm run` starts, as their sources declare them. */

@@ -22,12 +22,13 @@ import { etcdOf, fleetAddress, fleetOf } from '../../src/fleet/config.js';
 import { Etcd as Client } from '../../src/fleet/etcd/store.js';
 import { GroupDesk } from '../../src/fleet/registry/desk.js';
 import { Keys } from '../../src/fleet/registry/keys.js';
+import { shardOf } from '../../src/fleet/shards/rendezvous.js';
 import { configOf, type UpFlags } from '../../src/replicator/config.js';
 import { Etcd, lackForEtcd } from '../rig/fleet/etcd.js';
 import { eventually, MAIN, Program } from '../rig/program.js';
 import { freePort } from '../rig/replicator.js';
 
-const test = suite('commands of a fleet');
+const test = suite('commands of a group');
 const lack = lackForEtcd();
 const folder = mkdtempSync(join(tmpdir(), 'fantail-fleet-'));
 let etcd: Etcd;
@@ -171,8 +172,8 @@ test('what does not go together is told before anything is opened', () => {
   const up = (more: object) => () =>
     configOf({ interfaceName: 'lo', listenIp: '127.0.0.1', listenPort: 1 }, { ...flags, ...more });
   assert.is(sentenceOf(up({})), '');
-  assert.match(sentenceOf(up({ state: 'f' })), /^--state is not for a member of a fleet/);
-  assert.match(sentenceOf(up({ filter: 'f' })), /^--filter is not for a member of a fleet/);
+  assert.match(sentenceOf(up({ state: 'f' })), /^--state is not for a member of a group/);
+  assert.match(sentenceOf(up({ filter: 'f' })), /^--filter is not for a member of a group/);
   const remote = { fleet: far, fleetPlaintext: true };
   assert.match(sentenceOf(up(remote)), /cannot at 127\.0\.0\.1; give --control IP:PORT .*--token-/);
   const control = { address: '10.0.0.5', port: 1 };
@@ -191,7 +192,7 @@ test('subscribers and filters of a configuration file are refused with their pla
   writeFileSync(path, [...lines, ...more, ''].join('\n'));
   const { told, status } = await command('config', 'check', path);
   assert.is(status, 1);
-  assert.match(told, /f\.yaml:6:1: subscribers: a member of a fleet has those of the group/);
+  assert.match(told, /f\.yaml:6:1: subscribers: a member of a group has those of the group/);
 });
 
 test('a group whose etcd nobody answers for is told, and nothing is started', async () => {
@@ -225,7 +226,7 @@ groupTest('what commands write is what they read, and what members are told', as
   assert.equal(await desk.add(at(9001), { param: 'x' }), { existing: true });
   assert.equal((await desk.list())[0], {
     ...{ ...at(9001), feeds: ['main', 'b'], filter: null, param: 'x', paused: false },
-    ...{ shard: (await desk.list())[0]?.shard, member: null },
+    ...{ shard: shardOf(at(9001)), member: null },
   });
   assert.equal(await desk.pause(at(9001), true), { changed: true });
   assert.equal(await desk.pause(at(9001), true), { changed: false });
@@ -333,16 +334,22 @@ groupTest(
 async function aListener(keys: Keys, listen: Endpoint, served: () => Promise<string[]>) {
   const listener = { weight: 1, isDraining: true, control: 'http://127.0.0.1:1', version: '1' };
   const strangers = keys.of('members', 'x');
-  etcd.ctl('put', strangers, JSON.stringify({ ...listener, listen }));
+  const { id: lease } = await client.grant(60);
+  const write = (record: object) =>
+    client.transact({
+      when: [],
+      write: [{ put: strangers, value: JSON.stringify(record), lease }],
+    });
+  await write({ ...listener, listen });
   await eventually(
     'it is not served',
     async () => !(await served()).join().includes(`${listen.port}`),
   );
-  etcd.ctl('put', strangers, JSON.stringify({ ...listener, listen, control: 'tcp://x' }));
+  await write({ ...listener, listen, control: 'tcp://x' });
   await eventually('a member whose record is wrong is none', async () => {
     return (await served()).join().includes(`${listen.port}`);
   });
-  etcd.ctl('del', strangers);
+  await client.revoke(lease);
 }
 
 groupTest(
@@ -418,6 +425,37 @@ groupTest(
       const row = (await fantail.list()).find(({ port }) => port === 9006);
       return row?.feeds.join() === 'main,nosuch';
     });
+    fantail.close();
+  },
+);
+
+groupTest(
+  'a table that is full is told once, counted where all can read it, and again when it has room',
+  async (group) => {
+    const { desk, keys } = group;
+    const ports = Array.from({ length: 4100 }, (_, i) => 20_001 + i);
+    etcd.putAll(ports.map((port) => [keys.of('subscribers', `127.0.0.1:${port}`), '{}']));
+    const { control, port, program } = await member(group, 'a');
+    const fantail = await connect({ control });
+    const counts = async () => {
+      const { fleet } = await fantail.stats();
+      return [fleet?.subscribers, fleet?.unserved, fleet?.no_room].join();
+    };
+    await eventually('four have no room', async () => (await counts()) === '4096,4,4');
+    const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    assert.match(metrics, /^fantail_fleet_no_room 4$/m);
+    await eventually('it is in etcd', async () => {
+      const { members, no_room, unserved } = await desk.status();
+      return `${members[0]?.no_room} ${no_room} ${unserved}` === '4 4 4';
+    });
+    const { told } = await command('fleet', 'status', '--fleet', group.url);
+    assert.match(told, /^4 subscribers nobody serves, since tables are full: start more members$/m);
+    const rows = await fantail.fleet.list();
+    for (const { ip, port } of rows.slice(0, 4)) await fantail.fleet.remove({ ip, port });
+    await eventually('all are served', async () => (await counts()) === '4096,0,0');
+    assert.is(program.stderr.match(/table is full with 4096: nobody serves \d+/g)?.length, 1);
+    await eventually('that is told', () => /has room for all subscribers/.test(program.stderr));
+    assert.not.match(program.stderr, /is not served here/);
     fantail.close();
   },
 );

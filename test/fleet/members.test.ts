@@ -24,7 +24,7 @@ import {
 import { accountsOf, faultsOf } from '../rig/fleet/oracle.js';
 import { eventually, sleep } from '../rig/program.js';
 
-const test = suite('members of a fleet');
+const test = suite('members of a group');
 const RATE = 200;
 const COUNT = 60;
 /** Runnable tasks a core above which nothing is promised of how soon. */
@@ -95,6 +95,7 @@ groupTest('a member that is drained hands over without a loss, and ends', async 
   assert.equal(servedBy(phase.after, drained), []);
   const counted = (await group.handovers()) - handovers;
   const twice = doubledOf(phase).length;
+  assert.ok(counted > 0, 'both serve for the time of a handover');
   assert.ok(twice <= counted, `${twice} came twice, ${counted} are counted as handover`);
   // and what it had comes back to it without a loss
   const back = await group.fleet.phase(async () => {

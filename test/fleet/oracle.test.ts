@@ -1,5 +1,5 @@
 /**
- * The oracle of a fleet's tests sees what it must: each fault in a list of runs that has it, and
+ * The oracle of a group's tests sees what it must: each fault in a list of runs that has it, and
  * none in one that has none.
  *
  * needs: a core
@@ -9,7 +9,7 @@ import * as assert from 'uvu/assert';
 import { accountOf, accountsOf, countOf, faultsOf, ownersOf } from '../rig/fleet/oracle.js';
 import type { Run } from '../rig/fleet/served.js';
 
-const test = suite('oracle of a fleet');
+const test = suite('oracle of a group');
 const MS = 1e6;
 
 /** One packet a millisecond, sequence n at n ms, but for `late_ms`. */

@@ -15,11 +15,11 @@ import * as assert from 'uvu/assert';
 import type { FleetTarget } from '../../src/domain/fleet.js';
 import type { FleetConfig } from '../../src/fleet/config.js';
 import { Etcd as Client, type Condition } from '../../src/fleet/etcd/store.js';
-import { chainOf, HOPS_MAX } from '../../src/fleet/member/chain.js';
 import { Registration } from '../../src/fleet/member/registration.js';
-import { Relays } from '../../src/fleet/member/relays.js';
 import { Keys } from '../../src/fleet/registry/keys.js';
 import { Mirror } from '../../src/fleet/registry/mirror.js';
+import { chainOf, HOPS_MAX } from '../../src/fleet/relays/chain.js';
+import { Relays } from '../../src/fleet/relays/relays.js';
 import { Etcd, lackForEtcd } from '../rig/fleet/etcd.js';
 import { FEED_GROUP, Fleet, lackForFleet } from '../rig/fleet/fleet.js';
 import type { Member } from '../rig/fleet/member.js';
@@ -235,7 +235,7 @@ test('of three levels of members every subscriber gets every packet once, in ord
 });
 
 test('a member tells what its packets pass, as each of those tells of itself', async () => {
-  if (fleet === null) return console.log('skip: there is no fleet');
+  if (fleet === null) return console.log('skip: there is no group');
   const leaf = named(fleet, 'm9');
   fleet.startFeed(RATE);
   try {
@@ -257,13 +257,19 @@ test('a member tells what its packets pass, as each of those tells of itself', a
 });
 
 test('an upstream is not drained, and a member that would feed itself does not start', async () => {
-  if (fleet === null) return console.log('skip: there is no fleet');
+  if (fleet === null) return console.log('skip: there is no group');
   const answer = await named(fleet, 'm1')
     .channel.ask({ op: 'fleet.drain', member: 'm2' })
     .then(JSON.stringify, String);
   assert.match(answer, /m4, m5, m6 would have no feed: it comes from m2; stop or drain them first/);
   const two = named(fleet, 'm2');
+  assert.is((await fleetOf(named(fleet, 'm4'))).upstream_state, 'feeds');
   await two.kill();
+  const four = named(fleet, 'm4');
+  await eventually('its relays say that they have no feed', async () => {
+    return (await fleetOf(four)).upstream_state === 'absent';
+  });
+  assert.match(four.told(), /WARN: fleet: m2 is not there: this member has no feed until it is/);
   const program = await two.begin(['--upstream', 'm4']);
   assert.is((await program.wait(60_000)).status, 1, program.told());
   assert.match(
@@ -273,12 +279,13 @@ test('an upstream is not drained, and a member that would feed itself does not s
 });
 
 test('a relay and its upstream that come back are fed again', async () => {
-  if (fleet === null) return console.log('skip: there is no fleet');
+  if (fleet === null) return console.log('skip: there is no group');
   await named(fleet, 'm2').start();
   const seven = named(fleet, 'm7');
   assert.equal(await seven.stop(), { status: 0, signal: null });
   await seven.start();
   await settle(fleet);
+  assert.is((await fleetOf(named(fleet, 'm4'))).upstream_state, 'feeds');
   await judge(fleet);
 });
 

@@ -1,9 +1,9 @@
 /**
  * takes: 15 s
  *
- * The rig of a fleet on plain members, without a fleet's own code: etcd elects and elects again,
+ * The rig of a group on plain members, without a group's own code: etcd elects and elects again,
  * what is cut is cut, who serves whom is seen in what arrives, and the dead stay dead. Every test
- * of a fleet stands on this.
+ * of a group stands on this.
  *
  * needs: a link
  */
@@ -20,7 +20,7 @@ import {
 } from '../rig/fleet/oracle.js';
 import { eventually } from '../rig/program.js';
 
-const test = suite('rig of a fleet');
+const test = suite('rig of a group');
 const RATE = 200;
 const OPTIONS = {
   ...{ etcd: 3, members: 3, subscribers: { addresses: 2, each: 3 } },

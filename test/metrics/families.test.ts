@@ -150,25 +150,31 @@ test('what a filter is called cannot break the text', async () => {
   assert.match(text, /^fantail_feed_received_total\{feed="a\\"b\\\\c\\nd"\} 1$/m);
 });
 
-test('a member of a fleet tells how it stands and what it has; any other has no such rows', () => {
+test('a member of a group tells how it stands and what it has; any other has no such rows', () => {
   const stats = busyStats(1);
   const alone = familiesOf(snapshot({ stats })).filter(({ name }) => /_fleet_/.test(name));
-  assert.is(alone.length, 4);
+  assert.is(alone.length, 7);
   assert.equal(
     alone.flatMap(({ samples }) => samples),
     [],
   );
   stats.fleet = {
     ...{ group: 'g', member: 'm', standing: 'cut', is_draining: false },
-    ...{ shards: 51, subscribers: 7, unserved: 2, handover: 3 },
-    ...{ upstream: null, relays: [], hops: [] },
+    ...{ shards: 51, subscribers: 7, unserved: 2, no_room: 1, faults: 4, handover: 3 },
+    ...{ upstream: 'top', upstream_state: 'absent', relays: [], hops: [] },
   };
   const families = familiesOf(snapshot({ stats }));
   const of = (name: string, labels: object = {}) => valueAt(named(families, name), labels);
   assert.is(of('fantail_fleet_standing', { standing: 'cut' }), 1);
   assert.is(of('fantail_fleet_shards'), 51);
   assert.is(of('fantail_fleet_unserved'), 2);
+  assert.is(of('fantail_fleet_no_room'), 1);
+  assert.is(of('fantail_fleet_faults'), 4);
+  assert.is(of('fantail_fleet_upstream', { upstream: 'top', state: 'absent' }), 1);
   assert.is(of('fantail_fleet_handover_total'), 3);
+  const top = { ...stats.fleet, upstream: null, upstream_state: null };
+  const first = familiesOf(snapshot({ stats: { ...stats, fleet: top } }));
+  assert.equal(named(first, 'fantail_fleet_upstream').samples, []);
 });
 
 test('the page of metrics names each family with its type and labels, and no other', () => {
@@ -180,8 +186,8 @@ test('the page of metrics names each family with its type and labels, and no oth
   one.drops = { tx_full: 1 };
   stats.fleet = {
     ...{ group: 'g', member: 'm', standing: 'cut', is_draining: false },
-    ...{ shards: 51, subscribers: 7, unserved: 2, handover: 3 },
-    ...{ upstream: null, relays: [], hops: [] },
+    ...{ shards: 51, subscribers: 7, unserved: 2, no_room: 1, faults: 4, handover: 3 },
+    ...{ upstream: 'top', upstream_state: 'absent', relays: [], hops: [] },
   };
   const report = { gaps: 1, missing: 2, too_short: 0, no_room: 0, sets: [] };
   stats.filters.loaded = [{ name: 'f', hash: null, traps: 0, bad_answers: 0, report }];

@@ -179,7 +179,7 @@ for (const subscribers of [10, 100, 1000, 10_000])
     assert.is(simulated.lost_share, 0);
   });
 
-test('a fleet as busy as may be planned loses nothing, and is about as slow as was said', () => {
+test('a group as busy as may be planned loses nothing, and is about as slow as was said', () => {
   const plan = planOf({ ...WISH, subscribers: 2000 });
   const tree = treeOf(2000, ...plan.levels.map(({ members }) => members));
   const simulated = simulate(tree, FIGURES, FEED, { packets: 20_000, seed: 1 });

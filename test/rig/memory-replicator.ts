@@ -343,6 +343,7 @@ export function busyStats(received: number): Stats {
 export function emptyFleet(): FleetStatus {
   return {
     ...{ group: 'g', revision: 1, members: [], subscribers: 0, free_shards: 256, unowned: 0 },
-    ...{ moving: 0, feeds: [], filters: [], pins: [], faults: [] },
+    ...{ unserved: 0, no_room: 0, moving: 0 },
+    ...{ feeds: [], filters: [], pins: [], faults: [], fault_count: 0 },
   };
 }

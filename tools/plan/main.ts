@@ -1,5 +1,5 @@
 /**
- * `npm run plan`: fleets for 10 to 1,000,000 subscribers, each as `fantail plan` would have it and
+ * `npm run plan`: groups for 10 to 1,000,000 subscribers, each as `fantail plan` would have it and
  * each simulated, as a table, a JSON file and plots in plan-results/. Exit 1: what must
  * hold between the two (judge.ts) does not.
  */
@@ -78,7 +78,7 @@ function run(flags: Flags): void {
   if (faults.length > 0) throw new Failure(faults.join('; '));
 }
 
-const made = command('npm run plan --', 'Plans of fleets beside a simulation of each.')
+const made = command('npm run plan --', 'Plans of groups beside a simulation of each.')
   .option('--bench <file.json>', 'what npm run bench has written')
   .option('--row <name>', 'which of its rows', 'fantail inline')
   .option(

@@ -139,7 +139,7 @@ export function pageOf(setting: Setting, compared: readonly Compared[]): string 
   const figures = Object.entries(setting.figures).map(([name, value]) => `${name} ${value}`);
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>fantail plan</title><style>${STYLE}</style></head><body>
-<h1>Plans of fleets, and their simulation</h1>
+<h1>Plans of groups, and their simulation</h1>
 <p>${escaped(settingText(setting))}<br>${escaped(figures.join(', '))}</p>
 ${chartsOf(compared)
   .map(([, chart]) => svgOf(chart))

@@ -87,7 +87,7 @@ export function settled(asked: Asked, file: ConfigFile | null): Configuration | 
       if (entry !== undefined)
         file?.fault(
           entry.at,
-          `${entry.key}: a member of a fleet has those of the group; see: fantail fleet --help`,
+          `${entry.key}: a member of a group has those of the group; see: fantail fleet --help`,
         );
   return { file: file?.path ?? null, config, settings, filters, subscribers };
 }

@@ -192,11 +192,12 @@ function filter(): Command {
     )
     .addCommand(filterUse(named))
     .addCommand(
-      named('unload', 'Forget a filter that answers for nobody.').action(
-        async (name: string, flags: GroupFlags) => {
-          await untilInterrupted((await run()).filterUnload(name, flags));
-        },
-      ),
+      named(
+        'unload',
+        'Forget a filter that answers for nobody, and modules that none means.',
+      ).action(async (name: string, flags: GroupFlags) => {
+        await untilInterrupted((await run()).filterUnload(name, flags));
+      }),
     );
 }
 

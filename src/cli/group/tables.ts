@@ -1,10 +1,10 @@
 /** A group in tables, for people. */
 import { counted } from '../../domain/counts.js';
-import type { FleetStatus, FleetSubscriberRow } from '../../domain/fleet.js';
+import type { FleetStatus, FleetSubscriberRow, UpstreamState } from '../../domain/fleet.js';
 import { type Cell, tableLines } from '../../terminal/tables.js';
 
 export function statusText(status: FleetStatus): string {
-  const { group, members, subscribers, free_shards, unowned, moving } = status;
+  const { group, members, subscribers, free_shards, unowned, moving, no_room } = status;
   const parts = [
     [
       `group ${group}: ${counted(subscribers, 'subscriber')}, ${counted(members.length, 'member')}` +
@@ -12,6 +12,16 @@ export function statusText(status: FleetStatus): string {
         (moving > 0 ? `; ${moving} on their way` : ''),
     ],
     members.length === 0 ? [] : tableLines(MEMBER_HEAD, members.map(memberCells)),
+    no_room === 0
+      ? []
+      : [
+          `${counted(no_room, 'subscriber')} nobody serves, since tables are full: start more members`,
+        ],
+    members.flatMap(({ member, upstream, upstream_state: state }) =>
+      state === null || state === 'feeds'
+        ? []
+        : [`${member} has no feed: ${upstream} ${LACKS[state]}`],
+    ),
     members.flatMap(({ member, unserved, reasons }) => [
       ...reasons.map(
         ({ subscriber, reason }) => `${subscriber} is not served by ${member}: ${reason}`,
@@ -26,13 +36,25 @@ export function statusText(status: FleetStatus): string {
       return `filter ${row.name}: sha256 ${row.sha256}, ${counted(row.subscribers, 'subscriber')}${flags}`;
     }),
     status.pins.map(({ shard, member }) => `shard ${shard} was moved to ${member}`),
-    status.faults.map(({ key, wrong }) => `${key} is passed over: ${wrong}`),
+    [
+      ...status.faults.map(({ key, wrong }) => `${key} is passed over: ${wrong}`),
+      ...(status.fault_count > status.faults.length
+        ? [`and ${status.fault_count - status.faults.length} keys more`]
+        : []),
+    ],
   ];
   return parts
     .filter(({ length }) => length > 0)
     .map((lines) => lines.join('\n'))
     .join('\n\n');
 }
+
+/** Of a relay's upstream. */
+const LACKS: Readonly<Record<Exclude<UpstreamState, 'feeds'>, string>> = {
+  absent: 'is not there',
+  draining: 'is about to end',
+  refuses: 'does not send it there; its reason is below',
+};
 
 const MEMBER_HEAD = [
   ...['member', 'state', 'weight', 'shards', 'subscribers', 'unserved', 'handover'],

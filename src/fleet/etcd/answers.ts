@@ -27,6 +27,12 @@ export class EtcdRefusal extends Error {
 /** What was to be read has been compacted away: all is to be read again. */
 export class Compacted extends Error {}
 
+/** So it is, since this is another store than before: one that was restored from a backup. */
+export class OtherStore extends Compacted {}
+
+/** Of a key that goes with none. */
+export const NO_LEASE = '0';
+
 /** One key as it is. */
 export interface Entry {
   readonly key: string;
@@ -53,11 +59,11 @@ export const listOf = (value: unknown): readonly Json[] =>
   Array.isArray(value) ? value.map(objectOf) : [];
 /** Absent is 0. Revisions are exact to 2^53. */
 export const numberOf = (value: unknown): number => Number(value ?? 0);
-export const idOf = (value: unknown): string => String(value ?? '0');
+export const idOf = (value: unknown): string => String(value ?? NO_LEASE);
 
 export const toBase64 = (value: string | Uint8Array): string =>
   Buffer.from(value).toString('base64');
-const bytesOf = (value: unknown): Buffer => Buffer.from(String(value ?? ''), 'base64');
+export const bytesOf = (value: unknown): Buffer => Buffer.from(String(value ?? ''), 'base64');
 
 export function entryOf(kv: Json): Entry {
   return {

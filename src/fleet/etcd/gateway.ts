@@ -89,18 +89,18 @@ export class Gateway {
   }
 
   private async overEndpoints<Result>(work: (at: number) => Promise<Result>): Promise<Result> {
-    let reason = 'no endpoint';
+    let last = new EtcdAway('no endpoint');
     for (let tried = 0; tried < this.options.endpoints.length; tried++) {
       const at = this.current;
       try {
         return await work(at);
       } catch (error) {
         if (!(error instanceof EtcdAway)) throw error;
-        reason = error.message;
+        last = error;
         this.giveUp(this.options.endpoints[at] ?? '');
       }
     }
-    throw new EtcdAway(reason);
+    throw last;
   }
 
   private askAt(at: number, path: string, body: Json, timeout_ms: number): Promise<Answered> {

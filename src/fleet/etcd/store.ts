@@ -1,5 +1,6 @@
 /** etcd as this program uses it: ranges, transactions, leases, a watch. */
 import {
+  bytesOf,
   Compacted,
   type Entry,
   EtcdRefusal,
@@ -11,6 +12,8 @@ import {
   type Json,
   listOf,
   numberOf,
+  OtherStore,
+  objectOf,
   resultOf,
   revisionOf,
   toBase64,
@@ -30,11 +33,12 @@ const KEEPALIVE_MS_MAX = 1000;
 /** gRPC: out of range. What is asked for is compacted. */
 const OUT_OF_RANGE = 11;
 
-/** What must hold, of one key. */
+/** What must hold, of one key, or of all that begin so: none has changed after that revision. */
 export type Condition =
   | { readonly key: string; readonly modRevision: number }
   | { readonly key: string; readonly isAbsent: true }
-  | { readonly key: string; readonly isPresent: true };
+  | { readonly key: string; readonly isPresent: true }
+  | { readonly prefix: string; readonly unchangedSince: number };
 
 export type Write =
   | {
@@ -71,6 +75,8 @@ export interface Lease {
 
 export class Etcd {
   private readonly gateway: Gateway;
+  /** Which store the last watch was of, and in which term; null: there was none. */
+  private watched: { readonly cluster: string; readonly term: number } | null = null;
 
   constructor(options: EtcdOptions) {
     this.gateway = new Gateway(options);
@@ -101,12 +107,12 @@ export class Etcd {
   ): Promise<Read> {
     const entries: Entry[] = [];
     const range_end = toBase64(end);
-    let [from, revision] = [first, at];
+    let [from, revision] = [toBase64(first), at];
     for (;;) {
       const { body } = await this.gateway
         .ask('/v3/kv/range', {
           ...{
-            key: toBase64(from),
+            key: from,
             range_end,
             limit: String(PAGE_KEYS),
             revision: String(revision),
@@ -115,11 +121,12 @@ export class Etcd {
         })
         .catch(whenCompacted);
       if (revision === 0) revision = revisionOf(body);
-      const page = listOf(body.kvs).map(entryOf);
-      entries.push(...page);
+      const page = listOf(body.kvs);
+      entries.push(...page.map(entryOf));
       const last = page.at(-1);
       if (body.more !== true || last === undefined) return { entries, revision };
-      from = `${last.key}\0`;
+      // as bytes: a key that somebody wrote need be no text
+      from = toBase64(Buffer.concat([bytesOf(last.key), Buffer.from([0])]));
     }
   }
 
@@ -179,7 +186,7 @@ export class Etcd {
    * Changes of all keys that begin so, from that revision on, in the order of etcd, those of one
    * answer together; the first, which is empty, says that the watch stands. Ends where nothing has
    * come for `silence_ms`: nobody else tells that a stream is dead. Throws EtcdAway, EtcdRefusal,
-   * Compacted.
+   * Compacted, OtherStore.
    */
   async *watch(
     prefix: string,
@@ -200,6 +207,7 @@ export class Etcd {
         if (numberOf(result.compact_revision) > 0) throw new Compacted();
         if (result.canceled === true)
           throw new EtcdRefusal(`the watch: ${result.cancel_reason ?? 'ended'}`, 0);
+        if (result.created === true) this.look(result, from - 1);
         yield listOf(result.events).map(eventOf);
       }
     } catch (error) {
@@ -208,6 +216,21 @@ export class Etcd {
     } finally {
       stream.close();
     }
+  }
+
+  /**
+   * Whether it is the store in which `revision` was. A restored one begins at the revision of its
+   * backup, and would be silent until it has made as many more; by then it has other things at
+   * them. What tells, if it has, is that it is another cluster, or in an earlier term. An endpoint
+   * that lags behind looks the same for a moment: that costs a reading.
+   */
+  private look(created: Json, revision: number): void {
+    const header = objectOf(created.header);
+    const before = this.watched;
+    const now = { cluster: idOf(header.cluster_id), term: numberOf(header.raft_term) };
+    this.watched = now;
+    const isOther = before !== null && (before.cluster !== now.cluster || now.term < before.term);
+    if (isOther || revisionOf(created) < revision) throw new OtherStore();
   }
 }
 
@@ -221,6 +244,12 @@ function jsonOf({ when, write }: Txn): Json {
 }
 
 function compareOf(condition: Condition): Json {
+  if ('prefix' in condition) {
+    const { prefix, unchangedSince } = condition;
+    const range = { key: toBase64(prefix), range_end: toBase64(endOf(prefix)) };
+    const mod_revision = String(unchangedSince + 1);
+    return { ...range, target: 'MOD', result: 'LESS', mod_revision };
+  }
   const key = toBase64(condition.key);
   if ('modRevision' in condition)
     return { key, target: 'MOD', result: 'EQUAL', mod_revision: String(condition.modRevision) };

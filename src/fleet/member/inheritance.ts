@@ -3,6 +3,12 @@ export interface FleetInheritance {
   readonly group: string;
   readonly member: string;
   readonly lease: string;
-  /** Control ports of the others. */
-  readonly peers: readonly string[];
+  /** The others. */
+  readonly peers: readonly Peer[];
+}
+
+/** Another member, and where its control port is: http://IP:PORT, or https. */
+export interface Peer {
+  readonly member: string;
+  readonly control: string;
 }

@@ -9,18 +9,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure, messageOf } from '../../domain/errors.js';
 import type { FleetRow, Standing } from '../../domain/fleet.js';
 import { log } from '../../terminal/log.js';
-import { EtcdAway, EtcdRefusal } from '../etcd/answers.js';
-import { Etcd, type Txn } from '../etcd/store.js';
+import { EtcdAway, EtcdRefusal, NO_LEASE } from '../etcd/answers.js';
+import { Etcd } from '../etcd/store.js';
 import { Follower } from '../registry/follower.js';
 import { Keys } from '../registry/keys.js';
 import { Mirror } from '../registry/mirror.js';
+import { printable } from '../registry/status.js';
+import { Hops } from '../relays/hop.js';
+import { Relays } from '../relays/relays.js';
+import { Upstream } from '../relays/upstream.js';
 import { changesOf, isFree, type ShardChange, type View, wantedOf } from '../shards/plan.js';
-import { SENTENCES, STEP_NS } from './fence.js';
-import { Hops } from './hop.js';
-import type { FleetInheritance } from './inheritance.js';
+import { LEASE_S, SENTENCES, STEP_NS } from './fence.js';
+import { Handover } from './handover.js';
+import type { FleetInheritance, Peer } from './inheritance.js';
+import { Ledger } from './ledger.js';
 import type { MemberOptions } from './options.js';
 import { Registration } from './registration.js';
-import { Relays } from './relays.js';
 import { Releases } from './releases.js';
 import { Reporter } from './reporter.js';
 import { Service } from './service.js';
@@ -35,6 +39,10 @@ const PASS_MS = 1000;
  * STEP_NS from then at most. The rest is the asking and a margin.
  */
 const CLAIM_WAIT_MS = Number(STEP_NS / 1_000_000n) + 1000;
+/** Before it takes a shard whose key is nonsense: whoever had it is fenced by then. */
+const MEND_WAIT_MS = (LEASE_S + 2) * 1000;
+/** Keys that are passed over are told as they come, up to so many; `fleet status` counts them. */
+const FAULTS_LOGGED_MAX = 256;
 /** A clean stop waits so long for others to take what it owned. */
 export const DRAIN_MS_MAX = 5000;
 
@@ -50,11 +58,11 @@ export class Member {
   private readonly registration: Registration;
   private readonly reporter: Reporter;
   private readonly releases: Releases;
-  private handover = 0;
-  /** Shards whose owner before has not said yet that it has ended. */
-  private readonly takenOver = new Set<number>();
+  private readonly upstream: Upstream;
+  private readonly handover: Handover;
+  private readonly ledger: Ledger;
   /** Those that were known last: etcd may be away at the next start. */
-  private peers: readonly string[];
+  private peers: readonly Peer[];
   private lostAt_ms: number | null = null;
   private claimsFrom_ms = 0;
   private isWanted = false;
@@ -71,7 +79,8 @@ export class Member {
     this.keys = new Keys(config.group);
     this.peers = inherited?.peers ?? [];
     this.mirror = new Mirror(this.keys, (key, wrong) => {
-      log.warn(`fleet: ${key} is passed over: ${wrong}`);
+      const level = this.mirror.faults.size > FAULTS_LOGGED_MAX ? 'debug' : 'warn';
+      log[level](`fleet: ${printable(key)} is passed over: ${wrong}`);
     });
     this.follower = new Follower(this.etcd, this.keys, this.mirror, () => this.wish());
     this.relays = new Relays({ target, mirror: this.mirror, member: config.member });
@@ -89,14 +98,18 @@ export class Member {
       etcd: this.etcd,
       target,
       whenIsolated: config.whenIsolated,
-      peers: () => this.peers,
+      peers: () => ({ group: config.group, members: this.peers }),
       onStanding: (standing) => this.tellStanding(standing),
       onLost: () => void this.rejoin(),
     });
     const { etcd, keys, mirror } = this;
     this.registration = new Registration({ etcd, keys, mirror, config, about: options.about });
+    this.upstream = new Upstream({ mirror, name: config.upstream, listen: options.about.listen });
     this.releases = new Releases(target, () => this.wish());
-    this.reporter = new Reporter({ etcd, keys, name: config.member });
+    const { service } = this;
+    this.ledger = new Ledger({ etcd, keys, mirror });
+    this.handover = new Handover({ mirror, service, member: config.member });
+    this.reporter = new Reporter({ etcd, keys, mirror, name: config.member });
   }
 
   /**
@@ -129,7 +142,7 @@ export class Member {
       if (kept !== null) {
         this.tenure.hold(kept);
         await this.follower.read();
-        await this.registration.refresh(kept.id);
+        await this.registration.uphold(kept.id);
         return;
       }
       await this.service.clear();
@@ -143,7 +156,9 @@ export class Member {
   /** Its name stands in etcd under its own lease, as far as it was heard. */
   private get isRegistered(): boolean {
     const { lease } = this.tenure;
-    return lease !== '0' && this.mirror.members.get(this.options.config.member)?.lease === lease;
+    return (
+      lease !== NO_LEASE && this.mirror.members.get(this.options.config.member)?.lease === lease
+    );
   }
 
   private get missing(): string[] {
@@ -211,14 +226,18 @@ export class Member {
   /** True: something was written, so that there may be more to do. */
   private async pass(): Promise<boolean> {
     this.rememberPeers();
+    if (this.isRejoining || this.tenure.isFenced) return false;
+    const { lease, standing } = this.tenure;
+    if (standing === 'joined' && lease !== NO_LEASE) await this.registration.uphold(lease);
     // whoever has no lease, or whose name is another's by now, makes nothing its own; what it
     // serves it goes on serving
-    if (this.isRejoining || !this.isRegistered || this.tenure.isFenced) return false;
+    if (!this.isRegistered) return false;
     this.releases.follow(this.takenFrom);
     await this.service.apply(wantedOf(this.view));
     this.hops.look();
+    this.upstream.look();
     if (this.tenure.standing !== 'joined') return false;
-    await this.countHandover();
+    await this.handover.count();
     if (this.view.mayClaim && this.missing.length > 0) await this.registration.forget(this.missing);
     const changes = changesOf(this.view);
     const isChanged = changes.length > 0 && (await this.write(changes));
@@ -249,6 +268,7 @@ export class Member {
       members: mirror.members,
       pins: mirror.pins,
       shards: mirror.shards,
+      broken: mirror.broken(MEND_WAIT_MS),
       serving: service.serving,
       ready: service.ready,
       released: this.releases.done,
@@ -258,56 +278,17 @@ export class Member {
 
   /** True: some of it was written. */
   private async write(changes: readonly ShardChange[]): Promise<boolean> {
-    const txns = changes.map((change) => this.txnOf(change));
-    const outcomes = await this.etcd.transactAll(txns);
-    let isDone = false;
-    for (const [index, change] of changes.entries()) {
-      const outcome = outcomes[index];
-      if (outcome === undefined || !outcome.isDone) continue;
-      isDone = true;
-      const { shard, record, keepsLease, kind } = change;
-      this.mirror.applyOwn({
-        key: this.keys.of('shards', shard),
-        value: Buffer.from(JSON.stringify(record)),
-        modRevision: outcome.revision,
-        createRevision: outcome.revision,
-        lease: keepsLease ? (this.mirror.shards.get(shard)?.lease ?? '0') : this.tenure.lease,
-      });
-      if (kind === 'accept') this.takenOver.add(shard);
-    }
-    const first = changes[0];
-    if (isDone && first !== undefined)
-      log.debug(`fleet: ${changes.length} shards, the first ${first.shard}: ${first.kind}`);
-    return isDone;
-  }
-
-  private txnOf({ shard, record, modRevision, keepsLease }: ShardChange): Txn {
-    const key = this.keys.of('shards', shard);
-    const lease = keepsLease ? 'keep' : this.tenure.lease;
-    return {
-      when: [modRevision === null ? { key, isAbsent: true } : { key, modRevision }],
-      write: [{ put: key, value: JSON.stringify(record), lease }],
-    };
-  }
-
-  /** Copies of the time in which the owner before may have sent the same. */
-  private async countHandover(): Promise<void> {
-    const { member } = this.options.config;
-    for (const shard of this.takenOver) {
-      const held = this.mirror.shards.get(shard);
-      if (held?.owner === member && held.from !== undefined) continue;
-      this.takenOver.delete(shard);
-      if (held?.owner === member) this.handover += await this.service.copiesOf(shard);
-    }
+    const done = await this.ledger.write(changes, this.tenure.lease);
+    for (const { shard, kind } of done) if (kind === 'accept') this.handover.begin(shard);
+    return done.length > 0;
   }
 
   private rememberPeers(): void {
     const { member } = this.options.config;
     if (this.mirror.members.size === 0) return; // nothing was read yet
-    const peers = [...this.mirror.members].flatMap(([name, { control }]) => {
-      return name === member ? [] : [control];
-    });
-    if (peers.join() === this.peers.join()) return;
+    const others = [...this.mirror.members].filter(([name]) => name !== member);
+    const peers = others.map(([name, { control }]) => ({ member: name, control }));
+    if (JSON.stringify(peers) === JSON.stringify(this.peers)) return;
     this.peers = peers;
     this.options.onKeep();
   }
@@ -325,15 +306,20 @@ export class Member {
       shards: owned.length,
       subscribers: this.service.size,
       unserved: this.service.unserved.size + this.relays.unserved.size,
-      handover: this.handover,
+      no_room: this.service.noRoom,
+      faults: this.mirror.faults.size,
+      handover: this.handover.copies,
       upstream: this.options.config.upstream,
+      upstream_state: this.upstream.state,
       relays: this.relays.names,
       hops: this.hops.all,
     };
   }
 
-  get reachesRegistry(): boolean {
-    return this.tenure.reachesRegistry;
+  /** What `/fleetz` tells. */
+  get membership(): { group: string; member: string; reachesRegistry: boolean } {
+    const { group, member } = this.options.config;
+    return { group, member, reachesRegistry: this.tenure.reachesRegistry };
   }
 
   get inheritance(): FleetInheritance {

@@ -1,46 +1,63 @@
-/** Asks the peers whether they reach etcd: GET /fleetz on the control port of each. */
+/**
+ * Asks the peers whether they reach etcd: GET /fleetz?group=G&member=M on the control port of each.
+ *
+ * What is believed: a head of HTTP that comes in time, is of fantail, and has one of the two
+ * statuses by which a member of that group and name answers; whoever is another member, of another
+ * group or of none says 404. Nothing else of an answer is read. Nobody proves who he is, also by
+ * https: whoever can send in the name of every peer at once can have a member serve beyond its
+ * lease, as if etcd were gone (docs/fleet.md says so).
+ */
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { Evidence } from './fence.js';
+import type { Peer } from './inheritance.js';
 
+/** From the asking to the end of the head. */
 const ANSWER_MS_MAX = 800;
+/** Bytes of a head: ours has some 150. */
+const HEAD_SIZE_MAX = 4096;
 /** Connections at a time would be as many as members; more are not asked, and count as silent. */
 const PEERS_MAX = 256;
 
+export interface Peers {
+  readonly group: string;
+  readonly members: readonly Peer[];
+}
+
 /** 200: it reaches etcd; 503: it does not; whatever else, and nothing, is no answer. */
-export async function askPeers(controls: readonly string[]): Promise<Evidence> {
+export async function askPeers({ group, members }: Peers): Promise<Evidence> {
   const asked_ns = process.hrtime.bigint();
-  const answers = await Promise.all(controls.slice(0, PEERS_MAX).map(statusOf));
+  const asked = members.slice(0, PEERS_MAX).map((peer) => statusOf(group, peer));
+  const answers = await Promise.all(asked);
   return {
     asked_ns,
-    peers: controls.length,
+    peers: members.length,
     answering: answers.filter((status) => status === 200 || status === 503).length,
     reaching: answers.filter((status) => status === 200).length,
   };
 }
 
-function statusOf(control: string): Promise<number | null> {
+function statusOf(group: string, { member, control }: Peer): Promise<number | null> {
   return new Promise((resolve) => {
     const isTls = control.startsWith('https:');
     if (!URL.canParse('/fleetz', control) || !/^https?:/.test(control)) return resolve(null);
     const url = new URL('/fleetz', control);
-    // Whose certificate it is does not matter: nothing is told to it, and who could forge its
-    // answer could as well drop it.
+    url.search = new URLSearchParams({ group, member }).toString();
     const asked = (isTls ? httpsRequest : httpRequest)(url, {
       agent: false,
+      maxHeaderSize: HEAD_SIZE_MAX,
       ...(isTls ? { rejectUnauthorized: false } : {}),
     });
-    const timer = setTimeout(() => asked.destroy(new Error('late')), ANSWER_MS_MAX);
-    asked.once('response', (response) => {
+    const end = (status: number | null) => {
       clearTimeout(timer);
-      response.resume();
-      const isFantail = response.headers.server === 'fantail';
-      resolve(isFantail ? (response.statusCode ?? null) : null);
+      resolve(status);
+      asked.destroy(); // whatever comes behind the head is read by nobody
+    };
+    const timer = setTimeout(() => end(null), ANSWER_MS_MAX);
+    asked.once('response', ({ headers, statusCode = null }) => {
+      end(headers.server === 'fantail' ? statusCode : null);
     });
-    asked.once('error', () => {
-      clearTimeout(timer);
-      resolve(null);
-    });
+    asked.on('error', () => end(null)); // also of its destruction
     asked.end();
   });
 }

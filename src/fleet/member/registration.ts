@@ -1,12 +1,16 @@
 /** A member's own key: whose a name is, what the member says of itself, whether it drains. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { endpointText } from '../../domain/endpoint.js';
 import { Failure } from '../../domain/errors.js';
+import { log } from '../../terminal/log.js';
 import type { FleetConfig } from '../config.js';
-import type { Condition, Etcd } from '../etcd/store.js';
+import { type Entry, NO_LEASE } from '../etcd/answers.js';
+import type { Etcd } from '../etcd/store.js';
+import { drainMember } from '../registry/draining.js';
 import type { Keys } from '../registry/keys.js';
 import type { Mirror } from '../registry/mirror.js';
 import { type MemberRecord, parsed, schemas } from '../registry/records.js';
-import { chainOf } from './chain.js';
+import { chainOf } from '../relays/chain.js';
 import { LEASE_S } from './fence.js';
 
 /** Between two looks at a lease that may be one of a member that was killed. */
@@ -49,7 +53,7 @@ export class Registration {
     let first_s: number | null = null;
     for (;;) {
       const entry = await etcd.get(this.key);
-      if (entry === null) return;
+      if (entry === null || entry.lease === NO_LEASE) return;
       const left_s = await etcd.timeToLive(entry.lease);
       first_s ??= left_s;
       const passed_ms = performance.now() - began_ms;
@@ -71,61 +75,84 @@ export class Registration {
 
   /** Throws Failure where another has taken the name. */
   async register(lease: string): Promise<void> {
-    const { etcd, mirror, about } = this.options;
+    const { etcd, about } = this.options;
     this.leases.add(lease);
     for (let tries = 0; tries < REGISTER_TRIES_MAX; tries++) {
-      const { value, when } = await this.next();
-      const { isDone, revision } = await etcd.transact({
-        when: [{ key: this.key, isAbsent: true }, ...when],
-        write: [
-          { put: this.key, value, lease },
-          { put: this.lasting, value: '1' },
-        ],
-      });
-      if (isDone)
-        return mirror.applyOwn({
-          ...{ key: this.key, value: Buffer.from(value), lease },
-          ...{ modRevision: revision, createRevision: revision },
-        });
+      if (await this.put(lease, null)) return;
       const entry = await etcd.get(this.key);
-      // an answer that was lost may have been one of ours
-      if (entry !== null && !this.leases.has(entry.lease)) throw this.taken();
+      if (entry !== null && !this.isOurs(entry)) throw this.taken();
       if (entry?.lease === lease) return;
-      if (entry !== null && (await this.replace(entry.modRevision, lease))) return;
+      if (entry !== null && (await this.put(lease, entry))) return;
       // somebody on the chain has changed meanwhile, or it is gone: it is looked at again
     }
     throw new Failure(`--upstream ${about.upstream}: members above come and go; start it again`);
   }
 
-  /** What it says of itself, and what must hold for that to be so. */
-  private async next(): Promise<{ value: string; when: readonly Condition[] }> {
-    const { config, about } = this.options;
-    const { path, when } = await chainOf(this.options, config.member, about.upstream);
-    const own = { weight: config.weight, isDraining: false, control: this.control };
-    const record: MemberRecord = { ...own, ...about, path: [...path] };
-    return { value: JSON.stringify(record), when };
+  /** An answer that was lost may have been one of ours; and without a lease it is of no member. */
+  private isOurs({ lease }: Entry): boolean {
+    return lease === NO_LEASE || this.leases.has(lease);
   }
 
-  /** Of the supervisor before, whose lease this one goes on with: as this one is. */
-  async refresh(lease: string): Promise<void> {
-    const { mirror, config, about } = this.options;
+  /**
+   * Has its registration say what this process is, under that lease: after one of the supervisor
+   * before, which may have had another weight or version, and where somebody else has removed it or
+   * written over it. Called in each pass; asks etcd only where what was heard is otherwise. A name
+   * that is another's is left to it.
+   */
+  async uphold(lease: string): Promise<void> {
     this.leases.add(lease);
-    for (let tries = 0; tries < REGISTER_TRIES_MAX; tries++) {
-      const held = mirror.members.get(config.member);
-      if (held === undefined) return this.register(lease);
-      if (held.control === this.control && held.upstream === about.upstream) return;
-      if (await this.replace(held.modRevision, lease)) return;
-      const entry = await this.options.etcd.get(this.key);
-      if (entry?.modRevision !== held.modRevision) return; // it was written meanwhile
-    }
+    const { mirror, config, etcd } = this.options;
+    const heard = mirror.members.get(config.member);
+    if (heard?.lease === lease && this.isSaid(heard)) return;
+    const entry = await etcd.get(this.key);
+    if (entry === null) return this.register(lease);
+    if (!this.isOurs(entry)) return this.tellTaken();
+    const { value } = { value: null, ...parsed(schemas.members, entry.value) };
+    if (entry.lease === lease && value !== null && this.isSaid(value)) return; // not heard yet
+    if (await this.put(lease, entry, value?.isDraining === true))
+      log.info(`fleet: its registration in etcd says again what ${config.member} is`);
   }
 
-  /** False: that is not so any more. */
-  private async replace(modRevision: number, lease: string): Promise<boolean> {
-    const { value, when } = await this.next();
-    const write = [{ put: this.key, value, lease }];
-    const all = [{ key: this.key, modRevision }, ...when];
-    return (await this.options.etcd.transact({ when: all, write })).isDone;
+  private isSaid(record: MemberRecord): boolean {
+    const { config, about } = this.options;
+    const { weight, control, upstream, version, listen } = record;
+    return (
+      weight === config.weight &&
+      control === this.control &&
+      upstream === about.upstream &&
+      version === about.version &&
+      endpointText(listen) === endpointText(about.listen)
+    );
+  }
+
+  /** Where there is nothing, or that; false: it is not so any more. */
+  private async put(lease: string, before: Entry | null, isDraining = false): Promise<boolean> {
+    const { config, about, etcd, mirror } = this.options;
+    const { path, when } = await chainOf(this.options, config.member, about.upstream);
+    const own = { weight: config.weight, isDraining, control: this.control };
+    const record: MemberRecord = { ...own, ...about, path: [...path] };
+    const value = JSON.stringify(record);
+    const { key } = this;
+    const { isDone, revision } = await etcd.transact({
+      when: [
+        before === null ? { key, isAbsent: true } : { key, modRevision: before.modRevision },
+        ...when,
+      ],
+      write: [
+        { put: key, value, lease },
+        { put: this.lasting, value: '1' },
+      ],
+    });
+    const revisions = { modRevision: revision, createRevision: revision };
+    if (isDone) mirror.applyOwn({ key, value: Buffer.from(value), lease, ...revisions });
+    return isDone;
+  }
+
+  private isTakenTold = false;
+
+  private tellTaken(): void {
+    if (!this.isTakenTold) log.warn(`fleet: ${this.taken().message}; it makes nothing its own`);
+    this.isTakenTold = true;
   }
 
   /** It serves nobody any more. */
@@ -144,26 +171,8 @@ export class Registration {
   }
 
   async setDraining(lease: string): Promise<void> {
-    await drainMember(this.options.etcd, this.key, lease);
-  }
-}
-
-/**
- * Has it drain; false: there is no such member, or (with `lease`) it is another one by now. What a
- * later version says of itself stays in its record.
- */
-export async function drainMember(etcd: Etcd, key: string, lease?: string): Promise<boolean> {
-  for (;;) {
-    const entry = await etcd.get(key);
-    if (entry === null || (lease !== undefined && entry.lease !== lease)) return false;
-    if ('wrong' in parsed(schemas.members, entry.value)) return false;
-    const record = JSON.parse(entry.value.toString()) as MemberRecord; // just checked
-    if (record.isDraining) return true;
-    const value = JSON.stringify({ ...record, isDraining: true });
-    const { isDone } = await etcd.transact({
-      when: [{ key, modRevision: entry.modRevision }],
-      write: [{ put: key, value, lease: 'keep' }],
-    });
-    if (isDone) return true;
+    const { etcd } = this.options;
+    for (let tries = 0; tries < REGISTER_TRIES_MAX; tries++)
+      if ((await drainMember(etcd, this.key, { lease })) !== 'changed') return;
   }
 }

@@ -4,19 +4,23 @@ import type { FleetHop, FleetRow } from '../../domain/fleet.js';
 import { log } from '../../terminal/log.js';
 import type { Etcd } from '../etcd/store.js';
 import type { Keys } from '../registry/keys.js';
-import { REASONS_MAX, type ReportRecord } from '../registry/records.js';
+import type { Mirror } from '../registry/mirror.js';
+import { REASON_LENGTH_MAX, REASONS_MAX, type ReportRecord } from '../registry/records.js';
+import { printable } from '../registry/status.js';
 
 /** Each report is heard by all members: not one for each change of a busy second. */
 const AGAIN_MS = 1000;
-/** Of a sentence. */
-const REASON_LENGTH_MAX = 400;
-
 export class Reporter {
   private told = '';
   private told_ms = Number.NEGATIVE_INFINITY;
 
   constructor(
-    private readonly options: { readonly etcd: Etcd; readonly keys: Keys; readonly name: string },
+    private readonly options: {
+      readonly etcd: Pick<Etcd, 'transact'>;
+      readonly keys: Keys;
+      readonly mirror: Pick<Mirror, 'reports'>;
+      readonly name: string;
+    },
   ) {}
 
   async tell(about: {
@@ -28,21 +32,24 @@ export class Reporter {
   }): Promise<void> {
     const { lease, row, unserved, hop } = about;
     const reasons = [...unserved].slice(0, REASONS_MAX).map(([subscriber, reason]) => {
-      return { subscriber, reason: reason.slice(0, REASON_LENGTH_MAX) };
+      return { subscriber, reason: printable(reason).slice(0, REASON_LENGTH_MAX) };
     });
     const record: ReportRecord = {
       state: row.standing,
       subscribers: row.subscribers,
       handover: row.handover,
       unserved: row.unserved,
+      no_room: row.no_room,
       inside: hop?.inside_ns ?? null,
       link_us: hop?.link_us ?? null,
       reasons,
     };
     const value = JSON.stringify(record);
     const now = performance.now();
-    if (`${lease} ${value}` === this.told || now - this.told_ms < AGAIN_MS) return;
-    const { etcd, keys, name } = this.options;
+    const { etcd, keys, name, mirror } = this.options;
+    // somebody else may have removed it, or written over it
+    const isTold = `${lease} ${value}` === this.told && mirror.reports.has(name);
+    if (isTold || now - this.told_ms < AGAIN_MS) return;
     try {
       await etcd.transact({ when: [], write: [{ put: keys.of('reports', name), value, lease }] });
       this.told = `${lease} ${value}`;

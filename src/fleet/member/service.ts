@@ -10,12 +10,12 @@ import { paramOf } from '../../domain/filter.js';
 import type { FleetTarget } from '../../domain/fleet.js';
 import { log } from '../../terminal/log.js';
 import type { GroupSubscriber, Mirror } from '../registry/mirror.js';
+import type { Relays } from '../relays/relays.js';
 import { SHARDS, shardOf } from '../shards/rendezvous.js';
 import { type Chosen, Modules, type ModulesOptions } from './modules.js';
-import type { Relays } from './relays.js';
 
 /** In place of the sentence that tells to remove one: others would have room. */
-const FULL = "this member's table is full; add members, or move shards";
+const FULL = "this member's table is full; start more members, or move shards with fleet move";
 
 export interface ServiceOptions extends ModulesOptions {
   readonly target: FleetTarget;
@@ -40,14 +40,14 @@ interface Unserved {
   readonly shard: number;
   readonly source: GroupSubscriber;
   readonly reason: string;
-  /** By performance.now(). */
+  /** When the replicator refused it, by performance.now(); -Infinity: it was not asked. */
   readonly tried_ms: number;
 }
 
-/** Whoever was refused is tried again after so long: the table may have room by then. */
+/** Whoever the replicator refused is tried again after so long: it may have room by then. */
 const AGAIN_MS = 1000;
 
-/** Of those that are not served so many are told as they come; `stats` counts the others. */
+/** Of those that are not served so many are told as they come; `stats` counts all. */
 const LOGGED_MAX = 256;
 
 export class Service {
@@ -58,6 +58,7 @@ export class Service {
   readonly unserved = new Map<string, Unserved>();
   /** Found in this pass: nobody else is tried. */
   private isFull = false;
+  private isFullTold = false;
   /** By shard, then by `ip:port`. */
   private readonly placed: readonly Map<string, Placed>[] = Array.from(
     { length: SHARDS },
@@ -120,6 +121,7 @@ export class Service {
     this.serving = new Set(wanted);
     this.ready = new Set([...wanted].filter((shard) => !this.waiting.has(shard)));
     this.modules.unload();
+    this.tellRoom();
   }
 
   /** Those whose subscribers may be others, or served in another way, since they were looked at. */
@@ -189,6 +191,26 @@ export class Service {
     return new Map([...this.unserved].map(([text, { reason }]) => [text, reason]));
   }
 
+  /** Those for whom the table has no room. */
+  get noRoom(): number {
+    let count = 0;
+    for (const { reason } of this.unserved.values()) if (reason === FULL) count += 1;
+    return count;
+  }
+
+  /** Once when there is none, and once when there is for all. */
+  private tellRoom(): void {
+    const { noRoom } = this;
+    const isFull = noRoom > 0;
+    if (isFull === this.isFullTold) return;
+    this.isFullTold = isFull;
+    if (isFull)
+      log.warn(
+        `fleet: this member's table is full with ${this.size}: nobody serves ${noRoom} subscribers of its shards; start more members, or move shards with fleet move`,
+      );
+    else log.info('fleet: this member has room for all subscribers of its shards again');
+  }
+
   private placedOf(shard: number): Map<string, Placed> {
     const placed = this.placed[shard];
     if (placed === undefined) throw new Error(`there is no shard ${shard}`);
@@ -235,17 +257,23 @@ export class Service {
       if (!(error instanceof FantailError)) throw error;
       if (before !== undefined) this.leaveOut(shard, text, endpoint); // never as it is not to be
       this.isFull ||= error.code === 'TABLE_FULL';
-      this.refuse(text, subscriber, error.code === 'TABLE_FULL' ? FULL : error.message);
+      const reason = error.code === 'TABLE_FULL' ? FULL : error.message;
+      this.refuse(text, subscriber, reason, performance.now());
     }
     return true;
   }
 
-  private refuse(subscriber: string, source: GroupSubscriber, reason: string): void {
+  private refuse(
+    subscriber: string,
+    source: GroupSubscriber,
+    reason: string,
+    tried_ms = Number.NEGATIVE_INFINITY,
+  ): void {
     const before = this.unserved.get(subscriber)?.reason;
-    const tried_ms = performance.now();
     this.unserved.set(subscriber, { shard: source.shard, source, reason, tried_ms });
     if (before === reason) return;
-    const level = this.unserved.size > LOGGED_MAX ? 'debug' : 'warn';
+    // those without room are told together
+    const level = this.unserved.size > LOGGED_MAX || reason === FULL ? 'debug' : 'warn';
     log[level]({ subscriber }, `fleet: ${subscriber} is not served here: ${reason}`);
   }
 

@@ -9,10 +9,10 @@
 import { messageOf } from '../../domain/errors.js';
 import type { FleetTarget, Standing } from '../../domain/fleet.js';
 import { log } from '../../terminal/log.js';
-import { EtcdAway } from '../etcd/answers.js';
+import { EtcdAway, NO_LEASE } from '../etcd/answers.js';
 import type { Etcd, Lease } from '../etcd/store.js';
 import { type Contact, type Evidence, fenceOf, LEASE_S, SILENT_NS, standingOf } from './fence.js';
-import { askPeers } from './peers.js';
+import { askPeers, type Peers } from './peers.js';
 
 const BEAT_MS = 1000;
 /** Between two looks at how it stands. */
@@ -22,16 +22,15 @@ export interface TenureOptions {
   readonly etcd: Pick<Etcd, 'keepAlive' | 'grant' | 'revoke'>;
   readonly target: Pick<FleetTarget, 'serveUntil' | 'fence_ns'>;
   readonly whenIsolated: 'stop' | 'serve';
-  /** Control ports of the members that were known last. */
-  readonly peers: () => readonly string[];
+  /** The members that were known last. */
+  readonly peers: () => Peers;
   readonly onStanding: (standing: Standing) => void;
   /** Its lease is gone, which etcd says. */
   readonly onLost: () => void;
 }
 
 export class Tenure {
-  /** `0`: none. */
-  private id = '0';
+  private id = NO_LEASE;
   private acked_ns: bigint | null = null;
   private evidence: Evidence | null = null;
   /** The fence was last moved by what peers said. */
@@ -62,7 +61,6 @@ export class Tenure {
     return fence_ns !== 0n && process.hrtime.bigint() >= fence_ns;
   }
 
-  /** What `/fleetz` tells. */
   get reachesRegistry(): boolean {
     return this.acked_ns !== null && process.hrtime.bigint() - this.acked_ns <= SILENT_NS;
   }
@@ -71,7 +69,7 @@ export class Tenure {
   adopt(id: string): void {
     this.id = id;
     this.isBegun = true;
-    if (id === '0')
+    if (id === NO_LEASE)
       this.options.onLost(); // that one was about to join
     else void this.beat();
   }
@@ -93,8 +91,8 @@ export class Tenure {
   async release(): Promise<void> {
     this.close();
     const { id } = this;
-    this.id = '0';
-    if (id !== '0') await this.options.etcd.revoke(id);
+    this.id = NO_LEASE;
+    if (id !== NO_LEASE) await this.options.etcd.revoke(id);
   }
 
   close(): void {
@@ -103,14 +101,14 @@ export class Tenure {
 
   private async beat(): Promise<void> {
     const { id } = this;
-    if (id === '0' || this.isBeating) return;
+    if (id === NO_LEASE || this.isBeating) return;
     this.isBeating = true;
     try {
       const kept = await this.options.etcd.keepAlive(id);
       if (id !== this.id) return;
       if (kept !== null) this.acknowledge(kept.sent_ns);
       else {
-        this.id = '0';
+        this.id = NO_LEASE;
         this.options.onLost();
       }
     } catch (error) {

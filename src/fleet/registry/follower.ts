@@ -1,11 +1,19 @@
 /**
  * Keeps a mirror of a group true: reads all once, watches from there, goes on by revision after
- * whatever ends the stream, and reads all again where etcd has compacted what it would need.
+ * whatever ends the stream, and reads all again where etcd has compacted what it would need, or is
+ * another store than before.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../domain/errors.js';
 import { log } from '../../terminal/log.js';
-import { Compacted, EtcdAway, EtcdRefusal, type Event, endOf } from '../etcd/answers.js';
+import {
+  Compacted,
+  EtcdAway,
+  EtcdRefusal,
+  type Event,
+  endOf,
+  OtherStore,
+} from '../etcd/answers.js';
 import type { Etcd } from '../etcd/store.js';
 import type { Keys } from './keys.js';
 import type { Mirror } from './mirror.js';
@@ -50,8 +58,9 @@ export class Follower {
 
   /** Reads all; throws where that cannot be done. */
   async read(): Promise<void> {
+    const asked = this.mirror.revision;
     const { entries, revision } = await readGroup(this.etcd, this.keys);
-    this.mirror.fill(entries, revision);
+    this.mirror.fill(entries, revision, asked);
     this.onChange();
   }
 
@@ -100,6 +109,8 @@ export class Follower {
 
 /** Whether all is to be read again. Throws what is a fault of our own. */
 function isCompacted(error: unknown): boolean {
+  if (error instanceof OtherStore)
+    log.warn('fleet: etcd is not as it was, as after a restore: all is read again');
   if (error instanceof Compacted) return true;
   if (!(error instanceof EtcdAway || error instanceof EtcdRefusal)) throw error;
   log.debug(`fleet: the watch has ended: ${messageOf(error)}`);

@@ -3,20 +3,21 @@
  * event by event. Follows nobody and decides nothing.
  */
 import { type Endpoint, endpointText } from '../../domain/endpoint.js';
-import type { Entry, Event } from '../etcd/answers.js';
+import { BUILT_IN } from '../../domain/filter.js';
+import { type Entry, type Event, NO_LEASE } from '../etcd/answers.js';
+import type { BrokenShard, HeldShard } from '../shards/plan.js';
 import { SHARDS, shardOf } from '../shards/rendezvous.js';
-import type { Keys } from './keys.js';
-import { isName } from './keys.js';
+import { isName, type Keys, type Kind } from './keys.js';
 import {
   type DefaultRecord,
   endpointOf,
   type FeedRecord,
   type FilterRecord,
   isFeedKey,
+  isFilterName,
   type MemberRecord,
   parsed,
   type ReportRecord,
-  type ShardRecord,
   type SubscriberRecord,
   schemas,
 } from './records.js';
@@ -30,10 +31,17 @@ export interface GroupSubscriber extends SubscriberRecord {
 /** A value with what a transaction compares. */
 export type Held<Value> = Value & { readonly modRevision: number; readonly lease: string };
 
-/** Keys whose value is wrong that are remembered; the oldest goes. */
-const FAULTS_MAX = 1000;
 /** Values of subscribers that are remembered, since most say one and the same. */
 const SAID_MAX = 256;
+
+/** What is wrong with a key. */
+export interface Fault {
+  readonly wrong: string;
+  /** Of the value that is. */
+  readonly modRevision: number;
+  /** When it was heard of first, by performance.now(). */
+  readonly heard_ms: number;
+}
 
 export class Mirror {
   readonly feeds = new Map<string, FeedRecord>();
@@ -50,9 +58,9 @@ export class Mirror {
   readonly lasting = new Set<string>();
   readonly members = new Map<string, Held<MemberRecord>>();
   readonly reports = new Map<string, ReportRecord>();
-  readonly shards = new Map<number, Held<ShardRecord>>();
-  /** What is wrong with a value, by its key. */
-  readonly faults = new Map<string, string>();
+  readonly shards = new Map<number, HeldShard>();
+  /** By key, those that are passed over: as many as etcd has of them. */
+  readonly faults = new Map<string, Fault>();
   /** Of etcd's store: all changes up to it are in here. */
   revision = 0;
   /** How often the subscribers of each shard have changed. */
@@ -66,7 +74,7 @@ export class Mirror {
 
   constructor(
     private readonly keys: Keys,
-    /** Told of each value that is passed over. */
+    /** Told of each value that is passed over, once, however often all is read again. */
     private readonly onFault: (key: string, wrong: string) => void = () => {},
   ) {}
 
@@ -80,10 +88,11 @@ export class Mirror {
 
   /**
    * All as it was read; what is not among it is gone. Passed over where a watch has told more
-   * meanwhile: it does not tell again.
+   * meanwhile: it does not tell again. `asked`: the revision that was known when the reading began;
+   * a store that is behind that has been put back to a backup, and is believed.
    */
-  fill(entries: readonly Entry[], revision: number): void {
-    if (revision < this.revision) return;
+  fill(entries: readonly Entry[], revision: number, asked = 0): void {
+    if (revision < this.revision && revision >= asked) return;
     const there = new Set(entries.map(({ key }) => key));
     for (const key of this.known()) if (!there.has(key)) this.take(gone(key));
     for (const entry of entries) this.take(entry);
@@ -137,17 +146,29 @@ export class Mirror {
   }
 
   private take(event: Event): void {
-    const { key } = event;
+    const { key, modRevision } = event;
     const parts = this.keys.parse(key);
     if (parts === null) return;
+    const before = this.faults.get(key);
     this.faults.delete(key);
     const wrong = this.place(parts.kind, parts.name, event);
     if (wrong === null) return;
     this.place(parts.kind, parts.name, gone(key)); // what was there before is not so any more
-    this.faults.set(key, wrong);
-    const [oldest] = this.faults.keys();
-    if (this.faults.size > FAULTS_MAX && oldest !== undefined) this.faults.delete(oldest);
-    this.onFault(key, wrong);
+    const isSame = before?.modRevision === modRevision;
+    this.faults.set(key, isSame ? before : { wrong, modRevision, heard_ms: performance.now() });
+    if (!isSame) this.onFault(key, wrong);
+  }
+
+  /** Shards whose keys are among the faults; old are those that have been for so long. */
+  broken(old_ms: number): Map<number, BrokenShard> {
+    const broken = new Map<number, BrokenShard>();
+    for (const [key, { modRevision, heard_ms }] of this.faults) {
+      const { kind, name } = this.keys.parse(key) ?? {};
+      const shard = kind === 'shards' && name !== undefined ? shardNumber(name) : null;
+      const isOld = performance.now() - heard_ms > old_ms;
+      if (shard !== null) broken.set(shard, { modRevision, isOld });
+    }
+    return broken;
   }
 
   /** What is wrong with it; null: nothing. */
@@ -176,29 +197,31 @@ export class Mirror {
     };
     const named = isName(name) ? name : null;
     if (COMMON.has(kind)) this.commonChanges += 1;
+    // what a member writes of itself ends with it: what does not would stand for nobody, for good
+    const isOfNobody = event.value !== null && event.lease === NO_LEASE && OF_LEASE.has(kind);
+    if (isOfNobody) return 'it goes with no lease, so no member has written it';
     switch (kind) {
       case 'feeds':
         return put(this.feeds, isFeedKey(name) ? name : null, (v) => parsed(schemas.feeds, v));
       case 'subscribers':
         return this.placeSubscriber(name, put);
       case 'filters':
-        return put(this.filters, name === '' ? null : name, (v) => parsed(schemas.filters, v));
+        return put(this.filters, isOwnFilter(name) ? name : null, (v) =>
+          parsed(schemas.filters, v),
+        );
       case 'default':
+        if (event.key !== this.keys.default)
+          return event.value === null ? null : 'a name that is none';
         return this.placeDefault(event);
       case 'modules':
-        if (event.value === null) this.modules.delete(name);
-        else if (/^[0-9a-f]{64}$/.test(name)) this.modules.add(name);
-        else return 'a name that is none';
-        return null;
+        return placeWord(this.modules, isHash(name) ? name : null, event);
       case 'pins':
         return put(this.pins, shardNumber(name), (v) => {
           const result = parsed(schemas.pins, v);
           return 'wrong' in result ? result : { value: result.value.member };
         });
       case 'lasting':
-        if (event.value === null) this.lasting.delete(name);
-        else this.lasting.add(name);
-        return null;
+        return placeWord(this.lasting, named, event);
       case 'members':
         return put(this.members, named, (v) => held(parsed(schemas.members, v)));
       case 'reports':
@@ -254,10 +277,23 @@ const subscriberOf = (value: Buffer) => parsed(schemas.subscribers, value);
 
 /** Kinds of keys of which each may change how any subscriber is served. */
 const COMMON: ReadonlySet<string> = new Set(['feeds', 'filters', 'default', 'members']);
+/** Kinds of keys that go with a member's lease. */
+const OF_LEASE: ReadonlySet<string> = new Set<Kind>(['members', 'reports', 'shards']);
 
 const gone = (key: string): Event => {
-  return { key, value: null, modRevision: 0, createRevision: 0, lease: '0' };
+  return { key, value: null, modRevision: 0, createRevision: 0, lease: NO_LEASE };
 };
+
+const isHash = (name: string) => /^[0-9a-f]{64}$/.test(name);
+const isOwnFilter = (name: string) => isFilterName(name) && name !== BUILT_IN;
+
+/** Of a kind whose values say nothing; what is wrong with it, or null. */
+function placeWord(into: Set<string>, name: string | null, { value }: Event): string | null {
+  if (name === null) return value === null ? null : 'a name that is none';
+  if (value === null) into.delete(name);
+  else into.add(name);
+  return null;
+}
 
 function shardNumber(name: string): number | null {
   const number = /^\d{3}$/.test(name) ? Number(name) : Number.NaN;

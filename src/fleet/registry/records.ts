@@ -6,6 +6,7 @@ import * as z from 'zod';
 import { isAddress, isPort } from '../../domain/endpoint.js';
 import { isFeedChoice, isFeedName } from '../../domain/feed.js';
 import { paramOf } from '../../domain/filter.js';
+import type { ShardRecord } from '../shards/plan.js';
 import { isName } from './keys.js';
 
 /** Bytes of a filter's parameter: PARAM_SIZE of the arena. */
@@ -13,8 +14,18 @@ export const PARAM_SIZE_MAX = 64;
 export const WEIGHT_MAX = 1000;
 /** Reasons that a member tells; the rest are counted. */
 export const REASONS_MAX = 64;
+export const REASON_LENGTH_MAX = 400;
+
+/** A filter's name in a key. */
+export const isFilterName = (text: string): boolean => /^[a-z0-9][a-z0-9._-]{0,31}$/.test(text);
 
 const name = z.string().refine(isName);
+/** One that is shown on terminals. */
+const line = (length: number) =>
+  z
+    .string()
+    .max(length)
+    .regex(/^\P{Cc}*$/u);
 const ip = z.string().refine(isAddress);
 const port = z.number().refine(isPort);
 const count = z.int().min(0);
@@ -49,27 +60,27 @@ export const schemas = {
     /** The member that it takes its feed from, and the chain of those; none: from the network. */
     upstream: name.nullable().default(null),
     path: z.array(name).max(64).default([]),
-    version: z.string().max(64),
+    version: line(64),
   }),
   reports: z.object({
-    state: z.string().max(32),
+    state: line(32),
     subscribers: count,
     handover: count,
     unserved: count,
+    /** Of those, the ones for whom its table has no room. */
+    no_room: count.default(0),
     /** Of a member that relays or is relayed to: see FleetHop. */
     inside: z.object({ p50: count, p99: count }).nullable().default(null),
     link_us: z.number().min(0).nullable().default(null),
     reasons: z
-      .array(z.object({ subscriber: z.string().max(32), reason: z.string().max(400) }))
+      .array(z.object({ subscriber: line(32), reason: line(REASON_LENGTH_MAX) }))
       .max(REASONS_MAX),
   }),
   shards: z.object({
     owner: name,
-    /** Whom it is offered to. */
     to: name.optional(),
-    /** From whom it came, who may still serve it. */
     from: name.optional(),
-  }),
+  }) satisfies z.ZodType<ShardRecord>,
 } as const;
 
 export type FeedRecord = z.output<typeof schemas.feeds>;
@@ -78,7 +89,6 @@ export type FilterRecord = z.output<typeof schemas.filters>;
 export type DefaultRecord = z.output<typeof schemas.default>;
 export type MemberRecord = z.output<typeof schemas.members>;
 export type ReportRecord = z.output<typeof schemas.reports>;
-export type ShardRecord = z.output<typeof schemas.shards>;
 
 /** A feed's name and a subscriber's in a key. */
 export const isFeedKey = isFeedName;

@@ -1,9 +1,21 @@
 /** A mirror of a group → the rows that people and programs read. Pure. */
-import type { FleetMemberRow, FleetStatus, FleetSubscriberRow } from '../../domain/fleet.js';
+import { type Endpoint, endpointText } from '../../domain/endpoint.js';
+import type {
+  FleetMemberRow,
+  FleetStatus,
+  FleetSubscriberRow,
+  UpstreamState,
+} from '../../domain/fleet.js';
 import { SHARDS } from '../shards/rendezvous.js';
 import type { Mirror } from './mirror.js';
 
+/** Of the keys that are passed over; the others are counted. */
+const FAULTS_TOLD_MAX = 1000;
+
 const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1);
+
+/** What somebody wrote is shown on terminals. */
+export const printable = (text: string): string => text.replace(/\p{Cc}/gu, '?');
 
 export function statusOf(group: string, mirror: Mirror): FleetStatus {
   const { shards, subscribers, pins, faults, revision } = mirror;
@@ -11,23 +23,45 @@ export function statusOf(group: string, mirror: Mirror): FleetStatus {
   const free = Array.from({ length: SHARDS }, (_, shard) => shard).filter(
     (each) => !shards.has(each),
   );
+  const members = membersOf(mirror);
   return {
     group,
     revision,
-    members: membersOf(mirror),
+    members,
     subscribers: mirror.subscriberCount,
     free_shards: free.length,
     unowned: free.reduce((sum, shard) => sum + sizeOf(shard), 0),
+    unserved: members.reduce((sum, { unserved }) => sum + unserved, 0),
+    no_room: members.reduce((sum, { no_room }) => sum + no_room, 0),
     moving: [...shards.values()].filter(({ to, from }) => to !== undefined || from !== undefined)
       .length,
     feeds: [...mirror.feeds].map(([name, feed]) => ({ name, ...feed })).sort(byName),
     filters: filtersOf(mirror),
     pins: [...pins].map(([shard, member]) => ({ shard, member })).sort((a, b) => a.shard - b.shard),
-    faults: [...faults].map(([key, wrong]) => ({ key, wrong })),
+    faults: [...faults]
+      .slice(0, FAULTS_TOLD_MAX)
+      .map(([key, { wrong }]) => ({ key: printable(key), wrong })),
+    fault_count: faults.size,
   };
 }
 
-function membersOf({ members, reports, shards, subscribers }: Mirror): FleetMemberRow[] {
+/** As far as was heard. `listen`: where the relay takes it. */
+export function upstreamStateOf(
+  { members, reports }: Pick<Mirror, 'members' | 'reports'>,
+  upstream: string | null,
+  listen: Endpoint,
+): UpstreamState | null {
+  if (upstream === null) return null;
+  const record = members.get(upstream);
+  if (record === undefined) return 'absent';
+  if (record.isDraining) return 'draining';
+  const refused = reports.get(upstream)?.reasons ?? [];
+  const isRefused = refused.some(({ subscriber }) => subscriber === endpointText(listen));
+  return isRefused ? 'refuses' : 'feeds';
+}
+
+function membersOf(mirror: Mirror): FleetMemberRow[] {
+  const { members, reports, shards, subscribers } = mirror;
   const rows = [...members].map(([name, record]) => {
     const owned = [...shards].filter(([, { owner }]) => owner === name).map(([shard]) => shard);
     const report = reports.get(name);
@@ -40,11 +74,13 @@ function membersOf({ members, reports, shards, subscribers }: Mirror): FleetMemb
         control: record.control,
         listen: record.listen,
         upstream: record.upstream,
+        upstream_state: upstreamStateOf(mirror, record.upstream, record.listen),
         version: record.version,
         shards: owned.length,
         subscribers: owned.reduce((sum, shard) => sum + (subscribers[shard]?.size ?? 0), 0),
         standing: report?.state ?? null,
         unserved: report?.unserved ?? 0,
+        no_room: report?.no_room ?? 0,
         handover: report?.handover ?? 0,
         reasons: report?.reasons ?? [],
       },

@@ -8,19 +8,41 @@
  *     {owner: B, from: A} ── A has sent what came before, ends, its workers follow ──▶ {owner: B}
  *
  * The key goes with the lease of whoever is `owner`. Nobody but the owner gives a shard away, and
- * nobody serves one that is neither its own nor offered to it.
+ * nobody serves one that is neither its own nor offered to it. One whose key somebody else has
+ * written nonsense into is nobody's: who serves it makes it again, or the winner after a lease.
  */
-import type { Held } from '../registry/mirror.js';
-import type { MemberRecord, ShardRecord } from '../registry/records.js';
 import { SHARDS, winnerOf } from './rendezvous.js';
+
+/** What stands in etcd of a shard. */
+export interface ShardRecord {
+  readonly owner: string;
+  /** Whom it is offered to. */
+  readonly to?: string | undefined;
+  /** From whom it came, who may still serve it. */
+  readonly from?: string | undefined;
+}
+
+/** With what a transaction compares. */
+export interface HeldShard extends ShardRecord {
+  readonly modRevision: number;
+  readonly lease: string;
+}
+
+export interface BrokenShard {
+  readonly modRevision: number;
+  /** For longer than a lease: whoever had it has mended it by now, or serves it no more. */
+  readonly isOld: boolean;
+}
 
 export interface View {
   readonly me: string;
   /** That of this member's keys. */
   readonly lease: string;
-  readonly members: ReadonlyMap<string, Pick<MemberRecord, 'weight' | 'isDraining'>>;
+  readonly members: ReadonlyMap<string, { readonly weight: number; readonly isDraining: boolean }>;
   readonly pins: ReadonlyMap<number, string>;
-  readonly shards: ReadonlyMap<number, Held<ShardRecord>>;
+  readonly shards: ReadonlyMap<number, HeldShard>;
+  /** Those whose value says nothing: somebody has written there. */
+  readonly broken: ReadonlyMap<number, BrokenShard>;
   /** In this member's table. */
   readonly serving: ReadonlySet<number>;
   /** Of those, the ones whose subscribers all are. */
@@ -81,7 +103,8 @@ export function changesOf(view: View): ShardChange[] {
     const wanted = held === undefined ? ofNobodys(view, at) : ofSomebodys(view, at, held);
     if (wanted === null) continue;
     if (wanted.kind === 'offer' && held?.to === undefined) offers += 1;
-    changes.push({ keepsLease: false, modRevision: held?.modRevision ?? null, shard, ...wanted });
+    const before = held ?? view.broken.get(shard);
+    changes.push({ keepsLease: false, modRevision: before?.modRevision ?? null, shard, ...wanted });
   }
   return changes;
 }
@@ -94,12 +117,14 @@ interface At {
 
 type Wanted = Pick<ShardChange, 'kind' | 'record'> & { readonly keepsLease?: boolean };
 
-function ofNobodys({ me, serving, mayClaim }: View, { shard, winner }: At): Wanted | null {
-  const isOurs = serving.has(shard) || (mayClaim && winner === me);
+function ofNobodys(view: View, { shard, winner }: At): Wanted | null {
+  const { me, serving, mayClaim, broken } = view;
+  const isFree = mayClaim && broken.get(shard)?.isOld !== false;
+  const isOurs = serving.has(shard) || (isFree && winner === me);
   return isOurs ? { kind: 'make', record: { owner: me } } : null;
 }
 
-function ofSomebodys(view: View, at: At, held: Held<ShardRecord>): Wanted | null {
+function ofSomebodys(view: View, at: At, held: HeldShard): Wanted | null {
   const { me, lease, members, serving, ready } = view;
   const { owner, to, from } = held;
   if (owner === me && held.lease !== lease) return { kind: 'renew', record: { owner: me } };

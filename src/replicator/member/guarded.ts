@@ -33,7 +33,7 @@ export class GuardedReplicator implements Replicator {
     return Promise.reject(
       new FantailError(
         'NOT_ALLOWED',
-        `this is the member ${member} of the fleet ${group}, where that is in etcd; ask: ${cure}`,
+        `this is the member ${member} of the group ${group}, where that is in etcd; ask: ${cure}`,
       ),
     );
   }

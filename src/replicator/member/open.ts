@@ -1,4 +1,4 @@
-/** Makes a replicator a member of the fleet that it was told of. */
+/** Makes a replicator a member of the group that it was told of. */
 import { isMulticast } from '../../domain/endpoint.js';
 import { Failure, UsageError } from '../../domain/errors.js';
 import { version } from '../../domain/installation.js';
@@ -34,7 +34,7 @@ export function openFleet(
   const { inForce, keep, onEnd, replicator } = parts;
   const inherited = adopted?.fleet ?? null;
   if (adopted !== null && inherited === null && parts.subscribers.size > 0)
-    throw new Failure('what runs here is of no fleet; stop it first, with: fantail clean');
+    throw new Failure('what runs here is of no group; stop it first, with: fantail clean');
   if (config.fleet.upstream !== null && isMulticast(config.listenIp))
     throw new UsageError(
       `--upstream sends to one address, and ${config.listenIp} is a group: name an address of this host as listen_ip`,

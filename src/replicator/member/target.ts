@@ -1,4 +1,4 @@
-/** The replicator of this process as a member of a fleet drives it: see FleetTarget. */
+/** The replicator of this process as a member of a group drives it: see FleetTarget. */
 import type { Endpoint } from '../../domain/endpoint.js';
 import { AppliedLater } from '../../domain/errors.js';
 import { ALL_FEEDS, type NamedFeed } from '../../domain/feed.js';

@@ -92,7 +92,7 @@ export interface InForce {
   config: Config;
   /** Null: not all of it is in place yet. */
   placed: Placed | null;
-  /** As a member of a fleet; null: it is none, or has not joined yet. */
+  /** As a member of a group; null: it is none, or has not joined yet. */
   fleet: FleetInheritance | null;
 }
 

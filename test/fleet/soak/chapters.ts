@@ -1,5 +1,5 @@
 /**
- * What is done to a fleet in a soak, a chapter each: one thing happens while the feed runs, and
+ * What is done to a group in a soak, a chapter each: one thing happens while the feed runs, and
  * what arrived says what became of everybody. Each leaves the group as it found it: all members
  * serve.
  */

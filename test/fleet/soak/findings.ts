@@ -1,4 +1,4 @@
-/** What a soak of a fleet has found, beside what must hold. */
+/** What a soak of a group has found, beside what must hold. */
 export interface Finding {
   readonly what: string;
   readonly wanted: string;

@@ -97,7 +97,7 @@ async function run(flags: Flags): Promise<void> {
     ...{ etcd: 3, members: flags.members, subscribers },
     more: ({ name }) => ['--fleet-isolated', name === 'm1' ? 'stop' : 'serve'],
   });
-  const seeded = random('soak of a fleet');
+  const seeded = random('soak of a group');
   const soaking = { group, findings, random: seeded, awaySeconds: flags.awaySeconds };
   try {
     group.fleet.startFeed(flags.rate);

@@ -1,5 +1,5 @@
 /**
- * The test network of a fleet: hosts, each a namespace of its own, on one bridge, which has a
+ * The test network of a group: hosts, each a namespace of its own, on one bridge, which has a
  * namespace, too. Everything goes when the test process ends.
  *
  *   namespace ff<pid>x<n>b        bridge0: floods groups to all, as a switch that snoops on no IGMP

@@ -128,22 +128,28 @@ export class EtcdNode {
 export class Etcd {
   readonly nodes: readonly EtcdNode[];
   readonly close: () => void;
+  /** Of all nodes, as --initial-cluster takes them. */
+  private readonly peers: string;
   private readonly folder = mkdtempSync(join(tmpdir(), 'fantail-etcd-'));
 
   /** A node at each place, none of which runs yet. */
   constructor(places: readonly EtcdPlace[]) {
-    const peers = places.map((place) => `${place.name}=${urlOf(place, 'peer')}`).join();
-    this.nodes = places.map((place) => new EtcdNode(place, this.wordsOf(place, peers)));
+    this.peers = places.map((place) => `${place.name}=${urlOf(place, 'peer')}`).join();
+    this.nodes = places.map((place) => new EtcdNode(place, this.wordsOf(place, this.peers)));
     this.close = atEnd(() => {
       for (const node of this.nodes) node.close();
       rmSync(this.folder, { recursive: true, force: true });
     });
   }
 
-  /** One node on the loopback of whoever asks, for what needs no network of its own. */
-  static async local(): Promise<Etcd> {
-    const ports = { client: await freePort(), peer: await freePort() };
-    const etcd = new Etcd([{ name: 'local', ip: '127.0.0.1', ports }]);
+  /** So many nodes on the loopback of whoever asks, for what needs no network of its own. */
+  static async local(count = 1): Promise<Etcd> {
+    const places: EtcdPlace[] = [];
+    for (let number = 1; number <= count; number++) {
+      const ports = { client: await freePort(), peer: await freePort() };
+      places.push({ name: `local${number}`, ip: '127.0.0.1', ports });
+    }
+    const etcd = new Etcd(places);
     await etcd.start();
     return etcd;
   }
@@ -165,6 +171,29 @@ export class Etcd {
 
   async end(signal: 'SIGKILL' | 'SIGTERM' = 'SIGKILL'): Promise<void> {
     await Promise.all(this.nodes.map((node) => node.end(signal)));
+  }
+
+  /** As `etcdctl snapshot save` writes it. */
+  save(file: string): void {
+    const [first] = this.running;
+    if (first === undefined) throw new Error('no node of etcd runs');
+    this.ctlOf([first], ['snapshot', 'save', file]);
+  }
+
+  /** All nodes begin again from that backup, as a cluster of that name. */
+  async restore(file: string, token: string): Promise<void> {
+    await this.end('SIGTERM');
+    for (const { place } of this.nodes) {
+      const folder = join(this.folder, place.name);
+      rmSync(folder, { recursive: true, force: true });
+      run('env', [
+        ...['ETCDCTL_API=3', etcdProgram('etcdctl'), 'snapshot', 'restore', file],
+        ...['--name', place.name, '--data-dir', folder],
+        ...['--initial-cluster', this.peers, '--initial-cluster-token', token],
+        ...['--initial-advertise-peer-urls', urlOf(place, 'peer')],
+      ]);
+    }
+    await this.start();
   }
 
   /** The node that leads, in the view of all that run. */

@@ -1,6 +1,6 @@
 /**
- * A fleet whose members are one group: started, subscribed through etcd, and asked. What is put
- * into etcd is put there by etcdctl, so that the product's own writing is not its yardstick.
+ * A fleet of the rig whose members are one group: started, subscribed through etcd, and asked. What
+ * is put into etcd is put there by etcdctl, so that the product's own writing is not its yardstick.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

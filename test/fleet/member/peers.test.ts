@@ -1,0 +1,136 @@
+/**
+ * Goal: a member believes of its peers no more than it asked for. Method: servers on loopback that
+ * answer wrongly, too much, too late, or for somebody else, and a real control port.
+ *
+ * needs: a link
+ */
+import { createServer as createHttp } from 'node:http';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type Health, startControl } from '../../../src/control/server.js';
+import { askPeers } from '../../../src/fleet/member/peers.js';
+import { MemoryReplicator } from '../../rig/memory-replicator.js';
+import { eventually } from '../../rig/program.js';
+
+const test = suite('peers of a member');
+const closers: (() => unknown)[] = [];
+test.after.each(async () => {
+  for (const close of closers.splice(0)) await close();
+});
+
+const OK = 'HTTP/1.1 200 OK\r\nServer: fantail\r\n';
+
+async function portOf(server: Server): Promise<string> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  closers.push(() => server.close());
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`; // it listens to TCP
+}
+
+/** A peer of that name whose port does so. */
+async function peer(member: string, onConnection: (socket: Socket) => void) {
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    closers.push(() => socket.destroy());
+    onConnection(socket);
+  });
+  return { member, control: await portOf(server) };
+}
+
+const says = (text: string) => (socket: Socket) => {
+  socket.once('data', () => socket.write(text));
+};
+
+test('whoever answers wrongly, too much or too late has not answered', async () => {
+  const endless = (socket: Socket, text: string) => {
+    const timer = setInterval(() => socket.write(text), 5);
+    socket.once('close', () => clearInterval(timer));
+  };
+  const silents: [string, (socket: Socket) => void][] = [
+    ['another server', says('HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n')],
+    ['no server', says('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')],
+    ['another status', says('HTTP/1.1 204 No Content\r\nServer: fantail\r\n\r\n')],
+    ['a way on', says('HTTP/1.1 302 Found\r\nServer: fantail\r\nLocation: /healthz\r\n\r\n')],
+    ['no HTTP', says('ok\r\n\r\n')],
+    ['half a head', says(OK)],
+    ['nothing', () => {}],
+    ['the end', (socket) => socket.end()],
+    ['a long head', says(`${OK}X: ${'x'.repeat(5000)}\r\n\r\n`)],
+    ['another protocol', says('HTTP/1.1 101 Switching\r\nServer: fantail\r\n\r\n')],
+    ['a head without an end', (socket) => endless(socket, 'HTTP/1.1 100 Continue\r\n\r\n')],
+  ];
+  for (const [name, does] of silents) {
+    const began_ms = performance.now();
+    const evidence = await askPeers({ group: 'g', members: [await peer(name, does)] });
+    assert.equal([evidence.peers, evidence.answering, evidence.reaching], [1, 0, 0], name);
+    assert.ok(performance.now() - began_ms < 10_000, name);
+  }
+  const nowhere = ['http://127.0.0.1:1', 'http://[', 'ftp://127.0.0.1', 'http://127.0.0.1:99999'];
+  const members = nowhere.map((control) => ({ member: 'a', control }));
+  assert.is((await askPeers({ group: 'g', members })).answering, 0);
+});
+
+test('what comes behind the head is not read, and its connection is ended', async () => {
+  let isClosed = false;
+  const one = await peer('a', (socket) => {
+    socket.once('data', () => {
+      socket.write(`${OK}\r\n`);
+      const timer = setInterval(() => socket.write('x'.repeat(1000)), 5);
+      socket.once('close', () => {
+        clearInterval(timer);
+        isClosed = true;
+      });
+    });
+  });
+  const { answering, reaching } = await askPeers({ group: 'g', members: [one] });
+  assert.equal([answering, reaching], [1, 1]);
+  await eventually('the connection is ended', () => isClosed);
+});
+
+test('each is asked as that member of that group', async () => {
+  const asked: (string | undefined)[] = [];
+  const server = createHttp((request, response) => {
+    asked.push(request.url);
+    response.writeHead(503, { Server: 'fantail' }).end();
+  });
+  const control = await portOf(server);
+  const { answering, reaching } = await askPeers({
+    group: 'desks',
+    members: [{ member: 'm2', control }],
+  });
+  assert.equal([answering, reaching, asked], [1, 0, ['/fleetz?group=desks&member=m2']]);
+});
+
+test('a control port answers for the member that it is, and for no other', async () => {
+  let health: Health = { isHealthy: true, isReady: true };
+  const control = await startControl({
+    ...{ address: '127.0.0.1', port: 0, tokens: null },
+    replicator: new MemoryReplicator(),
+    health: () => health,
+  });
+  closers.push(() => control.close());
+  const url = `http://127.0.0.1:${control.port}`;
+  const ask = async (group: string, member: string) => {
+    const { answering, reaching } = await askPeers({ group, members: [{ member, control: url }] });
+    return [answering, reaching];
+  };
+  // a replicator by itself knows nothing of etcd: it is not one that does not reach it
+  assert.equal(await ask('desks', 'm2'), [0, 0]);
+  const membership = { group: 'desks', member: 'm2', reachesRegistry: true };
+  health = { ...health, member: membership };
+  assert.equal(await ask('desks', 'm2'), [1, 1]);
+  assert.equal(
+    [await ask('desks', 'm3'), await ask('other', 'm2')],
+    [
+      [0, 0],
+      [0, 0],
+    ],
+  );
+  health = { ...health, member: { ...membership, reachesRegistry: false } };
+  assert.equal(await ask('desks', 'm2'), [1, 0]);
+  // who watches it names nobody
+  const status = async (path: string) => (await fetch(`${url}${path}`)).status;
+  assert.equal([await status('/fleetz'), await status('/fleetz?member=m3')], [503, 404]);
+});
+
+test.run();
