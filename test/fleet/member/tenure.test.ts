@@ -19,7 +19,7 @@ import { Tenure } from '../../../src/fleet/member/tenure.js';
 import { Etcd, lackForEtcd } from '../../rig/fleet/etcd.js';
 import { Line } from '../../rig/fleet/line.js';
 import { TableTarget } from '../../rig/fleet/target.js';
-import { atEnd, eventually } from '../../rig/program.js';
+import { eventually } from '../../rig/program.js';
 
 const test = suite('tenure of a member');
 const lack = lackForEtcd();
@@ -39,15 +39,18 @@ test.after(() => {
   etcd?.close();
 });
 
-/** A peer that answers so; where it is. */
-async function peerThatSays(status: number): Promise<Peer> {
+/** A peer that answers so, until it is closed. */
+async function peerThatSays(status: number): Promise<{ peer: Peer; close: () => void }> {
   const server = createServer((_, response) => {
     response.writeHead(status, { Server: 'fantail' }).end();
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  atEnd(() => server.close());
   const { port } = server.address() as AddressInfo; // it listens to TCP
-  return { member: `of-port-${port}`, control: `http://127.0.0.1:${port}` };
+  const close = () => {
+    server.close();
+    server.closeAllConnections();
+  };
+  return { peer: { member: `of-port-${port}`, control: `http://127.0.0.1:${port}` }, close };
 }
 
 interface Scene {
@@ -64,7 +67,8 @@ interface Scene {
 function tenureTest(name: string, statuses: number[], work: (scene: Scene) => Promise<void>): void {
   test(name, async () => {
     if (lack !== null) return console.log(`skip: ${lack}`);
-    const members = await Promise.all(statuses.map(peerThatSays));
+    const peers = await Promise.all(statuses.map(peerThatSays));
+    const members = peers.map(({ peer }) => peer);
     const line = await Line.open(etcd.urls);
     const client = new Client({ endpoints: [line.url], user: null, tls: null });
     const target = new TableTarget();
@@ -84,6 +88,7 @@ function tenureTest(name: string, statuses: number[], work: (scene: Scene) => Pr
       tenure.close();
       client.close();
       line.close();
+      for (const { close } of peers) close();
     }
   });
 }
