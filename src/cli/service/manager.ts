@@ -2,7 +2,7 @@
  * What the service manager that has started `fantail up` is told, by the protocol of sd_notify(3):
  * datagrams of lines NAME=value to the socket that NOTIFY_SOCKET names.
  *
- *   BOOT ── ready() ──▶ READY ◀── reloading(true, false) ──▶ RELOADING      either ── stopping() ──▶ STOPPING
+ *   BOOT ── ready() ──▶ READY ◀── reloading() ──▶ RELOADING      both ── stopping() ──▶ STOPPING
  *
  * From READY on there is a beat: WATCHDOG=1 where one is wanted, and STATUS= where it has changed.
  * It runs on the event loop, so a supervisor that hangs is silent. Nothing here waits for the
@@ -88,7 +88,7 @@ export class ServiceManager {
     if (lines.length > 0 && this.send(lines.join('\n'))) this.unsent.clear();
   }
 
-  /** False: it has not arrived. A socket for each, so that a manager that has begun anew is found. */
+  /** False: it has not arrived. A socket for each: a manager that has begun anew is found. */
   private send(datagram: string): boolean {
     let fd: number | null = null;
     try {
