@@ -66,7 +66,7 @@ Napi::Value connect_abstract_js(const Arguments& arguments) {
 }
 
 Napi::Value connect_datagrams_js(const Arguments& arguments) {
-  return fd_value(arguments.env(), connect_datagrams(arguments.text(0, "path")));
+  return fd_value(arguments.env(), connect_datagrams(arguments.text(0, "address")));
 }
 
 Napi::Value peer_uid_js(const Arguments& arguments) {

@@ -13,20 +13,31 @@ namespace {
 
 constexpr int listen_backlog = 16; // launchers of one interface; more wait and try again
 
-struct AbstractAddress {
+struct UnixAddress {
   sockaddr_un address;
   socklen_t length;
 };
 
-AbstractAddress abstract_address(std::string_view name) {
+UnixAddress abstract_address(std::string_view name) {
   if (name.empty() || name.size() > abstract_name_max) {
     throw Error(EINVAL,
                 "an abstract socket name has 1 to " + std::to_string(abstract_name_max) + " bytes");
   }
-  AbstractAddress result{};
+  UnixAddress result{};
   result.address.sun_family = AF_UNIX;
   std::copy(name.begin(), name.end(), result.address.sun_path + 1);
   result.length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  return result;
+}
+
+UnixAddress path_address(std::string_view path) {
+  UnixAddress result{};
+  if (path.empty() || path.size() >= sizeof result.address.sun_path) {
+    throw Error(EINVAL, "the path of a socket has 1 to 107 bytes");
+  }
+  result.address.sun_family = AF_UNIX;
+  path.copy(result.address.sun_path, path.size());
+  result.length = sizeof result.address;
   return result;
 }
 
@@ -130,7 +141,7 @@ Fd open_abstract() {
 }
 
 bool bind_abstract(int fd, std::string_view name) {
-  const AbstractAddress at = abstract_address(name);
+  const UnixAddress at = abstract_address(name);
   if (bind(fd, reinterpret_cast<const sockaddr*>(&at.address), at.length) < 0) {
     if (errno == EADDRINUSE) return false;
     throw error_of(errno, "take the launcher's socket name");
@@ -140,22 +151,18 @@ bool bind_abstract(int fd, std::string_view name) {
 }
 
 bool connect_abstract(int fd, std::string_view name) {
-  const AbstractAddress at = abstract_address(name);
+  const UnixAddress at = abstract_address(name);
   if (connect(fd, reinterpret_cast<const sockaddr*>(&at.address), at.length) == 0) return true;
   if (errno == ECONNREFUSED) return false;
   throw error_of(errno, "connect to another launcher");
 }
 
-Fd connect_datagrams(std::string_view path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof address.sun_path) {
-    throw Error(EINVAL, "the path of a socket has 1 to 107 bytes");
-  }
-  path.copy(address.sun_path, path.size());
+Fd connect_datagrams(std::string_view address) {
+  const UnixAddress at =
+      address.starts_with('@') ? abstract_address(address.substr(1)) : path_address(address);
   Fd fd{check(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "open a Unix socket")};
-  check(connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
-        "connect to a socket's path");
+  check(connect(fd.get(), reinterpret_cast<const sockaddr*>(&at.address), at.length),
+        "connect to who reads datagrams");
   return fd;
 }
 

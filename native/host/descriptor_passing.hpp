@@ -51,9 +51,9 @@ bool bind_abstract(int fd, std::string_view name);
 /// False: nobody listens under that name.
 bool connect_abstract(int fd, std::string_view name);
 
-/// Connected to whoever reads datagrams at that path, where each write(2) is one; none blocks.
-/// ENOENT, ECONNREFUSED: nobody does.
-Fd connect_datagrams(std::string_view path);
+/// Connected to whoever reads datagrams at that path, or under that abstract name behind an `@`;
+/// each write(2) is one, and none blocks. ENOENT, ECONNREFUSED: nobody does.
+Fd connect_datagrams(std::string_view address);
 
 struct Peer {
   Fd fd;

@@ -268,10 +268,10 @@ export interface Supervisor {
   /** Connects to an abstract name; false if nobody has it. */
   connectAbstract(fd: number, name: string): boolean;
   /**
-   * A SOCK_DGRAM Unix socket connected to whoever reads at that path; what is written to it is one
-   * datagram, and EAGAIN where there is no room.
+   * A SOCK_DGRAM Unix socket connected to whoever reads at that path, or under that abstract name
+   * behind an `@`; what is written to it is one datagram, and EAGAIN where there is no room.
    */
-  connectDatagrams(path: string): number;
+  connectDatagrams(address: string): number;
   /** The user at the other end of a connected socket (SO_PEERCRED). */
   peerUid(fd: number): number;
   /** Accepts one connection, or null if none waits. */

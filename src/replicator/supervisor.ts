@@ -39,31 +39,39 @@ export interface Told {
   readonly reread: Reread | null;
 }
 
+/** A replicator at a glance. */
+export interface Standing {
+  readonly mode: string;
+  readonly feeds: number;
+  readonly subscribers: number;
+}
+
 /** A replicator that is open. */
 export interface Supervisor {
   /** What `fantail up` prints once packets flow and control answers. */
   readonly readyLine: string;
+  /** How it stands. */
+  readonly standing: () => Standing;
   /** Reads the configuration again; `who` asks. What becomes of it is in the log. */
   readonly reload: (who: string) => Promise<unknown>;
   /** Closes everything; a second call finds nothing left to close. */
   readonly close: () => Promise<void>;
 }
 
-interface Endings {
+/** What it tells of itself. */
+export interface Listener {
   readonly onFatal: (failure: Failure) => void;
+  /** It has no work any more: a member of a group that was drained. */
   readonly onEnd: () => void;
+  /** Whoever asked for it: a reload begins, or has ended. */
+  readonly onReload: (isUnderWay: boolean) => void;
 }
 
 /** Opens everything. On failure what was opened is closed again, and the reason thrown. */
-export async function openSupervisor(
-  told: Told,
-  onFatal: (failure: Failure) => void,
-  /** It has no work any more: a member of a group that was drained. */
-  onEnd: () => void = () => {},
-): Promise<Supervisor> {
+export async function openSupervisor(told: Told, listener: Listener): Promise<Supervisor> {
   const closers = new Closers((error) => log.error(error, 'while stopping'));
   try {
-    const opened = await open(told, { onFatal, onEnd }, closers);
+    const opened = await open(told, listener, closers);
     return { ...opened, close: () => closers.close() };
   } catch (error) {
     await closers.close();
@@ -73,7 +81,7 @@ export async function openSupervisor(
 
 async function open(
   { configuration, reread }: Told,
-  { onFatal, onEnd }: Endings,
+  { onFatal, onEnd, onReload }: Listener,
   closers: Closers,
 ): Promise<Omit<Supervisor, 'close'>> {
   const { config } = configuration;
@@ -138,15 +146,22 @@ async function open(
   const remember = (now: Configuration) => tellPlaced(now, { inForce, roster, keep });
   remember(held);
   const linkNow = () => watch?.interface ?? link;
-  const reloading = { ...living, linkNow, inForce, reread, keep: remember };
+  const reloading = { ...living, linkNow, inForce, reread, keep: remember, onReload };
   const reloader = await ports.openReloader(opening, held, reloading);
   replicator.reloader = reloader;
   closeFirst(closers, publisher, state, reloader);
   await ports.joinFleet(fleet, config, control, closers);
   plane.takeCharge();
-  const readyLine = ports.readyLine(opened, config, control);
-  return { readyLine, reload: (who) => reloader.reload(who) };
+  return {
+    readyLine: ports.readyLine(opened, config, control),
+    standing: () => standingOf(opening, opened),
+    reload: (who) => reloader.reload(who),
+  };
 }
+
+const standingOf = ({ feeds, subscribers }: Opening, { plane }: OpenedPlane): Standing => {
+  return { mode: plane.opened.mode, feeds: feeds.all().length, subscribers: subscribers.size };
+};
 
 /** The next supervisor is to know what of the configuration is in place. */
 function tellPlaced(

@@ -4,7 +4,7 @@
  *
  * A test file says up to three things about itself in its head comment:
  *
- *   needs: a core          it only computes: other steps may run beside it
+ *   needs: a core          it computes, or waits: other steps may run beside it
  *   needs: a link          it has namespaces, processes and ports of its own, and keeps no rate:
  *                          one that is late loses nothing; beside those that compute
  *   needs: the machine     it keeps a rate, spins, or measures: nothing may run beside it

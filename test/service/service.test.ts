@@ -1,9 +1,11 @@
 /**
- * Goal: fantail runs as a service that may do next to nothing else, is restarted without a packet
- * lost, and leaves nothing. Method: the unit that it comes with, run by a systemd of the test's
- * own; nothing of it is changed but where program and configuration are.
+ * Goal: fantail runs as a service that may do next to nothing else, has started when it serves, is
+ * restarted without a packet lost whether it was killed or hangs, and leaves nothing. Method: the
+ * unit that it comes with, run by a systemd of the test's own; nothing of it is changed but where
+ * program and configuration are.
  *
  * needs: a link
+ * takes: 40 s
  */
 import { spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -12,7 +14,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Channel, openAsker } from '../rig/channel.js';
 import { REPLICATOR_IP } from '../rig/link.js';
-import { eventually, processesWith, ROOT, sleep } from '../rig/program.js';
+import { eventually, type Program, processesWith, ROOT, sleep } from '../rig/program.js';
 import { networkTest, subscribersOf } from '../rig/scenario.js';
 import { faultsOf, LISTEN_PORT, replicatedRoute, startFeed, startSink } from '../rig/wire.js';
 import { Systemd } from './systemd.js';
@@ -25,6 +27,8 @@ const CONTROL = '127.0.0.1:12345';
 const GROUP_ID = 4;
 const RATE = 2000;
 const COUNT = 8000;
+/** A feed that outlasts WatchdogSec= and the next start. */
+const HUNG_SECONDS = 20;
 /** What systemd calls OK ends there. */
 const EXPOSURE_MAX = '50';
 
@@ -46,34 +50,44 @@ test('what systemd-analyze finds exposed is listed in the unit, with its reason'
   assert.equal(exposed.map(({ name }) => name).sort(), [...reasons()].sort());
 });
 
+/**
+ * The unit that fantail comes with, of split on rep0; `mark` is in the environment of all that it
+ * starts. What has been said so far, and which lines of that are `ready`.
+ */
+function unitAsItComes(mark: string) {
+  const here = [
+    '[Service]',
+    'EnvironmentFile=',
+    'EnvironmentFile=/mnt/given/configuration/%i',
+    `Environment=PATH=/mnt/bin:/usr/sbin:/usr/bin ${mark}`,
+    `ExecStopPost=sh -c 'echo "ended by $SERVICE_RESULT: $EXIT_CODE, $EXIT_STATUS"'`,
+    'StandardOutput=append:/mnt/given/out',
+    'StandardError=append:/mnt/given/out',
+  ];
+  const systemd = new Systemd(
+    {
+      'fantail@.service': readFileSync(UNIT, 'utf8'),
+      'fantail@.service.d/here.conf': `${here.join('\n')}\n`,
+    },
+    { rep0: `FANTAIL_WORDS=${REPLICATOR_IP} ${LISTEN_PORT} --mode copy --layout split\n` },
+  );
+  const out = join(systemd.folder, 'out');
+  const told = () => `${existsSync(out) ? readFileSync(out, 'utf8') : ''}\n${systemd.told()}`;
+  const readies = () => [...told().matchAll(/^ready .*$/gm)].map(([line]) => line);
+  return { systemd, told, readies };
+}
+
 networkTest(
   test,
   'under all restrictions of its unit it replicates; killed, it is restarted and adopts; stopped, it leaves nothing',
   { queues: 1 },
   async (link) => {
     const mark = `FANTAIL_TEST=service${process.pid}`;
-    const here = [
-      '[Service]',
-      'EnvironmentFile=',
-      'EnvironmentFile=/mnt/given/configuration/%i',
-      `Environment=PATH=/mnt/bin:/usr/sbin:/usr/bin ${mark}`,
-      'StandardOutput=append:/mnt/given/out',
-      'StandardError=append:/mnt/given/out',
-    ];
-    const systemd = new Systemd(
-      {
-        'fantail@.service': readFileSync(UNIT, 'utf8'),
-        'fantail@.service.d/here.conf': `${here.join('\n')}\n`,
-      },
-      { rep0: `FANTAIL_WORDS=${REPLICATOR_IP} ${LISTEN_PORT} --mode copy --layout split\n` },
-    );
-    const out = join(systemd.folder, 'out');
-    const told = () => `${existsSync(out) ? readFileSync(out, 'utf8') : ''}\n${systemd.told()}`;
-    const readies = () => [...told().matchAll(/^ready .*$/gm)].map(([line]) => line);
+    const { systemd, told, readies } = unitAsItComes(mark);
     try {
       await systemd.boot(link.replicator);
       systemd.systemctl('start', NAME);
-      await eventually('it is ready', () => readies().length === 1);
+      assert.is(readies().length, 1, 'the start is complete when it serves');
       const subscribers = subscribersOf(3);
       const asker = await openAsker(CONTROL, link.replicator);
       await new Channel(asker).subscribe(subscribers).finally(() => asker.close());
@@ -87,20 +101,64 @@ networkTest(
       assert.ok(path.length >= 2, 'fantail-rx and a worker at least');
       for (const { pid } of path)
         assert.match(readFileSync(`/proc/${pid}/status`, 'utf8'), /^CapEff:\s+0+$/m);
+      assert.is(systemd.shown(NAME, 'NRestarts'), '0');
       systemd.systemctl('kill', '--signal=KILL', '--kill-who=main', NAME);
       await eventually('the next one is ready', () => readies().length === 2);
       assert.match(readies()[1] ?? '', / adopted=\d+$/);
       await feed.result();
       assert.equal(faultsOf(await sink.within(10_000), COUNT), [], link.drops().join());
-      assert.match(systemd.systemctl('show', '-p', 'NRestarts', NAME), /NRestarts=1/);
+      assert.is(systemd.shown(NAME, 'NRestarts'), '1');
       systemd.systemctl('stop', NAME);
-      assert.match(systemd.systemctl('show', '-p', 'Result', NAME), /Result=success/);
+      assert.is(systemd.shown(NAME, 'Result'), 'success');
       assert.equal(processesWith(mark), []);
       assert.is(link.xdpProgram(), null);
     } catch (error) {
       if (error instanceof Error) error.message += `\n--- it said:\n${told()}`;
       throw error;
     } finally {
+      systemd.close();
+    }
+  },
+);
+
+networkTest(
+  test,
+  'a supervisor that hangs is killed by the watchdog, without a core file, and the next adopts: not a packet is lost; its status says how it stands',
+  { queues: 1 },
+  async (link) => {
+    const { systemd, told, readies } = unitAsItComes(`FANTAIL_TEST=hung${process.pid}`);
+    const count = RATE * HUNG_SECONDS;
+    const programs: Program[] = [];
+    try {
+      await systemd.boot(link.replicator);
+      systemd.systemctl('start', NAME);
+      const subscribers = subscribersOf(3);
+      const asker = await openAsker(CONTROL, link.replicator);
+      await new Channel(asker).subscribe(subscribers).finally(() => asker.close());
+      const standing = '1 feed, 3 subscribers, copy mode';
+      await eventually('it is told', () => systemd.shown(NAME, 'StatusText') === standing);
+      const first = systemd.shown(NAME, 'MainPID');
+      const route = replicatedRoute(link);
+      const sink = await startSink(route, { subscribers, expect: count });
+      const feed = startFeed(route, { rate: RATE, count });
+      programs.push(sink.program, feed.program);
+      systemd.systemctl('kill', '--signal=STOP', '--kill-who=main', NAME);
+      await eventually('the next one is ready', () => readies().length === 2);
+      assert.match(readies()[1] ?? '', / adopted=\d+$/);
+      assert.not.equal(systemd.shown(NAME, 'MainPID'), first);
+      assert.is(systemd.shown(NAME, 'NRestarts'), '1');
+      // with a core file it would be `dumped`
+      assert.match(told(), /^ended by watchdog: killed, KILL$/m);
+      await feed.result();
+      assert.equal(faultsOf(await sink.within(10_000), count), [], link.drops().join());
+      assert.is(systemd.shown(NAME, 'StatusText'), standing);
+      systemd.systemctl('stop', NAME);
+      assert.is(systemd.shown(NAME, 'Result'), 'success');
+    } catch (error) {
+      if (error instanceof Error) error.message += `\n--- it said:\n${told()}`;
+      throw error;
+    } finally {
+      for (const program of programs) program.close();
       systemd.close();
     }
   },
@@ -139,7 +197,7 @@ networkTest(
       );
       systemd.systemctl('daemon-reload');
       systemd.systemctl('start', NAME);
-      await eventually('it is ready', () => /^ready .*/m.test(told()));
+      assert.match(told(), /^ready .*/m);
       const asker = await openAsker(CONTROL, link.replicator);
       await new Channel(asker).subscribe(subscribers).finally(() => asker.close());
       const route = replicatedRoute(link);
@@ -150,6 +208,7 @@ networkTest(
       systemd.systemctl('reload', NAME);
       const isDone = /multicast-ttl: 1 → 2: applied[\s\S]*order: rotate → fixed: refused: needs a/;
       await eventually('it is applied, and refused', () => isDone.test(told()));
+      await eventually('it runs again', () => systemd.shown(NAME, 'ActiveState') === 'active');
       // what waits for a restart would be another data plane's
       writeFileSync(file, `${lines.join('\n')}\nmulticast-ttl: 2\n`);
       systemd.systemctl('kill', '--signal=KILL', '--kill-who=main', NAME);
@@ -157,7 +216,7 @@ networkTest(
       await feed.result();
       assert.equal(faultsOf(await sink.within(10_000), COUNT), [], link.drops().join());
       systemd.systemctl('stop', NAME);
-      assert.match(systemd.systemctl('show', '-p', 'Result', NAME), /Result=success/);
+      assert.is(systemd.shown(NAME, 'Result'), 'success');
       assert.equal(processesWith(mark), []);
       assert.match(systemd.fantail('install-service', ...units, '--remove'), /^removed /);
       systemd.systemctl('daemon-reload');
@@ -201,9 +260,9 @@ networkTest(
       systemd.fantail('install-service', '--folder', '/mnt/given/units', ...config);
       systemd.systemctl('daemon-reload');
       systemd.systemctl('start', NAME);
-      await eventually('it is ready', () => /^ready /m.test(told()));
+      assert.match(told(), /^ready /m);
       systemd.systemctl('stop', NAME);
-      assert.match(systemd.systemctl('show', '-p', 'Result', NAME), /Result=success/);
+      assert.is(systemd.shown(NAME, 'Result'), 'success');
     } catch (error) {
       if (error instanceof Error) error.message += `\n--- it said:\n${told()}${systemd.told()}`;
       throw error;

@@ -93,6 +93,11 @@ export class Systemd {
     return run('nsenter', ['-t', String(this.first()), '-m', '-p', 'systemctl', ...words]);
   }
 
+  /** A property of a unit. */
+  shown(unit: string, property: string): string {
+    return this.systemctl('show', '--value', '-p', property, unit).trim();
+  }
+
   /** Runs fantail where units see it: /mnt/clone, by the Node in /mnt/bin. */
   fantail(...words: string[]): string {
     const all = ['/mnt/bin/node', '/mnt/clone/build/programs/main.js', ...words];

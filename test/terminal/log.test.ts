@@ -420,7 +420,7 @@ journalTest('with --log-format json the journal gets those lines as they are', a
   );
 });
 
-test('who reads datagrams at a path is connected to; nobody there, or no path, is an error', () => {
+test('who reads datagrams at a path is connected to; nobody there, or no address, is an error', () => {
   const codeOf = (path: string) => {
     try {
       addon.connectDatagrams(path);
@@ -432,6 +432,9 @@ test('who reads datagrams at a path is connected to; nobody there, or no path, i
   assert.is(codeOf('/nowhere/socket'), 'ENOENT');
   assert.is(codeOf(''), 'EINVAL');
   assert.is(codeOf(`/${'x'.repeat(107)}`), 'EINVAL');
+  assert.is(codeOf('@'), 'EINVAL');
+  assert.is(codeOf(`@${'x'.repeat(108)}`), 'EINVAL');
+  assert.is(codeOf(`@fantail-nobody-${process.pid}`), 'ECONNREFUSED');
   assert.is(codeOf(MAIN), 'ECONNREFUSED');
 });
 

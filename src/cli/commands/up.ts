@@ -8,15 +8,17 @@
 
 import { closeSync, constants, openSync } from 'node:fs';
 import { inspect } from 'node:util';
+import { counted } from '../../domain/counts.js';
 import { Failure } from '../../domain/errors.js';
 import { addon } from '../../memory/addon.js';
 import type { Configuration } from '../../replicator/reload/configured.js';
-import { openSupervisor } from '../../replicator/supervisor.js';
+import { openSupervisor, type Standing } from '../../replicator/supervisor.js';
 import { isJournal, JOURNAL_SOCKET } from '../../terminal/journal.js';
 import type { Format, Level } from '../../terminal/levels.js';
 import { log, logForm, startLog } from '../../terminal/log.js';
 import { type Asked, configurationOf } from '../configuration/settings.js';
 import { complain, FAILURE_STATUS, whenItFails, whenOutputIsLost } from '../program.js';
+import { ServiceManager, takeTold } from '../service/manager.js';
 
 const STDERR = 2;
 
@@ -54,6 +56,8 @@ function openJournal(): number | null {
 /** `path`: of its configuration file. Where that is wrong, the sentence is told as `flags` say. */
 export async function up(asked: Asked, path: string | null, flags: LogFlags): Promise<void> {
   const hangUps = new HangUps();
+  const told = takeTold();
+  const manager = told && new ServiceManager(told);
   const configuration = readFirst(asked, path, flags);
   let end: (failure: Failure | null) => void = () => {};
   const ended = new Promise<Failure | null>((resolve) => {
@@ -73,12 +77,17 @@ export async function up(asked: Asked, path: string | null, flags: LogFlags): Pr
   // and closed.
   const supervisor = await openSupervisor(
     { configuration, reread },
-    (failure) => end(failure),
-    () => end(null),
+    {
+      onFatal: (failure) => end(failure),
+      onEnd: () => end(null),
+      onReload: (isUnderWay) => manager?.reloading(isUnderWay),
+    },
   );
   process.stdout.write(`${supervisor.readyLine}\n`);
+  manager?.ready(() => statusText(supervisor.standing()));
   hangUps.onWish(() => void supervisor.reload('SIGHUP').catch(() => {})); // it is in the log
   const failure = await ended;
+  manager?.stopping();
   if (failure === null) log.info('stopping');
   setTimeout(() => {
     complain('fantail up', 'stopping takes too long; see: fantail clean', FAILURE_STATUS);
@@ -87,6 +96,9 @@ export async function up(asked: Asked, path: string | null, flags: LogFlags): Pr
   await supervisor.close();
   if (failure !== null) throw failure;
 }
+
+const statusText = ({ mode, feeds, subscribers }: Standing): string =>
+  `${counted(feeds, 'feed')}, ${counted(subscribers, 'subscriber')}, ${mode} mode`;
 
 function readFirst(asked: Asked, path: string | null, flags: LogFlags): Configuration {
   let found: Configuration;

@@ -29,6 +29,7 @@ export interface Reloaded {
   readonly reread: Reread | null;
   readonly keep: (configuration: Configuration) => void;
   readonly linkNow: () => Interface | null;
+  readonly onReload: (isUnderWay: boolean) => void;
 }
 
 /** Opens legacy control, which may be another's after a reload. */

@@ -44,6 +44,8 @@ export interface ReloaderParts {
   readonly inForce: InForce;
   /** For the supervisor that may adopt what runs. */
   readonly keep: (configuration: Configuration) => void;
+  /** One begins, or has ended, whatever came of it. */
+  readonly onReload: (isUnderWay: boolean) => void;
 }
 
 type Refused = ReloadAnswer['refused'][number];
@@ -83,6 +85,7 @@ export class Reloader {
   }
 
   private async reloadNow(who: string): Promise<ReloadAnswer> {
+    this.parts.onReload(true);
     try {
       this.checkOpen();
       return await this.take(this.read(), who);
@@ -90,6 +93,8 @@ export class Reloader {
       const code = error instanceof FantailError ? error.code : 'INTERNAL';
       log.error({ op: 'reload', who, code }, `reload: nothing has changed: ${messageOf(error)}`);
       throw error;
+    } finally {
+      this.parts.onReload(false);
     }
   }
 

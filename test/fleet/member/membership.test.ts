@@ -5,7 +5,7 @@
  * product's own members, each with a line to a real etcd that can be cut and a table in memory in
  * place of a replicator; what stands in etcd is read and written by a client of its own.
  *
- * needs: a link
+ * needs: a core
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';

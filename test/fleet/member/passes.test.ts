@@ -2,6 +2,8 @@
  * Goal: a pass that looks at what has changed alone leaves the table as one would that goes through
  * all. Method: a group that changes at random, and after each pass everybody compared with what the
  * group says; what has not changed is not placed again.
+ *
+ * needs: a core
  */
 import { createHash } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';

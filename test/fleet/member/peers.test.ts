@@ -2,7 +2,7 @@
  * Goal: a member believes of its peers no more than it asked for. Method: servers on loopback that
  * answer wrongly, too much, too late, or for somebody else, and a real control port.
  *
- * needs: a link
+ * needs: a core
  */
 import { createServer as createHttp } from 'node:http';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';

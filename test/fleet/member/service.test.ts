@@ -4,7 +4,7 @@
  * Goal: a subscriber is served as the group says or not at all, also while etcd is away, and a
  * table that is full is told. Method: a real etcd behind a line that is cut, a table of few rows.
  *
- * needs: a link
+ * needs: a core
  */
 import { createHash } from 'node:crypto';
 import { suite } from 'uvu';

@@ -5,7 +5,7 @@
  * when that was asked. Method: a real etcd behind a line that can be slow or deaf, whose lease is
  * looked at by a client of its own; peers are HTTP servers; the replicator is a table in memory.
  *
- * needs: a link
+ * needs: a core
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';

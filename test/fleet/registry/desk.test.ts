@@ -5,7 +5,7 @@
  * else changes the same between the reading and the writing. Method: a real etcd, and a client that
  * lets the test act at that very point.
  *
- * needs: a link
+ * needs: a core
  */
 import { createHash } from 'node:crypto';
 import { suite } from 'uvu';

@@ -5,7 +5,7 @@
  * and members go on by what it says. Method: snapshots that etcdctl saves and restores, for a real
  * etcd of three nodes; members with tables in memory.
  *
- * needs: a link
+ * needs: a core
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
