@@ -47,6 +47,7 @@ export function openFleet(
       upstream: config.fleet.upstream,
       path: [],
       version,
+      startedAt_ms: Date.now(),
     },
     ownFeeds: new Set(config.feeds.map(({ name }) => name)),
     inherited,
