@@ -60,7 +60,7 @@ export function browserTest(
   });
 }
 
-function assertQuiet({ faults, requests, sockets }: Tab, url: string): void {
+export function assertQuiet({ faults, requests, sockets }: Tab, url: string): void {
   assert.equal(faults, [], 'no script failed, and the policy was not violated');
   assert.ok(requests.length > 0 && sockets.length > 0);
   for (const asked of requests) assert.ok(asked === url || asked.startsWith('data:'), asked);

@@ -8,6 +8,7 @@ import { Panel } from '../parts/panel.js';
 import { RowButton } from '../parts/row-button.js';
 import { AboutFilter } from './about-filter.js';
 import { LoadFilter } from './load-filter.js';
+import { OfGroup } from './of-group.js';
 import { UseFilter } from './use-filter.js';
 
 const FIGURES: readonly Column<FilterRow>[] = [
@@ -96,7 +97,11 @@ export function Filters(): ReactNode {
         none="No filter is loaded."
         isAlarm={isAlarm}
       />
-      {mayChange ? <LoadFilter /> : null}
+      {mayChange ? (
+        <LoadFilter names={known.filters.map(nameOf)} />
+      ) : (
+        <OfGroup what="Filters but the built-in one" />
+      )}
       {used === null ? null : (
         <UseFilter subscriber={null} filter={used} onClose={() => setUsed(null)} />
       )}
