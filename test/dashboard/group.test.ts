@@ -121,6 +121,10 @@ const showGroup = async (page: Page): Promise<void> => {
   await table(page, 'Members').waitFor();
 };
 
+const button = (page: Page, name: string) => page.getByRole('button', { name, exact: true });
+
+const press = (page: Page, name: string): Promise<void> => button(page, name).click();
+
 const standing = (page: Page) => page.getByRole('status', { name: 'Standing in the group' });
 
 /** Of the first member's own page the name says so. */
@@ -182,23 +186,23 @@ groupTest(
     const find = async () => (await listed(group)).find(({ ip, port }) => `${ip}:${port}` === name);
     await eventually('it is served', isServed);
 
-    await page.getByRole('button', { name: `Pause ${name}` }).click();
+    await press(page, `Pause ${name}`);
     await confirm(page, 'Pause');
     await page.getByText(`${name} is paused.`).waitFor();
     await rowOf(page, 'Subscribers', name).getByText('paused').waitFor();
     assert.is((await find())?.paused, true);
     await eventually('nothing arrives', async () => !(await isServed()) && !(await isServed()));
-    await page.getByRole('button', { name: `Resume ${name}` }).click();
+    await press(page, `Resume ${name}`);
     await eventually('it arrives again', isServed);
 
     const before = (await find())?.member;
     const to = before === 'm2' ? 'm3' : 'm2';
-    await page.getByRole('button', { name: `Move ${name}` }).click();
+    await press(page, `Move ${name}`);
     await page.getByRole('dialog').getByLabel('To').selectOption(to);
     await confirm(page, 'Move it');
     await rowOf(page, 'Subscribers', name).getByText(`${to} moved`).waitFor();
     assert.is((await find())?.member, to);
-    await page.getByRole('button', { name: `Move ${name}` }).click();
+    await press(page, `Move ${name}`);
     await page
       .getByRole('dialog')
       .getByLabel('To')
@@ -206,7 +210,7 @@ groupTest(
     await confirm(page, 'Move it');
     await eventually('it goes back', async () => (await find())?.member === before);
 
-    await page.getByRole('button', { name: `Remove ${name}` }).click();
+    await press(page, `Remove ${name}`);
     await confirm(page, 'Remove');
     await rowOf(page, 'Subscribers', name).waitFor({ state: 'detached' });
     assert.is(await find(), undefined);
@@ -231,7 +235,7 @@ groupTest(
     await rowOf(page, 'Feeds', 'b').waitFor();
     const { feeds: now } = await command<FleetStatus>(group, 'status');
     assert.equal(now, [{ name: 'b', ip: '239.78.0.2', port: 5000, source: null }]);
-    await page.getByRole('button', { name: 'Remove feed b' }).click();
+    await press(page, 'Remove feed b');
     await confirm(page, 'Remove');
     await page.getByText('The group has no feed but main.').waitFor();
     await fleet.stopFeed();
@@ -249,7 +253,7 @@ groupTest(
       await assertAccessible(page, theme);
     }
     for (const verb of ['Move', 'Filter']) {
-      await page.getByRole('button', { name: `${verb} ${first?.ip}:${first?.port}` }).click();
+      await press(page, `${verb} ${first?.ip}:${first?.port}`);
       await assertAccessible(page, verb);
       await page.keyboard.press('Escape');
     }
@@ -293,7 +297,7 @@ groupTest(
       'Add subscriber',
       'Add feed',
     ])
-      assert.ok(await page.getByRole('button', { name: each, exact: true }).isDisabled(), each);
+      assert.ok(await button(page, each).isDisabled(), each);
     await rowOf(page, 'Members', 'm1 this one').getByText('etcd is gone').waitFor();
     await rowOf(page, 'Subscribers', name).waitFor(); // what was known last
     await assertAccessible(page, 'while etcd is away');
@@ -311,9 +315,7 @@ groupTest(
     await eventually('it is reached', async () => (await standing(page).textContent()) === '');
     await rowOf(page, 'Members', 'm1 this one').getByText('serving').waitFor();
     await table(late.page, 'Members').waitFor();
-    await eventually('changes are offered again', () =>
-      page.getByRole('button', { name: `Remove ${name}` }).isEnabled(),
-    );
+    await eventually('changes are offered again', () => button(page, `Remove ${name}`).isEnabled());
   },
 );
 
@@ -397,13 +399,13 @@ groupTest(
   async ({ group, two, open }) => {
     const { page } = await open();
     await showGroup(page);
-    await page.getByRole('button', { name: 'Drain m1' }).click();
+    await press(page, 'Drain m1');
     await page.getByRole('dialog').getByText('m3 would have no feed').waitFor();
     await page.keyboard.press('Escape');
     const { fleet } = group;
     fleet.startFeed(RATE);
     const phase = await fleet.phase(async () => {
-      await page.getByRole('button', { name: 'Drain m2' }).click();
+      await press(page, 'Drain m2');
       const dialog = page.getByRole('dialog');
       await dialog.getByText(/Its \d+ subscribers? go to 2 other members/).waitFor();
       await confirm(page, 'Drain');
