@@ -29,11 +29,15 @@ export class GroupDesk implements Fleet {
   constructor(
     private readonly etcd: Etcd,
     private readonly keys: Keys,
+    /** What is followed here, as it is in etcd now; null: all is to be read. Throws EtcdAway. */
+    private readonly followed: () => Promise<Mirror | null> = async () => null,
   ) {}
 
   /** As it is in etcd now. */
   private async read(): Promise<Mirror> {
     return reached(async () => {
+      const known = await this.followed();
+      if (known !== null) return known;
       const mirror = new Mirror(this.keys);
       const { entries, revision } = await readGroup(this.etcd, this.keys);
       mirror.fill(entries, revision);
