@@ -53,7 +53,7 @@ function State({ row }: { readonly row: FleetMemberRow }): ReactNode {
 const FIGURES: readonly Column<Member>[] = [
   {
     title: 'Member',
-    width: 9,
+    width: 8,
     cell: ({ row, isThis }) => (
       <>
         {row.member}
@@ -64,7 +64,7 @@ const FIGURES: readonly Column<Member>[] = [
   },
   {
     title: 'State',
-    width: 6,
+    width: 7,
     cell: ({ row }) => <State row={row} />,
     order: ({ row }) => stateOf(row)[0],
   },
@@ -78,21 +78,21 @@ const FIGURES: readonly Column<Member>[] = [
   },
   {
     title: 'Subscribers',
-    width: 6.5,
+    width: 7,
     isNumber: true,
     cell: ({ row }) => numbers.count(row.subscribers),
     order: ({ row }) => row.subscribers,
   },
   {
     title: 'Not served',
-    width: 6,
+    width: 6.5,
     isNumber: true,
     cell: ({ row }) => numbers.count(row.unserved),
     order: ({ row }) => row.unserved,
   },
   {
     title: 'Weight',
-    width: 5,
+    width: 4.5,
     isNumber: true,
     cell: ({ row }) => row.weight,
     order: ({ row }) => row.weight,
@@ -100,7 +100,7 @@ const FIGURES: readonly Column<Member>[] = [
   {
     title: 'Handover',
     unit: 'copies',
-    width: 7.5,
+    width: 8.5,
     isNumber: true,
     cell: ({ row }) => numbers.count(row.handover),
     order: ({ row }) => row.handover,
@@ -114,7 +114,7 @@ const FIGURES: readonly Column<Member>[] = [
   {
     title: 'Way there',
     unit: 'µs',
-    width: 6.5,
+    width: 7.5,
     isNumber: true,
     cell: ({ row }) => row.link_us?.toFixed(1) ?? numbers.NONE,
     order: ({ row }) => row.link_us,
@@ -122,12 +122,12 @@ const FIGURES: readonly Column<Member>[] = [
   {
     title: 'Inside p99',
     unit: 'µs',
-    width: 7,
+    width: 8,
     isNumber: true,
     cell: ({ row }) => numbers.microseconds(row.inside_ns?.p99),
     order: ({ row }) => row.inside_ns?.p99 ?? null,
   },
-  { title: 'Control', width: 11.5, cell: ({ row }) => row.control.replace(/^https?:\/\//, '') },
+  { title: 'Control', width: 10.5, cell: ({ row }) => row.control.replace(/^https?:\/\//, '') },
   { title: 'Listens', unit: 'ip:port', width: 9.5, cell: ({ row }) => endpointText(row.listen) },
   { title: 'Version', width: 4.5, cell: ({ row }) => row.version },
   {

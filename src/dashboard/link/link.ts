@@ -68,6 +68,7 @@ export class Link {
   private questions: Questions | null = null;
   private readonly readings = new Readings();
   private readonly group = new GroupReader((group) => this.tell({ group }));
+  private isGroupShown = false;
   /** What was listed last by who answers now; null: nothing yet. */
   private listed: Listed | null = null;
   /** The last statistics that came by themselves. */
@@ -125,9 +126,12 @@ export class Link {
     else void this.read(this.questions, null);
   }
 
-  /** Whether anybody looks at the group. */
+  /** Whether the group is looked at, and not the member. */
   showGroup(isShown: boolean): void {
+    const wasShown = this.isGroupShown;
+    this.isGroupShown = isShown;
     this.group.show(isShown);
+    if (wasShown && !isShown) this.refresh();
   }
 
   /** A new connection shows it, so that one that waits for a token holds none open. */
@@ -257,10 +261,12 @@ export class Link {
     if (questions !== this.questions || this.isReading) return;
     this.isReading = true;
     try {
+      // what is the member's own is not looked at then, and may be long
+      const own = this.isGroupShown ? this.listed : null;
       const [stats, { subscribers }, { filters }, { changes }] = await Promise.all([
         paced ?? questions.ask({ op: 'stats' }),
-        questions.ask({ op: 'list' }),
-        questions.ask({ op: 'filter.list' }),
+        own ?? questions.ask({ op: 'list' }),
+        own ?? questions.ask({ op: 'filter.list' }),
         questions.ask({ op: 'changes' }),
       ]);
       if (questions !== this.questions) return;
