@@ -19,10 +19,10 @@ import { lackForFleet } from '../rig/fleet/fleet.js';
 import type { Group } from '../rig/fleet/group.js';
 import type { Member } from '../rig/fleet/member.js';
 import { eventually, MAIN } from '../rig/program.js';
-import { assertAccessible } from './accessible.js';
 import { type Look, lackForBrowser, type Tab } from './browser.js';
 import { GroupScene, showGroup } from './group-scene.js';
 import {
+  assertAccessible,
   assertQuiet,
   browserTest,
   cellsOf,

@@ -15,9 +15,8 @@ import { HOSTS } from '../rig/link.js';
 import { eventually } from '../rig/program.js';
 import { subscribersOf } from '../rig/scenario.js';
 import { replicatedRoute, startFeed } from '../rig/wire.js';
-import { assertAccessible } from './accessible.js';
 import { crowd, SUBSCRIBERS } from './crowd.js';
-import { browserTest, endBrowser, isConnected, rowOf, table } from './scene.js';
+import { assertAccessible, browserTest, endBrowser, isConnected, rowOf, table } from './scene.js';
 
 const test = suite('look of the dashboard');
 const TOKEN = 'dashboard-token-of-32-characters';

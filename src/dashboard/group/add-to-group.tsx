@@ -1,7 +1,7 @@
 /** Subscribes somebody in the group, or changes what who is subscribed gets. */
 import { type ReactNode, useState } from 'react';
 import { useDesk } from '../desk.js';
-import { AddForm, askedOf } from '../panels/add-form.js';
+import { AddForm, askedOf } from '../forms/add-form.js';
 import { Field } from '../parts/field.js';
 
 const EMPTY = { ip: '', port: '', feeds: '', filter: '', param: '' };

@@ -2,9 +2,9 @@
 import { type ReactNode, useMemo, useState } from 'react';
 import type { FleetFilterRow } from '../../domain/fleet.js';
 import { useDesk } from '../desk.js';
+import { LoadFilter } from '../forms/load-filter.js';
+import { UseFilter } from '../forms/use-filter.js';
 import type { GroupReading } from '../link/group.js';
-import { LoadFilter } from '../panels/load-filter.js';
-import { UseFilter } from '../panels/use-filter.js';
 import { type Column, Grid } from '../parts/grid.js';
 import * as numbers from '../parts/numbers.js';
 import { Panel } from '../parts/panel.js';

@@ -1,9 +1,9 @@
 /** Who is subscribed in the group, who serves each, and what can be done with it. */
 import { type ReactNode, useMemo, useState } from 'react';
 import { useDesk } from '../desk.js';
+import { SubscriberActions } from '../forms/subscriber-actions.js';
+import { UseFilter } from '../forms/use-filter.js';
 import type { GroupReading } from '../link/group.js';
-import { SubscriberActions } from '../panels/subscriber-actions.js';
-import { UseFilter } from '../panels/use-filter.js';
 import { type Column, Grid } from '../parts/grid.js';
 import { NONE } from '../parts/numbers.js';
 import { Panel } from '../parts/panel.js';

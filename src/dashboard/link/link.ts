@@ -261,16 +261,11 @@ export class Link {
     if (questions !== this.questions || this.isReading) return;
     this.isReading = true;
     try {
-      // what is the member's own is not looked at then, and may be long
-      const own = this.isGroupShown ? this.listed : null;
-      const [stats, { subscribers }, { filters }, { changes }] = await Promise.all([
+      const [stats, listed] = await Promise.all([
         paced ?? questions.ask({ op: 'stats' }),
-        own ?? questions.ask({ op: 'list' }),
-        own ?? questions.ask({ op: 'filter.list' }),
-        questions.ask({ op: 'changes' }),
+        this.readLists(questions),
       ]);
       if (questions !== this.questions) return;
-      const listed = { subscribers, filters, changes };
       const isOld = this.listed !== null && (this.newest?.uptime_ms ?? 0) > stats.uptime_ms;
       this.listed = listed;
       // newer ones have been drawn meanwhile: they are no point of the course twice
@@ -287,6 +282,17 @@ export class Link {
         if (isWanted) void this.read(questions, null);
       }
     }
+  }
+
+  /** While the group is looked at the member's own stay as they were: they may be long. */
+  private async readLists(questions: Questions): Promise<Listed> {
+    const own = this.isGroupShown ? this.listed : null;
+    const [{ subscribers }, { filters }, { changes }] = await Promise.all([
+      own ?? questions.ask({ op: 'list' }),
+      own ?? questions.ask({ op: 'filter.list' }),
+      questions.ask({ op: 'changes' }),
+    ]);
+    return { subscribers, filters, changes };
   }
 
   private draw(stats: Stats, { subscribers, filters, changes }: Listed, isPaced: boolean): void {

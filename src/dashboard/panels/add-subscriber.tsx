@@ -2,9 +2,9 @@
 import { type ReactNode, useState } from 'react';
 import { endpointText } from '../../domain/endpoint.js';
 import { useDesk } from '../desk.js';
+import { AddForm, askedOf, numberOf } from '../forms/add-form.js';
 import { Field } from '../parts/field.js';
 import type { Notice } from '../parts/notices.js';
-import { AddForm, askedOf, numberOf } from './add-form.js';
 
 const NO_SESSION: Notice = {
   code: 'BAD_REQUEST',

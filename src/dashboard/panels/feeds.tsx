@@ -5,12 +5,12 @@ import { endpointText } from '../../domain/endpoint.js';
 import { dropsOfFeed, type Interval, rateOf } from '../../domain/reading.js';
 import type { FeedRow } from '../../domain/statistics.js';
 import { useDesk } from '../desk.js';
+import { AddFeed } from '../forms/add-feed.js';
+import { OfGroup } from '../forms/of-group.js';
+import { RemoveFeed } from '../forms/remove-feed.js';
 import { type Column, Grid } from '../parts/grid.js';
 import * as numbers from '../parts/numbers.js';
 import { Panel } from '../parts/panel.js';
-import { AddFeed } from './add-feed.js';
-import { OfGroup } from './of-group.js';
-import { RemoveFeed } from './remove-feed.js';
 
 interface Feed {
   readonly row: FeedRow;

@@ -5,14 +5,14 @@ import { endpointText } from '../../domain/endpoint.js';
 import { type Interval, rateOf } from '../../domain/reading.js';
 import type { AccountRow, SubscriberRow } from '../../domain/statistics.js';
 import { useDesk } from '../desk.js';
+import { OfGroup } from '../forms/of-group.js';
+import { SubscriberActions } from '../forms/subscriber-actions.js';
+import { UseFilter } from '../forms/use-filter.js';
 import { type Column, Grid } from '../parts/grid.js';
 import * as numbers from '../parts/numbers.js';
 import { Panel } from '../parts/panel.js';
 import { Search } from '../parts/search.js';
 import { AddSubscriber } from './add-subscriber.js';
-import { OfGroup } from './of-group.js';
-import { SubscriberActions } from './subscriber-actions.js';
-import { UseFilter } from './use-filter.js';
 
 export interface Subscriber {
   readonly name: string;
