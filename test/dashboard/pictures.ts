@@ -99,7 +99,7 @@ async function picture(browser: Browser, replicator: Replicator, folder: string)
   }
 }
 
-/** Five members, one of them a relay and one that drains, and some of every state. */
+/** Five members, one of them a relay and one of twice the weight, and some of every state. */
 async function takeGroupPicture(folder: string): Promise<void> {
   const scene = await GroupScene.open({
     ...{ members: 5, subscribers: { addresses: 4, each: 12 } },
@@ -115,7 +115,7 @@ async function takeGroupPicture(folder: string): Promise<void> {
       ['feeds/b', '{"ip":"239.78.0.2","port":5000}'],
       [`subscribers/${first.ip}:${first.port}`, '{"feeds":["main","b"]}'],
       [`subscribers/${second.ip}:${second.port}`, '{"paused":true}'],
-      ['subscribers/192.0.2.7:9001', '{}'], // beyond --allow
+      ['subscribers/10.0.0.9:9001', '{}'], // beyond --allow
     ]);
     await group.alive[0]?.channel.ask({ op: 'fleet.move', ...third, member: 'm2' });
     await sleep(GROUP_SECONDS * 1000);

@@ -9,7 +9,6 @@
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { endpointText } from '../../src/domain/endpoint.js';
 import { EtcdAway } from '../../src/fleet/etcd/answers.js';
 import { Etcd as Client, type Write } from '../../src/fleet/etcd/store.js';
 import { followed } from '../../src/fleet/registry/followed.js';
@@ -61,9 +60,7 @@ function told(mirror: Mirror): unknown {
   return {
     status: { ...status, revision: 0 },
     faults: faults.map(({ key, wrong }) => `${key} ${wrong}`).sort(byText),
-    subscribers: subscriberRows(mirror)
-      .map((row) => `${endpointText(row)} ${JSON.stringify(row)}`)
-      .sort(byText),
+    subscribers: subscriberRows(mirror),
   };
 }
 

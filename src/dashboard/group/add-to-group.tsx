@@ -28,7 +28,7 @@ export function AddToGroup(): ReactNode {
   };
   return (
     <AddForm words={words} set={set} onAdd={() => void add()}>
-      <Field label="Filter" value={filter} hint="the default" size={10} onChange={set('filter')} />
+      <Field label="Filter" value={filter} hint="default" size={10} onChange={set('filter')} />
       <Field
         label="Parameter"
         value={param}

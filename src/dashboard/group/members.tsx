@@ -71,7 +71,7 @@ const FIGURES: readonly Column<Member>[] = [
   {
     title: 'Shards',
     unit: 'of 256',
-    width: 6.5,
+    width: 7.25,
     isNumber: true,
     cell: ({ row }) => numbers.count(row.shards),
     order: ({ row }) => row.shards,
@@ -92,7 +92,7 @@ const FIGURES: readonly Column<Member>[] = [
   },
   {
     title: 'Weight',
-    width: 4.5,
+    width: 5,
     isNumber: true,
     cell: ({ row }) => row.weight,
     order: ({ row }) => row.weight,
@@ -100,7 +100,7 @@ const FIGURES: readonly Column<Member>[] = [
   {
     title: 'Handover',
     unit: 'copies',
-    width: 8.5,
+    width: 9.25,
     isNumber: true,
     cell: ({ row }) => numbers.count(row.handover),
     order: ({ row }) => row.handover,
@@ -128,7 +128,7 @@ const FIGURES: readonly Column<Member>[] = [
     order: ({ row }) => row.inside_ns?.p99 ?? null,
   },
   { title: 'Control', width: 10.5, cell: ({ row }) => row.control.replace(/^https?:\/\//, '') },
-  { title: 'Listens', unit: 'ip:port', width: 9.5, cell: ({ row }) => endpointText(row.listen) },
+  { title: 'Listens', unit: 'ip:port', width: 9.25, cell: ({ row }) => endpointText(row.listen) },
   { title: 'Version', width: 4.5, cell: ({ row }) => row.version },
   {
     title: 'Since',

@@ -57,7 +57,7 @@ const FIGURES: readonly Column<GroupSubscriber>[] = [
   {
     title: 'Filter',
     width: 7,
-    cell: ({ row }) => row.filter ?? 'the default',
+    cell: ({ row }) => row.filter ?? 'default',
     order: ({ row }) => row.filter,
   },
   {

@@ -106,7 +106,7 @@ export class GroupDesk implements Fleet {
     if (relays.length > 0)
       throw new FantailError(
         'BUSY',
-        `${relays.join(', ')} would have no feed: it comes from ${member}; stop or drain them first, or start them with another --upstream`,
+        `${relays.sort().join(', ')} would have no feed: it comes from ${member}; stop or drain them first, or start them with another --upstream`,
       );
     const draining = await reached(() => drainMember(this.etcd, key));
     if (!draining) throw this.noMember(member, await this.read());
@@ -114,7 +114,7 @@ export class GroupDesk implements Fleet {
   }
 
   private noMember(member: string, { members }: Mirror): FantailError {
-    const names = [...members.keys()].join(', ') || 'none';
+    const names = [...members.keys()].sort().join(', ') || 'none';
     return new FantailError('NOT_FOUND', `there is no member ${member}; there are: ${names}`);
   }
 

@@ -3,6 +3,8 @@ import type { FleetMemberRow, FleetStatus, FleetSubscriberRow } from '../../doma
 import { SHARDS } from '../shards/rendezvous.js';
 import type { Mirror } from './mirror.js';
 
+const byKey = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]) =>
+  a < b ? -1 : 1;
 const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1);
 
 export function statusOf(group: string, mirror: Mirror): FleetStatus {
@@ -74,10 +76,10 @@ function filtersOf({ filters, modules, subscribers, default: chosen }: Mirror) {
     .sort(byName);
 }
 
-/** In the order of their shards. */
+/** In the order of their shards, and in it in that of their keys. */
 export function subscriberRows({ subscribers, shards }: Mirror): FleetSubscriberRow[] {
   return subscribers.flatMap((some) =>
-    [...some.values()].map(({ endpoint, feeds, filter, param, paused, shard }) => ({
+    [...some].sort(byKey).map(([, { endpoint, feeds, filter, param, paused, shard }]) => ({
       ...endpoint,
       ...{ feeds, filter, param, paused, shard },
       member: shards.get(shard)?.owner ?? null,
