@@ -7,7 +7,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure, messageOf } from '../../domain/errors.js';
-import type { FleetRow, Standing } from '../../domain/fleet.js';
+import { type FleetRow, STANDING_SENTENCES, type Standing } from '../../domain/fleet.js';
 import { log } from '../../terminal/log.js';
 import { EtcdAway, EtcdRefusal, NO_LEASE } from '../etcd/answers.js';
 import { Etcd } from '../etcd/store.js';
@@ -19,7 +19,7 @@ import { Hops } from '../relays/hop.js';
 import { Relays } from '../relays/relays.js';
 import { Upstream } from '../relays/upstream.js';
 import { changesOf, isFree, type ShardChange, type View, wantedOf } from '../shards/plan.js';
-import { LEASE_S, SENTENCES, STEP_NS } from './fence.js';
+import { LEASE_S, STEP_NS } from './fence.js';
 import { Handover } from './handover.js';
 import type { FleetInheritance, Peer } from './inheritance.js';
 import { Ledger } from './ledger.js';
@@ -301,7 +301,7 @@ export class Member {
     return {
       group,
       member,
-      standing: this.tenure.standing,
+      ...{ standing: this.tenure.standing, silent_ms: this.tenure.silent_ms },
       is_draining: this.mirror.members.get(member)?.isDraining === true,
       shards: owned.length,
       subscribers: this.service.size,
@@ -337,7 +337,7 @@ export class Member {
       return;
     }
     this.lostAt_ms ??= now;
-    log.warn(`fleet: ${SENTENCES[standing]}`);
+    log.warn(`fleet: ${STANDING_SENTENCES[standing]}`);
   }
 
   // -- its end ------------------------------------------------------------------------------------

@@ -31,11 +31,15 @@ export class GroupDesk implements Fleet {
   constructor(
     private readonly etcd: Etcd,
     private readonly keys: Keys,
+    /** What is followed here, as it is in etcd now; null: all is to be read. Throws EtcdAway. */
+    private readonly followed: () => Promise<Mirror | null> = async () => null,
   ) {}
 
   /** As it is in etcd now. */
   private async read(): Promise<Mirror> {
     return reached(async () => {
+      const known = await this.followed();
+      if (known !== null) return known;
       const mirror = new Mirror(this.keys);
       const { entries, revision } = await readGroup(this.etcd, this.keys);
       mirror.fill(entries, revision);
@@ -108,7 +112,12 @@ export class GroupDesk implements Fleet {
       if (relays.length > 0)
         throw new FantailError(
           'BUSY',
-          `${relays.map(([name]) => name).join(', ')} would have no feed: it comes from ${member}; stop or drain them first, or start them with another --upstream`,
+          `${relays
+            .map(([name]) => name)
+            .sort()
+            .join(
+              ', ',
+            )} would have no feed: it comes from ${member}; stop or drain them first, or start them with another --upstream`,
         );
       const prefix = this.keys.of('members', '');
       const when = [{ prefix, unchangedSince: mirror.revision }];
@@ -120,7 +129,7 @@ export class GroupDesk implements Fleet {
   }
 
   private noMember(member: string, { members }: Mirror): FantailError {
-    const names = [...members.keys()].join(', ') || 'none';
+    const names = [...members.keys()].sort().join(', ') || 'none';
     return new FantailError('NOT_FOUND', `there is no member ${member}; there are: ${names}`);
   }
 

@@ -12,6 +12,8 @@ import type { Mirror } from './mirror.js';
 /** Of the keys that are passed over; the others are counted. */
 const FAULTS_TOLD_MAX = 1000;
 
+const byKey = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]) =>
+  a < b ? -1 : 1;
 const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1);
 
 /** What somebody wrote is shown on terminals. */
@@ -75,7 +77,10 @@ function membersOf(mirror: Mirror): FleetMemberRow[] {
         listen: record.listen,
         upstream: record.upstream,
         upstream_state: upstreamStateOf(mirror, record.upstream, record.listen),
+        inside_ns: report?.inside ?? null,
+        link_us: report?.link_us ?? null,
         version: record.version,
+        started_at_ms: record.startedAt_ms,
         shards: owned.length,
         subscribers: owned.reduce((sum, shard) => sum + (subscribers[shard]?.size ?? 0), 0),
         standing: report?.state ?? null,
@@ -107,10 +112,10 @@ function filtersOf({ filters, modules, subscribers, default: chosen }: Mirror) {
     .sort(byName);
 }
 
-/** In the order of their shards. */
+/** In the order of their shards, and in it in that of their keys. */
 export function subscriberRows({ subscribers, shards }: Mirror): FleetSubscriberRow[] {
   return subscribers.flatMap((some) =>
-    [...some.values()].map(({ endpoint, feeds, filter, param, paused, shard }) => ({
+    [...some].sort(byKey).map(([, { endpoint, feeds, filter, param, paused, shard }]) => ({
       ...endpoint,
       ...{ feeds, filter, param, paused, shard },
       member: shards.get(shard)?.owner ?? null,

@@ -223,7 +223,7 @@ async function register(keys: Keys, member: string, upstream: string | null, by 
     ...{ weight: 1, whenIsolated: 'serve', allowedModules: 'any' },
   };
   const listen = { ip: '10.0.0.1', port: 1 };
-  const about = { listen, upstream, path: [], version: '' };
+  const about = { listen, upstream, path: [], startedAt_ms: 0, version: '' };
   const registration = new Registration({ etcd: by, keys, mirror, config, about });
   registration.control = 'http://127.0.0.1:1';
   const { id } = await client.grant(60);

@@ -52,7 +52,7 @@ export class Solo {
       ...{ config, target, ownFeeds: new Set<string>(), inherited: before?.left ?? null },
       about: {
         listen: { ip: '127.0.0.2', port: listens },
-        ...{ upstream, path: [], version: options.version ?? '1' },
+        ...{ upstream, path: [], startedAt_ms: 0, version: options.version ?? '1' },
       },
       onKeep: () => {},
       onDrained: () => {
