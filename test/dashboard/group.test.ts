@@ -1,5 +1,5 @@
 /**
- * takes: 40 s
+ * takes: 50 s
  *
  * Goal: a member's dashboard shows its group as the commands do, changes it by the same operations,
  * and says before one tries when nothing can be changed. Method: a real etcd, three members and the
@@ -95,6 +95,7 @@ function groupTest(name: string, work: (shown: Shown) => Promise<void>): void {
       throw error;
     } finally {
       for (const tab of tabs) await tab.close();
+      if (group.fleet.etcd.running.length === 0) await group.fleet.etcd.start();
       console.log(`     ${((performance.now() - began_ms) / 1000).toFixed(1)} s: ${name}`);
     }
   });
@@ -136,7 +137,7 @@ groupTest(
       const cells = await cellsOf(page, 'Members', titleOf(row.member));
       assert.is(cells.State, 'serving');
       for (const [title, value] of [
-        ['Shards of 256', row.shards],
+        ['Shards', row.shards],
         ['Subscribers', row.subscribers],
         ['Not served', row.unserved],
         ['Weight', row.weight],
@@ -280,7 +281,10 @@ groupTest(
     const form = page.getByRole('form', { name: 'Add a subscriber' });
     await form.getByLabel('IP').fill('10.78.0.101');
     await form.getByLabel('Port').fill('9');
-    await form.getByRole('button', { name: 'Add subscriber' }).click();
+    // as if it were pressed before that is known, however late this machine comes to it
+    await page.evaluate(
+      `document.querySelector('[aria-label="Add a subscriber"]').requestSubmit()`,
+    );
     await alert.getByText('BUSY').waitFor();
     await alert.getByText('nothing of the group can be read or changed until it does').waitFor();
     await standing(page)
@@ -302,7 +306,7 @@ groupTest(
     await page.getByRole('link', { name: 'Member m1' }).click();
     await standing(page).getByText('etcd is not reached').waitFor();
     await rowOf(page, 'Workers', '0').waitFor();
-    assert.not.ok(await page.locator('main').evaluate('(it) => it.className === "stale"'));
+    assert.is(await page.locator('main.stale').count(), 0, 'what it tells of itself is of now');
     const late = await open();
     await late.page.getByRole('link', { name: 'Group test' }).click();
     await late.page.getByText('Nothing of the group was read yet').waitFor();

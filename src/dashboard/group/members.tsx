@@ -70,8 +70,7 @@ const FIGURES: readonly Column<Member>[] = [
   },
   {
     title: 'Shards',
-    unit: 'of 256',
-    width: 7.25,
+    width: 5,
     isNumber: true,
     cell: ({ row }) => numbers.count(row.shards),
     order: ({ row }) => row.shards,
@@ -85,7 +84,7 @@ const FIGURES: readonly Column<Member>[] = [
   },
   {
     title: 'Not served',
-    width: 6.5,
+    width: 7,
     isNumber: true,
     cell: ({ row }) => numbers.count(row.unserved),
     order: ({ row }) => row.unserved,
@@ -129,7 +128,7 @@ const FIGURES: readonly Column<Member>[] = [
   },
   { title: 'Control', width: 10.5, cell: ({ row }) => row.control.replace(/^https?:\/\//, '') },
   { title: 'Listens', unit: 'ip:port', width: 9.25, cell: ({ row }) => endpointText(row.listen) },
-  { title: 'Version', width: 4.5, cell: ({ row }) => row.version },
+  { title: 'Version', width: 5, cell: ({ row }) => row.version },
   {
     title: 'Since',
     width: 5.5,

@@ -32,7 +32,8 @@ export function rowsOf({ status, subscribers }: GroupReading): GroupSubscriber[]
   const moved = new Set(status.pins.map(({ shard }) => shard));
   return subscribers.map((row) => {
     const name = endpointText(row);
-    const reason = row.member === null ? undefined : reasons.get(`${row.member} ${name}`);
+    const told = row.member === null ? undefined : reasons.get(`${row.member} ${name}`);
+    const reason = told?.replace(`${name} `, ''); // whose row says it
     const stateOf = (): State => {
       if (row.member === null) return 'waits';
       if (reason !== undefined) return 'refused';

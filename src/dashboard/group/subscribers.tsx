@@ -77,7 +77,7 @@ const FIGURES: readonly Column<GroupSubscriber>[] = [
 
 const WHY: Column<GroupSubscriber> = {
   title: 'Why not',
-  width: 16,
+  width: 26,
   cell: ({ reason }) => (
     <span className="drops" title={reason}>
       {reason}
@@ -144,7 +144,7 @@ function matches({ name, row, state, reason }: GroupSubscriber, pattern: string)
 
 const actionsOf = (onAsk: (asked: Asked) => void): Column<GroupSubscriber> => ({
   title: 'Change',
-  width: 19,
+  width: 17,
   cell: ({ name, row: { ip, port, paused } }, isActive) => (
     <SubscriberActions
       {...{ name, ip, port, isActive }}
