@@ -17,11 +17,25 @@ import type { FeedChoice, NamedFeed } from './feed.js';
  */
 export type Standing = 'joined' | 'unsure' | 'cut' | 'registry_gone' | 'isolated' | 'fenced';
 
+/** What that means, for the log and the dashboard. */
+export const STANDING_SENTENCES: Readonly<Record<Exclude<Standing, 'joined'>, string>> = {
+  unsure: 'etcd is silent; it asks the other members',
+  cut: 'another member reaches etcd and this one does not: it serves to the end of its lease',
+  registry_gone: 'no member reaches etcd: it goes on with what it has, and takes no changes',
+  isolated: 'it reaches neither etcd nor all members: it does as --fleet-isolated says',
+  fenced: 'the time of its lease is over: it serves nobody until it has joined again',
+};
+
 /** The fleet's part of `stats`. */
 export interface FleetRow {
   readonly group: string;
   readonly member: string;
   readonly standing: Standing;
+  /**
+   * Since the sending of what etcd has acknowledged last, milliseconds: up to a second or so while
+   * it is reached. Null: it has acknowledged nothing yet.
+   */
+  readonly silent_ms: number | null;
   readonly is_draining: boolean;
   /** Shards that it owns, of 256, and their subscribers that it serves. */
   readonly shards: number;
@@ -60,7 +74,12 @@ export interface FleetMemberRow {
   /** Where its main feed is sent to. */
   readonly listen: Endpoint;
   readonly upstream: string | null;
+  /** As of FleetHop; null: not told, as by one that neither relays nor is relayed to. */
+  readonly inside_ns: FleetHop['inside_ns'];
+  readonly link_us: number | null;
   readonly version: string;
+  /** When it was started, milliseconds since 1970 by its own clock; null: it does not tell. */
+  readonly started_at_ms: number | null;
   readonly shards: number;
   /** Subscribers in those. */
   readonly subscribers: number;

@@ -107,6 +107,7 @@ test('nothing waits by a clock that can be set', () => {
     'src/dashboard/panels/changes.tsx',
     'src/dashboard/parts/numbers.ts',
     'src/filters/registry.ts',
+    'src/replicator/member/open.ts',
     'src/replicator/state/state-file.ts',
     'src/replicator/state/state.ts',
     'src/subscribers/leases.ts',

@@ -96,7 +96,7 @@ test('a relay is served as long as it is registered, where it listens, and no ot
   };
   const record = (ip: string, upstream: string | null) => ({
     ...{ weight: 1, isDraining: false, control, version: '', path: [], upstream },
-    ...{ listen: { ip, port: 1 }, modRevision: 1, lease: '1' },
+    ...{ listen: { ip, port: 1 }, startedAt_ms: null, modRevision: 1, lease: '1' },
   });
   const members = new Map([
     ['me', record('10.0.0.1', null)],
@@ -131,7 +131,7 @@ test('of two that start at once and would feed each other one is refused, each t
           allowedModules: 'any',
         };
         const listen = { ip: '10.0.0.1', port: 1 };
-        const about = { listen, upstream, path: [], version: '' };
+        const about = { listen, upstream, path: [], version: '', startedAt_ms: null };
         const parts = { etcd: client, keys: of, mirror: new Mirror(of), config, about };
         const registration = new Registration(parts);
         registration.control = control;

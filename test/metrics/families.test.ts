@@ -159,7 +159,7 @@ test('a member of a fleet tells how it stands and what it has; any other has no 
     [],
   );
   stats.fleet = {
-    ...{ group: 'g', member: 'm', standing: 'cut', is_draining: false },
+    ...{ group: 'g', member: 'm', standing: 'cut', silent_ms: 4000, is_draining: false },
     ...{ shards: 51, subscribers: 7, unserved: 2, handover: 3 },
     ...{ upstream: null, relays: [], hops: [] },
   };
@@ -179,7 +179,7 @@ test('the page of metrics names each family with its type and labels, and no oth
   Object.assign(feed, { joined: true, drops: { invalid_ttl: 1 } });
   one.drops = { tx_full: 1 };
   stats.fleet = {
-    ...{ group: 'g', member: 'm', standing: 'cut', is_draining: false },
+    ...{ group: 'g', member: 'm', standing: 'cut', silent_ms: 4000, is_draining: false },
     ...{ shards: 51, subscribers: 7, unserved: 2, handover: 3 },
     ...{ upstream: null, relays: [], hops: [] },
   };

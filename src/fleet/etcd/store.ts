@@ -62,6 +62,14 @@ export interface Read {
   readonly revision: number;
 }
 
+export interface Extent {
+  readonly count: number;
+  /** The revision in which one of them was put last, of those that are there; 0: there is none. */
+  readonly written: number;
+  /** Of the store. */
+  readonly revision: number;
+}
+
 export interface Lease {
   readonly id: string;
   readonly ttl_s: number;
@@ -121,6 +129,17 @@ export class Etcd {
       if (body.more !== true || last === undefined) return { entries, revision };
       from = `${last.key}\0`;
     }
+  }
+
+  /** Of all keys that begin so, at one moment: now. etcd looks at each; one goes over the line. */
+  async extentOf(prefix: string): Promise<Extent> {
+    const { body } = await this.gateway.ask('/v3/kv/range', {
+      ...{ key: toBase64(prefix), range_end: toBase64(endOf(prefix)), keys_only: true },
+      ...{ limit: '1', sort_target: 'MOD', sort_order: 'DESCEND' },
+    });
+    const [last] = listOf(body.kvs).map(entryOf);
+    const written = last?.modRevision ?? 0;
+    return { count: numberOf(body.count), written, revision: revisionOf(body) };
   }
 
   async transact(txn: Txn): Promise<Outcome> {

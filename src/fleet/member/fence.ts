@@ -66,12 +66,3 @@ export function fenceOf(contact: Contact): bigint | null {
   const byStep = evidence.asked_ns + STEP_NS;
   return ofLease !== null && ofLease > byStep ? ofLease : byStep;
 }
-
-/** For the log. */
-export const SENTENCES: Readonly<Record<Exclude<Standing, 'joined'>, string>> = {
-  unsure: 'etcd is silent; it asks the other members',
-  cut: 'another member reaches etcd and this one does not: it serves to the end of its lease',
-  registry_gone: 'no member reaches etcd: it goes on with what it has, and takes no changes',
-  isolated: 'it reaches neither etcd nor all members: it does as --fleet-isolated says',
-  fenced: 'the time of its lease is over: it serves nobody until it has joined again',
-};

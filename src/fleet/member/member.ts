@@ -7,7 +7,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure, messageOf } from '../../domain/errors.js';
-import type { FleetRow, Standing } from '../../domain/fleet.js';
+import { type FleetRow, STANDING_SENTENCES, type Standing } from '../../domain/fleet.js';
 import { log } from '../../terminal/log.js';
 import { EtcdAway, EtcdRefusal } from '../etcd/answers.js';
 import { Etcd, type Txn } from '../etcd/store.js';
@@ -15,7 +15,7 @@ import { Follower } from '../registry/follower.js';
 import { Keys } from '../registry/keys.js';
 import { Mirror } from '../registry/mirror.js';
 import { changesOf, isFree, type ShardChange, type View, wantedOf } from '../shards/plan.js';
-import { SENTENCES, STEP_NS } from './fence.js';
+import { STEP_NS } from './fence.js';
 import { Hops } from './hop.js';
 import type { FleetInheritance } from './inheritance.js';
 import type { MemberOptions } from './options.js';
@@ -320,7 +320,7 @@ export class Member {
     return {
       group,
       member,
-      standing: this.tenure.standing,
+      ...{ standing: this.tenure.standing, silent_ms: this.tenure.silent_ms },
       is_draining: this.mirror.members.get(member)?.isDraining === true,
       shards: owned.length,
       subscribers: this.service.size,
@@ -351,7 +351,7 @@ export class Member {
       return;
     }
     this.lostAt_ms ??= now;
-    log.warn(`fleet: ${SENTENCES[standing]}`);
+    log.warn(`fleet: ${STANDING_SENTENCES[standing]}`);
   }
 
   // -- its end ------------------------------------------------------------------------------------

@@ -67,6 +67,12 @@ export class Tenure {
     return this.acked_ns !== null && process.hrtime.bigint() - this.acked_ns <= SILENT_NS;
   }
 
+  /** See FleetRow. */
+  get silent_ms(): number | null {
+    if (this.acked_ns === null) return null;
+    return Number((process.hrtime.bigint() - this.acked_ns) / 1_000_000n);
+  }
+
   /** A lease of an earlier supervisor, whose fence stands; it is not known yet whether it lives. */
   adopt(id: string): void {
     this.id = id;

@@ -29,11 +29,15 @@ export class GroupDesk implements Fleet {
   constructor(
     private readonly etcd: Etcd,
     private readonly keys: Keys,
+    /** What is followed here, as it is in etcd now; null: all is to be read. Throws EtcdAway. */
+    private readonly followed: () => Promise<Mirror | null> = async () => null,
   ) {}
 
   /** As it is in etcd now. */
   private async read(): Promise<Mirror> {
     return reached(async () => {
+      const known = await this.followed();
+      if (known !== null) return known;
       const mirror = new Mirror(this.keys);
       const { entries, revision } = await readGroup(this.etcd, this.keys);
       mirror.fill(entries, revision);
@@ -102,7 +106,7 @@ export class GroupDesk implements Fleet {
     if (relays.length > 0)
       throw new FantailError(
         'BUSY',
-        `${relays.join(', ')} would have no feed: it comes from ${member}; stop or drain them first, or start them with another --upstream`,
+        `${relays.sort().join(', ')} would have no feed: it comes from ${member}; stop or drain them first, or start them with another --upstream`,
       );
     const draining = await reached(() => drainMember(this.etcd, key));
     if (!draining) throw this.noMember(member, await this.read());
@@ -110,7 +114,7 @@ export class GroupDesk implements Fleet {
   }
 
   private noMember(member: string, { members }: Mirror): FantailError {
-    const names = [...members.keys()].join(', ') || 'none';
+    const names = [...members.keys()].sort().join(', ') || 'none';
     return new FantailError('NOT_FOUND', `there is no member ${member}; there are: ${names}`);
   }
 

@@ -66,6 +66,14 @@ export class Mirror {
     return this.subscribers.reduce((sum, { size }) => sum + size, 0);
   }
 
+  /** As known() has them: whatever is in them, a key each. */
+  get keyCount(): number {
+    const { feeds, filters, modules, pins, lasting, members, reports, shards, faults } = this;
+    const all = [feeds, filters, modules, pins, lasting, members, reports, shards, faults];
+    const rest = this.subscriberCount + (this.default === null ? 0 : 1);
+    return all.reduce((sum, { size }) => sum + size, rest);
+  }
+
   find(endpoint: Endpoint): GroupSubscriber | undefined {
     return this.subscribers[shardOf(endpoint)]?.get(endpointText(endpoint));
   }

@@ -50,6 +50,8 @@ export const schemas = {
     upstream: name.nullable().default(null),
     path: z.array(name).max(64).default([]),
     version: z.string().max(64),
+    /** When it was started, by its own clock; none: an older version, which does not tell. */
+    startedAt_ms: count.nullable().default(null),
   }),
   reports: z.object({
     state: z.string().max(32),

@@ -3,6 +3,8 @@ import type { FleetMemberRow, FleetStatus, FleetSubscriberRow } from '../../doma
 import { SHARDS } from '../shards/rendezvous.js';
 import type { Mirror } from './mirror.js';
 
+const byKey = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]) =>
+  a < b ? -1 : 1;
 const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1);
 
 export function statusOf(group: string, mirror: Mirror): FleetStatus {
@@ -40,7 +42,10 @@ function membersOf({ members, reports, shards, subscribers }: Mirror): FleetMemb
         control: record.control,
         listen: record.listen,
         upstream: record.upstream,
+        inside_ns: report?.inside ?? null,
+        link_us: report?.link_us ?? null,
         version: record.version,
+        started_at_ms: record.startedAt_ms,
         shards: owned.length,
         subscribers: owned.reduce((sum, shard) => sum + (subscribers[shard]?.size ?? 0), 0),
         standing: report?.state ?? null,
@@ -71,10 +76,10 @@ function filtersOf({ filters, modules, subscribers, default: chosen }: Mirror) {
     .sort(byName);
 }
 
-/** In the order of their shards. */
+/** In the order of their shards, and in it in that of their keys. */
 export function subscriberRows({ subscribers, shards }: Mirror): FleetSubscriberRow[] {
   return subscribers.flatMap((some) =>
-    [...some.values()].map(({ endpoint, feeds, filter, param, paused, shard }) => ({
+    [...some].sort(byKey).map(([, { endpoint, feeds, filter, param, paused, shard }]) => ({
       ...endpoint,
       ...{ feeds, filter, param, paused, shard },
       member: shards.get(shard)?.owner ?? null,

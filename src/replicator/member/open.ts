@@ -4,6 +4,7 @@ import { Failure, UsageError } from '../../domain/errors.js';
 import { version } from '../../domain/installation.js';
 import { Member } from '../../fleet/member/member.js';
 import { GroupDesk } from '../../fleet/registry/desk.js';
+import { followed } from '../../fleet/registry/followed.js';
 import { log } from '../../terminal/log.js';
 import type { OpenedPlane, Opening } from '../planes.js';
 import type { InForce } from '../reload/configured.js';
@@ -47,6 +48,7 @@ export function openFleet(
       upstream: config.fleet.upstream,
       path: [],
       version,
+      startedAt_ms: Date.now(),
     },
     ownFeeds: new Set(config.feeds.map(({ name }) => name)),
     inherited,
@@ -62,6 +64,7 @@ export function openFleet(
   });
   closers.keep(member);
   replicator.member = member;
-  const desk = new GroupDesk(member.etcd, member.keys);
+  const { etcd, keys, mirror } = member;
+  const desk = new GroupDesk(etcd, keys, () => followed(etcd, keys, mirror));
   return { member, replicator: new GuardedReplicator(replicator, member, desk) };
 }
