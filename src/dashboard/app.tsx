@@ -1,7 +1,15 @@
 /** The page as a whole: its parts, what they share, and which of them there are in which phase. */
-import { type ReactNode, useCallback, useMemo, useState, useSyncExternalStore } from 'react';
+import {
+  type ReactNode,
+  useCallback,
+  useEffect,
+  useMemo,
+  useState,
+  useSyncExternalStore,
+} from 'react';
 import type { Answer, Op, Question } from '../control/operations.js';
 import { type Desk, DeskContext } from './desk.js';
+import { Group } from './group/group.js';
 import type { History } from './link/history.js';
 import type { Link } from './link/link.js';
 import { Lost, Refusal } from './link/questions.js';
@@ -16,6 +24,7 @@ import { Workers } from './panels/workers.js';
 import { Bar } from './parts/bar.js';
 import { Confirm, type Confirmation } from './parts/dialogs.js';
 import { type Notice, Notices } from './parts/notices.js';
+import { useView } from './view.js';
 
 export function App({
   link,
@@ -31,20 +40,27 @@ export function App({
   const { notice, turn, tell, putNoticeAway } = useNotice(isRenewed ? RENEWED : null);
   const { asked, confirm, putAway } = useConfirmation();
   const change = useChange(link, tell);
-  const mayChange = known.rights === 'all';
-  const canChange = mayChange && known.phase === 'live';
+  const view = useView();
+  const fleet = known.interval?.now.stats.fleet ?? null;
+  const scope = fleet === null ? 'member' : view;
+  useEffect(() => link.showGroup(scope === 'group'), [link, scope]);
+  const mayChange = known.rights === 'all' && (scope === 'group' || fleet === null);
+  const isReached = scope === 'member' || known.group.away === null;
+  const canChange = mayChange && known.phase === 'live' && isReached;
   const desk: Desk = useMemo(
-    () => ({ known, link, mayChange, canChange, change, tell, confirm }),
-    [known, link, mayChange, canChange, change, tell, confirm],
+    () => ({ known, link, fleet, scope, mayChange, canChange, change, tell, confirm }),
+    [known, link, fleet, scope, mayChange, canChange, change, tell, confirm],
   );
+  const isStale = known.phase === 'lost' || !isReached;
   const hasFigures = known.interval !== null && known.phase !== 'asks';
   return (
     <DeskContext value={desk}>
       <Bar />
       <Notices notice={notice} turn={turn} onClose={putNoticeAway} />
-      <main className={known.phase === 'lost' ? 'stale' : ''}>
+      <main className={isStale ? 'stale' : ''}>
         {known.phase === 'asks' ? <TokenForm /> : null}
-        {hasFigures ? (
+        {hasFigures && scope === 'group' ? <Group /> : null}
+        {hasFigures && scope === 'member' ? (
           <>
             <Summary history={history} />
             <div className="panels">

@@ -1,16 +1,25 @@
 /** What the parts of the page have in common: what is known, and how something is changed. */
 import { createContext, useContext } from 'react';
 import type { Answer, Op, Question } from '../control/operations.js';
+import type { FleetRow } from '../domain/fleet.js';
 import type { Known, Link } from './link/link.js';
 import type { Confirmation } from './parts/dialogs.js';
 import type { Notice } from './parts/notices.js';
+import type { View } from './view.js';
 
 export interface Desk {
   readonly known: Known;
   readonly link: Link;
-  /** The token may. */
+  /** As a member of a group; null: it is of none. */
+  readonly fleet: FleetRow | null;
+  /** What is shown, and changed: this replicator, or the group. */
+  readonly scope: View;
+  /** The token may, and it is changed here: what a member serves is changed for its group. */
   readonly mayChange: boolean;
-  /** And there is a connection: else what changes something is there, and out of use. */
+  /**
+   * And there is a connection, for the group that of its member to etcd too: else what changes
+   * something is there, and out of use.
+   */
   readonly canChange: boolean;
   /**
    * Asks for a change; the sentence says what was done, by the answer. A refusal is told as the

@@ -2,9 +2,11 @@
  * A real browser without a screen: Debian's Chromium, driven by playwright-core. A machine that has
  * none gets it by apt, as root; where that cannot be, the reason is a skip.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
-import { lackForProgram } from '../rig/program.js';
+import { atEnd, lackForProgram } from '../rig/program.js';
 
 const FILES = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 /** How long a page is waited for: for hangs only. */
@@ -16,12 +18,27 @@ const found = () => FILES.find((file) => existsSync(file));
 export const lackForBrowser = (): string | null =>
   lackForProgram('Chromium', () => found() !== undefined, 'chromium', 'fonts-dejavu-core');
 
-export async function startBrowser(flags: readonly string[] = []): Promise<Browser> {
-  const executablePath = found();
-  if (executablePath === undefined) throw new Error('there is no browser: see lackForBrowser()');
+/** `namespace`: where it runs, and reaches what can be reached from there; absent: here. */
+export async function startBrowser(
+  flags: readonly string[] = [],
+  namespace?: string,
+): Promise<Browser> {
+  const program = found();
+  if (program === undefined) throw new Error('there is no browser: see lackForBrowser()');
+  const executablePath = namespace === undefined ? program : inNamespace(program, namespace);
   // root may not have its sandbox, and a container's /dev/shm is small
   const args = ['--disable-dev-shm-usage', '--disable-gpu', ...flags];
   return chromium.launch({ executablePath, chromiumSandbox: false, args });
+}
+
+/** A program that becomes the other one there: playwright starts a file, and no words before it. */
+function inNamespace(program: string, namespace: string): string {
+  const folder = mkdtempSync(join(tmpdir(), 'fantail-browser-'));
+  atEnd(() => rmSync(folder, { recursive: true, force: true }));
+  const file = join(folder, 'browser');
+  const script = `#!/bin/sh\nexec ip netns exec ${namespace} ${program} "$@"\n`;
+  writeFileSync(file, script, { mode: 0o700 });
+  return file;
 }
 
 export interface Look {

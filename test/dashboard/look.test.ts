@@ -5,21 +5,20 @@
  * needs: a link
  * takes: 30 s
  */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { HOSTS } from '../rig/link.js';
-import { eventually, ROOT } from '../rig/program.js';
+import { eventually } from '../rig/program.js';
 import { subscribersOf } from '../rig/scenario.js';
 import { replicatedRoute, startFeed } from '../rig/wire.js';
 import { crowd, SUBSCRIBERS } from './crowd.js';
-import { browserTest, endBrowser, isConnected, rowOf, table } from './scene.js';
+import { assertAccessible, browserTest, endBrowser, isConnected, rowOf, table } from './scene.js';
 
 const test = suite('look of the dashboard');
-const AXE = readFileSync(join(ROOT, 'node_modules/axe-core/axe.min.js'), 'utf8');
 const TOKEN = 'dashboard-token-of-32-characters';
 const folder = mkdtempSync(join(tmpdir(), 'fantail-dashboard-'));
 test.after(() => rmSync(folder, { recursive: true }));
@@ -29,24 +28,6 @@ const fileOf = (name: string, token: string) => {
 };
 /** Rows in the document: what fits in the tallest window, and some above and below. */
 const ROWS_MAX = 80;
-
-interface Finding {
-  readonly id: string;
-  readonly nodes: readonly { readonly html: string; readonly failureSummary: string }[];
-}
-
-/** Every rule that axe has, best practices too. */
-async function assertAccessible(page: Page, what: string): Promise<void> {
-  await page.evaluate(AXE);
-  const { violations, passes } = (await page.evaluate(
-    'axe.run(document).then(({ violations, passes }) => ({ violations, passes: passes.length }))',
-  )) as { violations: Finding[]; passes: number };
-  assert.ok(passes > 5, 'it has looked');
-  const told = violations.map(({ id, nodes }) => {
-    return `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join('\n')}`;
-  });
-  assert.equal(told, [], what);
-}
 
 browserTest(
   test,

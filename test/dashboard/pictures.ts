@@ -1,23 +1,30 @@
 /** Pictures of the dashboard for the docs: of a few subscribers on a virtual link. */
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Browser } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
+import { lackForFleet } from '../rig/fleet/fleet.js';
 import { HOSTS, Link, NEIGHBOURS, NOBODY_IP } from '../rig/link.js';
 import { eventually, lackForProgram, ROOT, run, sleep } from '../rig/program.js';
 import { Replicator } from '../rig/replicator.js';
 import { copyMode } from '../rig/scenario.js';
 import { replicatedRoute, startFeed } from '../rig/wire.js';
 import { startBrowser, Tab } from './browser.js';
+import { GroupScene, showGroup } from './group-scene.js';
 
 const FOLDER = join(ROOT, 'docs', 'dashboard');
 /** Seconds of traffic that the plots show. */
 const SECONDS = 45;
 const SECOND_PORT = 9002;
 const PICTURE_BYTES_MAX = 200_000;
+/** Of the group's picture. */
+const GROUP_RATE = 400;
+const GROUP_SECONDS = 15;
 
 export async function takePictures(folder = FOLDER): Promise<void> {
-  const lack = lackForProgram('pngquant', () => existsSync('/usr/bin/pngquant'), 'pngquant');
+  const lack =
+    lackForProgram('pngquant', () => existsSync('/usr/bin/pngquant'), 'pngquant') ?? lackForFleet();
   if (lack !== null) throw new Error(lack);
+  await takeGroupPicture(folder);
   const link = new Link({ queues: 1 });
   const replicator = await Replicator.start({ link, flags: copyMode('inline') });
   const browser = await startBrowser();
@@ -58,6 +65,14 @@ async function populate(replicator: Replicator): Promise<void> {
   await replicator.ask({ op: 'add', ip: '192.0.2.7', port: 9101 }).catch(() => {}); // is refused
 }
 
+async function keep(page: Page, file: string): Promise<void> {
+  await page.screenshot({ path: file });
+  run('pngquant', ['--force', '--strip', '--ext', '.png', file]); // a palette is enough
+  const { size } = statSync(file);
+  console.log(`${file}: ${size} bytes`);
+  if (size > PICTURE_BYTES_MAX) throw new Error(`${file} has more than ${PICTURE_BYTES_MAX} bytes`);
+}
+
 async function picture(browser: Browser, replicator: Replicator, folder: string): Promise<void> {
   const url = `http://${replicator.control}/`;
   const looks = [
@@ -76,16 +91,40 @@ async function picture(browser: Browser, replicator: Replicator, folder: string)
       await page.getByRole('status', { name: 'Connection' }).getByText('No connection').waitFor();
       await sleep(3000);
     }
-    const file = join(folder, `${name}.png`);
-    await page.screenshot({ path: file });
-    run('pngquant', ['--force', '--strip', '--ext', '.png', file]); // a palette is enough
-    const { size } = statSync(file);
-    console.log(`${file}: ${size} bytes`);
-    if (size > PICTURE_BYTES_MAX)
-      throw new Error(`${file} has more than ${PICTURE_BYTES_MAX} bytes`);
+    await keep(page, join(folder, `${name}.png`));
   }
   for (const tab of tabs) {
     if (tab.faults.length > 0) console.log(tab.faults.join('\n'));
     await tab.close();
+  }
+}
+
+/** Five members, one of them a relay and one of twice the weight, and some of every state. */
+async function takeGroupPicture(folder: string): Promise<void> {
+  const scene = await GroupScene.open({
+    ...{ members: 5, subscribers: { addresses: 4, each: 12 } },
+    more: ({ name }) => (name === 'm4' ? ['--weight', '2'] : []),
+  });
+  try {
+    const { group } = scene;
+    const [first, second, third] = group.fleet.subscribers;
+    if (first === undefined || second === undefined || third === undefined)
+      throw new Error('there are no subscribers');
+    group.fleet.startFeed(GROUP_RATE);
+    group.put([
+      ['feeds/b', '{"ip":"239.78.0.2","port":5000}'],
+      [`subscribers/${first.ip}:${first.port}`, '{"feeds":["main","b"]}'],
+      [`subscribers/${second.ip}:${second.port}`, '{"paused":true}'],
+      ['subscribers/10.0.0.9:9001', '{}'], // beyond --allow
+    ]);
+    await group.alive[0]?.channel.ask({ op: 'fleet.move', ...third, member: 'm2' });
+    await sleep(GROUP_SECONDS * 1000);
+    const { page } = await scene.show({ width: 1440, height: 1000 });
+    await showGroup(page);
+    await sleep(3000);
+    await keep(page, join(folder, 'group.png'));
+    await group.fleet.stopFeed();
+  } finally {
+    await scene.close();
   }
 }

@@ -3,9 +3,12 @@
  * that look at it. Whatever a test does, no script may fail, no policy may be violated, and nothing
  * may be asked for but the page and its socket.
  */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Browser, Locator, Page } from 'playwright-core';
 import * as assert from 'uvu/assert';
 import type { Link } from '../rig/link.js';
+import { ROOT } from '../rig/program.js';
 import { Replicator } from '../rig/replicator.js';
 import { copyMode, networkTest } from '../rig/scenario.js';
 import { type Look, lackForBrowser, startBrowser, Tab } from './browser.js';
@@ -60,7 +63,7 @@ export function browserTest(
   });
 }
 
-function assertQuiet({ faults, requests, sockets }: Tab, url: string): void {
+export function assertQuiet({ faults, requests, sockets }: Tab, url: string): void {
   assert.equal(faults, [], 'no script failed, and the policy was not violated');
   assert.ok(requests.length > 0 && sockets.length > 0);
   for (const asked of requests) assert.ok(asked === url || asked.startsWith('data:'), asked);
@@ -102,4 +105,26 @@ export const numberOf = (text: string | undefined): number =>
 
 export async function confirm(page: Page, verb: string): Promise<void> {
   await page.getByRole('dialog').getByRole('button', { name: verb, exact: true }).click();
+}
+
+// ---- whether everybody can use it ---------------------------------------------------------------
+
+const AXE = readFileSync(join(ROOT, 'node_modules/axe-core/axe.min.js'), 'utf8');
+
+interface Finding {
+  readonly id: string;
+  readonly nodes: readonly { readonly html: string; readonly failureSummary: string }[];
+}
+
+/** Every rule that axe has, best practices too. */
+export async function assertAccessible(page: Page, what: string): Promise<void> {
+  await page.evaluate(AXE);
+  const { violations, passes } = (await page.evaluate(
+    'axe.run(document).then(({ violations, passes }) => ({ violations, passes: passes.length }))',
+  )) as { violations: Finding[]; passes: number };
+  assert.ok(passes > 5, 'it has looked');
+  const told = violations.map(({ id, nodes }) => {
+    return `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join('\n')}`;
+  });
+  assert.equal(told, [], what);
 }

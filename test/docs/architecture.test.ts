@@ -103,7 +103,7 @@ test('nothing waits by a clock that can be set', () => {
     'src/bench/thread-main.ts',
     'src/control/lines.ts',
     'src/control/session/changes.ts',
-    'src/dashboard/link/link.ts',
+    'src/dashboard/link/moment.ts',
     'src/dashboard/panels/changes.tsx',
     'src/dashboard/parts/numbers.ts',
     'src/filters/registry.ts',

@@ -7,6 +7,8 @@ import type { ToldChange } from '../../domain/change.js';
 import type { Interval } from '../../domain/reading.js';
 import type { FilterRow, Stats, SubscriberRow } from '../../domain/statistics.js';
 import { loadAgain, servedBuild } from './build.js';
+import { GroupReader, type KnownGroup, NO_GROUP } from './group.js';
+import { type Moment, moment } from './moment.js';
 import { Lost, Questions, Refusal } from './questions.js';
 import { Readings } from './readings.js';
 import * as token from './token.js';
@@ -14,20 +16,11 @@ import * as token from './token.js';
 /** asks: for a token; lost: there was a connection, or should be one. */
 export type Phase = 'connecting' | 'asks' | 'live' | 'lost';
 
-export interface Moment {
-  /** By performance.now(), for how long ago it was: a clock can be set. */
-  readonly since_ms: number;
-  /** Milliseconds since 1970, for people. */
-  readonly at_ms: number;
-}
-
 interface Listed {
   readonly subscribers: readonly SubscriberRow[];
   readonly filters: readonly FilterRow[];
   readonly changes: readonly ToldChange[];
 }
-
-const moment = (): Moment => ({ since_ms: performance.now(), at_ms: Date.now() });
 
 export interface Known {
   readonly phase: Phase;
@@ -41,6 +34,8 @@ export interface Known {
   readonly filters: readonly FilterRow[];
   /** The oldest first. */
   readonly changes: readonly ToldChange[];
+  /** Of the group that it is a member of; where it is of none, NO_GROUP. */
+  readonly group: KnownGroup;
   /** Since when nothing new has come, and why. */
   readonly lost: (Moment & { readonly reason: string }) | null;
 }
@@ -66,11 +61,14 @@ export class Link {
     paced: null,
     filters: [],
     changes: [],
+    group: NO_GROUP,
     lost: null,
   };
   private readonly listeners = new Set<() => void>();
   private questions: Questions | null = null;
   private readonly readings = new Readings();
+  private readonly group = new GroupReader((group) => this.tell({ group }));
+  private isGroupShown = false;
   /** What was listed last by who answers now; null: nothing yet. */
   private listed: Listed | null = null;
   /** The last statistics that came by themselves. */
@@ -123,8 +121,17 @@ export class Link {
   /** What has just been changed is to be seen at once, or after what is being read. */
   refresh(): void {
     if (this.questions === null) return;
+    this.group.refresh();
     if (this.isReading) this.isRefreshWanted = true;
     else void this.read(this.questions, null);
+  }
+
+  /** Whether the group is looked at, and not the member. */
+  showGroup(isShown: boolean): void {
+    const wasShown = this.isGroupShown;
+    this.isGroupShown = isShown;
+    this.group.show(isShown);
+    if (wasShown && !isShown) this.refresh();
   }
 
   /** A new connection shows it, so that one that waits for a token holds none open. */
@@ -194,6 +201,7 @@ export class Link {
   private askForToken(refusal: Refusal | null): void {
     clearTimeout(this.retry);
     this.drop();
+    this.group.forget();
     const nothing = { interval: null, paced: null, filters: [], changes: [], lost: null };
     this.tell({ phase: 'asks', refusal, ...nothing });
   }
@@ -203,6 +211,7 @@ export class Link {
     this.questions = null;
     this.isReading = false;
     this.isRefreshWanted = false;
+    this.group.drop();
     questions?.close('another one is begun');
   }
 
@@ -252,14 +261,11 @@ export class Link {
     if (questions !== this.questions || this.isReading) return;
     this.isReading = true;
     try {
-      const [stats, { subscribers }, { filters }, { changes }] = await Promise.all([
+      const [stats, listed] = await Promise.all([
         paced ?? questions.ask({ op: 'stats' }),
-        questions.ask({ op: 'list' }),
-        questions.ask({ op: 'filter.list' }),
-        questions.ask({ op: 'changes' }),
+        this.readLists(questions),
       ]);
       if (questions !== this.questions) return;
-      const listed = { subscribers, filters, changes };
       const isOld = this.listed !== null && (this.newest?.uptime_ms ?? 0) > stats.uptime_ms;
       this.listed = listed;
       // newer ones have been drawn meanwhile: they are no point of the course twice
@@ -278,11 +284,23 @@ export class Link {
     }
   }
 
+  /** While the group is looked at the member's own stay as they were: they may be long. */
+  private async readLists(questions: Questions): Promise<Listed> {
+    const own = this.isGroupShown ? this.listed : null;
+    const [{ subscribers }, { filters }, { changes }] = await Promise.all([
+      own ?? questions.ask({ op: 'list' }),
+      own ?? questions.ask({ op: 'filter.list' }),
+      questions.ask({ op: 'changes' }),
+    ]);
+    return { subscribers, filters, changes };
+  }
+
   private draw(stats: Stats, { subscribers, filters, changes }: Listed, isPaced: boolean): void {
     const interval = this.readings.add({ stats, subscribers }, isPaced);
     this.news = moment();
     const paced = isPaced ? { paced: interval } : {};
     this.tell({ phase: 'live', interval, ...paced, filters, changes, lost: null });
+    if (this.questions !== null) this.group.follow(this.questions, stats.fleet);
   }
 
   private tell(news: Partial<Known>): void {

@@ -2,6 +2,7 @@
 import { type ReactNode, useState } from 'react';
 import { endpointText } from '../../domain/endpoint.js';
 import { useDesk } from '../desk.js';
+import { AddForm, askedOf, numberOf } from '../forms/add-form.js';
 import { Field } from '../parts/field.js';
 import type { Notice } from '../parts/notices.js';
 
@@ -12,21 +13,15 @@ const NO_SESSION: Notice = {
 const EMPTY = { ip: '', port: '', feeds: '', lease: '' };
 
 export function AddSubscriber(): ReactNode {
-  const { known, canChange, change, tell, confirm } = useDesk();
+  const { known, change, tell, confirm } = useDesk();
   const [words, setWords] = useState(EMPTY);
   const set = (name: keyof typeof EMPTY) => (value: string) =>
     setWords((before) => ({ ...before, [name]: value.trim() }));
-  const { ip, port, feeds, lease } = words;
-  const name = `${ip}:${port}`;
+  const { lease } = words;
+  const name = `${words.ip}:${words.port}`;
   const add = async () => {
-    const question = {
-      op: 'add' as const,
-      ip,
-      port: numberOf(port),
-      ...(feeds === '' ? {} : { feeds: feeds.split(',').map((each) => each.trim()) }),
-      ...(lease === '' ? {} : { lease: numberOf(lease) }),
-    };
-    const isDone = await change(question, ({ existing }) =>
+    const kept = lease === '' ? {} : { lease: numberOf(lease) };
+    const isDone = await change({ op: 'add', ...askedOf(words), ...kept }, ({ existing }) =>
       existing ? `${name} was there already, and has what is asked for now.` : `${name} is added.`,
     );
     if (isDone) setWords(EMPTY);
@@ -48,31 +43,7 @@ export function AddSubscriber(): ReactNode {
     });
   };
   return (
-    <form
-      aria-label="Add a subscriber"
-      onSubmit={(event) => {
-        event.preventDefault();
-        addOrAsk();
-      }}
-    >
-      <Field
-        label="IP"
-        value={words.ip}
-        hint="10.0.0.34"
-        size={13}
-        isRequired
-        onChange={set('ip')}
-      />
-      <Field
-        label="Port"
-        value={words.port}
-        hint="9001"
-        size={5}
-        isRequired
-        isNumeric
-        onChange={set('port')}
-      />
-      <Field label="Feeds" value={words.feeds} hint="main" size={10} onChange={set('feeds')} />
+    <AddForm words={words} set={set} onAdd={addOrAsk}>
       <Field
         label="Lease, s"
         value={words.lease}
@@ -81,13 +52,6 @@ export function AddSubscriber(): ReactNode {
         isNumeric
         onChange={set('lease')}
       />
-      <button type="submit" className="main" disabled={!canChange}>
-        Add subscriber
-      </button>
-    </form>
+    </AddForm>
   );
 }
-
-/** What is no number is left for the server to say so; its types know numbers alone. */
-const numberOf = (word: string): number =>
-  /^\d+(\.\d+)?$/.test(word) ? Number(word) : (word as never);

@@ -1,16 +1,16 @@
 /** What comes in: rate, bytes, slow path and drops of each feed; feeds come and go here. */
-import { type ReactNode, useMemo, useState } from 'react';
+import { type ReactNode, useMemo } from 'react';
 import { sumOf } from '../../domain/counts.js';
 import { endpointText } from '../../domain/endpoint.js';
-import { feedAddressOf } from '../../domain/feed.js';
 import { dropsOfFeed, type Interval, rateOf } from '../../domain/reading.js';
 import type { FeedRow } from '../../domain/statistics.js';
 import { useDesk } from '../desk.js';
-import { Field } from '../parts/field.js';
+import { AddFeed } from '../forms/add-feed.js';
+import { OfGroup } from '../forms/of-group.js';
+import { RemoveFeed } from '../forms/remove-feed.js';
 import { type Column, Grid } from '../parts/grid.js';
 import * as numbers from '../parts/numbers.js';
 import { Panel } from '../parts/panel.js';
-import { RowButton } from '../parts/row-button.js';
 
 interface Feed {
   readonly row: FeedRow;
@@ -107,7 +107,7 @@ const nameOf = ({ row }: Feed) => row.name;
 const isDropping = ({ dropRate, row }: Feed) => (dropRate ?? 0) > 0 || row.joined === false;
 
 export function Feeds(): ReactNode {
-  const { known, mayChange, canChange, change, confirm } = useDesk();
+  const { known, mayChange } = useDesk();
   const { interval } = known;
   const rows = useMemo(() => (interval === null ? [] : feedsOf(interval)), [interval]);
   const columns = useMemo(() => {
@@ -116,28 +116,10 @@ export function Feeds(): ReactNode {
       title: 'Change',
       width: 5.5,
       cell: ({ row: { name, subscribers } }, isActive) =>
-        name === first ? null : (
-          <RowButton
-            verb="Remove"
-            name={`feed ${name}`}
-            isActive={isActive}
-            isDisabled={!canChange}
-            onClick={() =>
-              confirm({
-                title: `Remove feed ${name}?`,
-                loses: `Its packets are received no more; ${subscribers} subscribers get them now.`,
-                verb: 'Remove',
-                perform: () =>
-                  void change({ op: 'feed.remove', name }, ({ removed }) =>
-                    removed ? `Feed ${name} is removed.` : `Feed ${name} was not there any more.`,
-                  ),
-              })
-            }
-          />
-        ),
+        name === first ? null : <RemoveFeed {...{ name, subscribers, isActive }} />,
     };
     return mayChange ? [...FIGURES, actions] : FIGURES;
-  }, [mayChange, canChange, change, confirm, interval?.now.stats.feeds[0]?.name]);
+  }, [mayChange, interval?.now.stats.feeds[0]?.name]);
   return (
     <Panel title="Feeds" counted={String(rows.length)}>
       <Grid
@@ -149,46 +131,7 @@ export function Feeds(): ReactNode {
         none="There is no feed."
         isAlarm={isDropping}
       />
-      {mayChange ? <AddFeed /> : null}
+      {mayChange ? <AddFeed /> : <OfGroup what="Feeds but main" />}
     </Panel>
-  );
-}
-
-function AddFeed(): ReactNode {
-  const { canChange, change } = useDesk();
-  const [name, setName] = useState('');
-  const [address, setAddress] = useState('');
-  const add = async () => {
-    // what is no address is sent as it is: the server says what is wrong with it
-    const { source = null, ...to } = feedAddressOf(address) ?? { ip: address, port: 0 };
-    const from = source === null ? {} : { source };
-    const isDone = await change({ op: 'feed.add', name, ...to, ...from }, ({ existing }) =>
-      existing ? `Feed ${name} was there already.` : `Feed ${name} is added.`,
-    );
-    if (!isDone) return;
-    setName('');
-    setAddress('');
-  };
-  return (
-    <form
-      aria-label="Add a feed"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void add();
-      }}
-    >
-      <Field label="Name" value={name} hint="b" size={8} isRequired onChange={setName} />
-      <Field
-        label="Address"
-        value={address}
-        hint="239.1.1.1:5000@10.0.0.9"
-        size={22}
-        isRequired
-        onChange={(value) => setAddress(value.trim())}
-      />
-      <button type="submit" className="main" disabled={!canChange}>
-        Add feed
-      </button>
-    </form>
   );
 }

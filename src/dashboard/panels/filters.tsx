@@ -2,13 +2,14 @@
 import { type ReactNode, useMemo, useState } from 'react';
 import type { FilterRow } from '../../domain/statistics.js';
 import { useDesk } from '../desk.js';
+import { LoadFilter } from '../forms/load-filter.js';
+import { OfGroup } from '../forms/of-group.js';
+import { UseFilter } from '../forms/use-filter.js';
 import { type Column, Grid } from '../parts/grid.js';
 import * as numbers from '../parts/numbers.js';
 import { Panel } from '../parts/panel.js';
 import { RowButton } from '../parts/row-button.js';
 import { AboutFilter } from './about-filter.js';
-import { LoadFilter } from './load-filter.js';
-import { UseFilter } from './use-filter.js';
 
 const FIGURES: readonly Column<FilterRow>[] = [
   { title: 'Filter', width: 7, cell: ({ name }) => name, order: ({ name }) => name },
@@ -96,7 +97,11 @@ export function Filters(): ReactNode {
         none="No filter is loaded."
         isAlarm={isAlarm}
       />
-      {mayChange ? <LoadFilter /> : null}
+      {mayChange ? (
+        <LoadFilter names={known.filters.map(nameOf)} />
+      ) : (
+        <OfGroup what="Filters but the built-in one" />
+      )}
       {used === null ? null : (
         <UseFilter subscriber={null} filter={used} onClose={() => setUsed(null)} />
       )}

@@ -5,12 +5,14 @@ import { endpointText } from '../../domain/endpoint.js';
 import { type Interval, rateOf } from '../../domain/reading.js';
 import type { AccountRow, SubscriberRow } from '../../domain/statistics.js';
 import { useDesk } from '../desk.js';
+import { OfGroup } from '../forms/of-group.js';
+import { SubscriberActions } from '../forms/subscriber-actions.js';
+import { UseFilter } from '../forms/use-filter.js';
 import { type Column, Grid } from '../parts/grid.js';
 import * as numbers from '../parts/numbers.js';
 import { Panel } from '../parts/panel.js';
-import { RowButton } from '../parts/row-button.js';
+import { Search } from '../parts/search.js';
 import { AddSubscriber } from './add-subscriber.js';
-import { UseFilter } from './use-filter.js';
 
 export interface Subscriber {
   readonly name: string;
@@ -157,15 +159,7 @@ export function Subscribers(): ReactNode {
     <Panel
       title="Subscribers"
       counted={counted}
-      aside={
-        <input
-          type="search"
-          aria-label="Show subscribers with"
-          placeholder="Find…"
-          value={pattern}
-          onChange={({ target }) => setPattern(target.value)}
-        />
-      }
+      aside={<Search pattern={pattern} onChange={setPattern} />}
     >
       <Grid
         label="Subscribers"
@@ -176,7 +170,7 @@ export function Subscribers(): ReactNode {
         none={rows.length === 0 ? 'Nobody is subscribed.' : 'No subscriber has that.'}
         isAlarm={isDropping}
       />
-      {mayChange ? <AddSubscriber /> : null}
+      {mayChange ? <AddSubscriber /> : <OfGroup what="Subscribers" />}
       {filtered === null ? null : (
         <UseFilter
           subscriber={filtered}
@@ -196,60 +190,17 @@ function matches({ name, row }: Subscriber, pattern: string): boolean {
 }
 
 function useActions(onFilter: (name: string) => void): Column<Subscriber> {
-  const { canChange, change, confirm } = useDesk();
-  const isDisabled = !canChange;
   return useMemo(
     () => ({
       title: 'Change',
       width: 15,
-      cell: ({ name, account: { ip, port }, row }, isActive) => {
-        const how = { name, isActive, isDisabled };
-        const isPaused = row?.state === 'paused';
-        const pause = () =>
-          void change({ op: 'pause', ip, port }, ({ changed }) =>
-            changed ? `${name} is paused.` : `${name} was paused already.`,
-          );
-        const resume = () =>
-          void change({ op: 'resume', ip, port }, ({ changed }) =>
-            changed ? `${name} is sent to again.` : `${name} was not paused.`,
-          );
-        const remove = () =>
-          void change({ op: 'remove', ip, port }, ({ removed }) =>
-            removed ? `${name} is removed.` : `${name} was not there any more.`,
-          );
-        return (
-          <span className="actions">
-            <RowButton
-              verb={isPaused ? 'Resume' : 'Pause'}
-              {...how}
-              onClick={() => {
-                if (isPaused) resume();
-                else
-                  confirm({
-                    title: `Pause ${name}?`,
-                    loses: 'It is owed nothing until it is resumed: those packets it never gets.',
-                    verb: 'Pause',
-                    perform: pause,
-                  });
-              }}
-            />
-            <RowButton verb="Filter" {...how} onClick={() => onFilter(name)} />
-            <RowButton
-              verb="Remove"
-              {...how}
-              onClick={() =>
-                confirm({
-                  title: `Remove ${name}?`,
-                  loses: 'It gets no packet from then on; its filter, feeds and counters go.',
-                  verb: 'Remove',
-                  perform: remove,
-                })
-              }
-            />
-          </span>
-        );
-      },
+      cell: ({ name, account: { ip, port }, row }, isActive) => (
+        <SubscriberActions
+          {...{ name, ip, port, isActive, onFilter }}
+          isPaused={row?.state === 'paused'}
+        />
+      ),
     }),
-    [isDisabled, change, confirm, onFilter],
+    [onFilter],
   );
 }

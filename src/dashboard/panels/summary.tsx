@@ -6,14 +6,7 @@ import type { History } from '../link/history.js';
 import { sumsOf } from '../link/sums.js';
 import * as numbers from '../parts/numbers.js';
 import { type Line, Plot } from '../parts/plot.js';
-
-interface Sum {
-  readonly title: string;
-  readonly unit: string;
-  readonly value: string;
-  readonly note?: string;
-  readonly isAlarm?: boolean;
-}
+import { type Sum, Sums } from '../parts/sums.js';
 
 function figuresOf(interval: Interval): Sum[] {
   const { arrived, sent, bytes, drops, dropped, inFlight, states } = sumsOf(interval);
@@ -64,19 +57,7 @@ export function Summary({ history }: { readonly history: History }): ReactNode {
   if (interval === null) return null;
   return (
     <section aria-label="Summary" className="summary">
-      <dl className="sums">
-        {figuresOf(interval).map(({ title, unit, value, note, isAlarm }) => (
-          <div key={`${title} ${unit}`} className={isAlarm ? 'sum alarm' : 'sum'}>
-            <dt>
-              {title} <small>{unit}</small>
-            </dt>
-            <dd>
-              {value}
-              {note === undefined ? null : <small> {note}</small>}
-            </dd>
-          </div>
-        ))}
-      </dl>
+      <Sums sums={figuresOf(interval)} />
       <div className="plots">
         <Plot
           title="Rate"

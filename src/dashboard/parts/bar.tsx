@@ -1,13 +1,15 @@
 /** What this is a page of, whether its figures are of now, and how the page looks. */
 import { type ReactNode, useEffect, useState } from 'react';
+import { type FleetRow, STANDING_SENTENCES } from '../../domain/fleet.js';
 import { useDesk } from '../desk.js';
 import type { Known } from '../link/link.js';
 import * as token from '../link/token.js';
 import { type Theme, themes, useTheme } from '../theme.js';
+import { addressOf, type View } from '../view.js';
 import * as numbers from './numbers.js';
 
 export function Bar(): ReactNode {
-  const { known, link } = useDesk();
+  const { known, link, fleet, scope } = useDesk();
   const stats = known.interval?.now.stats;
   useTitle(known);
   return (
@@ -20,6 +22,7 @@ export function Bar(): ReactNode {
           {numbers.duration(stats.uptime_ms)}
         </p>
       )}
+      {fleet === null || known.phase === 'asks' ? null : <Views fleet={fleet} scope={scope} />}
       <Connection known={known} />
       {known.phase === 'live' && known.rights === 'read' ? (
         <p className="rights">
@@ -34,12 +37,54 @@ export function Bar(): ReactNode {
           </button>
         )}
       </div>
+      {fleet === null || known.phase === 'asks' ? null : <Standing fleet={fleet} known={known} />}
       {stats?.fallbacks.map(({ mode, reason }) => (
         <p key={mode} className="fallback">
           {mode} was not possible: {reason}
         </p>
       ))}
     </header>
+  );
+}
+
+function Views(props: { readonly fleet: FleetRow; readonly scope: View }): ReactNode {
+  const { fleet, scope } = props;
+  const named = { member: `Member ${fleet.member}`, group: `Group ${fleet.group}` };
+  return (
+    <nav aria-label="Shown" className="views">
+      {(['member', 'group'] as const).map((view) => (
+        <a
+          key={view}
+          href={addressOf(view)}
+          {...(view === scope ? { 'aria-current': 'page' as const } : {})}
+        >
+          {named[view]}
+        </a>
+      ))}
+    </nav>
+  );
+}
+
+/** What is not as it should be with the member in its group; it is read aloud when it changes. */
+function Standing(props: { readonly fleet: FleetRow; readonly known: Known }): ReactNode {
+  const { fleet, known } = props;
+  const { away } = known.group;
+  const { standing, is_draining, member } = fleet;
+  const since =
+    away === null || away.since_ms === null ? '' : ` since ${numbers.moment(away.since_ms)}`;
+  const sentences = [
+    ...(standing === 'joined'
+      ? []
+      : [
+          `etcd is not reached${since}; until it is, nothing of the group can be changed.`,
+          `${member}: ${STANDING_SENTENCES[standing]}.`,
+        ]),
+    ...(is_draining ? [`${member} drains: it ends once others serve what it has.`] : []),
+  ];
+  return (
+    <p role="status" aria-label="Standing in the group" className="standing">
+      {sentences.join(' ')}
+    </p>
   );
 }
 

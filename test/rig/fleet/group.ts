@@ -17,9 +17,10 @@ export const GROUP = 'test';
 /** A member's lease. */
 export const LEASE_S = 10;
 const CONTROL_PORT = 12345;
-const TOKEN = 'of-the-tests';
+export const TOKEN = 'of-the-tests';
 
-export interface GroupOptions extends Pick<FleetOptions, 'etcd' | 'members' | 'subscribers'> {
+export interface GroupOptions
+  extends Pick<FleetOptions, 'etcd' | 'members' | 'subscribers' | 'listen'> {
   /** Flags of a member beside those that make it one. */
   readonly more?: (host: Host) => readonly string[];
 }

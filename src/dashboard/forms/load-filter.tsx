@@ -5,8 +5,9 @@ import { useDesk } from '../desk.js';
 import { Field } from '../parts/field.js';
 import type { Notice } from '../parts/notices.js';
 
-export function LoadFilter(): ReactNode {
-  const { known, canChange, change, tell, confirm } = useDesk();
+/** `names`: of those that are loaded. */
+export function LoadFilter({ names }: { readonly names: readonly string[] }): ReactNode {
+  const { scope, canChange, change, tell, confirm } = useDesk();
   const id = useId();
   const [name, setName] = useState('');
   const file = useRef<HTMLInputElement>(null);
@@ -16,7 +17,15 @@ export function LoadFilter(): ReactNode {
     const read = await readModule(chosen);
     if ('code' in read) return tell(read);
     const { module } = read;
-    if (!(await change({ op: 'filter.load', name, module }, () => `${name} is loaded.`))) return;
+    const isDone =
+      scope === 'group'
+        ? await change(
+            { op: 'fleet.filter.load', name, module },
+            ({ sha256 }) =>
+              `${name} is loaded. It runs where its hash is allowed: --fleet-allow-module ${sha256}`,
+          )
+        : await change({ op: 'filter.load', name, module }, () => `${name} is loaded.`);
+    if (!isDone) return;
     setName('');
     if (file.current !== null) file.current.value = '';
   };
@@ -25,7 +34,7 @@ export function LoadFilter(): ReactNode {
       aria-label="Load a filter"
       onSubmit={(event) => {
         event.preventDefault();
-        if (known.filters.every((row) => row.name !== name)) return void load();
+        if (!names.includes(name)) return void load();
         confirm({
           title: `Replace ${name}?`,
           loses: 'Who has it gets the new module with the next packet; the old one is forgotten.',

@@ -1,0 +1,452 @@
+/**
+ * takes: 50 s
+ *
+ * Goal: a member's dashboard shows its group as the commands do, changes it by the same operations,
+ * and says before one tries when nothing can be changed. Method: a real etcd, three members and the
+ * browser, each in a namespace of its own; what was done is seen in etcd, by the commands and by
+ * what arrives.
+ *
+ * needs: a link
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Page } from 'playwright-core';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { FleetStatus, FleetSubscriberRow } from '../../src/domain/fleet.js';
+import { lackForFleet } from '../rig/fleet/fleet.js';
+import type { Group } from '../rig/fleet/group.js';
+import type { Member } from '../rig/fleet/member.js';
+import { eventually, MAIN } from '../rig/program.js';
+import { type Look, lackForBrowser, type Tab } from './browser.js';
+import { GroupScene, showGroup } from './group-scene.js';
+import {
+  assertAccessible,
+  assertQuiet,
+  browserTest,
+  cellsOf,
+  confirm,
+  connection,
+  endBrowser,
+  isConnected,
+  numberOf,
+  rowOf,
+  table,
+} from './scene.js';
+
+const test = suite('group on the dashboard');
+const RATE = 100;
+const COUNT = 12;
+/** As a desk of many has them; the members' tables have room for 4096 each. */
+const CROWD = 10_000;
+const CROWD_PORT = 20_000;
+/** In the document: what is in sight, and some above and below. */
+const ROWS_MAX = 80;
+
+const READ_TOKEN = 'that-may-only-read-of-the-tests';
+
+const folder = mkdtempSync(join(tmpdir(), 'fantail-dashboard-'));
+const readTokenFile = join(folder, 'read-token');
+let scene: GroupScene | null = null;
+
+interface Shown {
+  readonly group: Group;
+  readonly one: Member;
+  readonly two: Member;
+  /** The page of the first member, with a token shown: the one that may change things, or that. */
+  open(look?: Look, token?: string): Promise<Tab>;
+}
+
+test.before(async () => {
+  const lack = lackForFleet() ?? lackForBrowser();
+  if (lack !== null) return console.log(`skip: ${lack}`);
+  const subscribers = { addresses: 2, each: COUNT / 2 };
+  writeFileSync(readTokenFile, READ_TOKEN, { mode: 0o600 });
+  const more = () => ['--read-token-file', readTokenFile];
+  scene = await GroupScene.open({ members: 3, subscribers, more });
+});
+test.after(async () => {
+  await scene?.close();
+  rmSync(folder, { recursive: true });
+  await endBrowser();
+});
+
+/** All of them share a group, and each leaves it as it was, but for the last. */
+function groupTest(name: string, work: (shown: Shown) => Promise<void>): void {
+  test(name, async () => {
+    if (scene === null) return console.log('skip: there is no group');
+    const { group, url } = scene;
+    const [one, two] = group.fleet.members;
+    assert.ok(one !== undefined && two !== undefined);
+    const show = scene.show.bind(scene);
+    const tabs: Tab[] = [];
+    const began_ms = performance.now();
+    const open = async (look?: Look, token?: string) => {
+      const tab = await show(look, token);
+      tabs.push(tab);
+      return tab;
+    };
+    try {
+      await work({ group, one, two, open });
+      for (const tab of tabs) assertQuiet(tab, url);
+    } catch (error) {
+      if (error instanceof Error) error.message += `\n--- the members said:\n${group.fleet.told()}`;
+      throw error;
+    } finally {
+      for (const tab of tabs) await tab.close();
+      if (group.fleet.etcd.running.length === 0) await group.fleet.etcd.start();
+      console.log(`     ${((performance.now() - began_ms) / 1000).toFixed(1)} s: ${name}`);
+    }
+  });
+}
+
+/** `fantail fleet … --json`, from a host that is neither a member nor a node. */
+async function command<Answer>({ fleet, url }: Group, ...words: string[]): Promise<Answer> {
+  const where = ['--fleet', url, '--fleet-plaintext', '--json'];
+  const program = fleet.run(process.execPath, [MAIN, 'fleet', ...words, ...where]);
+  const { status } = await program.wait();
+  assert.is(status, 0, program.told());
+  return JSON.parse(program.stdout) as Answer;
+}
+
+const listed = async (of: Group): Promise<readonly FleetSubscriberRow[]> =>
+  (await command<{ subscribers: FleetSubscriberRow[] }>(of, 'list')).subscribers;
+
+const button = (page: Page, name: string) => page.getByRole('button', { name, exact: true });
+
+const press = (page: Page, name: string): Promise<void> => button(page, name).click();
+
+const standing = (page: Page) => page.getByRole('status', { name: 'Standing in the group' });
+
+/** Of the first member's own page the name says so. */
+const titleOf = (member: string) => (member === 'm1' ? 'm1 this one' : member);
+
+groupTest(
+  'it shows of members and subscribers what the commands say, and of its own panels none offers what is the group’s',
+  async ({ group, open }) => {
+    const { page } = await open();
+    await rowOf(page, 'Feeds', 'main').waitFor();
+    assert.is(await page.getByRole('form').count(), 0, 'no form of its own');
+    const buttons = await page.locator('main button:not(.sort)').allInnerTexts();
+    assert.equal([...new Set(buttons)], ['Info'], 'and nothing that would be refused');
+    await showGroup(page);
+    const status = await command<FleetStatus>(group, 'status');
+    assert.is(status.members.length, 3);
+    for (const row of status.members) {
+      const cells = await cellsOf(page, 'Members', titleOf(row.member));
+      assert.is(cells.State, 'serving');
+      for (const [title, value] of [
+        ['Shards', row.shards],
+        ['Subscribers', row.subscribers],
+        ['Not served', row.unserved],
+        ['Weight', row.weight],
+        ['Handover copies', row.handover],
+      ] as const)
+        assert.is(numberOf(cells[title]), value, `${title} of ${row.member}`);
+      assert.is(cells['Feed from'], row.upstream ?? 'network');
+      assert.is(`http://${cells.Control}`, row.control);
+      assert.is(cells['Listens ip:port'], `${row.listen.ip}:${row.listen.port}`);
+      assert.is(cells.Version, row.version);
+      assert.match(cells.Since ?? '', /^\d\d:\d\d:\d\d$/);
+    }
+    await eventually('the way to its upstream is shown', async () => {
+      return Number((await cellsOf(page, 'Members', 'm3'))['Way there µs']) > 0;
+    });
+    for (const { ip, port, member, shard } of await listed(group)) {
+      const cells = await cellsOf(page, 'Subscribers', `${ip}:${port}`);
+      assert.equal([cells.Member, Number(cells.Shard), cells.State], [member, shard, 'served']);
+    }
+    assert.is(await table(page, 'Subscribers').getAttribute('aria-rowcount'), String(COUNT + 1));
+    await page.reload();
+    await table(page, 'Members').waitFor(); // a reload keeps it
+    const { page: reader } = await open({}, READ_TOKEN);
+    await reader.getByText('Read only').waitFor();
+    await showGroup(reader);
+    await rowOf(reader, 'Members', 'm2').waitFor();
+    assert.is(await reader.getByRole('form').count(), 0);
+    assert.is(await reader.locator('main button:not(.sort)').count(), 0, 'it may change nothing');
+  },
+);
+
+groupTest(
+  'what is added, paused, moved and removed on it is so for the commands, and in what arrives',
+  async ({ group, open }) => {
+    const { page } = await open();
+    await showGroup(page);
+    const { fleet } = group;
+    fleet.startFeed(RATE);
+    const [first] = fleet.subscribers;
+    assert.ok(first !== undefined);
+    const name = `${first.ip}:${first.port}`;
+    const isServed = async () =>
+      (await fleet.served.reset()).runs.some((run) => run.subscriber === 0);
+    const find = async () => (await listed(group)).find(({ ip, port }) => `${ip}:${port}` === name);
+    await eventually('it is served', isServed);
+
+    await press(page, `Pause ${name}`);
+    await confirm(page, 'Pause');
+    await page.getByText(`${name} is paused.`).waitFor();
+    await rowOf(page, 'Subscribers', name).getByText('paused').waitFor();
+    assert.is((await find())?.paused, true);
+    await eventually('nothing arrives', async () => !(await isServed()) && !(await isServed()));
+    await press(page, `Resume ${name}`);
+    await eventually('it arrives again', isServed);
+
+    const before = (await find())?.member;
+    const to = before === 'm2' ? 'm3' : 'm2';
+    await press(page, `Move ${name}`);
+    await page.getByRole('dialog').getByLabel('To').selectOption(to);
+    await confirm(page, 'Move it');
+    await rowOf(page, 'Subscribers', name).getByText(`${to} moved`).waitFor();
+    assert.is((await find())?.member, to);
+    await press(page, `Move ${name}`);
+    await page
+      .getByRole('dialog')
+      .getByLabel('To')
+      .selectOption({ label: 'whose it is by weight' });
+    await confirm(page, 'Move it');
+    await eventually('it goes back', async () => (await find())?.member === before);
+
+    await press(page, `Remove ${name}`);
+    await confirm(page, 'Remove');
+    await rowOf(page, 'Subscribers', name).waitFor({ state: 'detached' });
+    assert.is(await find(), undefined);
+    await eventually('nothing arrives', async () => !(await isServed()) && !(await isServed()));
+
+    const form = page.getByRole('form', { name: 'Add a subscriber' });
+    await form.getByLabel('IP').fill(first.ip);
+    await form.getByLabel('Port').fill(String(first.port));
+    await form.getByRole('button', { name: 'Add subscriber' }).click();
+    await rowOf(page, 'Subscribers', name).waitFor();
+    assert.equal((await find())?.feeds, ['main']);
+    await eventually('it arrives again', isServed);
+    await form.getByLabel('IP').fill('10.78.0.300');
+    await form.getByLabel('Port').fill('1');
+    await form.getByRole('button', { name: 'Add subscriber' }).click();
+    await page.getByRole('alert', { name: 'Refused change' }).getByText('BAD_ADDRESS').waitFor();
+
+    const feeds = page.getByRole('form', { name: 'Add a feed' });
+    await feeds.getByLabel('Name').fill('b');
+    await feeds.getByLabel('Address').fill('239.78.0.2:5000');
+    await feeds.getByRole('button', { name: 'Add feed' }).click();
+    await rowOf(page, 'Feeds', 'b').waitFor();
+    const { feeds: now } = await command<FleetStatus>(group, 'status');
+    assert.equal(now, [{ name: 'b', ip: '239.78.0.2', port: 5000, source: null }]);
+    await press(page, 'Remove feed b');
+    await confirm(page, 'Remove');
+    await page.getByText('The group has no feed but main.').waitFor();
+    await fleet.stopFeed();
+  },
+);
+
+groupTest(
+  'axe finds nothing, light and dark, in its dialogs, and on a narrow screen, which needs no scrolling sideways',
+  async ({ group, open }) => {
+    const { page } = await open({ height: 2400 });
+    await showGroup(page);
+    const [first] = group.fleet.subscribers;
+    for (const theme of ['light', 'dark'] as const) {
+      await page.getByLabel('Colours').selectOption(theme);
+      await assertAccessible(page, theme);
+    }
+    for (const verb of ['Move', 'Filter']) {
+      await press(page, `${verb} ${first?.ip}:${first?.port}`);
+      await assertAccessible(page, verb);
+      await page.keyboard.press('Escape');
+    }
+    for (const width of [360, 1600]) {
+      await page.setViewportSize({ width, height: 2400 });
+      const beyond = 'document.documentElement.scrollWidth - document.documentElement.clientWidth';
+      await eventually('it fits', async () => (await page.evaluate(beyond)) === 0);
+    }
+    await page.setViewportSize({ width: 360, height: 2400 });
+    await assertAccessible(page, 'narrow');
+    await page.getByRole('link', { name: 'Member m1' }).click();
+    await table(page, 'Workers').waitFor();
+    await assertAccessible(page, 'the member itself');
+  },
+);
+
+groupTest(
+  'while etcd is away that is said with since when, nothing is offered, and what was tried before that was known is refused with the reason',
+  async ({ group, open }) => {
+    const { page } = await open();
+    await showGroup(page);
+    const [first] = group.fleet.subscribers;
+    const name = `${first?.ip}:${first?.port}`;
+    assert.is((await standing(page).textContent())?.trim(), '');
+    await group.fleet.etcd.end();
+    const alert = page.getByRole('alert', { name: 'Refused change' });
+    const form = page.getByRole('form', { name: 'Add a subscriber' });
+    await form.getByLabel('IP').fill('10.78.0.101');
+    await form.getByLabel('Port').fill('9');
+    // as if it were pressed before that is known, however late this machine comes to it
+    await page.evaluate(
+      `document.querySelector('[aria-label="Add a subscriber"]').requestSubmit()`,
+    );
+    await alert.getByText('BUSY').waitFor();
+    await alert.getByText('nothing of the group can be read or changed until it does').waitFor();
+    await standing(page)
+      .getByText(/etcd is not reached since \d\d:\d\d:\d\d/)
+      .waitFor();
+    await standing(page).getByText('no member reaches etcd').waitFor();
+    for (const each of [
+      `Remove ${name}`,
+      `Pause ${name}`,
+      'Drain m2',
+      'Add subscriber',
+      'Add feed',
+    ])
+      assert.ok(await button(page, each).isDisabled(), each);
+    await rowOf(page, 'Members', 'm1 this one').getByText('etcd is gone').waitFor();
+    await rowOf(page, 'Subscribers', name).waitFor(); // what was known last
+    await assertAccessible(page, 'while etcd is away');
+
+    await page.getByRole('link', { name: 'Member m1' }).click();
+    await standing(page).getByText('etcd is not reached').waitFor();
+    await rowOf(page, 'Workers', '0').waitFor();
+    assert.is(await page.locator('main.stale').count(), 0, 'what it tells of itself is of now');
+    const late = await open();
+    await late.page.getByRole('link', { name: 'Group test' }).click();
+    await late.page.getByText('Nothing of the group was read yet').waitFor();
+
+    await page.getByRole('link', { name: 'Group test' }).click();
+    await group.fleet.etcd.start();
+    await eventually('it is reached', async () => (await standing(page).textContent()) === '');
+    await rowOf(page, 'Members', 'm1 this one').getByText('serving').waitFor();
+    await table(late.page, 'Members').waitFor();
+    await eventually('changes are offered again', () => button(page, `Remove ${name}`).isEnabled());
+  },
+);
+
+groupTest(
+  'a page whose supervisor was killed goes on with the group when it is back',
+  async ({ one, open }) => {
+    const tab = await open();
+    await showGroup(tab.page);
+    await one.killSupervisor();
+    await connection(tab.page).getByText('No connection').waitFor();
+    await one.start();
+    await isConnected(tab.page);
+    await eventually('the group is read again', async () => {
+      const cells = await cellsOf(tab.page, 'Members', 'm1 this one');
+      return cells.State === 'serving' && !(await tab.page.locator('main.stale').count());
+    });
+    tab.faults.length = 0; // the browser tells each try that nobody answers
+  },
+);
+
+groupTest(
+  '10,000 subscribers: rows in sight alone are in the page, each is reached, and an update touches none that is as it was',
+  async ({ group, open }) => {
+    const [ip] = group.fleet.subscriberHost.ips;
+    const ports = Array.from({ length: CROWD }, (_, index) => CROWD_PORT + index);
+    group.put(ports.map((port) => [`subscribers/${ip}:${port}`, '{}']));
+    const { page } = await open();
+    await showGroup(page);
+    const grid = table(page, 'Subscribers');
+    await eventually('all are there', async () => {
+      return (await grid.getAttribute('aria-rowcount')) === String(COUNT + CROWD + 1);
+    });
+    assert.ok((await page.locator('[role=row]').count()) <= ROWS_MAX);
+    await grid.locator('.body [role=row]').first().focus();
+    await page.keyboard.press('End');
+    await page.keyboard.press('Home');
+    await page.getByLabel('Show subscribers with').fill(`${ip}:${CROWD_PORT + CROWD - 1}`);
+    await rowOf(page, 'Subscribers', `${ip}:${CROWD_PORT + CROWD - 1}`).waitFor();
+    assert.is(await grid.getAttribute('aria-rowcount'), '2');
+    await page.getByLabel('Show subscribers with').fill('');
+
+    const session = await page.context().newCDPSession(page);
+    await session.send('Performance.enable');
+    const scripts = async () => {
+      const { metrics } = await session.send('Performance.getMetrics');
+      return (metrics.find(({ name }) => name === 'ScriptDuration')?.value ?? 0) * 1000;
+    };
+    const facts = () => page.locator('.facts').textContent();
+    const updates = async (count: number) => {
+      const began = await scripts();
+      for (let each = 0; each < count; each++) {
+        const before = await facts();
+        await eventually('another reading', async () => (await facts()) !== before);
+      }
+      return (await scripts()) - began;
+    };
+    await updates(1);
+    const calm = (await updates(3)) / 3;
+    // another list of all of them
+    const began = await scripts();
+    group.put([[`subscribers/${ip}:9`, '{}']]);
+    await eventually('it is in the list', async () => {
+      return (await grid.getAttribute('aria-rowcount')) === String(COUNT + CROWD + 2);
+    });
+    const changed = (await scripts()) - began;
+    console.log(
+      `     scripts with ${CROWD} subscribers: ${calm.toFixed(1)} ms a reading, ` +
+        `${changed.toFixed(1)} ms to another list of all, with the readings meanwhile`,
+    );
+    // all of that address but those of the fleet itself, whose ports begin with a 1
+    for (const first of [9, 2])
+      group.fleet.etcd.ctl('del', '--prefix', group.keyOf(`subscribers/${ip}:${first}`));
+    await eventually('they are gone', async () => {
+      return (await grid.getAttribute('aria-rowcount')) === String(COUNT + 1);
+    });
+  },
+);
+
+groupTest(
+  'a member is drained with a word of what will happen, ends, and everybody is served on',
+  async ({ group, two, open }) => {
+    const { page } = await open();
+    await showGroup(page);
+    await press(page, 'Drain m1');
+    await page.getByRole('dialog').getByText('m3 would have no feed').waitFor();
+    await page.keyboard.press('Escape');
+    const { fleet } = group;
+    fleet.startFeed(RATE);
+    const phase = await fleet.phase(async () => {
+      await press(page, 'Drain m2');
+      const dialog = page.getByRole('dialog');
+      await dialog.getByText(/Its \d+ subscribers? go to 2 other members/).waitFor();
+      await confirm(page, 'Drain');
+      await page.getByText('m2 drains').first().waitFor();
+      assert.equal(await two.ended(), { status: 0, signal: null });
+    });
+    await rowOf(page, 'Members', 'm2').waitFor({ state: 'detached' });
+    const { members } = await command<FleetStatus>(group, 'status');
+    assert.equal(
+      members.map(({ member }) => member),
+      ['m1', 'm3'],
+    );
+    const by = new Set(phase.after);
+    assert.ok(!by.has(two.ip) && !by.has(null), `served by ${[...by]}`);
+    await fleet.stopFeed();
+  },
+);
+
+browserTest(
+  test,
+  'a launcher that is of no group shows none, nor asks for one, whatever its address says',
+  async ({ open }) => {
+    const { page } = await open();
+    const asked: string[] = [];
+    page.on('websocket', (socket) => {
+      socket.on('framesent', ({ payload }) => asked.push(String(payload)));
+    });
+    await page.evaluate("location.hash = '#group'");
+    await page.reload();
+    await isConnected(page);
+    await rowOf(page, 'Feeds', 'main').waitFor();
+    await page.getByRole('form', { name: 'Add a subscriber' }).waitFor();
+    assert.is(await page.getByRole('navigation').count(), 0);
+    assert.is(await standing(page).count(), 0);
+    assert.ok(asked.length > 0);
+    assert.equal(
+      asked.filter((each) => each.includes('fleet.')),
+      [],
+    );
+  },
+);
+
+test.run();
