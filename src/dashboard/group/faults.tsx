@@ -17,10 +17,10 @@ const isAlarm = () => true;
 
 /** Nothing where there are none. */
 export function GroupFaults({ reading }: { readonly reading: GroupReading }): ReactNode {
-  const { faults } = reading.status;
+  const { faults, fault_count } = reading.status;
   if (faults.length === 0) return null;
   return (
-    <Panel title="Passed over" counted={String(faults.length)}>
+    <Panel title="Passed over" counted={String(fault_count)}>
       <Grid
         label="Passed over"
         rows={faults}

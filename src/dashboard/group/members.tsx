@@ -27,6 +27,10 @@ function membersOf({ status: { members } }: GroupReading, own: FleetRow | null):
   });
 }
 
+/** It is no relay, or its upstream sends to it as far as that tells. */
+const isFed = ({ upstream_state }: FleetMemberRow) =>
+  upstream_state === null || upstream_state === 'feeds';
+
 const STATES: Readonly<Record<Standing, readonly [words: string, look: string]>> = {
   joined: ['serving', 'live'],
   unsure: ['unsure', 'unresolved'],
@@ -107,7 +111,10 @@ const FIGURES: readonly Column<Member>[] = [
   {
     title: 'Feed from',
     width: 6.5,
-    cell: ({ row }) => row.upstream ?? 'network',
+    cell: ({ row }) =>
+      row.upstream === null
+        ? 'network'
+        : `${row.upstream}${isFed(row) ? '' : ` ${row.upstream_state}`}`,
     order: ({ row }) => row.upstream,
   },
   {
@@ -139,7 +146,8 @@ const FIGURES: readonly Column<Member>[] = [
 ];
 
 const nameOf = ({ row }: Member) => row.member;
-const isAlarm = ({ row }: Member) => stateOf(row)[1] === 'refused' || row.unserved > 0;
+const isAlarm = ({ row }: Member) =>
+  stateOf(row)[1] === 'refused' || row.unserved > 0 || !isFed(row);
 
 export function Members({ reading }: { readonly reading: GroupReading }): ReactNode {
   const { fleet, mayChange } = useDesk();

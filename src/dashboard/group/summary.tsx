@@ -6,9 +6,8 @@ import * as numbers from '../parts/numbers.js';
 import { type Sum, Sums } from '../parts/sums.js';
 
 function figuresOf({ status, asked }: GroupReading, away: KnownGroup['away']): Sum[] {
-  const { members, subscribers, free_shards, unowned, moving, revision } = status;
+  const { members, subscribers, unserved, free_shards, unowned, moving, revision } = status;
   const draining = members.filter(({ is_draining }) => is_draining).length;
-  const unserved = members.reduce((sum, row) => sum + row.unserved, 0);
   return [
     {
       title: 'Members',

@@ -245,7 +245,7 @@ export class Member {
     await this.reporter.tell({
       lease: this.tenure.lease,
       row: this.row,
-      unserved: new Map([...this.relays.unserved, ...this.service.reasons]),
+      unserved: new Map([...this.service.reasons, ...this.relays.unserved]),
       hop: this.hops.own,
     });
     const own = this.mirror.members.get(config.member);

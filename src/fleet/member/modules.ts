@@ -13,7 +13,7 @@ import type { SubscriberRecord } from '../registry/records.js';
 
 export interface ModulesOptions {
   readonly target: Pick<FleetTarget, 'loadFilter' | 'unloadFilter' | 'filterHash'>;
-  readonly mirror: Pick<Mirror, 'filters' | 'default'>;
+  readonly mirror: Pick<Mirror, 'filters' | 'default' | 'modules'>;
   /** The bytes of a module; null: there are none in etcd. */
   readonly module: (sha256: string) => Promise<Uint8Array | null>;
   /** Modules that may run here. */
@@ -31,8 +31,16 @@ export type Chosen =
 /** Of a name in the group. `reason`: why it cannot be used; null while it is loaded. */
 type Loaded = { readonly sha256: string } & (
   | { readonly state: 'loading' | 'ready' }
-  | { readonly state: 'refused'; readonly reason: string }
+  | {
+      readonly state: 'refused';
+      readonly reason: string;
+      /** Its bytes were not in etcd. */
+      readonly isMissing: boolean;
+    }
 );
+
+/** There are no bytes of that hash in etcd. */
+class Missing extends Error {}
 
 /** Says nothing of the module: etcd did not answer, or the checks have no time now. */
 const isPassing = (error: unknown): boolean =>
@@ -78,14 +86,18 @@ export class Modules {
     if (known.state === 'loading') return { wait: true };
     if (target.filterHash(name) === sha256) return { name, param: text, sha256 };
     const reason = `filter ${name}: its module was taken out of use here; the log says why`;
-    this.loaded.set(name, { sha256, state: 'refused', reason });
+    this.loaded.set(name, { sha256, state: 'refused', reason, isMissing: false });
     return { reason };
   }
 
-  /** A name that the group has again later is tried again. */
+  /** A name that the group has again later is tried again, and a module that has come since. */
   forget(): void {
-    for (const [name, { state }] of this.loaded)
-      if (state === 'refused' && !this.options.mirror.filters.has(name)) this.loaded.delete(name);
+    const { filters, modules } = this.options.mirror;
+    for (const [name, known] of this.loaded) {
+      if (known.state !== 'refused') continue;
+      const hasCome = known.isMissing && modules.has(known.sha256);
+      if (hasCome || !filters.has(name)) this.loaded.delete(name);
+    }
   }
 
   /** Those of the group that it has no more, once nobody has them here. */
@@ -111,7 +123,8 @@ export class Modules {
         (): Loaded => ({ sha256, state: 'ready' }),
         (error): Loaded | null => {
           const reason = `filter ${name}: ${messageOf(error)}`;
-          return isPassing(error) ? null : { sha256, state: 'refused', reason };
+          const isMissing = error instanceof Missing;
+          return isPassing(error) ? null : { sha256, state: 'refused', reason, isMissing };
         },
       )
       .then((outcome) => {
@@ -126,7 +139,7 @@ export class Modules {
 
   private async loadNow(name: string, sha256: string): Promise<void> {
     const bytes = await this.options.module(sha256);
-    if (bytes === null) throw new Error(`its module ${sha256} is not in etcd`);
+    if (bytes === null) throw new Missing(`its module ${sha256} is not in etcd`);
     const hash = createHash('sha256').update(bytes).digest('hex');
     if (hash !== sha256) throw new Error(`what is in etcd as ${sha256} is ${hash}`);
     await this.options.target.loadFilter(name, bytes);

@@ -1,10 +1,10 @@
 /** A member's own key: whose a name is, what the member says of itself, whether it drains. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { endpointText } from '../../domain/endpoint.js';
-import { Failure } from '../../domain/errors.js';
+import { Failure, messageOf } from '../../domain/errors.js';
 import { log } from '../../terminal/log.js';
 import type { FleetConfig } from '../config.js';
-import { type Entry, NO_LEASE } from '../etcd/answers.js';
+import { type Entry, EtcdAway, NO_LEASE } from '../etcd/answers.js';
 import type { Etcd } from '../etcd/store.js';
 import { drainMember } from '../registry/draining.js';
 import type { Keys } from '../registry/keys.js';
@@ -37,6 +37,10 @@ export class Registration {
   private readonly leases = new Set<string>();
   /** Where its peers reach its control port. */
   control = '';
+  /** It was told to drain: whoever mends its registration says so again. */
+  private isDraining = false;
+  /** Why it could not be mended, as told last. */
+  private told = '';
 
   constructor(private readonly options: RegistrationOptions) {
     this.key = options.keys.of('members', options.config.member);
@@ -97,19 +101,34 @@ export class Registration {
    * Has its registration say what this process is, under that lease: after one of the supervisor
    * before, which may have had another weight or version, and where somebody else has removed it or
    * written over it. Called in each pass; asks etcd only where what was heard is otherwise. A name
-   * that is another's is left to it.
+   * that is another's is left to it. Where etcd refuses, that is told: who is served by what stands
+   * there is served on. Throws EtcdAway.
    */
   async uphold(lease: string): Promise<void> {
+    try {
+      await this.mend(lease);
+      this.told = '';
+    } catch (error) {
+      if (error instanceof EtcdAway) throw error;
+      const reason = messageOf(error);
+      if (reason !== this.told) log.warn(`fleet: its registration stays as it is: ${reason}`);
+      this.told = reason;
+    }
+  }
+
+  private async mend(lease: string): Promise<void> {
     this.leases.add(lease);
     const { mirror, config, etcd } = this.options;
     const heard = mirror.members.get(config.member);
+    if (heard?.lease === lease) this.isDraining ||= heard.isDraining;
     if (heard?.lease === lease && this.isSaid(heard)) return;
     const entry = await etcd.get(this.key);
     if (entry === null) return this.register(lease);
     if (!this.isOurs(entry)) return this.tellTaken();
     const { value } = { value: null, ...parsed(schemas.members, entry.value) };
     if (entry.lease === lease && value !== null && this.isSaid(value)) return; // not heard yet
-    if (await this.put(lease, entry, value?.isDraining === true))
+    this.isDraining ||= value?.isDraining === true;
+    if (await this.put(lease, entry))
       log.info(`fleet: its registration in etcd says again what ${config.member} is`);
   }
 
@@ -126,8 +145,9 @@ export class Registration {
   }
 
   /** Where there is nothing, or that; false: it is not so any more. */
-  private async put(lease: string, before: Entry | null, isDraining = false): Promise<boolean> {
+  private async put(lease: string, before: Entry | null): Promise<boolean> {
     const { config, about, etcd, mirror } = this.options;
+    const { isDraining } = this;
     const { path, when } = await chainOf(this.options, config.member, about.upstream);
     const own = { weight: config.weight, isDraining, control: this.control };
     const record: MemberRecord = { ...own, ...about, path: [...path] };

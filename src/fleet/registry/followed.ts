@@ -18,7 +18,9 @@ export async function followed(
   mirror: Mirror,
 ): Promise<Mirror | null> {
   if (mirror.revision === 0) return null; // it was not read yet
+  const { revision } = mirror;
   const extent = await etcd.extentOf(prefix);
+  if (extent.revision < revision) return null; // a store that was put back to a backup
   for (let looks = 0; looks < LOOKS_MAX; looks++) {
     if (hasAll(mirror, extent)) return mirror;
     await sleep(LOOK_MS);

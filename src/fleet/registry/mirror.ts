@@ -31,8 +31,9 @@ export interface GroupSubscriber extends SubscriberRecord {
 /** A value with what a transaction compares. */
 export type Held<Value> = Value & { readonly modRevision: number; readonly lease: string };
 
-/** Values of subscribers that are remembered, since most say one and the same. */
+/** Values of subscribers that are remembered, since most say one and the same; bytes of each. */
 const SAID_MAX = 256;
+const SAID_SIZE_MAX = 1024;
 
 /** What is wrong with a key. */
 export interface Fault {
@@ -262,6 +263,7 @@ export class Mirror {
   }
 
   private whatIsSaid(value: Buffer): ReturnType<typeof subscriberOf> {
+    if (value.length > SAID_SIZE_MAX) return subscriberOf(value);
     const text = value.toString('latin1');
     const known = this.said.get(text) ?? subscriberOf(value);
     if (this.said.size >= SAID_MAX) this.said.clear();
