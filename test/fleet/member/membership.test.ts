@@ -76,10 +76,15 @@ class Scene {
     etcd.ctl('put', key, value);
   }
 
-  async settled(): Promise<void> {
-    await eventually('each shard is one', async () => {
-      const { free_shards, moving } = await this.desk.status();
-      return free_shards === 0 && moving === 0;
+  /** Members of those weights have each the shards that it is to have. */
+  async settled(weights: Readonly<Record<string, number>>): Promise<void> {
+    const candidates = Object.entries(weights).map(([name, weight]) => ({ name, weight }));
+    const winners = Array.from({ length: SHARDS }, (_, shard) => winnerOf(shard, candidates));
+    const wanted = candidates.map(({ name }) => winners.filter((each) => each === name).length);
+    await eventually('each shard is where it is to be', async () => {
+      const { moving, members } = await this.desk.status();
+      const shares = candidates.map(({ name }) => members.find(({ member }) => member === name));
+      return moving === 0 && String(shares.map((row) => row?.shards)) === String(wanted);
     });
   }
 
@@ -127,7 +132,7 @@ soloTest('two share by weight; what one leaves the other has', async (scene) => 
   await scene.subscribe(40);
   const a = await scene.start('a');
   const b = await scene.start('b', { weight: 3 });
-  await scene.settled();
+  await scene.settled({ a: 1, b: 3 });
   const candidates = [
     { name: 'a', weight: 1 },
     { name: 'b', weight: 3 },
@@ -215,7 +220,7 @@ soloTest('nonsense in keys of shards is mended at once by who serves them', asyn
   await scene.subscribe(30);
   const a = await scene.start('a');
   const b = await scene.start('b');
-  await scene.settled();
+  await scene.settled({ a: 1, b: 1 });
   await eventually('all are served', () => a.served.length + b.served.length === 30);
   const owners = await Promise.all([0, 1, 2, 3].map((shard) => scene.record('shards', shard)));
   const served = [a.served, b.served];
@@ -318,7 +323,7 @@ soloTest(
 soloTest('one that drains is not made to stay by its next supervisor', async (scene) => {
   const first = await scene.start('a');
   const b = await scene.start('b');
-  await scene.settled();
+  await scene.settled({ a: 1, b: 1 });
   const left = await first.kill();
   await scene.desk.drain('a');
   const second = await scene.start('a', { weight: 5, before: left });
