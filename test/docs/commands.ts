@@ -58,6 +58,9 @@ const FOREIGN = new Set([
   ...['docker', 'podman', 'buildah', 'kubectl', 'debootstrap', 'mmdebstrap'],
 ]);
 
+/** Of those, the ones that run what is ours in containers. */
+const CONTAINERS = new Set(['docker', 'podman', 'kubectl']);
+
 export const commands: ReadonlyMap<string, Node> = new Map(
   allOf(treeOf(fantail())).map((node) => [pathText(node), node]),
 );
@@ -183,13 +186,52 @@ function checkWscat(given: readonly string[]): void {
   if (at >= 0) checkMessage(given[at + 1] ?? '');
 }
 
+const containerHelps = new Map<string, string | null>();
+
+/** Of an engine's verb; null: this machine has not that engine. */
+function containerHelp(program: string, verb: string): string | null {
+  const key = `${program} ${verb}`;
+  const known = containerHelps.get(key);
+  if (known !== undefined) return known;
+  const { status, stdout } = spawnSync(program, [verb, '--help'], { encoding: 'utf8' });
+  const help = status === 0 ? stdout : null;
+  containerHelps.set(key, help);
+  return help;
+}
+
+/**
+ * Flags are held against the engine's own help, where there is that engine; what it runs in a
+ * container of ours, behind the image or the name, behind `--` of kubectl, is a command of ours.
+ * Values stand behind `=`, so that a word that is no flag is the image.
+ */
+function checkContainer(
+  program: string,
+  [verb = '', ...rest]: readonly string[],
+  isWhole: boolean,
+): void {
+  const runs = ['run', 'exec'].includes(verb);
+  const end =
+    program === 'kubectl' ? rest.indexOf('--') : rest.findIndex((word) => word[0] !== '-');
+  const own = runs && end >= 0 ? rest.slice(0, end) : rest;
+  const inner = runs && end >= 0 ? rest.slice(end + 1) : [];
+  const help = containerHelp(program, verb);
+  for (const [flag] of own.map((word) => word.split('=')))
+    if (help !== null && flag?.startsWith('--') && flag !== '--')
+      assert.match(help, new RegExp(`(^|\\s)${flag}\\b`, 'm'), `${program} ${verb} has no ${flag}`);
+  const [first, ...others] = inner;
+  if (first === 'fantail') checkFantail(others, isWhole);
+  else if (first !== undefined && first !== '…') assert.unreachable(`nobody checks: ${first}`);
+}
+
 /** `isWhole`: one that may be typed; else it may be the beginning of one. */
 export function checkLine([program = '', ...rest]: readonly string[], isWhole = true): void {
   const [name = ''] = rest;
-  if (program === 'npx' && name !== 'wscat') checkLine(rest, isWhole);
+  if (program === 'npx' && name === '--yes') checkLine(['npx', ...rest.slice(1)], isWhole);
+  else if (program === 'npx' && name !== 'wscat') checkLine(rest, isWhole);
   else if (program === 'npx') checkWscat(rest.slice(1));
   else if (program === 'npm') checkNpm(rest);
   else if (program === 'fantail') checkFantail(rest, isWhole);
+  else if (CONTAINERS.has(program)) checkContainer(program, rest, isWhole);
   else if (program in bin) {
     if (isWhole || rest.length > 0) checkWords(program, rest, takenByProgram(program));
   } else if (program === 'ip' && rest[0] === 'netns' && rest[1] === 'exec')
@@ -210,4 +252,4 @@ export const isJudged = ([program = '', second]: readonly string[]): boolean =>
   program === 'npm' ||
   program === 'fantail' ||
   program in bin ||
-  (program === 'npx' && second !== undefined);
+  ((program === 'npx' || CONTAINERS.has(program)) && second !== undefined);

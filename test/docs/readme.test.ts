@@ -116,7 +116,7 @@ const FOREIGN_FLAGS = [
     '--offline',
     '--omit',
   ],
-  ...['--prefix', '--registry'],
+  ...['--prefix', '--registry', '--no-git-tag-version', '--yes'],
   // of etcd
   ...['--data-dir', '--bump-revision', '--mark-compacted'],
 ];
@@ -173,6 +173,7 @@ test('names of findings, drops, fields and codes in the pages of users are those
     ...['last_gaps', 'lead_ns'], // of a report in stats
     ...['set_source', 'set_dscp', 'set_ttl', 'send_rewritten', 'u8_at'], // of the SDK for filters
     ...['fantail_abi', 'fantail_burst', 'fantail_state', 'fantail_report', 'FANTAIL_WORDS'],
+    'NOTIFY_SOCKET', // sd_notify(3)
   ]);
   for (const path of ['README.md', ...users.map((name) => `docs/${name}.md`)])
     for (const code of page(path).codes)
