@@ -164,17 +164,17 @@ export class Program {
     this.child.stdin?.write(`${line}\n`);
   }
 
-  /** Calls back for each whole line of stdout from now on. */
+  /**
+   * Hands over each whole line of stdout from now on. They are not kept, since some programs answer
+   * for hours.
+   */
   onLine(take: (line: string) => void): void {
-    let taken = this.stdout.lastIndexOf('\n') + 1;
+    this.stdout = '';
     this.watchers.add(() => {
-      for (
-        let end = this.stdout.indexOf('\n', taken);
-        end >= 0;
-        end = this.stdout.indexOf('\n', taken)
-      ) {
-        take(this.stdout.slice(taken, end));
-        taken = end + 1;
+      for (let end = this.stdout.indexOf('\n'); end >= 0; end = this.stdout.indexOf('\n')) {
+        const line = this.stdout.slice(0, end);
+        this.stdout = this.stdout.slice(end + 1);
+        take(line);
       }
     });
   }

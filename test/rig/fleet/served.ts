@@ -8,6 +8,12 @@ import type { Host } from './bridge.js';
 /** The longest that a timer can be set to: 24 days. */
 const FOR_EVER_MS = 0x7fffffff;
 
+/** Who waits for the answer to an order. */
+interface Asked {
+  readonly resolve: (look: Look) => void;
+  readonly reject: (why: unknown) => void;
+}
+
 /** Sequences of one sender to one subscriber, each following the one before it. */
 export interface Run {
   readonly subscriber: number;
@@ -43,9 +49,9 @@ export interface ServedOptions {
 export class Served {
   /** In the order of their numbers. */
   readonly subscribers: readonly { readonly ip: string; readonly port: number }[];
-  private readonly asked: ((line: string) => void)[] = [];
-  /** Rejects when it has ended, which nobody asks it to while it is asked. */
-  private readonly gone: Promise<never>;
+  private readonly asked: Asked[] = [];
+  /** Why it has ended, which nobody asks it to while it is asked. */
+  private gone: unknown = null;
 
   private constructor(
     private readonly program: Program,
@@ -55,11 +61,12 @@ export class Served {
     this.subscribers = host.ips.flatMap((ip) =>
       offsets.map((offset) => ({ ip, port: ports.first + offset })),
     );
-    this.gone = program.wait(FOR_EVER_MS).then(() => {
-      throw new Error(program.told());
-    });
-    this.gone.catch(() => {}); // told to whoever asks
-    program.onLine((line) => this.asked.shift()?.(line));
+    const end = (why: unknown) => {
+      this.gone = why;
+      for (const { reject } of this.asked.splice(0)) reject(why);
+    };
+    program.wait(FOR_EVER_MS).then(() => end(new Error(program.told())), end);
+    program.onLine((line) => this.asked.shift()?.resolve(lookOf(line)));
   }
 
   static async start(options: ServedOptions): Promise<Served> {
@@ -87,22 +94,24 @@ export class Served {
     this.program.close();
   }
 
-  private async ask(order: 'look' | 'reset'): Promise<Look> {
-    const line = new Promise<string>((resolve) => {
-      this.asked.push(resolve);
+  private ask(order: 'look' | 'reset'): Promise<Look> {
+    return new Promise((resolve, reject) => {
+      if (this.gone !== null) return reject(this.gone);
+      this.asked.push({ resolve, reject });
+      this.program.write(order);
     });
-    this.program.write(order);
-    // printed by our own tool
-    const told = JSON.parse(await Promise.race([line, this.gone])) as Omit<Look, 'runs'> & {
-      readonly runs: Row[];
-    };
-    return {
-      ...told,
-      runs: told.runs.map(([subscriber, sender, first, last, first_ns, last_ns, gap_ns]) => ({
-        ...{ subscriber, sender, first, last, first_ns, last_ns, gap_ns },
-      })),
-    };
   }
 }
 
 type Row = [number, string, number, number, number, number, number];
+
+/** Of a line that our own tool has printed. */
+function lookOf(line: string): Look {
+  const { runs, ...told } = JSON.parse(line) as Omit<Look, 'runs'> & { readonly runs: Row[] };
+  return {
+    ...told,
+    runs: runs.map(([subscriber, sender, first, last, first_ns, last_ns, gap_ns]) => ({
+      ...{ subscriber, sender, first, last, first_ns, last_ns, gap_ns },
+    })),
+  };
+}
