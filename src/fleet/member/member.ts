@@ -242,7 +242,7 @@ export class Member {
     const changes = changesOf(this.view);
     const isChanged = changes.length > 0 && (await this.write(changes));
     const { config } = this.options;
-    await this.reporter.tell({
+    this.reporter.tell({
       lease: this.tenure.lease,
       row: this.row,
       unserved: new Map([...this.service.reasons, ...this.relays.unserved]),

@@ -13,6 +13,7 @@ const AGAIN_MS = 1000;
 export class Reporter {
   private told = '';
   private told_ms = Number.NEGATIVE_INFINITY;
+  private isTelling = false;
 
   constructor(
     private readonly options: {
@@ -23,13 +24,14 @@ export class Reporter {
     },
   ) {}
 
-  async tell(about: {
+  /** No pass waits for that: who is served does not depend on it, and the next tells what is. */
+  tell(about: {
     readonly lease: string;
     readonly row: FleetRow;
     readonly unserved: ReadonlyMap<string, string>;
     /** Of itself, where it is one of several that a packet passes. */
     readonly hop: Omit<FleetHop, 'member'> | null;
-  }): Promise<void> {
+  }): void {
     const { lease, row, unserved, hop } = about;
     const reasons = [...unserved].slice(0, REASONS_MAX).map(([subscriber, reason]) => {
       return { subscriber, reason: printable(reason).slice(0, REASON_LENGTH_MAX) };
@@ -44,18 +46,24 @@ export class Reporter {
       link_us: hop?.link_us ?? null,
       reasons,
     };
-    const value = JSON.stringify(record);
+    void this.write(JSON.stringify(record), lease);
+  }
+
+  private async write(value: string, lease: string): Promise<void> {
     const now = performance.now();
     const { etcd, keys, name, mirror } = this.options;
     // somebody else may have removed it, or written over it
     const isTold = `${lease} ${value}` === this.told && mirror.reports.has(name);
-    if (isTold || now - this.told_ms < AGAIN_MS) return;
+    if (isTold || this.isTelling || now - this.told_ms < AGAIN_MS) return;
+    this.isTelling = true;
     try {
       await etcd.transact({ when: [], write: [{ put: keys.of('reports', name), value, lease }] });
       this.told = `${lease} ${value}`;
       this.told_ms = now;
     } catch (error) {
       log.debug(`fleet: what it tells of itself: ${messageOf(error)}`);
+    } finally {
+      this.isTelling = false;
     }
   }
 }

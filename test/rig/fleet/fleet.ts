@@ -55,8 +55,8 @@ export class Fleet {
   readonly members: readonly Member[];
   private readonly feedHost: Host;
   private feed: Tool<Fed> | null = null;
-  /** Of a feed in SETTLE_MS. */
-  private settlePackets = 0;
+  /** Packets a second of the feed. */
+  private rate = 0;
 
   private constructor(
     options: FleetOptions,
@@ -103,7 +103,7 @@ export class Fleet {
   /** Begins to send, open loop, sequences from 0 on. */
   startFeed(rate: number): void {
     const { namespace, interface: device, ip } = this.feedHost;
-    this.settlePackets = Math.ceil((rate * SETTLE_MS) / 1000);
+    this.rate = rate;
     const route: Route = {
       start: (_, command, args) => new Program(command, args, { namespace }),
       feedInterface: device,
@@ -116,6 +116,19 @@ export class Fleet {
       sourcePort: FEED_PORT,
     };
     this.feed = startFeed(route, { rate, count: PACKETS_MAX, sizes: String(SIZE) });
+  }
+
+  /** Does something while the feed has another rate; each begins with the sequence 0. */
+  async atRate(rate: number, work: () => Promise<void>): Promise<void> {
+    const before = this.rate;
+    const turnTo = async (next: number) => {
+      await this.stopFeed();
+      await this.served.reset();
+      this.startFeed(next);
+    };
+    await turnTo(rate);
+    await work();
+    await turnTo(before);
   }
 
   /** Stops sending; resolves with how many were sent, and what came of them. */
@@ -150,6 +163,11 @@ export class Fleet {
       ...{ began_ns, owed, look, accounts: accountsOf(look.runs, count, owed) },
       ...{ before: ownersOf(before.runs, count), after: ownersOf(look.runs, count) },
     };
+  }
+
+  /** Of the feed in SETTLE_MS. */
+  private get settlePackets(): number {
+    return Math.ceil((this.rate * SETTLE_MS) / 1000);
   }
 
   private async until(sequence: number): Promise<void> {
