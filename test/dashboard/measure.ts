@@ -6,7 +6,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CDPSession, Page } from 'playwright-core';
 import { HOSTS, Link } from '../rig/link.js';
-import { atNice, Program, ROOT, sleep } from '../rig/program.js';
+import { atNice, INSTRUMENT_NICE, Program, ROOT, SERVICE_NICE, sleep } from '../rig/program.js';
 import { Replicator } from '../rig/replicator.js';
 import { copyMode } from '../rig/scenario.js';
 import { replicatedRoute, startFeed, startSink } from '../rig/wire.js';
@@ -22,9 +22,6 @@ const SUPERVISOR_SECONDS = 20;
 const FEED_ROUNDS = 5;
 const FEED_SECONDS = 15;
 const TABS = 3;
-/** Of tools/fantail@.service. */
-const SERVICE_NICE = -10;
-const INSTRUMENT_NICE = -20;
 /** At the heap, each minute. */
 const LOOKS = 10;
 const LOOK_MS = 270;

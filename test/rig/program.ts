@@ -349,6 +349,11 @@ function install(packages: readonly string[]): void {
   }
 }
 
+/** Of tools/fantail@.service. */
+export const SERVICE_NICE = -10;
+/** Of what would be on another machine. */
+export const INSTRUMENT_NICE = -20;
+
 /** Whom `start` starts has that nice value (setpriority(2)). */
 export async function atNice<Started>(
   nice: number,

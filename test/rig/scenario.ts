@@ -10,7 +10,7 @@ import { arenaOf } from './arena.js';
 import { accountFaults, Sampler } from './channel.js';
 import { HOSTS, Link, type LinkOptions, NEIGHBOURS, REPLICATOR_IP } from './link.js';
 import { Noise } from './noise.js';
-import { eventually, lackForNetwork, sleep } from './program.js';
+import { atNice, eventually, lackForNetwork, sleep } from './program.js';
 import { Replicator, replicatorProcesses, type UpOptions } from './replicator.js';
 import {
   type Destination,
@@ -105,13 +105,14 @@ export function networkTest(
 
 /**
  * Starts a replicator, does `work`, stops it by SIGTERM, and demands that it ends well and leaves
- * nothing behind.
+ * nothing behind. `nice`: its nice value, which is none otherwise.
  */
 export async function withReplicator(
   options: UpOptions,
   work: (replicator: Replicator) => Promise<void>,
+  nice = 0,
 ): Promise<void> {
-  const replicator = await Replicator.start(options);
+  const replicator = await atNice(nice, () => Replicator.start(options));
   try {
     await work(replicator);
     const end = await replicator.stop();
