@@ -25,7 +25,7 @@ import type { Scene } from './scene.js';
 const START_MS_MAX = 20_000;
 /** A snapshot that takes longer is left out of the table. */
 const SNAPSHOT_MS_MAX = 600;
-/** Between SIGTERM and SIGKILL. */
+/** Between SIGTERM and SIGKILL, and for the feed's last words. */
 const STOP_MS_MAX = 5000;
 const LAST_WORDS_MS = 50;
 
@@ -191,7 +191,7 @@ export class Feed {
       this.#stopped = resolve;
     });
     this.#ask({ ask: 'stop' });
-    return await within(SNAPSHOT_MS_MAX, 'stopping the feed', stopped).catch(() => null);
+    return await within(STOP_MS_MAX, 'stopping the feed', stopped).catch(() => null);
   }
 
   close(): Promise<void> {

@@ -2,7 +2,8 @@
 import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import { IS_CLONE } from '../domain/installation.js';
 import type { Stats } from '../domain/statistics.js';
-import { grouped } from '../terminal/tables.js';
+import { type Column, fittedLines, grouped, type TableRow } from '../terminal/tables.js';
+import { wrapped } from '../terminal/wrapping.js';
 import { COMPARED_MS, type Comparison } from './comparison.js';
 import type { BusyPoll } from './cores.js';
 import type { Snapshot, TransitTimes } from './messages.js';
@@ -54,43 +55,36 @@ export function addLine({ control, subscribers }: Waiting): string {
   return `fantail add ${last?.ip} ${last?.port} --control ${control}`;
 }
 
-const COLUMNS = [
-  ['subscriber', 20],
-  ['packets/s', 10],
-  ['received', 12],
-  ['lost', 7],
-  ['twice', 7],
-  ['late', 7],
-  ['p50 µs', 8],
-  ['p99 µs', 8],
-  ['max µs', 8],
-  ['sockets', 9],
-] as const;
-
-function cells(values: readonly string[]): string {
-  return COLUMNS.map(([, width], index) => {
-    const value = values[index] ?? '';
-    return index === 0 ? value.padEnd(width) : value.padStart(width);
-  })
-    .join('')
-    .trimEnd();
-}
+/** Together 79, which a terminal of 80 shows; those that say most are first. */
+const COLUMNS: readonly Column[] = [
+  { title: 'subscriber', width: 16, isText: true },
+  { title: 'per s', width: 7 },
+  { title: 'received', width: 10 },
+  { title: 'lost', width: 6 },
+  { title: 'twice', width: 6 },
+  { title: 'late', width: 5 },
+  { title: 'p50 µs', width: 7 },
+  { title: 'p99 µs', width: 7 },
+  { title: 'max µs', width: 7 },
+  { title: 'sockets', width: 8 },
+];
+/** Where what stands behind the first word of a line begins. */
+const INDENT = 12;
 
 function latencyCells(latency: TransitTimes | null | undefined): string[] {
   if (latency === null || latency === undefined) return ['-', '-', '-'];
   return [latency.p50, latency.p99, latency.max].map(microseconds);
 }
 
-function subscriberLine(row: SubscriberView): string {
+function subscriberRow(row: SubscriberView): TableRow {
   const name = endpointText(row);
   const { account } = row;
-  if (row.state === 'waiting' || account === null)
-    return `${name.padEnd(COLUMNS[0][1])}  ${row.state}`;
+  if (row.state === 'waiting' || account === null) return { cells: [name], remark: row.state };
   const sockets = row.sockets === null ? '-' : microseconds(row.sockets.p50);
   const counts = [account.received, account.lost, account.duplicated, account.reordered].map(whole);
-  const times = [...latencyCells(account.latency), sockets];
-  const line = cells([name, whole(row.rate), ...counts, ...times]);
-  return row.state === 'receiving' ? line : `${line}  ${row.state}`;
+  const cells = [name, whole(row.rate), ...counts];
+  if (row.state !== 'receiving') return { cells, remark: row.state };
+  return { cells: [...cells, ...latencyCells(account.latency), sockets] };
 }
 
 function replicatorLine({ stats }: View): string {
@@ -141,12 +135,12 @@ function machineLines({ coreWait }: View): string[] {
 }
 
 /** The view as a table, line by line. */
-export function viewLines(view: View): string[] {
+export function viewLines(view: View, width: number): string[] {
   const { scene, stats, feed } = view;
   const where = scene.kind === 'link' ? 'on a virtual link' : `over loopback (${scene.reason})`;
   const how = stats === null ? '' : `, mode ${stats.mode}, layout ${stats.layout}`;
   const refused = feed.refused > 0 ? `, ${whole(feed.refused)} refused by the kernel` : '';
-  return [
+  const sentences = [
     `fantail demo: ${scene.listen.ip}:${scene.listen.port} ${where}${how}, ${whole(view.seconds)} s`,
     '',
     `feed        ${whole(feed.rate)} packets/s, ${whole(feed.sent)} sent${refused}`,
@@ -155,20 +149,25 @@ export function viewLines(view: View): string[] {
     ...machineLines(view),
     latencyLine(view),
     '',
-    cells(COLUMNS.map(([title]) => title)),
-    ...view.subscribers.map(subscriberLine),
+  ];
+  return [
+    ...sentences.flatMap((line) => wrapped(line, width, INDENT)),
+    ...fittedLines(COLUMNS, view.subscribers.map(subscriberRow), width),
   ];
 }
 
 /** What stands below the table. */
-export function hintLines(view: Pick<View, 'control' | 'subscribers'>): string[] {
+export function hintLines(view: Pick<View, 'control' | 'subscribers'>, width: number): string[] {
   const [where, line] = IS_CLONE ? [', in this folder', wscatLine] : ['', addLine];
-  return [
-    'latency: of the last second, from write() in the feed to when the kernel has the copy at the',
-    'far end of the link (SO_TIMESTAMPNS). To wake a program that sleeps for it would come on top.',
-    `sockets: p50 of ${COMPARED_MS / 1000} s before, with the same feed, link and subscribers, by a replicator`,
-    'of plain UDP sockets (fantail up --mode socket: recvmmsg and sendmmsg).',
+  const sentences = [
+    'latency: of the last second, from write() in the feed to when the kernel has the copy at the ' +
+      'far end of the link (SO_TIMESTAMPNS). To wake a program that sleeps for it would come on top.',
+    `sockets: p50 of ${COMPARED_MS / 1000} s before, with the same feed, link and subscribers, by a ` +
+      'replicator of plain UDP sockets (fantail up --mode socket: recvmmsg and sendmmsg).',
     `the last subscriber already listens; add it from another shell${where}:`,
+  ];
+  return [
+    ...sentences.flatMap((sentence) => wrapped(sentence, width)),
     '',
     `    ${line(view)}`,
     '',

@@ -14,7 +14,7 @@ import { dirname } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Ledger } from '../../src/demo/group/ledger.js';
-import { type FleetView, fleetJson, fleetLines } from '../../src/demo/group/table.js';
+import { type FleetView, fleetHints, fleetJson, fleetLines } from '../../src/demo/group/table.js';
 import { etcdProgram, lackForEtcd } from '../rig/fleet/etcd.js';
 import { lackForNetwork, MAIN, processesWith } from '../rig/program.js';
 
@@ -61,6 +61,9 @@ ledger.run();
 
 const views = suite('views of a group');
 
+/** Of a terminal of 80 columns, the last of which stays free. */
+const WIDTH = 79;
+
 const received = { received: 2990, missed: 10, twice: 2, silenceMs: 9500, sinceMs: 4 };
 const view: FleetView = {
   seconds: 17,
@@ -80,19 +83,41 @@ const view: FleetView = {
 };
 
 views('the table says who serves whom, and what each missed and got twice', () => {
-  const lines = fleetLines(view);
+  const lines = fleetLines(view, WIDTH);
   const row = (start: string) => lines.find((line) => line.startsWith(start))?.split(/ {2,}/);
   assert.equal(row('10.77.8.101:9001'), [
     ...['10.77.8.101:9001', 'm1', '200', '2,990', '10', '2', '9,500 ms'],
   ]);
   assert.is(row('10.77.8.102:9002')?.[1], 'nobody for 3.2 s');
   assert.equal(row('m1'), ['m1', 'serving', '1 subscribers', '128 shards', 'ws://127.0.0.1:4003']);
-  assert.ok(lines.every((line) => line.length <= 100));
+});
+
+views('no line is wider than the terminal, and no number or sentence is cut', () => {
+  const text = (width: number) => [...fleetLines(view, width), ...fleetHints(view.fleet, width)];
+  const words = (lines: readonly string[]) => lines.join(' ').split(/\s+/);
+  const all = new Set(words(text(1000)));
+  for (const width of [WIDTH, 59, 40]) {
+    const lines = text(width).filter((line) => !line.includes('fantail fleet status'));
+    assert.equal(
+      lines.filter((line) => line.length > width),
+      [],
+    );
+    assert.equal(
+      words(lines).filter((word) => !all.has(word)),
+      [],
+    );
+  }
+  assert.ok(
+    text(WIDTH).some((line) => /silence$/.test(line)),
+    'all columns fit',
+  );
 });
 
 views('of etcd that is away it says so, and the JSON has the same figures', () => {
   assert.ok(
-    fleetLines({ ...view, isEtcdThere: false }).some((line) => /etcd +taken away/.test(line)),
+    fleetLines({ ...view, isEtcdThere: false }, WIDTH).some((line) =>
+      /etcd +taken away/.test(line),
+    ),
   );
   const { etcd, subscribers, final } = JSON.parse(fleetJson(view));
   assert.equal([etcd, final], ['there', false]);

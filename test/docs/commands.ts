@@ -5,6 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Argument, Command, Option } from 'commander';
 import * as assert from 'uvu/assert';
 import { fantail } from '../../src/cli/fantail.js';
 import { allOf, type Node, pathText, treeOf } from '../../src/cli/shell/tree.js';
@@ -81,30 +82,56 @@ export function words(line: string): string[] {
   return found;
 }
 
-/** Simple commands of a block: what is fed to one is left out, as is where its output goes. */
-export function linesOf(text: string): string[] {
-  return text
-    .replaceAll(/<<'(\w+)'\n[\s\S]*?^\1$/gm, '')
+/** Lines of a block as they are typed, each whole; what is fed to one is left out. */
+export const typedLines = (text: string): string[] =>
+  text
+    .replaceAll(/ <<'(\w+)'\n[\s\S]*?^\1$/gm, '')
     .replaceAll(/\\\n */g, '') // goes on in the next line
     .split('\n')
+    .filter((line) => words(line).length > 0);
+
+/** Simple commands of a block: where the output of one goes is left out, too. */
+export const linesOf = (text: string): string[] =>
+  typedLines(text)
     .flatMap((line) => line.split(/ \| | && /))
     .map((line) => line.replace(/ >>? \S+/g, '').trim())
     .filter((line) => words(line).length > 0);
-}
+
+/** Throws where a word is no such value. */
+type Check = (word: string) => void;
 
 interface Taken {
   readonly flags: ReadonlySet<string>;
   readonly withValue: ReadonlySet<string>;
+  /** Of the flags, and of the arguments by their places; none: any word does, or nobody knows. */
+  readonly values: ReadonlyMap<string, Check>;
+  readonly places: readonly (Check | undefined)[];
   readonly least: number;
   readonly most: number;
 }
 
+/** As commander calls it; what was given before it is nothing. */
+const checkBy = ({ parseArg }: Pick<Option | Argument, 'parseArg'>): Check | undefined =>
+  parseArg === undefined ? undefined : (word) => parseArg(word, undefined as never);
+
+/** As they are declared. */
+const declared = new Map<string, Command>();
+function declare(made: Command, above: readonly string[]): void {
+  declared.set(above.join(' '), made);
+  for (const each of made.commands) declare(each, [...above, each.name()]);
+}
+declare(fantail(), []);
+
 function takenByCommand(name: string): Taken {
   const node = commands.get(name);
-  assert.ok(node !== undefined, `there is no fantail ${name}`);
+  const made = declared.get(name);
+  assert.ok(node !== undefined && made !== undefined, `there is no fantail ${name}`);
+  const checks = made.options.map((each) => [each.long ?? '', checkBy(each)] as const);
   return {
     flags: new Set([...node.flags.map((flag) => flag.name), '--version']),
     withValue: new Set(node.flags.filter(({ value }) => value !== null).map((flag) => flag.name)),
+    values: new Map(checks.flatMap(([flag, check]) => (check ? [[flag, check] as const] : []))),
+    places: made.registeredArguments.map(checkBy),
     least: node.words.filter(({ isRequired }) => isRequired).length,
     most: node.words.length,
   };
@@ -123,6 +150,8 @@ function takenByProgram(name: string): Taken {
   const taken = {
     flags: new Set([...stdout.matchAll(/^ +(--[a-z-]+)/gm)].map(([, flag = '']) => flag)),
     withValue: new Set([...stdout.matchAll(/^ +(--[a-z-]+) </gm)].map(([, flag = '']) => flag)),
+    values: new Map(),
+    places: [],
     least: (usage.match(/<[\w.]+>/g) ?? []).length,
     most: (usage.match(/<[\w.]+>|\[(?!options)[\w.]+\]/g) ?? []).length,
   };
@@ -130,17 +159,51 @@ function takenByProgram(name: string): Taken {
   return taken;
 }
 
+/** In place of a word that is the reader's: `IP:PORT`, `$FAR`, `{cores}`, `<mode>`. */
+const isPlaceholder = (word: string) => /…|\{.*\}|<.*>|\[.*\]|\b[A-Z][A-Z0-9]*\b/.test(word);
+
+function checkValue(shown: string, word: string, check: Check | undefined): void {
+  if (check === undefined || isPlaceholder(word)) return;
+  try {
+    for (const each of word.split('|')) check(each); // one or the other
+  } catch (error) {
+    assert.unreachable(`${shown}: ${error}`);
+  }
+}
+
 /** `…` stands for words that are not shown. */
 function checkWords(name: string, given: readonly string[], taken: Taken): void {
   const shown = `${name} ${given.join(' ')}`;
-  for (const flag of given.filter((word) => word.startsWith('--')))
+  for (const [index, flag] of given.entries()) {
+    if (!flag.startsWith('--')) continue;
     assert.ok(taken.flags.has(flag), `${name} has no ${flag}`);
+    const value = given[index + 1];
+    if (value !== undefined) checkValue(shown, value, taken.values.get(flag));
+  }
   if (given.includes('…')) return;
   const positional = given.filter(
     (word, index) => !word.startsWith('--') && !taken.withValue.has(given[index - 1] ?? ''),
   );
   const count = positional.length;
   assert.ok(count >= taken.least && count <= taken.most, `${shown} has ${count} arguments`);
+  for (const [place, word] of positional.entries()) checkValue(shown, word, taken.places[place]);
+}
+
+/** A flag and its value that stand alone: of some command that has it. */
+export function checkFlag(flag: string, value: string): void {
+  const checks = [...declared.keys()].flatMap(
+    (name) => takenByCommand(name).values.get(flag) ?? [],
+  );
+  if (checks.length === 0 || isPlaceholder(value)) return;
+  const refused = checks.flatMap((check) => {
+    try {
+      for (const each of value.split('|')) check(each);
+      return [];
+    } catch (error) {
+      return [String(error)];
+    }
+  });
+  assert.ok(refused.length < checks.length, refused[0]);
 }
 
 /** The words before the first that is no command's name are the command: `filter use`. */

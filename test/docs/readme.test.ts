@@ -22,6 +22,7 @@ import { emptyStats } from '../rig/memory-replicator.js';
 import { MAIN, ROOT } from '../rig/program.js';
 import {
   bin,
+  checkFlag,
   checkLine,
   checkMessage,
   commands,
@@ -29,6 +30,7 @@ import {
   isJudged,
   linesOf,
   toolSources,
+  typedLines,
   words,
 } from './commands.js';
 import {
@@ -41,6 +43,7 @@ import {
   pages,
   type Row,
 } from './pages.js';
+import { isUntyped, keyOf, untyped } from './untyped.js';
 
 const test = suite('README and docs');
 const REFERENCE = 'docs/reference.md';
@@ -65,15 +68,34 @@ const blocks = pages.flatMap(({ path, parts }) =>
 
 // ---- what is named exists -----------------------------------------------------------------------
 
-test('every command line of a block exists, with those flags and arguments', () => {
+test('every command line of a block exists, with those flags, values and arguments', () => {
   let found = 0;
   for (const { info, text, place } of blocks.filter(({ info: [kind] }) => kind === 'sh'))
     for (const line of linesOf(text)) {
-      assert.ok(info.length === 1 || info[1] === 'run', `${place} is sh, sh run, or sh run net`);
+      const isKnown =
+        info.length === 1 || /^run( (net|demo|fleet))?$/.test(info.slice(1).join(' '));
+      assert.ok(isKnown, `${place} is sh, or sh run, on net, with the demo or with a fleet`);
       at(`${place}: ${line}`, () => checkLine(words(line)));
       found++;
     }
   assert.ok(found > 100, `only ${found} lines were found`);
+});
+
+test('every line of a block of commands is typed, or it is listed why it is not', () => {
+  const shown = blocks.filter(({ info: [kind] }) => kind === 'sh');
+  const isRun = ({ info }: Block) => info[1] === 'run';
+  for (const { text, place } of shown.filter((block) => !isRun(block)))
+    for (const line of typedLines(text))
+      assert.ok(isUntyped(line), `${place} is not "sh run", and untyped.ts has no: ${line}`);
+  for (const { text, place } of shown.filter(isRun))
+    assert.ok(
+      !typedLines(text).every(isUntyped),
+      `${place}: nothing of it is typed: it is sh, not sh run`,
+    );
+  const lines = new Set(shown.flatMap(({ text }) => typedLines(text)).map(keyOf));
+  for (const line of untyped.keys()) assert.ok(lines.has(line), `no page has: ${line}`);
+  for (const { info, place } of blocks.filter(({ info: [kind = ''] }) => /^(js|py)/.test(kind)))
+    assert.is(info[1], 'run', `${place} is a program, and typed`);
 });
 
 test('no block of commands goes by another name', () => {
@@ -84,10 +106,14 @@ test('no block of commands goes by another name', () => {
       assert.not(isJudged(line), `${place} has a command and is ${info.join(' ')}, not sh`);
 });
 
-test('every command line between backticks exists', () => {
+/** Without what stands for the words before it, or starts it. */
+const bare = (line: string) => line.replace(/^(… |nice -n \S+ )/, '');
+
+test('every command line between backticks exists, with those flags and values', () => {
   let found = 0;
   for (const { path, codes: named } of pages)
-    for (const line of named.filter((each) => isJudged(words(each))).flatMap(linesOf)) {
+    for (const line of named.flatMap(linesOf).map(bare)) {
+      if (!isJudged(words(line))) continue;
       at(`${path}: ${line}`, () => checkLine(words(line), false));
       found++;
     }
@@ -134,6 +160,10 @@ test('every flag between backticks is one that some command takes', () => {
     for (const code of named.filter((each) => !isForeign(words(each))))
       for (const flag of code.match(/(?<=^|[\s(])--[a-z][a-zA-Z-]*/g) ?? [])
         assert.ok(known.has(flag), `${path} names ${flag}, which nothing takes`);
+  for (const { path, codes: named } of pages)
+    for (const [flag = '', value] of named.map(words))
+      if (flag.startsWith('--') && value !== undefined)
+        at(`${path}: ${flag} ${value}`, () => checkFlag(flag, value));
 });
 
 test('every file that a page names is there, and every link leads somewhere', () => {

@@ -70,7 +70,10 @@ export class Link {
   readonly interface = 'rep0';
   readonly replicatorMac: string;
   readonly netMac: string;
+  /** Ends what `start` has started, and removes the namespaces. */
   readonly close: () => void;
+  /** Left running they would keep the test's process from its end. */
+  private readonly programs: Program[] = [];
   /** A card of the machine has lost some in its life. */
   private readonly before: Record<Side, Losses>;
 
@@ -79,6 +82,7 @@ export class Link {
     this.replicator = `${name}r`;
     this.net = `${name}n`;
     this.close = atEnd(() => {
+      for (const program of this.programs) program.close();
       this.giveBack();
       for (const namespace of [this.replicator, this.net]) {
         try {
@@ -96,7 +100,9 @@ export class Link {
 
   /** Starts a program on one side. */
   start(side: Side, command: string, args: readonly string[], options: Options = {}): Program {
-    return new Program(command, args, { ...options, namespace: this[side] });
+    const program = new Program(command, args, { ...options, namespace: this[side] });
+    this.programs.push(program);
+    return program;
   }
 
   /** Runs `ip …` on one side. */

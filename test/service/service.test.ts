@@ -14,7 +14,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Channel, openAsker } from '../rig/channel.js';
 import { REPLICATOR_IP } from '../rig/link.js';
-import { eventually, type Program, processesWith, ROOT, sleep } from '../rig/program.js';
+import { eventually, processesWith, ROOT, sleep } from '../rig/program.js';
 import { networkTest, subscribersOf } from '../rig/scenario.js';
 import { faultsOf, LISTEN_PORT, replicatedRoute, startFeed, startSink } from '../rig/wire.js';
 import { Systemd } from './systemd.js';
@@ -128,7 +128,6 @@ networkTest(
   async (link) => {
     const { systemd, told, readies } = unitAsItComes(`FANTAIL_TEST=hung${process.pid}`);
     const count = RATE * HUNG_SECONDS;
-    const programs: Program[] = [];
     try {
       await systemd.boot(link.replicator);
       systemd.systemctl('start', NAME);
@@ -141,7 +140,6 @@ networkTest(
       const route = replicatedRoute(link);
       const sink = await startSink(route, { subscribers, expect: count });
       const feed = startFeed(route, { rate: RATE, count });
-      programs.push(sink.program, feed.program);
       systemd.systemctl('kill', '--signal=STOP', '--kill-who=main', NAME);
       await eventually('the next one is ready', () => readies().length === 2);
       assert.match(readies()[1] ?? '', / adopted=\d+$/);
@@ -158,7 +156,6 @@ networkTest(
       if (error instanceof Error) error.message += `\n--- it said:\n${told()}`;
       throw error;
     } finally {
-      for (const program of programs) program.close();
       systemd.close();
     }
   },

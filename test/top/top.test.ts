@@ -10,7 +10,7 @@ import { MAIN, processesWith } from '../rig/program.js';
 import { fantail, freePort, type Replicator } from '../rig/replicator.js';
 import { copyMode, networkTest, subscribersOf, withReplicator } from '../rig/scenario.js';
 import { replicatedRoute, startFeed } from '../rig/wire.js';
-import { Tmux } from './tmux.js';
+import { Tmux } from '../terminal/tmux.js';
 
 const test = suite('top');
 /** On the link's subnet, and nobody is there. */

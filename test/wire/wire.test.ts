@@ -5,8 +5,8 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { FEED_IP, type Link, MTU_MAX, REPLICATOR_IP } from '../rig/link.js';
-import { run } from '../rig/program.js';
+import { FEED_IP, Link, MTU_MAX, REPLICATOR_IP } from '../rig/link.js';
+import { lackForNetwork, run } from '../rig/program.js';
 import { networkTest } from '../rig/scenario.js';
 import {
   FEED_PORT,
@@ -69,6 +69,18 @@ networkTest(
     assert.equal(faultsOf(sunk, 200_000), []);
   },
 );
+
+test('what still runs on a link ends with it, as in a test that has failed', async () => {
+  const lack = lackForNetwork();
+  if (lack !== null) {
+    console.log(`skip: ${lack}`);
+    return;
+  }
+  const link = new Link({ queues: 1 });
+  const { program } = await startSink(directRoute(link), { subscribers: [DESTINATION] });
+  link.close();
+  assert.is((await program.wait()).signal, 'SIGKILL');
+});
 
 networkTest(
   test,

@@ -1,7 +1,8 @@
 /** What the demo of a group shows: one view a second, as a table or as JSON. Pure. */
 import { type Endpoint, endpointText } from '../../domain/endpoint.js';
 import { IS_CLONE } from '../../domain/installation.js';
-import { grouped } from '../../terminal/tables.js';
+import { type Column, fittedLines, grouped, type TableRow } from '../../terminal/tables.js';
+import { wrapped } from '../../terminal/wrapping.js';
 import type { Sheet } from '../screen.js';
 import type { Received } from './messages.js';
 import { FEED } from './scene.js';
@@ -37,24 +38,17 @@ export interface FleetView {
 
 const whole = (value: number) => grouped(Math.round(value));
 
-const COLUMNS = [
-  ['subscriber', 20],
-  ['served by', 22],
-  ['packets/s', 10],
-  ['received', 10],
-  ['missed', 8],
-  ['twice', 7],
-  ['longest silence', 17],
-] as const;
-
-function cells(values: readonly string[]): string {
-  return COLUMNS.map(([, width], index) => {
-    const value = values[index] ?? '';
-    return index < 2 ? value.padEnd(width) : value.padStart(width);
-  })
-    .join('')
-    .trimEnd();
-}
+const COLUMNS: readonly Column[] = [
+  { title: 'subscriber', width: 18, isText: true },
+  { title: 'served by', width: 18, isText: true },
+  { title: 'per s', width: 7 },
+  { title: 'received', width: 10 },
+  { title: 'missed', width: 8 },
+  { title: 'twice', width: 7 },
+  { title: 'silence', width: 11 },
+];
+/** Where what stands behind the first word of a line begins. */
+const INDENT = 8;
 
 /** The member that serves it now; null: nobody does. */
 export function servedBy(view: FleetView, { sender, sinceMs }: Received): string | null {
@@ -62,16 +56,12 @@ export function servedBy(view: FleetView, { sender, sinceMs }: Received): string
   return view.names.get(sender) ?? sender;
 }
 
-function subscriberLine(view: FleetView, row: SubscriberView): string {
+function subscriberRow(view: FleetView, row: SubscriberView): TableRow {
   const owner = servedBy(view, row);
   const since = row.sender === null ? '' : ` for ${(row.sinceMs / 1000).toFixed(1)} s`;
   const counts = [row.rate, row.received, row.missed, row.twice].map(whole);
-  return cells([
-    endpointText(row),
-    owner ?? `nobody${since}`,
-    ...counts,
-    `${whole(row.silenceMs)} ms`,
-  ]);
+  const silence = `${whole(row.silenceMs)} ms`;
+  return { cells: [endpointText(row), owner ?? `nobody${since}`, ...counts, silence] };
 }
 
 function memberLine(view: FleetView, { name, state, shards, control }: MemberView): string {
@@ -82,27 +72,34 @@ function memberLine(view: FleetView, { name, state, shards, control }: MemberVie
 }
 
 /** The view as a table, line by line. */
-export function fleetLines(view: FleetView): string[] {
+export function fleetLines(view: FleetView, width: number): string[] {
   const { feed, members, subscribers, fleet, isEtcdThere, seconds } = view;
   const refused = feed.refused > 0 ? `, ${whole(feed.refused)} refused by the kernel` : '';
-  return [
+  const sentences = [
     `fantail fleet demo: ${endpointText(FEED)} to ${subscribers.length} subscribers by a group of ${members.length}, ${whole(seconds)} s`,
     `feed    ${whole(feed.rate)} packets/s, ${whole(feed.sent)} sent${refused}`,
     `etcd    ${isEtcdThere ? fleet : 'taken away: the group goes on with what it has'}`,
     '',
     ...members.map((member) => memberLine(view, member)),
     '',
-    cells(COLUMNS.map(([title]) => title)),
-    ...subscribers.map((row) => subscriberLine(view, row)),
+  ];
+  const rows = subscribers.map((row) => subscriberRow(view, row));
+  return [
+    ...sentences.flatMap((line) => wrapped(line, width, INDENT)),
+    ...fittedLines(COLUMNS, rows, width),
   ];
 }
 
 /** What stands below the table. */
-export function fleetHints(fleet: string): string[] {
-  return [
-    'keys: 1 2 3 kills that member (-9), or starts it again; 4 5 6 drains it;',
-    '      0 takes etcd away, or brings it back. Ctrl-C ends the demo.',
+export function fleetHints(fleet: string, width: number): string[] {
+  const sentences = [
+    'silence: the longest time between two packets.',
+    'keys: 1 2 3 kills that member (-9), or starts it again; 4 5 6 drains it; ' +
+      '0 takes etcd away, or brings it back. Ctrl-C ends the demo.',
     `in another shell${IS_CLONE ? ', in this folder' : ''}:`,
+  ];
+  return [
+    ...sentences.flatMap((sentence) => wrapped(sentence, width, 'keys: '.length)),
     `    ${IS_CLONE ? 'npx ' : ''}fantail fleet status --fleet ${fleet}`,
   ];
 }
@@ -124,7 +121,7 @@ export function fleetJson(view: FleetView): string {
 
 export const FLEET_SHEET: Sheet<FleetView> = {
   lines: fleetLines,
-  hints: ({ fleet }) => fleetHints(fleet),
+  hints: ({ fleet }, width) => fleetHints(fleet, width),
   json: fleetJson,
   isToCopy: (line) => line.includes('fantail fleet status'),
 };
