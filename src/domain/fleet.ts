@@ -32,7 +32,7 @@ export const STANDING_SENTENCES: Readonly<Record<Exclude<Standing, 'joined'>, st
  *     feeds     it is there, and sends the feed as far as it tells
  *     absent    it is not registered: not started yet, ended, or dead
  *     draining  it is about to end
- *     refuses   it says that it does not send there; `reasons` of its row in `fleet status` say why
+ *     refuses   it says that it does not send there; `refused_relays` of its row says why
  */
 export type UpstreamState = 'feeds' | 'absent' | 'draining' | 'refuses';
 
@@ -50,7 +50,7 @@ export interface FleetRow {
   /** Shards that it owns, of 256, and their subscribers that it serves. */
   readonly shards: number;
   readonly subscribers: number;
-  /** Subscribers of its shards that it may not or cannot serve; `fleet status` says why. */
+  /** Subscribers of its shards, and relays, that it may not or cannot serve: `fleet status`. */
   readonly unserved: number;
   /** Of those, the ones for whom its table has no room: more members would serve them. */
   readonly no_room: number;
@@ -107,6 +107,8 @@ export interface FleetMemberRow {
   readonly handover: number;
   /** The first of those that it does not serve. */
   readonly reasons: readonly { readonly subscriber: string; readonly reason: string }[];
+  /** The first of the members that take their feed from it and do not get it. */
+  readonly refused_relays: readonly { readonly member: string; readonly reason: string }[];
 }
 
 export type FleetFeedRow = NamedFeed;
@@ -129,7 +131,7 @@ export interface FleetStatus {
   /** Shards that nobody owns, and subscribers in those. */
   readonly free_shards: number;
   readonly unowned: number;
-  /** Subscribers that their owners do not serve, and those of them whose owner has no room. */
+  /** Those that members do not serve, relays among them; subscribers whose owner has no room. */
   readonly unserved: number;
   readonly no_room: number;
   /** Shards that are on their way to another member. */

@@ -130,7 +130,7 @@ function aboutFleet({ fleet }: Stats): Family[] {
     ),
     gauge(
       'fantail_fleet_unserved',
-      'Subscribers of its shards that it may not or cannot serve.',
+      'Subscribers of its shards, and relays, that it may not or cannot serve.',
       one(({ unserved }) => unserved),
     ),
     gauge(

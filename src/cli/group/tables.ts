@@ -1,6 +1,11 @@
 /** A group in tables, for people. */
 import { counted } from '../../domain/counts.js';
-import type { FleetStatus, FleetSubscriberRow, UpstreamState } from '../../domain/fleet.js';
+import type {
+  FleetMemberRow,
+  FleetStatus,
+  FleetSubscriberRow,
+  UpstreamState,
+} from '../../domain/fleet.js';
 import { type Cell, tableLines } from '../../terminal/tables.js';
 
 export function statusText(status: FleetStatus): string {
@@ -22,12 +27,7 @@ export function statusText(status: FleetStatus): string {
         ? []
         : [`${member} has no feed: ${upstream} ${LACKS[state]}`],
     ),
-    members.flatMap(({ member, unserved, reasons }) => [
-      ...reasons.map(
-        ({ subscriber, reason }) => `${subscriber} is not served by ${member}: ${reason}`,
-      ),
-      ...(unserved > reasons.length ? [`and ${unserved - reasons.length} more by ${member}`] : []),
-    ]),
+    members.flatMap(notServed),
     status.feeds.map(({ name, ip, port, source }) => {
       return `feed ${name}: ${ip}:${port}${source === null ? '' : `@${source}`}`;
     }),
@@ -47,6 +47,19 @@ export function statusText(status: FleetStatus): string {
     .filter(({ length }) => length > 0)
     .map((lines) => lines.join('\n'))
     .join('\n\n');
+}
+
+function notServed({ member, unserved, reasons, refused_relays }: FleetMemberRow): string[] {
+  const rest = unserved - reasons.length - refused_relays.length;
+  return [
+    ...refused_relays.map(
+      (row) => `${row.member} does not get its feed from ${member}: ${row.reason}`,
+    ),
+    ...reasons.map(
+      ({ subscriber, reason }) => `${subscriber} is not served by ${member}: ${reason}`,
+    ),
+    ...(rest > 0 ? [`and ${rest} more by ${member}`] : []),
+  ];
 }
 
 /** Of a relay's upstream. */

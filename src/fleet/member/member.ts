@@ -104,7 +104,7 @@ export class Member {
     });
     const { etcd, keys, mirror } = this;
     this.registration = new Registration({ etcd, keys, mirror, config, about: options.about });
-    this.upstream = new Upstream({ mirror, name: config.upstream, listen: options.about.listen });
+    this.upstream = new Upstream({ mirror, name: config.upstream, member: config.member });
     this.releases = new Releases(target, () => this.wish());
     const { service } = this;
     this.ledger = new Ledger({ etcd, keys, mirror });
@@ -245,7 +245,8 @@ export class Member {
     await this.reporter.tell({
       lease: this.tenure.lease,
       row: this.row,
-      unserved: new Map([...this.service.reasons, ...this.relays.unserved]),
+      unserved: this.service.reasons,
+      refusedRelays: this.relays.unserved,
       hop: this.hops.own,
     });
     const own = this.mirror.members.get(config.member);

@@ -26,14 +26,15 @@ export class Reporter {
   async tell(about: {
     readonly lease: string;
     readonly row: FleetRow;
+    /** By `ip:port`, and by the member's name, why each is not served. */
     readonly unserved: ReadonlyMap<string, string>;
+    readonly refusedRelays: ReadonlyMap<string, string>;
     /** Of itself, where it is one of several that a packet passes. */
     readonly hop: Omit<FleetHop, 'member'> | null;
   }): Promise<void> {
-    const { lease, row, unserved, hop } = about;
-    const reasons = [...unserved].slice(0, REASONS_MAX).map(([subscriber, reason]) => {
-      return { subscriber, reason: printable(reason).slice(0, REASON_LENGTH_MAX) };
-    });
+    const { lease, row, hop } = about;
+    const unserved = firstOf(about.unserved);
+    const refused = firstOf(about.refusedRelays);
     const record: ReportRecord = {
       state: row.standing,
       subscribers: row.subscribers,
@@ -42,7 +43,8 @@ export class Reporter {
       no_room: row.no_room,
       inside: hop?.inside_ns ?? null,
       link_us: hop?.link_us ?? null,
-      reasons,
+      reasons: unserved.map(([subscriber, reason]) => ({ subscriber, reason })),
+      refused_relays: refused.map(([member, reason]) => ({ member, reason })),
     };
     const value = JSON.stringify(record);
     const now = performance.now();
@@ -59,3 +61,9 @@ export class Reporter {
     }
   }
 }
+
+/** As many of them as are told, each as long as it may be. */
+const firstOf = (reasons: ReadonlyMap<string, string>): [name: string, reason: string][] =>
+  [...reasons]
+    .slice(0, REASONS_MAX)
+    .map(([name, reason]) => [name, printable(reason).slice(0, REASON_LENGTH_MAX)]);

@@ -12,7 +12,7 @@ import { isName } from './keys.js';
 /** Bytes of a filter's parameter: PARAM_SIZE of the arena. */
 export const PARAM_SIZE_MAX = 64;
 export const WEIGHT_MAX = 1000;
-/** Reasons that a member tells; the rest are counted. */
+/** Reasons that a member tells, of subscribers and of relays each; the rest are counted. */
 export const REASONS_MAX = 64;
 export const REASON_LENGTH_MAX = 400;
 
@@ -77,6 +77,11 @@ export const schemas = {
     reasons: z
       .array(z.object({ subscriber: line(32), reason: line(REASON_LENGTH_MAX) }))
       .max(REASONS_MAX),
+    /** Members that take their feed from it and do not get it; `reasons` are of subscribers. */
+    refused_relays: z
+      .array(z.object({ member: name, reason: line(REASON_LENGTH_MAX) }))
+      .max(REASONS_MAX)
+      .default([]),
   }),
   shards: z.object({
     owner: name,

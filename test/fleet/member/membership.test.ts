@@ -194,6 +194,43 @@ soloTest('a registration that is removed or written over is written again', asyn
   assert.is(a.failure, null);
 });
 
+soloTest(
+  'why a relay is not served and why a subscriber at its address is not are told apart',
+  async (scene) => {
+    const top = await scene.start('top');
+    const leaf = await scene.start('leaf', { upstream: 'top' });
+    const rowOf = async (name: string) => {
+      const row = (await scene.desk.status()).members.find(({ member }) => member === name);
+      if (row === undefined) throw new Error(`there is no ${name}`);
+      return row;
+    };
+    const fed = [...top.target.rows.values()].map(({ endpoint }) => endpoint);
+    const [listen] = fed;
+    assert.is(fed.length, 1, 'the relay alone');
+    assert.ok(listen !== undefined);
+    // an operator takes the relay for a subscriber
+    await scene.desk.add(listen, {});
+    await scene.desk.move(listen, 'top');
+    await eventually('the upstream says that it is none', async () => {
+      return (await rowOf('top')).reasons.some(({ reason }) => /^member leaf /.test(reason));
+    });
+    assert.is((await rowOf('leaf')).upstream_state, 'feeds');
+    assert.is(leaf.member.row.upstream_state, 'feeds');
+    const { refused_relays, unserved } = await rowOf('top');
+    assert.equal([refused_relays, unserved], [[], 1]);
+    assert.is(top.target.rows.size, 1, 'it has its feed all the while');
+  },
+);
+
+soloTest('a relay for which there is no room is told by its name', async (scene) => {
+  const top = await scene.start('top', { rowsMax: 0 });
+  const leaf = await scene.start('leaf', { upstream: 'top' });
+  await eventually('it is refused', () => leaf.member.row.upstream_state === 'refuses');
+  const [row] = (await scene.desk.status()).members.filter(({ member }) => member === 'top');
+  assert.equal(row?.refused_relays, [{ member: 'leaf', reason: '0 subscribers are served' }]);
+  assert.equal([row?.reasons, row?.unserved, top.member.row.unserved], [[], 1, 1]);
+});
+
 soloTest('a registration that nobody wrote keeps no name, no shard and no relay', async (scene) => {
   const record = {
     ...{ weight: 1, isDraining: false, control: 'http://127.0.0.1:1', version: '1' },
