@@ -10,15 +10,18 @@ import { printable } from '../registry/status.js';
 
 /** Each report is heard by all members: not one for each change of a busy second. */
 const AGAIN_MS = 1000;
+
 export class Reporter {
   private told = '';
+  /** Of the store, when that was written. */
+  private told_revision = 0;
   private told_ms = Number.NEGATIVE_INFINITY;
 
   constructor(
     private readonly options: {
       readonly etcd: Pick<Etcd, 'transact'>;
       readonly keys: Keys;
-      readonly mirror: Pick<Mirror, 'reports'>;
+      readonly mirror: Pick<Mirror, 'reports' | 'applyOwn'>;
       readonly name: string;
     },
   ) {}
@@ -49,12 +52,17 @@ export class Reporter {
     const value = JSON.stringify(record);
     const now = performance.now();
     const { etcd, keys, name, mirror } = this.options;
-    // somebody else may have removed it, or written over it
-    const isTold = `${lease} ${value}` === this.told && mirror.reports.has(name);
+    // somebody else may have removed it, or written over it, also with what looks right
+    const isThere = mirror.reports.get(name)?.modRevision === this.told_revision;
+    const isTold = isThere && `${lease} ${value}` === this.told;
     if (isTold || now - this.told_ms < AGAIN_MS) return;
+    const key = keys.of('reports', name);
     try {
-      await etcd.transact({ when: [], write: [{ put: keys.of('reports', name), value, lease }] });
+      const { revision } = await etcd.transact({ when: [], write: [{ put: key, value, lease }] });
+      const revisions = { modRevision: revision, createRevision: revision };
+      mirror.applyOwn({ key, value: Buffer.from(value), lease, ...revisions });
       this.told = `${lease} ${value}`;
+      this.told_revision = revision;
       this.told_ms = now;
     } catch (error) {
       log.debug(`fleet: what it tells of itself: ${messageOf(error)}`);

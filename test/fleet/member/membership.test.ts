@@ -62,7 +62,7 @@ class Scene {
   }
 
   /** What stands in etcd; null: nothing, or nothing that is an object. */
-  async record(kind: 'members' | 'shards', name: string | number) {
+  async record(kind: 'members' | 'shards' | 'reports', name: string | number) {
     const entry = await client.get(this.keys.of(kind, name));
     if (entry === null) return null;
     try {
@@ -229,6 +229,34 @@ soloTest('a relay for which there is no room is told by its name', async (scene)
   const [row] = (await scene.desk.status()).members.filter(({ member }) => member === 'top');
   assert.equal(row?.refused_relays, [{ member: 'leaf', reason: '0 subscribers are served' }]);
   assert.equal([row?.reasons, row?.unserved, top.member.row.unserved], [[], 1, 1]);
+});
+
+soloTest('a report that is removed or written over is written again', async (scene) => {
+  const a = await scene.start('a');
+  const key = scene.keys.of('reports', 'a');
+  await eventually('it has told', async () => (await scene.record('reports', 'a')) !== null);
+  const before = await scene.record('reports', 'a');
+  const { lease, ...told } = before;
+  const isBack = async () =>
+    JSON.stringify(await scene.record('reports', 'a')) === JSON.stringify(before);
+  // right, and under its lease: nothing about it says that the member did not write it
+  const value = JSON.stringify({ ...told, unserved: 7, handover: 9 });
+  await client.transact({ when: [], write: [{ put: key, value, lease }] });
+  assert.is((await scene.desk.status()).unserved, 7);
+  await eventually('it is back after another value', isBack);
+  const other = await client.grant(60);
+  await client.transact({ when: [], write: [{ put: key, value, lease: other.id }] });
+  await eventually('it is back after one of another lease', isBack);
+  scene.put(key, 'nonsense');
+  await eventually('it is back after nonsense', isBack);
+  etcd.ctl('del', key);
+  await eventually('it is back after a removal', isBack);
+  // and is left alone then
+  const revision = async () => (await client.get(key))?.modRevision;
+  const last = await revision();
+  await sleep(2500);
+  assert.is(await revision(), last);
+  assert.is(a.member.row.faults, 0);
 });
 
 soloTest('a registration that nobody wrote keeps no name, no shard and no relay', async (scene) => {
