@@ -95,7 +95,10 @@ export interface FleetMemberRow {
   readonly inside_ns: FleetHop['inside_ns'];
   readonly link_us: number | null;
   readonly version: string;
-  /** When it was started, milliseconds since 1970 by its own clock; null: it does not tell. */
+  /**
+   * When it was started, milliseconds since 1970 by its own clock; a supervisor that adopts a data
+   * path goes on with it, whatever its version. Null: it does not tell.
+   */
   readonly started_at_ms: number | null;
   readonly shards: number;
   /** Subscribers in those. */

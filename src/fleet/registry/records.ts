@@ -61,7 +61,10 @@ export const schemas = {
     upstream: name.nullable().default(null),
     path: z.array(name).max(64).default([]),
     version: line(64),
-    /** When it was started, by its own clock; none: an older version, which does not tell. */
+    /**
+     * Since when its data path is there, by its own clock: an adoption is no start. None: an older
+     * version, which does not tell.
+     */
     startedAt_ms: count.nullable().default(null),
   }),
   reports: z.object({

@@ -385,6 +385,27 @@ soloTest(
   },
 );
 
+soloTest(
+  'a member was started when its data path was, whoever has adopted that since',
+  async (scene) => {
+    const started = async () => (await scene.desk.status()).members[0]?.started_at_ms;
+    const first = await scene.start('a', { startedAt_ms: 1000 });
+    assert.is(await started(), 1000);
+    // by one that is as it was, and by one that registers something else
+    const second = await scene.start('a', { startedAt_ms: 2000, before: await first.kill() });
+    assert.is(await started(), 1000);
+    const before = await second.kill();
+    const third = await scene.start('a', { startedAt_ms: 3000, version: '2', before });
+    assert.is((await scene.record('members', 'a')).version, '2');
+    assert.is(await started(), 1000);
+    // and where the lease has ended meanwhile
+    const left = await third.kill();
+    await client.revoke(left.left.lease);
+    await scene.start('a', { startedAt_ms: 4000, before: left });
+    assert.is(await started(), 1000);
+  },
+);
+
 soloTest('one that drains is not made to stay by its next supervisor', async (scene) => {
   const first = await scene.start('a');
   const b = await scene.start('b');
