@@ -12,7 +12,7 @@ import { request as httpsRequest } from 'node:https';
 import type { Evidence } from './fence.js';
 import type { Peer } from './inheritance.js';
 
-/** From the asking to the end of the head. */
+/** From the asking to the end of the head: they are asked every second. */
 const ANSWER_MS_MAX = 800;
 /** Bytes of a head: ours has some 150. */
 const HEAD_SIZE_MAX = 4096;
@@ -22,12 +22,16 @@ const PEERS_MAX = 256;
 export interface Peers {
   readonly group: string;
   readonly members: readonly Peer[];
+  /** How long each is waited for; left out: ANSWER_MS_MAX. */
+  readonly answer_ms_max?: number;
 }
 
 /** 200: it reaches etcd; 503: it does not; whatever else, and nothing, is no answer. */
-export async function askPeers({ group, members }: Peers): Promise<Evidence> {
+export async function askPeers(peers: Peers): Promise<Evidence> {
+  const { group, members, answer_ms_max = ANSWER_MS_MAX } = peers;
   const asked_ns = process.hrtime.bigint();
-  const asked = members.slice(0, PEERS_MAX).map((peer) => statusOf(group, peer));
+  const some = members.slice(0, PEERS_MAX);
+  const asked = some.map((peer) => statusOf(group, peer, answer_ms_max));
   const answers = await Promise.all(asked);
   return {
     asked_ns,
@@ -37,7 +41,11 @@ export async function askPeers({ group, members }: Peers): Promise<Evidence> {
   };
 }
 
-function statusOf(group: string, { member, control }: Peer): Promise<number | null> {
+function statusOf(
+  group: string,
+  { member, control }: Peer,
+  answer_ms_max: number,
+): Promise<number | null> {
   return new Promise((resolve) => {
     const isTls = control.startsWith('https:');
     if (!URL.canParse('/fleetz', control) || !/^https?:/.test(control)) return resolve(null);
@@ -53,7 +61,7 @@ function statusOf(group: string, { member, control }: Peer): Promise<number | nu
       resolve(status);
       asked.destroy(); // whatever comes behind the head is read by nobody
     };
-    const timer = setTimeout(() => end(null), ANSWER_MS_MAX);
+    const timer = setTimeout(() => end(null), answer_ms_max);
     asked.once('response', ({ headers, statusCode = null }) => {
       end(headers.server === 'fantail' ? statusCode : null);
     });
