@@ -27,6 +27,12 @@ export const STANDING_SENTENCES: Readonly<Record<Exclude<Standing, 'joined'>, st
 };
 
 /**
+ * Headers by which `GET /fleetz` says whom it means. Not parameters of the address: a control port
+ * of 0.1.0 knows that address by the whole of it, and knows no such headers.
+ */
+export const PEER_HEADERS = { group: 'fantail-group', member: 'fantail-member' } as const;
+
+/**
  * What a relay can expect of its upstream.
  *
  *     feeds     it is there, and sends the feed as far as it tells

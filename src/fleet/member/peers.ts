@@ -1,14 +1,17 @@
 /**
- * Asks the peers whether they reach etcd: GET /fleetz?group=G&member=M on the control port of each.
+ * Asks the peers whether they reach etcd: GET /fleetz on the control port of each, by headers that
+ * say which member of which group is meant.
  *
  * What is believed: a head of HTTP that comes in time, is of fantail, and has one of the two
  * statuses by which a member of that group and name answers; whoever is another member, of another
- * group or of none says 404. Nothing else of an answer is read. Nobody proves who he is, also by
- * https: whoever can send in the name of every peer at once can have a member serve beyond its
- * lease, as if etcd were gone (docs/fleet.md says so).
+ * group or of none says 404, but for 0.1.0, which knows no such headers and answers for itself, and
+ * of no group as one that does not reach etcd. Nothing else of an answer is read. Nobody proves who
+ * he is, also by https: whoever can send in the name of every peer at once can have a member serve
+ * beyond its lease, as if etcd were gone (docs/fleet.md says so).
  */
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import { PEER_HEADERS } from '../../domain/fleet.js';
 import type { Evidence } from './fence.js';
 import type { Peer } from './inheritance.js';
 
@@ -50,9 +53,9 @@ function statusOf(
     const isTls = control.startsWith('https:');
     if (!URL.canParse('/fleetz', control) || !/^https?:/.test(control)) return resolve(null);
     const url = new URL('/fleetz', control);
-    url.search = new URLSearchParams({ group, member }).toString();
     const asked = (isTls ? httpsRequest : httpRequest)(url, {
       agent: false,
+      headers: { [PEER_HEADERS.group]: group, [PEER_HEADERS.member]: member },
       maxHeaderSize: HEAD_SIZE_MAX,
       ...(isTls ? { rejectUnauthorized: false } : {}),
     });

@@ -100,14 +100,26 @@ test('what comes behind the head is not read, and its connection is ended', asyn
 });
 
 test('each is asked as that member of that group', async () => {
-  const asked: (string | undefined)[] = [];
-  const server = createHttp((request, response) => {
-    asked.push(request.url);
+  const asked: unknown[] = [];
+  const server = createHttp(({ url, headers }, response) => {
+    asked.push([url, headers['fantail-group'], headers['fantail-member']]);
     response.writeHead(503, { Server: 'fantail' }).end();
   });
   const control = await portOf(server);
   assert.equal(await answersOf([{ member: 'm2', control }], 'desks'), [1, 1, 0]);
-  assert.equal(asked, ['/fleetz?group=desks&member=m2']);
+  assert.equal(asked, [['/fleetz', 'desks', 'm2']]);
+});
+
+test('one of 0.1.0, which does not know that question, has answered all the same', async () => {
+  const statuses = [200, 503];
+  for (const status of statuses) {
+    // it looks the whole address up, and asks for a token where it does not know that
+    const server = createHttp(({ url }, response) => {
+      response.writeHead(url === '/fleetz' ? status : 401, { Server: 'fantail' }).end();
+    });
+    const members = [{ member: 'm2', control: await portOf(server) }];
+    assert.equal(await answersOf(members, 'desks'), [1, 1, status === 200 ? 1 : 0]);
+  }
 });
 
 test('a control port answers for the member that it is, and for no other', async () => {
@@ -136,8 +148,11 @@ test('a control port answers for the member that it is, and for no other', async
   health = { ...health, member: { ...membership, reachesRegistry: false } };
   assert.equal(await ask('desks', 'm2'), [1, 0]);
   // who watches it names nobody
-  const status = async (path: string) => (await fetch(`${url}${path}`)).status;
-  assert.equal([await status('/fleetz'), await status('/fleetz?member=m3')], [503, 404]);
+  const status = async (headers: Record<string, string>) =>
+    (await fetch(`${url}/fleetz`, { headers })).status;
+  assert.equal([await status({}), await status({ 'fantail-member': 'm3' })], [503, 404]);
+  // what somebody asks behind the address, a version to come say, leaves it an answer
+  assert.is((await fetch(`${url}/fleetz?since=1`)).status, 503);
 });
 
 test.run();
