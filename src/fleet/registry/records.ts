@@ -29,6 +29,8 @@ const line = (length: number) =>
 const ip = z.string().refine(isAddress);
 const port = z.number().refine(isPort);
 const count = z.int().min(0);
+/** The last moment that a Date can be: whoever shows a later one would throw. */
+const MOMENT_MS_MAX = 8_640_000_000_000_000;
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 /** Text, or `hex:` and digits, as one writes it. */
 const param = z.string().refine((text) => (paramOf(text)?.length ?? Infinity) <= PARAM_SIZE_MAX);
@@ -65,7 +67,7 @@ export const schemas = {
      * Since when its data path is there, by its own clock: an adoption is no start. None: an older
      * version, which does not tell.
      */
-    startedAt_ms: count.nullable().default(null),
+    startedAt_ms: count.max(MOMENT_MS_MAX).nullable().default(null),
   }),
   reports: z.object({
     state: line(32),
