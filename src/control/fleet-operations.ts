@@ -183,6 +183,11 @@ function statusLines(status: FleetStatus): string[] {
     ...members.flatMap(({ member, reasons }) =>
       reasons.map(({ subscriber, reason }) => `unserved ${subscriber} by ${member}: ${reason}`),
     ),
+    ...members.flatMap((row) =>
+      row.refused_relays.map(
+        ({ member, reason }) => `no feed for ${member} by ${row.member}: ${reason}`,
+      ),
+    ),
     ...status.feeds.map(({ name, ip, port, source }) => {
       return `feed ${name} ${ip} ${port}${source === null ? '' : ` from ${source}`}`;
     }),

@@ -5,13 +5,20 @@
  * does the talking. Called by the supervisor; it owns its sockets and timers, and knows the
  * replicator only by its interface.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import type { Change } from '../domain/change.js';
 import { Failure } from '../domain/errors.js';
+import { PEER_HEADERS } from '../domain/fleet.js';
 import type { Replicator } from '../domain/replicator.js';
 import { Codec } from './codec.js';
 import { SESSIONS_MAX } from './constants.js';
@@ -247,15 +254,14 @@ export const schemeOf = (tls: Tls | null | undefined): 'ws' | 'wss' =>
 
 const ALL_WELL: Health = { isHealthy: true, isReady: true };
 const statusOf = (isSo: boolean): number => (isSo ? 200 : 503);
-/** The status, by what is asked behind the `?`. */
-const PROBES: Readonly<Record<string, (health: Health, asked: URLSearchParams) => number>> = {
+const PROBES: Readonly<Record<string, (health: Health, asked: IncomingHttpHeaders) => number>> = {
   '/healthz': ({ isHealthy }) => statusOf(isHealthy),
   '/readyz': ({ isReady }) => statusOf(isReady),
   '/fleetz': ({ member = null }, asked) => {
     if (member === null) return 404;
     // a peer means that member, and somebody else may have its address by now
     const isMeant = (['group', 'member'] as const).every((key) => {
-      return (asked.get(key) ?? member[key]) === member[key];
+      return (asked[PEER_HEADERS[key]] ?? member[key]) === member[key];
     });
     return isMeant ? statusOf(member.reachesRegistry) : 404;
   },
@@ -289,15 +295,14 @@ async function serveHttp(
     response.writeHead(status, { 'Content-Type': 'text/plain; charset=utf-8' });
     response.end(request.method === 'HEAD' ? '' : `fantail: ${sentence}\n`);
   };
-  const [path = '', ...asked] = (request.url ?? '').split('?');
+  const [path = ''] = (request.url ?? '').split('?');
   const probe = PROBES[path];
   // whoever starts and watches a service has no token; so it is told no more than a status. And the
   // page knows nothing until it has shown one.
   const isPage = probe === undefined && wantsPage(request);
   const refused = httpRefusalOf(request, access, probe === undefined && !isPage);
   if (refused === null && probe !== undefined) {
-    const parameters = new URLSearchParams(asked.join('?'));
-    response.writeHead(probe(options.health?.() ?? ALL_WELL, parameters)).end();
+    response.writeHead(probe(options.health?.() ?? ALL_WELL, request.headers)).end();
   } else if (refused !== null) {
     if (await whenToBeTold(refused, request, access)) answer(refused.status, refused.sentence);
     else request.socket.destroy();

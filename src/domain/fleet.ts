@@ -27,12 +27,18 @@ export const STANDING_SENTENCES: Readonly<Record<Exclude<Standing, 'joined'>, st
 };
 
 /**
+ * Headers by which `GET /fleetz` says whom it means. Not parameters of the address: a control port
+ * of 0.1.0 knows that address by the whole of it, and knows no such headers.
+ */
+export const PEER_HEADERS = { group: 'fantail-group', member: 'fantail-member' } as const;
+
+/**
  * What a relay can expect of its upstream.
  *
  *     feeds     it is there, and sends the feed as far as it tells
  *     absent    it is not registered: not started yet, ended, or dead
  *     draining  it is about to end
- *     refuses   it says that it does not send there; `reasons` of its row in `fleet status` say why
+ *     refuses   it says that it does not send there; `refused_relays` of its row says why
  */
 export type UpstreamState = 'feeds' | 'absent' | 'draining' | 'refuses';
 
@@ -50,7 +56,7 @@ export interface FleetRow {
   /** Shards that it owns, of 256, and their subscribers that it serves. */
   readonly shards: number;
   readonly subscribers: number;
-  /** Subscribers of its shards that it may not or cannot serve; `fleet status` says why. */
+  /** Subscribers of its shards, and relays, that it may not or cannot serve: `fleet status`. */
   readonly unserved: number;
   /** Of those, the ones for whom its table has no room: more members would serve them. */
   readonly no_room: number;
@@ -95,7 +101,10 @@ export interface FleetMemberRow {
   readonly inside_ns: FleetHop['inside_ns'];
   readonly link_us: number | null;
   readonly version: string;
-  /** When it was started, milliseconds since 1970 by its own clock; null: it does not tell. */
+  /**
+   * When it was started, milliseconds since 1970 by its own clock; a supervisor that adopts a data
+   * path goes on with it, whatever its version. Null: it does not tell.
+   */
   readonly started_at_ms: number | null;
   readonly shards: number;
   /** Subscribers in those. */
@@ -107,6 +116,8 @@ export interface FleetMemberRow {
   readonly handover: number;
   /** The first of those that it does not serve. */
   readonly reasons: readonly { readonly subscriber: string; readonly reason: string }[];
+  /** The first of the members that take their feed from it and do not get it. */
+  readonly refused_relays: readonly { readonly member: string; readonly reason: string }[];
 }
 
 export type FleetFeedRow = NamedFeed;
@@ -129,7 +140,7 @@ export interface FleetStatus {
   /** Shards that nobody owns, and subscribers in those. */
   readonly free_shards: number;
   readonly unowned: number;
-  /** Subscribers that their owners do not serve, and those of them whose owner has no room. */
+  /** Those that members do not serve, relays among them; subscribers whose owner has no room. */
   readonly unserved: number;
   readonly no_room: number;
   /** Shards that are on their way to another member. */

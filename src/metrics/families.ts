@@ -130,7 +130,7 @@ function aboutFleet({ fleet }: Stats): Family[] {
     ),
     gauge(
       'fantail_fleet_unserved',
-      'Subscribers of its shards that it may not or cannot serve.',
+      'Subscribers of its shards, and relays, that it may not or cannot serve.',
       one(({ unserved }) => unserved),
     ),
     gauge(
@@ -167,7 +167,7 @@ function aboutItself({ version, stats }: Snapshot): Family[] {
   const uptime = { value: uptime_ms / 1000, labels: {} };
   return [
     gauge('fantail_info', 'What runs, and how.', [info]),
-    gauge('fantail_uptime_seconds', 'Since this supervisor started.', [uptime]),
+    gauge('fantail_uptime_seconds', 'Since the data path was started.', [uptime]),
   ];
 }
 

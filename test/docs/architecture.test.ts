@@ -114,6 +114,7 @@ test('nothing waits by a clock that can be set', () => {
   /** Who tells a time of day, or keeps one in a file. */
   const tellers = [
     'src/bench/thread-main.ts',
+    'src/cli/group/tables.ts',
     'src/control/lines.ts',
     'src/control/session/changes.ts',
     'src/dashboard/link/moment.ts',

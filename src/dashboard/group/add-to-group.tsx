@@ -15,10 +15,10 @@ export function AddToGroup(): ReactNode {
   const { filter, param } = words;
   const name = `${words.ip}:${words.port}`;
   const add = async () => {
-    const by = filter === '' ? {} : { filter };
-    const with_ = param === '' ? {} : { param };
+    const chosen = filter === '' ? {} : { filter };
+    const parameter = param === '' ? {} : { param };
     const isDone = await change(
-      { op: 'fleet.add', ...askedOf(words), ...by, ...with_ },
+      { op: 'fleet.add', ...askedOf(words), ...chosen, ...parameter },
       ({ existing }) =>
         existing
           ? `${name} was there already, and has what is asked for now.`

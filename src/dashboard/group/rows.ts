@@ -26,7 +26,9 @@ export function rowsOf({ status, subscribers }: GroupReading): GroupSubscriber[]
   const reasons = reasonsOf(status);
   const vague = new Set(
     status.members
-      .filter(({ unserved, reasons: told }) => unserved > told.length)
+      .filter(({ unserved, reasons: told, refused_relays: relays }) => {
+        return unserved > told.length + relays.length;
+      })
       .map(({ member }) => member),
   );
   const moved = new Set(status.pins.map(({ shard }) => shard));

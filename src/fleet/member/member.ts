@@ -61,6 +61,7 @@ export class Member {
   private readonly upstream: Upstream;
   private readonly handover: Handover;
   private readonly ledger: Ledger;
+  private readonly startedAt_ms: number | null;
   /** Those that were known last: etcd may be away at the next start. */
   private peers: readonly Peer[];
   private lostAt_ms: number | null = null;
@@ -103,8 +104,10 @@ export class Member {
       onLost: () => void this.rejoin(),
     });
     const { etcd, keys, mirror } = this;
-    this.registration = new Registration({ etcd, keys, mirror, config, about: options.about });
-    this.upstream = new Upstream({ mirror, name: config.upstream, listen: options.about.listen });
+    this.startedAt_ms = inherited === null ? options.about.startedAt_ms : inherited.startedAt_ms;
+    const about = { ...options.about, startedAt_ms: this.startedAt_ms };
+    this.registration = new Registration({ etcd, keys, mirror, config, about });
+    this.upstream = new Upstream({ mirror, name: config.upstream, member: config.member });
     this.releases = new Releases(target, () => this.wish());
     const { service } = this;
     this.ledger = new Ledger({ etcd, keys, mirror });
@@ -245,7 +248,8 @@ export class Member {
     this.reporter.tell({
       lease: this.tenure.lease,
       row: this.row,
-      unserved: new Map([...this.service.reasons, ...this.relays.unserved]),
+      unserved: this.service.reasons,
+      refusedRelays: this.relays.unserved,
       hop: this.hops.own,
     });
     const own = this.mirror.members.get(config.member);
@@ -324,7 +328,8 @@ export class Member {
 
   get inheritance(): FleetInheritance {
     const { group, member } = this.options.config;
-    return { group, member, lease: this.tenure.lease, peers: this.peers };
+    const { peers, startedAt_ms } = this;
+    return { group, member, lease: this.tenure.lease, peers, startedAt_ms };
   }
 
   private tellStanding(standing: Standing): void {

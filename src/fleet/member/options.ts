@@ -8,7 +8,7 @@ import type { FleetInheritance } from './inheritance.js';
 export interface MemberOptions {
   readonly config: FleetConfig;
   readonly target: FleetTarget;
-  /** What it says of itself in etcd. */
+  /** What it says of itself in etcd; where it inherits, it was started when that one was. */
   readonly about: Omit<MemberRecord, 'weight' | 'isDraining' | 'control'>;
   readonly ownFeeds: ReadonlySet<string>;
   /** Of the supervisor before, whose subscribers are in the table; null: there was none. */

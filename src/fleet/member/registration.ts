@@ -134,9 +134,10 @@ export class Registration {
 
   private isSaid(record: MemberRecord): boolean {
     const { config, about } = this.options;
-    const { weight, control, upstream, version, listen } = record;
+    const { weight, control, upstream, version, listen, startedAt_ms } = record;
     return (
       weight === config.weight &&
+      startedAt_ms === about.startedAt_ms &&
       control === this.control &&
       upstream === about.upstream &&
       version === about.version &&

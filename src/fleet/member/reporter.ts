@@ -10,8 +10,11 @@ import { printable } from '../registry/status.js';
 
 /** Each report is heard by all members: not one for each change of a busy second. */
 const AGAIN_MS = 1000;
+
 export class Reporter {
   private told = '';
+  /** Of the store, when that was written. */
+  private told_revision = 0;
   private told_ms = Number.NEGATIVE_INFINITY;
   private isTelling = false;
 
@@ -19,7 +22,7 @@ export class Reporter {
     private readonly options: {
       readonly etcd: Pick<Etcd, 'transact'>;
       readonly keys: Keys;
-      readonly mirror: Pick<Mirror, 'reports'>;
+      readonly mirror: Pick<Mirror, 'reports' | 'applyOwn'>;
       readonly name: string;
     },
   ) {}
@@ -28,14 +31,15 @@ export class Reporter {
   tell(about: {
     readonly lease: string;
     readonly row: FleetRow;
+    /** By `ip:port`, and by the member's name, why each is not served. */
     readonly unserved: ReadonlyMap<string, string>;
+    readonly refusedRelays: ReadonlyMap<string, string>;
     /** Of itself, where it is one of several that a packet passes. */
     readonly hop: Omit<FleetHop, 'member'> | null;
   }): void {
-    const { lease, row, unserved, hop } = about;
-    const reasons = [...unserved].slice(0, REASONS_MAX).map(([subscriber, reason]) => {
-      return { subscriber, reason: printable(reason).slice(0, REASON_LENGTH_MAX) };
-    });
+    const { lease, row, hop } = about;
+    const unserved = firstOf(about.unserved);
+    const refused = firstOf(about.refusedRelays);
     const record: ReportRecord = {
       state: row.standing,
       subscribers: row.subscribers,
@@ -44,7 +48,8 @@ export class Reporter {
       no_room: row.no_room,
       inside: hop?.inside_ns ?? null,
       link_us: hop?.link_us ?? null,
-      reasons,
+      reasons: unserved.map(([subscriber, reason]) => ({ subscriber, reason })),
+      refused_relays: refused.map(([member, reason]) => ({ member, reason })),
     };
     void this.write(JSON.stringify(record), lease);
   }
@@ -52,13 +57,18 @@ export class Reporter {
   private async write(value: string, lease: string): Promise<void> {
     const now = performance.now();
     const { etcd, keys, name, mirror } = this.options;
-    // somebody else may have removed it, or written over it
-    const isTold = `${lease} ${value}` === this.told && mirror.reports.has(name);
+    // somebody else may have removed it, or written over it, also with what looks right
+    const isThere = mirror.reports.get(name)?.modRevision === this.told_revision;
+    const isTold = isThere && `${lease} ${value}` === this.told;
     if (isTold || this.isTelling || now - this.told_ms < AGAIN_MS) return;
     this.isTelling = true;
+    const key = keys.of('reports', name);
     try {
-      await etcd.transact({ when: [], write: [{ put: keys.of('reports', name), value, lease }] });
+      const { revision } = await etcd.transact({ when: [], write: [{ put: key, value, lease }] });
+      const revisions = { modRevision: revision, createRevision: revision };
+      mirror.applyOwn({ key, value: Buffer.from(value), lease, ...revisions });
       this.told = `${lease} ${value}`;
+      this.told_revision = revision;
       this.told_ms = now;
     } catch (error) {
       log.debug(`fleet: what it tells of itself: ${messageOf(error)}`);
@@ -67,3 +77,9 @@ export class Reporter {
     }
   }
 }
+
+/** As many of them as are told, each as long as it may be. */
+const firstOf = (reasons: ReadonlyMap<string, string>): [name: string, reason: string][] =>
+  [...reasons]
+    .slice(0, REASONS_MAX)
+    .map(([name, reason]) => [name, printable(reason).slice(0, REASON_LENGTH_MAX)]);

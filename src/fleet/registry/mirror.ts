@@ -58,7 +58,7 @@ export class Mirror {
   /** Who has joined and not left. */
   readonly lasting = new Set<string>();
   readonly members = new Map<string, Held<MemberRecord>>();
-  readonly reports = new Map<string, ReportRecord>();
+  readonly reports = new Map<string, Held<ReportRecord>>();
   readonly shards = new Map<number, HeldShard>();
   /** By key, those that are passed over: as many as etcd has of them. */
   readonly faults = new Map<string, Fault>();
@@ -234,7 +234,7 @@ export class Mirror {
       case 'members':
         return put(this.members, named, (v) => held(parsed(schemas.members, v)));
       case 'reports':
-        return put(this.reports, named, (v) => parsed(schemas.reports, v));
+        return put(this.reports, named, (v) => held(parsed(schemas.reports, v)));
       case 'shards':
         return put(this.shards, shardNumber(name), (v) => held(parsed(schemas.shards, v)));
       default:

@@ -12,7 +12,7 @@ import { isName } from './keys.js';
 /** Bytes of a filter's parameter: PARAM_SIZE of the arena. */
 export const PARAM_SIZE_MAX = 64;
 export const WEIGHT_MAX = 1000;
-/** Reasons that a member tells; the rest are counted. */
+/** Reasons that a member tells, of subscribers and of relays each; the rest are counted. */
 export const REASONS_MAX = 64;
 export const REASON_LENGTH_MAX = 400;
 
@@ -29,6 +29,8 @@ const line = (length: number) =>
 const ip = z.string().refine(isAddress);
 const port = z.number().refine(isPort);
 const count = z.int().min(0);
+/** The last moment that a Date can be: whoever shows a later one would throw. */
+const MOMENT_MS_MAX = 8_640_000_000_000_000;
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 /** Text, or `hex:` and digits, as one writes it. */
 const param = z.string().refine((text) => (paramOf(text)?.length ?? Infinity) <= PARAM_SIZE_MAX);
@@ -61,8 +63,11 @@ export const schemas = {
     upstream: name.nullable().default(null),
     path: z.array(name).max(64).default([]),
     version: line(64),
-    /** When it was started, by its own clock; none: an older version, which does not tell. */
-    startedAt_ms: count.nullable().default(null),
+    /**
+     * Since when its data path is there, by its own clock: an adoption is no start. None: an older
+     * version, which does not tell.
+     */
+    startedAt_ms: count.max(MOMENT_MS_MAX).nullable().default(null),
   }),
   reports: z.object({
     state: line(32),
@@ -77,6 +82,11 @@ export const schemas = {
     reasons: z
       .array(z.object({ subscriber: line(32), reason: line(REASON_LENGTH_MAX) }))
       .max(REASONS_MAX),
+    /** Members that take their feed from it and do not get it; `reasons` are of subscribers. */
+    refused_relays: z
+      .array(z.object({ member: name, reason: line(REASON_LENGTH_MAX) }))
+      .max(REASONS_MAX)
+      .default([]),
   }),
   shards: z.object({
     owner: name,

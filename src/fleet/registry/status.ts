@@ -1,5 +1,4 @@
 /** A mirror of a group → the rows that people and programs read. Pure. */
-import { type Endpoint, endpointText } from '../../domain/endpoint.js';
 import type {
   FleetMemberRow,
   FleetStatus,
@@ -47,19 +46,18 @@ export function statusOf(group: string, mirror: Mirror): FleetStatus {
   };
 }
 
-/** As far as was heard. `listen`: where the relay takes it. */
+/** As far as was heard. */
 export function upstreamStateOf(
   { members, reports }: Pick<Mirror, 'members' | 'reports'>,
-  upstream: string | null,
-  listen: Endpoint,
+  relay: { readonly name: string; readonly upstream: string | null },
 ): UpstreamState | null {
+  const { name, upstream } = relay;
   if (upstream === null) return null;
   const record = members.get(upstream);
   if (record === undefined) return 'absent';
   if (record.isDraining) return 'draining';
-  const refused = reports.get(upstream)?.reasons ?? [];
-  const isRefused = refused.some(({ subscriber }) => subscriber === endpointText(listen));
-  return isRefused ? 'refuses' : 'feeds';
+  const refused = reports.get(upstream)?.refused_relays ?? [];
+  return refused.some(({ member }) => member === name) ? 'refuses' : 'feeds';
 }
 
 function membersOf(mirror: Mirror): FleetMemberRow[] {
@@ -76,7 +74,7 @@ function membersOf(mirror: Mirror): FleetMemberRow[] {
         control: record.control,
         listen: record.listen,
         upstream: record.upstream,
-        upstream_state: upstreamStateOf(mirror, record.upstream, record.listen),
+        upstream_state: upstreamStateOf(mirror, { name, upstream: record.upstream }),
         inside_ns: report?.inside ?? null,
         link_us: report?.link_us ?? null,
         version: record.version,
@@ -88,6 +86,7 @@ function membersOf(mirror: Mirror): FleetMemberRow[] {
         no_room: report?.no_room ?? 0,
         handover: report?.handover ?? 0,
         reasons: report?.reasons ?? [],
+        refused_relays: report?.refused_relays ?? [],
       },
     };
   });

@@ -11,7 +11,7 @@ import { log } from '../../terminal/log.js';
 import type { Mirror } from '../registry/mirror.js';
 
 export class Relays {
-  /** By `ip:port`: why it is not served. */
+  /** By the member's name: why it is not served. */
   readonly unserved = new Map<string, string>();
   private readonly wanted = new Map<
     string,
@@ -47,7 +47,8 @@ export class Relays {
         target.remove(endpoint);
         this.placed.delete(text);
       }
-    for (const text of this.unserved.keys()) if (!this.wanted.has(text)) this.unserved.delete(text);
+    const names = new Set(this.names);
+    for (const name of this.unserved.keys()) if (!names.has(name)) this.unserved.delete(name);
     for (const [text, { name, endpoint }] of this.wanted)
       if (!this.placed.has(text)) this.place(text, name, endpoint);
   }
@@ -63,13 +64,14 @@ export class Relays {
     try {
       this.options.target.place({ endpoint, ...how });
       this.placed.set(text, endpoint);
-      this.unserved.delete(text);
+      this.unserved.delete(name);
       log.info({ subscriber: text }, `fleet: ${name} takes its feed from here, at ${text}`);
     } catch (error) {
       if (!(error instanceof FantailError)) throw error;
-      const reason = `${name} does not get its feed: ${error.message}`;
-      if (this.unserved.get(text) !== reason) log.warn({ subscriber: text }, `fleet: ${reason}`);
-      this.unserved.set(text, reason);
+      const { message } = error;
+      if (this.unserved.get(name) !== message)
+        log.warn({ subscriber: text }, `fleet: ${name} does not get its feed: ${message}`);
+      this.unserved.set(name, message);
     }
   }
 

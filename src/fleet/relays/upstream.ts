@@ -2,7 +2,6 @@
  * What a relay can expect of the member that it takes its feed from, as far as is told: a relay
  * without a feed looks like one whose feed is silent, so it says so.
  */
-import type { Endpoint } from '../../domain/endpoint.js';
 import type { UpstreamState } from '../../domain/fleet.js';
 import { log } from '../../terminal/log.js';
 import type { Mirror } from '../registry/mirror.js';
@@ -25,14 +24,14 @@ export class Upstream {
       readonly mirror: Pick<Mirror, 'members' | 'reports'>;
       /** Null: the feed comes from the network. */
       readonly name: string | null;
-      /** Where this member takes it. */
-      readonly listen: Endpoint;
+      /** This one. */
+      readonly member: string;
     },
   ) {}
 
   get state(): UpstreamState | null {
-    const { mirror, name, listen } = this.options;
-    return upstreamStateOf(mirror, name, listen);
+    const { mirror, name, member } = this.options;
+    return upstreamStateOf(mirror, { name: member, upstream: name });
   }
 
   /** Once a pass: tells it in the log each time that it is another. */

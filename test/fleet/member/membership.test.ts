@@ -62,7 +62,7 @@ class Scene {
   }
 
   /** What stands in etcd; null: nothing, or nothing that is an object. */
-  async record(kind: 'members' | 'shards', name: string | number) {
+  async record(kind: 'members' | 'shards' | 'reports', name: string | number) {
     const entry = await client.get(this.keys.of(kind, name));
     if (entry === null) return null;
     try {
@@ -194,6 +194,71 @@ soloTest('a registration that is removed or written over is written again', asyn
   assert.is(a.failure, null);
 });
 
+soloTest(
+  'why a relay is not served and why a subscriber at its address is not are told apart',
+  async (scene) => {
+    const top = await scene.start('top');
+    const leaf = await scene.start('leaf', { upstream: 'top' });
+    const rowOf = async (name: string) => {
+      const row = (await scene.desk.status()).members.find(({ member }) => member === name);
+      if (row === undefined) throw new Error(`there is no ${name}`);
+      return row;
+    };
+    const fed = [...top.target.rows.values()].map(({ endpoint }) => endpoint);
+    const [listen] = fed;
+    assert.is(fed.length, 1, 'the relay alone');
+    assert.ok(listen !== undefined);
+    // an operator takes the relay for a subscriber
+    await scene.desk.add(listen, {});
+    await scene.desk.move(listen, 'top');
+    await eventually('the upstream says that it is none', async () => {
+      return (await rowOf('top')).reasons.some(({ reason }) => /^member leaf /.test(reason));
+    });
+    assert.is((await rowOf('leaf')).upstream_state, 'feeds');
+    assert.is(leaf.member.row.upstream_state, 'feeds');
+    const { refused_relays, unserved } = await rowOf('top');
+    assert.equal([refused_relays, unserved], [[], 1]);
+    assert.is(top.target.rows.size, 1, 'it has its feed all the while');
+  },
+);
+
+soloTest('a relay for which there is no room is told by its name', async (scene) => {
+  const top = await scene.start('top', { rowsMax: 0 });
+  const leaf = await scene.start('leaf', { upstream: 'top' });
+  await eventually('it is refused', () => leaf.member.row.upstream_state === 'refuses');
+  const [row] = (await scene.desk.status()).members.filter(({ member }) => member === 'top');
+  assert.equal(row?.refused_relays, [{ member: 'leaf', reason: '0 subscribers are served' }]);
+  assert.equal([row?.reasons, row?.unserved, top.member.row.unserved], [[], 1, 1]);
+});
+
+soloTest('a report that is removed or written over is written again', async (scene) => {
+  const a = await scene.start('a');
+  const key = scene.keys.of('reports', 'a');
+  await eventually('it has told', async () => (await scene.record('reports', 'a')) !== null);
+  const before = await scene.record('reports', 'a');
+  const { lease, ...told } = before;
+  const isBack = async () =>
+    JSON.stringify(await scene.record('reports', 'a')) === JSON.stringify(before);
+  // right, and under its lease: nothing about it says that the member did not write it
+  const value = JSON.stringify({ ...told, unserved: 7, handover: 9 });
+  await client.transact({ when: [], write: [{ put: key, value, lease }] });
+  assert.is((await scene.desk.status()).unserved, 7);
+  await eventually('it is back after another value', isBack);
+  const other = await client.grant(60);
+  await client.transact({ when: [], write: [{ put: key, value, lease: other.id }] });
+  await eventually('it is back after one of another lease', isBack);
+  scene.put(key, 'nonsense');
+  await eventually('it is back after nonsense', isBack);
+  etcd.ctl('del', key);
+  await eventually('it is back after a removal', isBack);
+  // and is left alone then
+  const revision = async () => (await client.get(key))?.modRevision;
+  const last = await revision();
+  await sleep(2500);
+  assert.is(await revision(), last);
+  assert.is(a.member.row.faults, 0);
+});
+
 soloTest('a registration that nobody wrote keeps no name, no shard and no relay', async (scene) => {
   const record = {
     ...{ weight: 1, isDraining: false, control: 'http://127.0.0.1:1', version: '1' },
@@ -317,6 +382,27 @@ soloTest(
       return weight === 7 && version === '3' && lease === before.lease;
     });
     assert.is(third.served.length, 3);
+  },
+);
+
+soloTest(
+  'a member was started when its data path was, whoever has adopted that since',
+  async (scene) => {
+    const started = async () => (await scene.desk.status()).members[0]?.started_at_ms;
+    const first = await scene.start('a', { startedAt_ms: 1000 });
+    assert.is(await started(), 1000);
+    // by one that is as it was, and by one that registers something else
+    const second = await scene.start('a', { startedAt_ms: 2000, before: await first.kill() });
+    assert.is(await started(), 1000);
+    const before = await second.kill();
+    const third = await scene.start('a', { startedAt_ms: 3000, version: '2', before });
+    assert.is((await scene.record('members', 'a')).version, '2');
+    assert.is(await started(), 1000);
+    // and where the lease has ended meanwhile
+    const left = await third.kill();
+    await client.revoke(left.left.lease);
+    await scene.start('a', { startedAt_ms: 4000, before: left });
+    assert.is(await started(), 1000);
   },
 );
 

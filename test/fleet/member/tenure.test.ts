@@ -24,6 +24,8 @@ import { eventually } from '../../rig/program.js';
 const test = suite('tenure of a member');
 const lack = lackForEtcd();
 const MS = 1_000_000n;
+/** Peers are in this process, which may be without a core: whoever answers is waited for. */
+const HANGS_MS = 60_000;
 const LEASE_NS = BigInt(LEASE_S) * 1000n * MS;
 let etcd: Etcd;
 /** Straight to it. */
@@ -75,7 +77,7 @@ function tenureTest(name: string, statuses: number[], work: (scene: Scene) => Pr
     const standings: Standing[] = [];
     const tenure = new Tenure({
       ...{ etcd: client, target, whenIsolated: 'serve' },
-      peers: () => ({ group: 'g', members }),
+      peers: () => ({ group: 'g', members, answer_ms_max: HANGS_MS }),
       onStanding: (standing) => standings.push(standing),
       onLost: () => {
         scene.losses += 1;

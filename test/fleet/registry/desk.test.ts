@@ -229,7 +229,7 @@ async function register(keys: Keys, member: string, upstream: string | null, by 
   const { id } = await client.grant(60);
   await registration.register(id);
   await new Follower(client, keys, mirror, () => {}).read();
-  return { lease: id, upstream: new Upstream({ mirror, name: upstream, listen }) };
+  return { lease: id, upstream: new Upstream({ mirror, name: upstream, member }) };
 }
 
 deskTest('a member is not drained while a relay registers at it', async ({ keys, other, race }) => {
@@ -267,10 +267,16 @@ deskTest(
     assert.is(await state(), 'feeds');
     const report = {
       ...{ state: 'joined', subscribers: 0, handover: 0, unserved: 1 },
-      reasons: [{ subscriber: '10.0.0.1:1', reason: 'it is outside what is allowed' }],
+      reasons: [{ subscriber: '10.0.0.1:1', reason: 'member leaf takes its feed there' }],
     };
-    const write = [{ put: keys.of('reports', 'top'), value: JSON.stringify(report), lease }];
-    await client.transact({ when: [], write });
+    const tell = async (what: object) => {
+      const write = [{ put: keys.of('reports', 'top'), value: JSON.stringify(what), lease }];
+      await client.transact({ when: [], write });
+    };
+    await tell(report);
+    assert.is(await state(), 'feeds', 'what is said of a subscriber there is not of the relay');
+    const reason = 'it is outside what is allowed';
+    await tell({ ...report, refused_relays: [{ member: 'leaf', reason }] });
     assert.is(await state(), 'refuses');
   },
 );

@@ -154,6 +154,22 @@ test('each right value is taken, and each kind is refused without what it must h
   }
 });
 
+test('a start that no calendar has is passed over: who shows it could not say when it was', () => {
+  const keys = new Keys('g');
+  for (const [startedAt_ms, faults] of [
+    [8.64e15, 0],
+    [8.64e15 + 1, 1],
+  ]) {
+    const mirror = new Mirror(keys);
+    const value = Buffer.from(JSON.stringify({ ...RIGHT['members/a'], startedAt_ms }));
+    const event = { key: keys.of('members', 'a'), modRevision: 1, createRevision: 1, lease: '7' };
+    mirror.apply([{ ...event, value }]);
+    assert.is(mirror.faults.size, faults);
+    for (const { started_at_ms } of statusOf('g', mirror).members)
+      assert.is(new Date(started_at_ms ?? 0).toISOString(), '+275760-09-13T00:00:00.000Z');
+  }
+});
+
 test('a store that is behind what was known when it was asked is believed; older news are not', () => {
   const keys = new Keys('g');
   const mirror = new Mirror(keys);

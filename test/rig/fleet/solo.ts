@@ -18,6 +18,7 @@ export interface SoloOptions {
   readonly name: string;
   readonly weight?: number;
   readonly version?: string;
+  readonly startedAt_ms?: number;
   readonly upstream?: string;
   readonly rowsMax?: number;
   /** The table and what the supervisor before has left. */
@@ -52,7 +53,8 @@ export class Solo {
       ...{ config, target, ownFeeds: new Set<string>(), inherited: before?.left ?? null },
       about: {
         listen: { ip: '127.0.0.2', port: listens },
-        ...{ upstream, path: [], startedAt_ms: 0, version: options.version ?? '1' },
+        ...{ upstream, path: [], version: options.version ?? '1' },
+        startedAt_ms: options.startedAt_ms ?? 0,
       },
       onKeep: () => {},
       onDrained: () => {
