@@ -7,7 +7,7 @@ import type {
   UpstreamState,
 } from '../../domain/fleet.js';
 import { type Cell, tableLines } from '../../terminal/tables.js';
-import { wrapped } from '../../terminal/wrapped.js';
+import { wrapped } from '../../terminal/wrapping.js';
 
 /** Columns of a terminal; tables are wider where names of members have more than 16 characters. */
 const WIDTH = 100;
@@ -34,7 +34,7 @@ export function statusText(status: FleetStatus): string {
     .join('\n\n');
 }
 
-const sentences = (texts: readonly string[]) => texts.flatMap((text) => wrapped(text, WIDTH));
+const sentences = (texts: readonly string[]) => texts.flatMap((text) => wrapped(text, WIDTH, 2));
 
 const table = (head: readonly string[], rows: readonly (readonly Cell[])[]) =>
   rows.length === 0 ? [] : tableLines(head, rows);
