@@ -5,6 +5,9 @@
 import type { Endpoint } from './endpoint.js';
 import type { FeedChoice, NamedFeed } from './feed.js';
 
+/** Of a member's share of the subscribers. */
+export const WEIGHT_MAX = 1000;
+
 /**
  * How a member stands to etcd.
  *

@@ -3,7 +3,7 @@
  * of `npm run bench`. Nothing is assumed: a figure that nobody has given is asked for.
  */
 import { readFileSync } from 'node:fs';
-import { z } from 'zod';
+import * as z from 'zod';
 import { Failure, messageOf, UsageError } from '../domain/errors.js';
 
 export interface Figures {

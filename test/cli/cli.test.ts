@@ -12,7 +12,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -571,6 +571,24 @@ test('send says why it cannot', async () => {
     '9',
     '1',
   );
+});
+
+/** commander, what flags there are, the limits of the arena; no schema, no server, no terminal. */
+const FIRST_BYTES_MAX = 250_000;
+
+test('a command reads little before it knows what it is to do', () => {
+  const left = [basename(PROGRAM)];
+  const read = new Set(left);
+  let bytes = 0;
+  for (let file = left.pop(); file !== undefined; file = left.pop()) {
+    const text = readFileSync(join(dirname(PROGRAM), file), 'utf8');
+    bytes += text.length;
+    for (const [, next = ''] of text.matchAll(/(?:from|import)"\.\/([^"]+)"/g)) {
+      if (!read.has(next)) left.push(next);
+      read.add(next);
+    }
+  }
+  assert.ok(read.size > 1 && bytes < FIRST_BYTES_MAX, `${bytes} bytes: ${[...read].join(', ')}`);
 });
 
 test.run();

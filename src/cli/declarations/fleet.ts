@@ -4,8 +4,8 @@ import type { FleetDemoFlags } from '../../demo/group/fleet-demo.js';
 import type { Endpoint } from '../../domain/endpoint.js';
 import { UsageError } from '../../domain/errors.js';
 import type { FeedAddress, FeedChoice } from '../../domain/feed.js';
+import { WEIGHT_MAX } from '../../domain/fleet.js';
 import { fleetAddress } from '../../fleet/config.js';
-import { WEIGHT_MAX } from '../../fleet/registry/records.js';
 import {
   address,
   feedAddress,

@@ -6,12 +6,12 @@ import * as z from 'zod';
 import { isAddress, isPort } from '../../domain/endpoint.js';
 import { isFeedChoice, isFeedName } from '../../domain/feed.js';
 import { paramOf } from '../../domain/filter.js';
+import { WEIGHT_MAX } from '../../domain/fleet.js';
 import type { ShardRecord } from '../shards/plan.js';
 import { isName } from './keys.js';
 
 /** Bytes of a filter's parameter: PARAM_SIZE of the arena. */
 export const PARAM_SIZE_MAX = 64;
-export const WEIGHT_MAX = 1000;
 /** Reasons that a member tells, of subscribers and of relays each; the rest are counted. */
 export const REASONS_MAX = 64;
 export const REASON_LENGTH_MAX = 400;
