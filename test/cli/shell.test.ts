@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { fantail } from '../../src/cli/fantail.js';
+import { statusOf } from '../../src/cli/program.js';
 import { PROTOCOL_VERSION } from '../../src/control/constants.js';
 import { lackForProgram, MAIN, ROOT } from '../rig/program.js';
 
@@ -42,11 +43,27 @@ function completionOf(shell: string): string {
   return file;
 }
 
+/** What its help prints, in this process: a Node for each would be most of the work here. */
+async function helpText(path: readonly string[]): Promise<string> {
+  const root = fantail();
+  let text = '';
+  const writeOut = (part: string) => {
+    text += part;
+  };
+  const tell = (made: typeof root) => {
+    made.configureOutput({ writeOut });
+    made.commands.forEach(tell);
+  };
+  tell(root);
+  assert.is(await statusOf(root, [...path, '--help']), 0);
+  return text;
+}
+
 /** Of each command by its words: the flags and commands that its help lists. */
-function helpOf(path: readonly string[]) {
-  const { stdout } = program(...path, '--help');
-  const flags = [...stdout.matchAll(/^ {2}(--[a-z-]+)/gm)].map(([, flag = '']) => flag);
-  const behind = stdout.split(/^Commands:$/m)[1] ?? '';
+async function helpOf(path: readonly string[]) {
+  const text = await helpText(path);
+  const flags = [...text.matchAll(/^ {2}(--[a-z-]+)/gm)].map(([, flag = '']) => flag);
+  const behind = text.split(/^Commands:$/m)[1] ?? '';
   const commands = [...behind.matchAll(/^ {2}([a-z-]+) {2}/gm)].map(([, name = '']) => name);
   // commander's own help of a command that has some is none that is declared
   return { flags, commands: commands.filter((name) => name !== 'help' || path.length === 0) };
@@ -75,7 +92,7 @@ function offered(lines: readonly (readonly string[])[]): string[][] {
     .map((line) => line.split(' ').filter((word) => word !== ''));
 }
 
-test('bash completes every command, and every flag of each', () => {
+test('bash completes every command, and every flag of each', async () => {
   const paths = pathsOf();
   assert.ok(paths.length > 30);
   const found = offered(
@@ -85,7 +102,7 @@ test('bash completes every command, and every flag of each', () => {
     ]),
   );
   for (const [index, path] of paths.entries()) {
-    const { flags, commands } = helpOf(path);
+    const { flags, commands } = await helpOf(path);
     if (commands.length > 0)
       assert.equal(found[2 * index]?.sort(), commands.sort(), path.join(' '));
     assert.ok(flags.length > 0);
@@ -196,8 +213,10 @@ test('fish completes by its own', () => {
   assert.equal(ask('fantail filter use --par'), ['--param']);
 });
 
-test('the build has a manual page for each command, which says all that its help says', () => {
+test('the build has a manual page for each command, which says all that its help says', async () => {
   const pages = join(ROOT, 'build', 'man');
+  const fresh = join(folder, 'man');
+  assert.is(program('man', '--all', fresh).status, 0);
   const names = pathsOf().map((path) => ['fantail', ...path].join('-'));
   assert.equal(readdirSync(pages).sort(), names.map((name) => `${name}.1`).sort());
   const { man } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
@@ -206,14 +225,21 @@ test('the build has a manual page for each command, which says all that its help
   for (const path of pathsOf()) {
     const name = ['fantail', ...path].join('-');
     const page = readFileSync(join(pages, `${name}.1`), 'utf8');
-    assert.is(program('man', ...path).stdout, page, `man ${path.join(' ')}`);
+    assert.is(readFileSync(join(fresh, `${name}.1`), 'utf8'), page, name);
     for (const line of page.split('\n'))
       assert.ok(!/^['.]/.test(line) || /^\.(TH|SH|SS|TP|BR|nf|fi)( |$)/.test(line), line);
-    const { flags, commands } = helpOf(path);
+    const { flags, commands } = await helpOf(path);
     for (const flag of flags)
       assert.ok(page.includes(`\\fB${flag.replaceAll('-', '\\-')}\\fR`), flag);
     for (const each of commands)
       assert.ok(page.includes(`${name}\\-${each}`.replace(/(?<!\\)-/g, '\\-')), each);
+  }
+});
+
+test('man prints the page of a command, however many words it has', () => {
+  for (const path of [[], ['up'], ['filter', 'use'], ['fleet', 'filter', 'use']]) {
+    const file = join(ROOT, 'build', 'man', `${['fantail', ...path].join('-')}.1`);
+    assert.is(program('man', ...path).stdout, readFileSync(file, 'utf8'), path.join(' '));
   }
 });
 
@@ -232,8 +258,9 @@ test('what formats pages has nothing to say against them', () => {
   assert.match(stdout, /fantail-up.*Run the replicator/s);
 });
 
-test('help --json has the commands, and the versions of fantail and of its protocol', () => {
+test('help --json has the commands, and the versions of fantail and of its protocol', async () => {
   const told = JSON.parse(program('help', '--json').stdout);
+  assert.is(program('--help').stdout, await helpText([]));
   const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
   assert.equal([told.version, told.protocol], [version, PROTOCOL_VERSION]);
   const names = told.commands.map(({ command }: { command: string }) => command);
@@ -243,7 +270,8 @@ test('help --json has the commands, and the versions of fantail and of its proto
       .map((path) => ['fantail', ...path].join(' '))
       .sort(),
   );
-  assert.is(program('help', 'filter', 'use').stdout, program('filter', 'use', '--help').stdout);
+  assert.is(program('help', 'filter', 'use').stdout, await helpText(['filter', 'use']));
+  assert.is(program('filter', 'use', '--help').stdout, await helpText(['filter', 'use']));
   assert.match(program('help', 'nothing').stderr, /help: there is no such command; see: fantail/);
 });
 
