@@ -28,7 +28,7 @@ struct [[gnu::packed]] Arp {
 };
 static_assert(sizeof(Arp) == 42 && sizeof(Arp) <= announcement_size);
 
-constexpr timespec pause_time{0, 1'000'000}; // between two looks
+constexpr timespec look_pause{0, 1'000'000}; // between two looks
 constexpr int looks_max = 2000;
 
 } // namespace
@@ -58,7 +58,7 @@ void prove_transmit(int tx_fd, const KernelRing& completion, u64 address, u32 si
     if (i == looks_max) throw Error(ETIMEDOUT, "the driver did not send a frame in 2 s");
     // each time: a driver may miss the first while its link comes up
     sendto(tx_fd, nullptr, 0, MSG_DONTWAIT, nullptr, 0);
-    nanosleep(&pause_time, nullptr);
+    nanosleep(&look_pause, nullptr);
   }
   publish(*completion.consumer, completed + 1);
 }
