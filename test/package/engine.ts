@@ -30,6 +30,18 @@ const NOT_HERE = /^--(?:detach|name|restart|ulimit|volume)\b/;
 /** Of a machine with control groups of both versions crun takes none: it sees the second alone. */
 const ENTER = 'mount --make-rprivate / && mount -t cgroup2 none /sys/fs/cgroup && exec "$@"';
 
+/** What podman sets its own limit of processes to, and crun may not go beyond it. */
+const PROCESSES_MAX = 32_768;
+
+/** As high as they are here: by itself podman 4 asks for a million of each, also with `host`. */
+function limits(): string[] {
+  const told = readFileSync('/proc/self/limits', 'utf8');
+  const hard = (name: string) => Number(new RegExp(`^${name} +\\d+ +(\\d+)`, 'm').exec(told)?.[1]);
+  const [files, processes] = [hard('Max open files'), hard('Max processes')];
+  const most = Math.min(Number.isNaN(processes) ? PROCESSES_MAX : processes, PROCESSES_MAX);
+  return [`--ulimit=nofile=${files}:${files}`, `--ulimit=nproc=${most}:${most}`];
+}
+
 export class Engine {
   readonly folder = KEPT ?? mkdtempSync(join(tmpdir(), 'engine-'));
   private readonly options: readonly string[];
@@ -113,7 +125,7 @@ export class Engine {
     const words = line.split(/[\s\\]+/).slice(0, -1); // the last one is the image
     const flags = words.filter((word) => !NOT_HERE.test(word) && word !== `--cap-add=${less}`);
     // who looks after its health here is systemd, which need not be there
-    const here = ['--rm', '--ulimit=host', '--cgroups=disabled', '--no-healthcheck'];
+    const here = ['--rm', ...limits(), '--cgroups=disabled', '--no-healthcheck'];
     return [...here, `--security-opt=seccomp=${this.profile()}`, ...flags];
   }
 }
