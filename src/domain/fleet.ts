@@ -106,7 +106,7 @@ export interface FleetMemberRow {
   readonly version: string;
   /**
    * When it was started, milliseconds since 1970 by its own clock; a supervisor that adopts a data
-   * path goes on with it, whatever its version. Null: it does not tell.
+   * path goes on with it. Null: it does not tell.
    */
   readonly started_at_ms: number | null;
   readonly shards: number;

@@ -60,8 +60,10 @@ export function fittedLines(
       const cell = cells[column] ?? '';
       return isText ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0);
     });
-    const text = padded.join('').trimEnd();
-    return text.length + 2 + remark.length > width ? text : `${text}  ${remark}`.trimEnd();
+    // the remark says more than the last columns
+    const textOf = () => `${padded.join('').trimEnd()}  ${remark}`.trimEnd();
+    while (padded.length > 1 && textOf().length > width) padded.pop();
+    return textOf();
   };
   return [line({ cells: columns.map(({ title }) => title) }), ...rows.map(line)];
 }

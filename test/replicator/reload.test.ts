@@ -642,7 +642,7 @@ interface Under {
    * next one is for a machine that had no room for the one before.
    */
   readonly rates: readonly number[];
-  /** The feed of whose filter is not swapped: main, as his, or the slow one beside it. */
+  /** The feed of those whose filter stays: main, or the slow one. */
   readonly others: 'main' | 'd';
 }
 
@@ -791,7 +791,7 @@ for (const layout of LAYOUTS)
 
 networkTest(
   test,
-  'nor under 100,000 packets a second: inline',
+  'nothing is lost over as many reloads under 100,000 packets a second: inline',
   { queues: 1 },
   // one copy of each; RX, a worker, a feed and a sink by themselves lose some on two cores
   (link) => reloadUnder(link, { layout: 'inline', rates: [100_000], others: 'd' }),

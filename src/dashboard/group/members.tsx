@@ -15,6 +15,8 @@ interface Member {
   readonly isThis: boolean;
   /** Who take their feed from it. */
   readonly relays: readonly string[];
+  /** Why its upstream does not send it the feed, as far as that tells. */
+  readonly refusal: string | undefined;
 }
 
 /** What this member says of itself at this moment is newer than what etcd has of it. */
@@ -23,7 +25,10 @@ function membersOf({ status: { members } }: GroupReading, own: FleetRow | null):
     const isThis = row.member === own?.member;
     const relays = members.filter(({ upstream }) => upstream === row.member);
     const said = isThis ? { standing: own.standing, is_draining: own.is_draining } : {};
-    return { row: { ...row, ...said }, isThis, relays: relays.map(({ member }) => member) };
+    const upstream = members.find(({ member }) => member === row.upstream);
+    const refused = upstream?.refused_relays.find(({ member }) => member === row.member);
+    const names = relays.map(({ member }) => member);
+    return { row: { ...row, ...said }, isThis, relays: names, refusal: refused?.reason };
   });
 }
 
@@ -111,10 +116,12 @@ const FIGURES: readonly Column<Member>[] = [
   {
     title: 'Feed from',
     width: 6.5,
-    cell: ({ row }) =>
-      row.upstream === null
-        ? 'network'
-        : `${row.upstream}${isFed(row) ? '' : ` ${row.upstream_state}`}`,
+    cell: ({ row, refusal }) => {
+      if (row.upstream === null) return 'network';
+      if (isFed(row)) return row.upstream;
+      const why = `${row.upstream} ${row.upstream_state}${refusal === undefined ? '' : `: ${refusal}`}`;
+      return <span title={why}>{why}</span>;
+    },
     order: ({ row }) => row.upstream,
   },
   {

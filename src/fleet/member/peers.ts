@@ -16,7 +16,7 @@ import type { Evidence } from './fence.js';
 import type { Peer } from './inheritance.js';
 
 /** From the asking to the end of the head: they are asked every second. */
-const ANSWER_MS_MAX = 800;
+export const ANSWER_MS_MAX = 800;
 /** Bytes of a head: ours has some 150. */
 const HEAD_SIZE_MAX = 4096;
 /** Connections at a time would be as many as members; more are not asked, and count as silent. */

@@ -2,6 +2,7 @@
 import { messageOf } from '../../domain/errors.js';
 import type { FleetHop, FleetRow } from '../../domain/fleet.js';
 import { log } from '../../terminal/log.js';
+import { EtcdRefusal } from '../etcd/answers.js';
 import type { Etcd } from '../etcd/store.js';
 import type { Keys } from '../registry/keys.js';
 import type { Mirror } from '../registry/mirror.js';
@@ -14,9 +15,11 @@ const AGAIN_MS = 1000;
 export class Reporter {
   private told = '';
   /** Of the store, when that was written. */
-  private told_revision = 0;
+  private toldRevision = 0;
   private told_ms = Number.NEGATIVE_INFINITY;
   private isTelling = false;
+  /** Why etcd refused the last one; empty: it did not. */
+  private refused = '';
 
   constructor(
     private readonly options: {
@@ -58,20 +61,24 @@ export class Reporter {
     const now = performance.now();
     const { etcd, keys, name, mirror } = this.options;
     // somebody else may have removed it, or written over it, also with what looks right
-    const isThere = mirror.reports.get(name)?.modRevision === this.told_revision;
+    const isThere = mirror.reports.get(name)?.modRevision === this.toldRevision;
     const isTold = isThere && `${lease} ${value}` === this.told;
     if (isTold || this.isTelling || now - this.told_ms < AGAIN_MS) return;
     this.isTelling = true;
+    this.told_ms = now; // also where etcd refuses: not again in each pass
     const key = keys.of('reports', name);
     try {
       const { revision } = await etcd.transact({ when: [], write: [{ put: key, value, lease }] });
       const revisions = { modRevision: revision, createRevision: revision };
       mirror.applyOwn({ key, value: Buffer.from(value), lease, ...revisions });
       this.told = `${lease} ${value}`;
-      this.told_revision = revision;
-      this.told_ms = now;
+      this.toldRevision = revision;
+      this.refused = '';
     } catch (error) {
-      log.debug(`fleet: what it tells of itself: ${messageOf(error)}`);
+      const reason = messageOf(error);
+      const isNews = error instanceof EtcdRefusal && reason !== this.refused;
+      log[isNews ? 'warn' : 'debug'](`fleet: etcd takes no report of this member: ${reason}`);
+      if (isNews) this.refused = reason;
     } finally {
       this.isTelling = false;
     }

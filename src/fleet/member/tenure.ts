@@ -14,7 +14,7 @@ import type { Etcd, Lease } from '../etcd/store.js';
 import { type Contact, type Evidence, fenceOf, LEASE_S, SILENT_NS, standingOf } from './fence.js';
 import { askPeers, type Peers } from './peers.js';
 
-const BEAT_MS = 1000;
+export const BEAT_MS = 1000;
 /** Between two looks at how it stands. */
 const LOOK_MS = 200;
 

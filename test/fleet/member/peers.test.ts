@@ -9,7 +9,8 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Health, startControl } from '../../../src/control/server.js';
-import { askPeers, type Peers } from '../../../src/fleet/member/peers.js';
+import { ANSWER_MS_MAX, askPeers, type Peers } from '../../../src/fleet/member/peers.js';
+import { BEAT_MS } from '../../../src/fleet/member/tenure.js';
 import { MemoryReplicator } from '../../rig/memory-replicator.js';
 import { eventually } from '../../rig/program.js';
 
@@ -65,8 +66,11 @@ test('whoever answers wrongly, too much or too late has not answered', async () 
     ['a long head', says(`${OK}X: ${'x'.repeat(5000)}\r\n\r\n`)],
     ['another protocol', says('HTTP/1.1 101 Switching\r\nServer: fantail\r\n\r\n')],
   ];
-  for (const [name, does] of wrong)
+  for (const [name, does] of wrong) {
+    const began_ms = performance.now();
     assert.equal(await answersOf([await peer(name, does)]), [1, 0, 0], name);
+    assert.ok(performance.now() - began_ms < HANGS_MS, `${name} is no answer at once`);
+  }
   // these have not ended when their time is over, however long that was
   const late: [string, (socket: Socket) => void][] = [
     ['half a head', says(OK)],
@@ -81,6 +85,10 @@ test('whoever answers wrongly, too much or too late has not answered', async () 
   const nowhere = ['http://127.0.0.1:1', 'http://[', 'ftp://127.0.0.1', 'http://127.0.0.1:99999'];
   const members = nowhere.map((control) => ({ member: 'a', control }));
   assert.equal(await answersOf(members), [4, 0, 0]);
+});
+
+test('nobody is waited for until he is asked again', () => {
+  assert.ok(ANSWER_MS_MAX < BEAT_MS);
 });
 
 test('what comes behind the head is not read, and its connection is ended', async () => {
