@@ -111,12 +111,13 @@ export class Program {
     this.ended = new Promise((resolve, reject) => {
       this.child.once('error', reject);
       this.child.once('exit', (status, signal) => {
-        this.end = { status, signal };
+        const end = { status, signal };
+        this.end = end;
         // A group outlives its leader; a single program does not.
         if (!options.group) this.kill();
         // What it wrote last may come after its end; a child of its may keep the pipe open for
-        // ever.
-        setTimeout(resolve, PIPE_MS, this.end).unref();
+        // ever. Timers of a process that was without a core come before what it has not read.
+        setTimeout(() => setImmediate(resolve, end), PIPE_MS).unref();
       });
       this.child.once('close', (status, signal) => resolve({ status, signal }));
     });

@@ -4,6 +4,7 @@
  * and kernel, and at the end `P passed, F failed, S skipped`.
  *
  *   npm run test:vm -- --card igb --kernel 6.18    in one of them
+ *   npm run test:vm -- --brief                     the least of it, as .ci/run does
  *   npm run test:vm -- --run 'ip -d link'          any command in such a guest, to look around
  */
 import { spawnSync } from 'node:child_process';
@@ -11,7 +12,7 @@ import { join } from 'node:path';
 import { number, oneOf } from '../../src/cli/arguments.js';
 import { command, runProgram } from '../../src/cli/program.js';
 import { Failure, messageOf } from '../../src/domain/errors.js';
-import { ROOT } from '../rig/program.js';
+import { ROOT, run } from '../rig/program.js';
 import { countUvu } from '../runner/counts.js';
 import { CARDS, type Card, type GuestEnd, inGuest } from './guest.js';
 import {
@@ -30,6 +31,7 @@ interface Flags {
   readonly minutes: number;
   readonly arm64?: boolean;
   readonly only?: string;
+  readonly brief?: boolean;
 }
 
 function faultOf({ status, isLate }: GuestEnd): string | null {
@@ -55,11 +57,26 @@ function lackOf(what: string, ...folders: (() => string)[]): Counts | null {
   }
 }
 
-async function testOn(card: Card, kernel: Kernel, { minutes, only = '' }: Flags): Promise<Counts> {
+/** The tests of guests with what they import: a guest takes long to read hundreds of files. */
+const BUNDLE = 'dist/test/vm/inside-bundle.js';
+
+function bundle(): void {
+  run(join(ROOT, 'node_modules', '.bin', 'esbuild'), [
+    ...['dist/test/vm/inside.js', '--bundle', '--platform=node', '--format=esm'],
+    ...['--target=node20', `--outfile=${BUNDLE}`, '--log-level=warning'],
+    "--banner:js=import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
+  ]);
+}
+
+async function testOn(
+  card: Card,
+  kernel: Kernel,
+  { minutes, only = '', brief = false }: Flags,
+): Promise<Counts> {
   const lack = lackOf(`${card}, kernel ${kernel}`, qemuFolder, () => kernelFolder(kernel));
   if (lack !== null) return lack;
   const start = Date.now();
-  const words = ['node', 'dist/test/vm/inside.js', only];
+  const words = ['node', BUNDLE, only, ...(brief ? ['brief'] : [])];
   // what scenario.ts says of each test that is done
   const onLine = (line: string) => {
     const [, done] = /\s(\d+\.\d s: .*)$/.exec(line) ?? [];
@@ -128,8 +145,10 @@ async function testAll(flags: Flags): Promise<void> {
   const guests = (card === undefined ? CARDS : [card]).flatMap((each) =>
     (kernel === undefined ? KERNELS : [kernel]).map((version) => [each, version] as const),
   );
-  if (isChosen || !arm64)
+  if (isChosen || !arm64) {
+    bundle();
     for (const [each, version] of guests) count(await testOn(each, version, flags));
+  }
   if (arm64 || !isChosen) count(testArm64());
   console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
   if (total.failed > 0) process.exitCode = 1;
@@ -144,6 +163,7 @@ const testVm = command('test:vm', 'Test zero copy in guests whose cards do it.')
   )
   .option('--arm64', 'arm64 alone, or beside the card and kernel that are named')
   .option('--only <regex>', 'of the tests in guests')
+  .option('--brief', 'of the tests in guests what .ci/run has time for')
   .option('--run <command>', 'this instead, in one guest')
   .option('--minutes <n>', 'of a guest', number('--minutes', { min: 1, max: 600 }), 30)
   .action(testAll);
