@@ -218,27 +218,41 @@ for (const less of ['', 'SETUID', 'KILL'])
     },
   );
 
+/** One whose end is what is tried; nothing of it is left whatever comes of that. */
+async function whileIn(
+  options: UpOptions,
+  work: (replicator: Replicator) => Promise<void>,
+): Promise<void> {
+  const replicator = await Replicator.start({ ...options, flags: copyMode('split') });
+  try {
+    await work(replicator);
+  } finally {
+    replicator.close();
+  }
+}
+
 networkTest(
   test,
   'stop ends it in order; when its first process is killed all is gone with it, XDP too',
   LINK,
   async (link) => {
     const stopped = inside(link);
-    const first = await Replicator.start({ ...stopped.options, flags: copyMode('split') });
-    const start = performance.now();
-    engine.podman('stop', '--time', String(STOP_MS_MAX / 1000), stopped.name);
-    assert.equal(await first.program.wait(), { status: 0, signal: null }, first.told());
-    const took = performance.now() - start;
-    assert.ok(took < STOP_MS_MAX, 'it was not killed');
-    seconds('stop', took / 1000);
-    assert.equal(await first.residue(), []);
-    const killed = inside(link);
-    const second = await Replicator.start({ ...killed.options, flags: copyMode('split') });
-    const init = processesWith(second.mark).find(({ command }) => command.startsWith('node'));
-    assert.ok(init !== undefined);
-    process.kill(init.pid, 'SIGKILL');
-    await second.program.wait();
-    assert.equal(await second.residue(), [], 'no data path that outlives it');
+    await whileIn(stopped.options, async (replicator) => {
+      const start = performance.now();
+      engine.podman('stop', '--time', String(STOP_MS_MAX / 1000), stopped.name);
+      assert.equal(await replicator.program.wait(), { status: 0, signal: null }, replicator.told());
+      const took = performance.now() - start;
+      assert.ok(took < STOP_MS_MAX, 'it was not killed');
+      seconds('stop', took / 1000);
+      assert.equal(await replicator.residue(), []);
+    });
+    await whileIn(inside(link).options, async (replicator) => {
+      const init = processesWith(replicator.mark).find(({ command }) => command.startsWith('node'));
+      assert.ok(init !== undefined);
+      process.kill(init.pid, 'SIGKILL');
+      await replicator.program.wait();
+      assert.equal(await replicator.residue(), [], 'no data path that outlives it');
+    });
     assert.is(link.xdpProgram(), null);
   },
 );

@@ -204,6 +204,7 @@ soloTest(
       if (row === undefined) throw new Error(`there is no ${name}`);
       return row;
     };
+    await eventually('the relay is fed', () => top.target.rows.size > 0);
     const fed = [...top.target.rows.values()].map(({ endpoint }) => endpoint);
     const [listen] = fed;
     assert.is(fed.length, 1, 'the relay alone');
