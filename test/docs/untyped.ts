@@ -2,7 +2,15 @@
  * Lines of the pages' blocks that no test types, and why. Every other line of a `sh` block is typed
  * by typed.test.ts, or readme.test.ts fails; these are held against what the commands take, as all.
  */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ROOT } from '../rig/program.js';
 import { words } from './commands.js';
+
+/** Of this release. */
+const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+  readonly version: string; // npm's own file
+};
 
 const REASONS: readonly { readonly why: string; readonly lines: readonly string[] }[] = [
   {
@@ -11,7 +19,11 @@ const REASONS: readonly { readonly why: string; readonly lines: readonly string[
   },
   {
     why: 'they put something into the machine’s own Node; test/package does it on a bare one',
-    lines: ['npm link', 'npm install -g fantail-0.1.0.tgz', 'npm install -g fantail-0.2.0.tgz'],
+    lines: [
+      'npm link',
+      `npm install -g fantail-${version}.tgz`,
+      'npm install -g fantail-0.2.0.tgz',
+    ],
   },
   {
     why: 'they take an engine and a registry of images; test/package builds and runs that image',
