@@ -325,7 +325,7 @@ function project(work: (folder: string) => Promise<void>): Promise<void> {
 
 test('docs/api.md: its program runs, and it names every method', async () => {
   const text = readFileSync(join(ROOT, 'docs', 'api.md'), 'utf8');
-  const [, code = ''] = /```js\n([\s\S]*?)```/.exec(text) ?? [];
+  const [, code = ''] = /```js run\n([\s\S]*?)```/.exec(text) ?? [];
   const { url, table } = await serve();
   await project(async (folder) => {
     writeFileSync(join(folder, 'main.js'), code.replaceAll('ws://127.0.0.1:12345', url));

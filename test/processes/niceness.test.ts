@@ -8,7 +8,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { getPriority } from 'node:os';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { atNice, eventually } from '../rig/program.js';
+import { eventually } from '../rig/program.js';
 import { copyMode, networkTest, withReplicator } from '../rig/scenario.js';
 
 const test = suite('niceness');
@@ -25,8 +25,9 @@ networkTest(
   'the nice value that it is started with is that of each process of the data path and its session',
   { queues: 1 },
   (link) =>
-    atNice(NICE, () =>
-      withReplicator({ link, flags: copyMode('split') }, async (replicator) => {
+    withReplicator(
+      { link, flags: copyMode('split') },
+      async (replicator) => {
         const supervisor = replicator.program.pid;
         const others = () =>
           [...replicator.processes(), ...replicator.standbys()].filter(
@@ -40,7 +41,8 @@ networkTest(
         process.kill(replicator.receiver().pid, 'SIGKILL');
         await eventually('another stands by', () => others().length === 4);
         for (const { pid, command } of others()) assert.is(sessionNice(pid), NICE, command);
-      }),
+      },
+      NICE,
     ),
 );
 
