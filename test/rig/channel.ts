@@ -14,6 +14,8 @@ import type { Destination } from './wire.js';
 const SETTLE_MS_MAX = 10_000;
 /** Between two looks; frames wait no longer than that in a queue of the kernel. */
 const LOOK_MS = 50;
+/** On a machine that is busy a queue of the kernel may wait for a core. */
+const LOST_MS = 1000;
 /** Of 100 ms each. */
 const CHANGE_TRIES_MAX = 100;
 
@@ -99,16 +101,23 @@ export class Channel {
 
   /**
    * Asks until no copy is in flight, nothing that XDP redirected is unaccounted for, and nothing
-   * more comes: the first sample and the last.
+   * more comes: the first sample and the last. `wanted`: packets of all feeds by then, as counted
+   * from the start; those that are missing are taken for lost once none has come for LOST_MS.
    */
-  async settled(): Promise<{ first: Stats; last: Stats }> {
+  async settled(wanted = 0): Promise<{ first: Stats; last: Stats }> {
     const end = Date.now() + SETTLE_MS_MAX;
     const first = await this.stats();
-    let [before, last] = [first, first];
+    let [before, last, came_ms] = [first, first, Date.now()];
+    const isOver = () => {
+      const isQuiet = received(before) === received(last);
+      if (!isQuiet) came_ms = Date.now();
+      const isAll = received(last) >= wanted || Date.now() - came_ms > LOST_MS;
+      return isQuiet && isAll && isSettled(last);
+    };
     do {
       await sleep(LOOK_MS);
       [before, last] = [last, await this.stats()];
-    } while (!(isSettled(last) && received(before) === received(last)) && Date.now() < end);
+    } while (!isOver() && Date.now() < end);
     return { first, last };
   }
 
@@ -121,7 +130,7 @@ export class Channel {
 }
 
 /** Of all feeds that are there. */
-const received = ({ feeds }: Stats) => feeds.reduce((sum, feed) => sum + feed.received, 0);
+export const received = ({ feeds }: Stats) => feeds.reduce((sum, feed) => sum + feed.received, 0);
 
 /** Accounts that do not add up in one sample, which must hold at any time. */
 export const accountFaults = (stats: Stats): string[] =>

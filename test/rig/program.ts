@@ -6,7 +6,7 @@
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { setPriority } from 'node:os';
+import { getPriority, setPriority } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -355,15 +355,16 @@ export const SERVICE_NICE = -10;
 /** Of what would be on another machine. */
 export const INSTRUMENT_NICE = -20;
 
-/** Whom `start` starts has that nice value (setpriority(2)). */
+/** Whom `start` starts has that nice value (setpriority(2)), and this process its own again. */
 export async function atNice<Started>(
   nice: number,
   start: () => Promise<Started>,
 ): Promise<Started> {
+  const before = getPriority();
   setPriority(nice);
   try {
     return await start();
   } finally {
-    setPriority(0);
+    setPriority(before);
   }
 }

@@ -4,10 +4,11 @@
  * exactly once, in order and right.
  */
 
+import { getPriority } from 'node:os';
 import * as assert from 'uvu/assert';
 import type { Stats } from '../../src/domain/statistics.js';
 import { arenaOf } from './arena.js';
-import { accountFaults, Sampler } from './channel.js';
+import { accountFaults, received, Sampler } from './channel.js';
 import { HOSTS, Link, type LinkOptions, NEIGHBOURS, REPLICATOR_IP } from './link.js';
 import { Noise } from './noise.js';
 import { atNice, eventually, lackForNetwork, sleep } from './program.js';
@@ -105,12 +106,12 @@ export function networkTest(
 
 /**
  * Starts a replicator, does `work`, stops it by SIGTERM, and demands that it ends well and leaves
- * nothing behind. `nice`: its nice value, which is none otherwise.
+ * nothing behind. `nice`: its nice value; left out: that of this process.
  */
 export async function withReplicator(
   options: UpOptions,
   work: (replicator: Replicator) => Promise<void>,
-  nice = 0,
+  nice = getPriority(),
 ): Promise<void> {
   const replicator = await atNice(nice, () => Replicator.start(options));
   try {
@@ -228,7 +229,7 @@ export async function transfer(replicator: Replicator, options: Transfer): Promi
   const sent = fed.reduce((total, one) => total + one.sent, 0);
   if (!isEndless) assert.is(sent, count);
   const isAwaited = !isEndless && subscribers.length > 0 && !noise.isLoud();
-  if (!isAwaited) await replicator.settled();
+  if (!isAwaited) await replicator.settled(received(before) + sent);
   const sunk = isAwaited ? await sink.within(SETTLE_MS) : await sink.stop();
   await sampler.stop();
   assert.equal(sampler.faults, [], 'received = sent + in_flight + drops in every sample');
