@@ -51,9 +51,9 @@ browserTest(
       const [, all] = /packets\/s\s*([\d,]+)/.exec((await summed.textContent()) ?? '') ?? [];
       return numberOf(rate) > 0 && numberOf(all) >= numberOf(rate);
     });
-    for (const feed of feeds) await feed.stop();
-    await replicator.settled();
-    const { last: stats } = await replicator.settled();
+    const fed = await Promise.all(feeds.map((feed) => feed.stop()));
+    const sent = fed.reduce((total, one) => total + one.sent, 0);
+    const { last: stats } = await replicator.settled(sent);
     const list = await replicator.list();
     for (const account of stats.subscribers) {
       const name = `${account.ip}:${account.port}`;

@@ -369,14 +369,20 @@ interface Run {
  * Runs `fantail demo --json` with those flags until it ends; `during` is called when it has shown
  * its first view, or said its first word.
  */
-async function runDemo(
-  flags: string[],
+const runDemo = (
+  flags: readonly string[],
   during: (pid: number) => void,
-  prefix: string[] = [],
+  prefix: readonly string[] = [],
   at: 'view' | 'word' = 'view',
+): Promise<Run> =>
+  runCommand([...prefix, process.execPath, MAIN, 'demo', '--json', ...flags], during, at);
+
+async function runCommand(
+  [program = '', ...words]: readonly string[],
+  during: (pid: number) => void,
+  at: 'view' | 'word',
 ): Promise<Run> {
-  const command = [...prefix, process.execPath, MAIN, 'demo', '--json', ...flags];
-  const child = spawn(command[0] ?? '', command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(program, words, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   let said = '';
   child.stdout.on('data', (chunk: Buffer) => {
@@ -451,6 +457,11 @@ whole('without privileges it says so and does the same over loopback', async () 
   assert.equal([last.scene, last.mode], ['loopback', 'socket']);
   assert.is(last.not_compared, 'what is shown are plain sockets');
   assert.match(run.said, /loopback/);
+});
+
+whole('npm start is that demo, and hands its flags on', async () => {
+  const words = ['start', '--silent', '--', '--json', '--no-compare', '--seconds', '2'];
+  assertEqualAndLossless(await runCommand(['npm', ...words], () => undefined, 'view'));
 });
 
 whole('a signal ends it with status 0, everything sent accounted for, nothing left', async () => {

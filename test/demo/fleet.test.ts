@@ -16,7 +16,7 @@ import * as assert from 'uvu/assert';
 import { Ledger } from '../../src/demo/group/ledger.js';
 import { type FleetView, fleetHints, fleetJson, fleetLines } from '../../src/demo/group/table.js';
 import { etcdProgram, lackForEtcd } from '../rig/fleet/etcd.js';
-import { lackForNetwork, MAIN, processesWith } from '../rig/program.js';
+import { atEnd, lackForNetwork, MAIN, processesOf, processesWith, ROOT } from '../rig/program.js';
 
 // ---- the ledger ----
 
@@ -153,16 +153,37 @@ interface Run {
   readonly pid: number;
 }
 
-/** Runs `fantail fleet demo --json`; `onLine` may press keys, or end it. */
+const DEMO = [process.execPath, MAIN, 'fleet', 'demo', '--json'];
+const isDemo = ({ command }: { readonly command: string }) =>
+  command.includes(`${MAIN} fleet demo`);
+
+function killGroup(group: number): void {
+  try {
+    process.kill(-group, 'SIGKILL');
+  } catch {
+    // all of it has ended
+  }
+}
+
+/**
+ * Runs it, in a process group of its own; `onLine` may press keys, or send it Ctrl-C, which comes
+ * to the whole group as from a terminal.
+ */
 async function runDemo(
-  args: readonly string[],
+  command: readonly string[],
   path: string,
-  onLine: (line: Line, press: (key: string) => void, pid: number) => void,
+  onLine: (line: Line, press: (key: string) => void, interrupt: () => void) => void,
 ): Promise<Run> {
-  const child = spawn(process.execPath, [MAIN, 'fleet', 'demo', '--json', ...args], {
+  const [program = '', ...args] = command;
+  const child = spawn(program, args, {
     stdio: ['pipe', 'pipe', 'pipe'],
+    detached: true,
+    cwd: ROOT,
     env: { ...process.env, PATH: path },
   });
+  const group = child.pid ?? 0;
+  const forget = atEnd(() => killGroup(group));
+  let pid = 0;
   const lines: Line[] = [];
   let [text, said] = ['', ''];
   child.stdout.on('data', (chunk: Buffer) => {
@@ -172,14 +193,17 @@ async function runDemo(
     for (const each of whole) {
       const line = JSON.parse(each) as Line;
       lines.push(line);
-      onLine(line, (key) => child.stdin.write(key), child.pid ?? 0);
+      pid ||= processesOf(group, MAIN).find(isDemo)?.pid ?? 0;
+      const press = (key: string) => child.stdin.write(key);
+      onLine(line, press, () => process.kill(-group, 'SIGINT'));
     }
   });
   child.stderr.on('data', (chunk: Buffer) => {
     said += chunk.toString();
   });
   const [status] = (await once(child, 'close')) as [number | null];
-  return { status, lines, said, pid: child.pid ?? 0 };
+  forget();
+  return { status, lines, said, pid };
 }
 
 /** Namespaces, folders and processes of a demo that has ended. */
@@ -190,6 +214,8 @@ const residueOf = (pid: number): string[] => [
   ...processesWith(`FANTAIL_DEMO=${pid}-`).map(({ command }) => command),
 ];
 
+const withEtcd = () => `${dirname(etcdProgram('etcd'))}:${process.env.PATH}`;
+
 whole(
   'a key drains a member: its subscribers miss nothing, and Ctrl-C leaves nothing',
   async () => {
@@ -198,14 +224,13 @@ whole(
       console.log(`skip: ${lack}`);
       return;
     }
-    const path = `${dirname(etcdProgram('etcd'))}:${process.env.PATH}`;
     let isDrained = false;
-    const run = await runDemo([], path, (line, press, pid) => {
+    const run = await runDemo(DEMO, withEtcd(), (line, press, interrupt) => {
       const [first] = line.members;
       if (!isDrained && line.subscribers.every((row) => row.served_by !== null)) {
         isDrained = true;
         press('4');
-      } else if (first?.state === 'dead') process.kill(pid, 'SIGINT');
+      } else if (first?.state === 'dead') interrupt();
     });
     assert.is(run.status, 0, run.said);
     const last = run.lines.at(-1);
@@ -221,12 +246,39 @@ whole(
   },
 );
 
+whole('npm run demo:fleet is that demo: a key kills a member, and others take over', async () => {
+  const lack = lackForNetwork() ?? lackForEtcd();
+  if (lack !== null) {
+    console.log(`skip: ${lack}`);
+    return;
+  }
+  const command = ['npm', 'run', '--silent', 'demo:fleet', '--', '--json'];
+  let isKilled = false;
+  const run = await runDemo(command, withEtcd(), (line, press, interrupt) => {
+    const isServed = line.subscribers.every((row) => row.served_by !== null);
+    const others = line.subscribers.every((row) => row.served_by !== 'm1');
+    if (!isKilled && isServed) {
+      isKilled = true;
+      press('1');
+    } else if (line.members[0]?.state === 'dead' && isServed && others) interrupt();
+  });
+  const last = run.lines.at(-1);
+  assert.ok(last?.final, run.said);
+  const owners = last.subscribers.map((row) => row.served_by);
+  assert.ok(
+    owners.every((owner) => owner === 'm2' || owner === 'm3'),
+    String(owners),
+  );
+  assert.is.not(run.pid, 0);
+  assert.equal(residueOf(run.pid), []);
+});
+
 whole('without etcd it ends with the line that installs it', async () => {
   if (process.geteuid?.() !== 0) {
     console.log('skip: without root it says that first');
     return;
   }
-  const { status, said } = await runDemo([], '/nowhere', () => {});
+  const { status, said } = await runDemo(DEMO, '/nowhere', () => {});
   assert.is(status, 1);
   assert.match(said, /apt-get install etcd-server/);
 });

@@ -152,7 +152,7 @@ async function run(
   const line = { ports: [LISTEN_PORT, B_PORT], lose: 100, behindUs: 100, seed, log: sentLog };
   const sending = startLines(link, { ...line, rate, count: rate * SECONDS });
   const [{ sent }] = await Promise.all([sending.result(120_000), meanwhile()]);
-  const { last: stats } = await replicator.settled();
+  const { last: stats } = await replicator.settled(sent);
   const lines = new Lines(packetsIn(sentLog));
   const lost = lines.lost();
   const received = stats.feeds.reduce((sum, feed) => sum + feed.received, 0);

@@ -11,8 +11,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { eventually, Program, run } from '../rig/program.js';
 import { freePort, Replicator } from '../rig/replicator.js';
-import { copyMode, networkTest, subscribersOf, withReplicator } from '../rig/scenario.js';
-import { replicatedRoute, startFeed } from '../rig/wire.js';
+import { copyMode, feedAll, networkTest, subscribersOf, withReplicator } from '../rig/scenario.js';
 import { prometheusFolder } from './prometheus.js';
 
 const test = suite('metrics');
@@ -51,11 +50,7 @@ function valueIn(text: string, sample: string): number {
   return Number(line.slice(sample.length));
 }
 
-async function feed(replicator: Replicator): Promise<void> {
-  const route = replicatedRoute(replicator.link);
-  await startFeed(route, { rate: 2000, count: COUNT }).result();
-  await replicator.settled();
-}
+const feed = (replicator: Replicator) => feedAll(replicator, { rate: 2000, count: COUNT });
 
 networkTest(
   test,

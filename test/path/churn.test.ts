@@ -6,7 +6,7 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { accountFaults } from '../rig/channel.js';
+import { accountFaults, received } from '../rig/channel.js';
 import { HOSTS, type Link } from '../rig/link.js';
 import { Noise } from '../rig/noise.js';
 import { sleep } from '../rig/program.js';
@@ -131,11 +131,11 @@ async function comeAndGo(link: Link, replicator: Replicator, queues: number, tur
   const fed = await Promise.all(feeds.map((feed) => feed.stop()));
   done = true;
   const { served, samples } = await sampled;
-  await replicator.settled();
+  const sent = fed.reduce((total, one) => total + one.sent, 0);
+  await replicator.settled(received(before) + sent);
   const sunk = await sink.stop();
   assert.ok(samples > turns / 20, `enough samples: ${samples}`);
   const [stay, went] = [sunk.subscribers.slice(0, 3), sunk.subscribers.slice(3)];
-  const sent = fed.reduce((total, one) => total + one.sent, 0);
   const isLoud = noise.isLoud();
   noise.end();
   await assertReceived(replicator, { ...sunk, sent, before, isLoud }, stay);

@@ -128,8 +128,8 @@ for (const [name, flags] of RUNS)
         await replaceWorker(replicator);
         await servesNobody(link, arena);
         await serveAgain(arena);
-        await feed.stop();
-        const { last } = await replicator.settled();
+        const { sent } = await feed.stop();
+        const { last } = await replicator.settled(sent);
         const sunk = await sink.stop();
         assert.is(last.workers[0]?.fenced, false);
         assertEachCounted(arena, last);
@@ -170,8 +170,8 @@ networkTest(
         assert.is(arena.servesUntil(), fence);
         await servesNobody(link, arena);
         await serveAgain(arena);
-        await feed.stop();
-        const { last } = await second.settled();
+        const { sent } = await feed.stop();
+        const { last } = await second.settled(sent);
         assertEachCounted(arena, last);
         await second.check();
       });

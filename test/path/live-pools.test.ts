@@ -14,8 +14,7 @@ import { addon } from '../../src/memory/addon.js';
 import { HOSTS, NEIGHBOURS } from '../rig/link.js';
 import { eventually } from '../rig/program.js';
 import { Replicator } from '../rig/replicator.js';
-import { copyMode, networkTest, replaceWorker, withReplicator } from '../rig/scenario.js';
-import { replicatedRoute, startFeed } from '../rig/wire.js';
+import { copyMode, feedAll, networkTest, replaceWorker, withReplicator } from '../rig/scenario.js';
 
 const test = suite('live page pools');
 const LINK = { queues: 1, netGro: true } as const;
@@ -34,13 +33,8 @@ async function transmitOf(replicator: Replicator): Promise<TransmitRow & { live_
   return { ...worker.transmit, live_pools };
 }
 
-/** On that queue of rep0. */
-async function feed(replicator: Replicator, queue = 0): Promise<void> {
-  const { queues } = replicator.link.options;
-  const options = { rate: RATE, count: PACKETS, ...(queues === 1 ? {} : { queue }) };
-  await startFeed(replicatedRoute(replicator.link), options).result();
-  await replicator.settled();
-}
+const feed = (replicator: Replicator, queue?: number) =>
+  feedAll(replicator, { rate: RATE, count: PACKETS, ...(queue === undefined ? {} : { queue }) });
 
 async function gaugeOf(replicator: Replicator): Promise<number> {
   const text = await (await fetch(`http://${replicator.control}/metrics`)).text();
@@ -125,8 +119,7 @@ networkTest(
     try {
       await first.subscribe([PASSER]);
       await second.subscribe([HOLDER]);
-      for (const queue of [0, 1]) await feed(second, queue);
-      await first.settled();
+      for (const [queue, one] of [first, second].entries()) await feed(one, queue);
       assert.ok((await transmitOf(first)).calls > 0);
       await quiet(first);
       const held = await livePools(second);

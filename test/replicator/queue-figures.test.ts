@@ -14,16 +14,12 @@ import type { Link } from '../rig/link.js';
 import { emptyStats } from '../rig/memory-replicator.js';
 import { run } from '../rig/program.js';
 import { fantail, Replicator } from '../rig/replicator.js';
-import { copyMode, networkTest, subscribersOf, withReplicator } from '../rig/scenario.js';
-import { replicatedRoute, startFeed } from '../rig/wire.js';
+import { copyMode, feedAll, networkTest, subscribersOf, withReplicator } from '../rig/scenario.js';
 
 const test = suite('queue figures');
 const COUNT = 300;
 
-async function feed(replicator: Replicator): Promise<void> {
-  await startFeed(replicatedRoute(replicator.link), { rate: 2000, count: COUNT }).result();
-  await replicator.settled();
-}
+const feed = (replicator: Replicator) => feedAll(replicator, { rate: 2000, count: COUNT });
 
 /** One figure as ethtool prints it. */
 function told({ replicator }: Link, name: string): number {

@@ -15,6 +15,7 @@ import { atNice, eventually, lackForNetwork, sleep } from './program.js';
 import { Replicator, replicatorProcesses, type UpOptions } from './replicator.js';
 import {
   type Destination,
+  type FeedOptions,
   faultsOf,
   type Route,
   replicatedRoute,
@@ -237,6 +238,13 @@ export async function transfer(replicator: Replicator, options: Transfer): Promi
   const isLoud = noise.isLoud();
   noise.end();
   return { ...sunk, sent, before, isLoud };
+}
+
+/** Feeds it all of that, and waits until each packet and copy is accounted for. */
+export async function feedAll(replicator: Replicator, options: FeedOptions): Promise<void> {
+  const before = received(await replicator.stats());
+  const { sent } = await startFeed(replicatedRoute(replicator.link), options).result();
+  await replicator.settled(before + sent);
 }
 
 /** Ping, UDP echo and TCP echo for about that long, both ways; every one must be answered. */

@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert';
 import type { Stats } from '../../src/domain/statistics.js';
 import { differences } from '../../src/replicator/conservation.js';
 import { load, stock } from '../filters/loading.js';
+import { received } from '../rig/channel.js';
 import { sleep } from '../rig/program.js';
 import { Replicator, residueOf } from '../rig/replicator.js';
 import { assertReceived, subscribersOf, type Transferred } from '../rig/scenario.js';
@@ -69,9 +70,9 @@ export async function soak(options: SoakOptions): Promise<Soaked> {
     }
     await world.bothStandBy();
     const sent = await traffic.end();
-    const { last } = await world.replicator.settled();
-    const sunk = await traffic.seen();
     const total = sent.reduce((sum, { all }) => sum + all, 0);
+    const { last } = await world.replicator.settled(received(before) + total);
+    const sunk = await traffic.seen();
     return {
       ledger: world.ledger,
       // what the killed have used would pass for others' use of the machine
