@@ -22,7 +22,8 @@ import {
 } from '../rig/scenario.js';
 import type { Destination } from '../rig/wire.js';
 
-import { list, load, MARKED, moduleOf, stock, TRAPS, use } from './loading.js';
+import { list, load, MARKED, stock, use } from './loading.js';
+import { moduleOf, TRAPS } from './modules.js';
 
 const test = suite('filter loading');
 const RATE = 2000;

@@ -25,18 +25,8 @@ import {
   withReplicator,
 } from '../rig/scenario.js';
 import type { Destination } from '../rig/wire.js';
-import {
-  GROWS,
-  info,
-  list,
-  load,
-  MARKED,
-  NEVER_RETURNS,
-  SLOW,
-  stock,
-  TRAPS,
-  use,
-} from './loading.js';
+import { info, list, load, MARKED, stock, use } from './loading.js';
+import { GROWS, NEVER_RETURNS, SLOW, TRAPS } from './modules.js';
 
 const test = suite('filters');
 const RATE = 4000;

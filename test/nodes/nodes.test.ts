@@ -12,7 +12,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { load, MARKED, moduleOf, stock, use } from '../filters/loading.js';
+import { load, MARKED, stock, use } from '../filters/loading.js';
+import { moduleOf } from '../filters/modules.js';
 import { MAIN } from '../rig/program.js';
 import {
   assertReceived,

@@ -7,7 +7,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { moduleOf, stock } from '../filters/loading.js';
+import { stock } from '../filters/loading.js';
+import { moduleOf } from '../filters/modules.js';
 import { eventually, type Process } from '../rig/program.js';
 import type { Replicator } from '../rig/replicator.js';
 import { LAYOUTS, networkTest, withReplicator } from '../rig/scenario.js';
