@@ -178,7 +178,7 @@ browserTest(
     await told(page, `${name} is added.`);
     const lease = async () => (await cellsOf(page, 'Subscribers', name))['Lease s'];
     await eventually('the page has its lease', async () => numberOf(await lease()) > 0);
-    await replicator.ask({ op: 'feed.add', ...FEED });
+    await replicator.change({ op: 'feed.add', ...FEED });
     await add(page, to.ip, port, 'main, b');
     await page.getByRole('dialog', { name: `Keep ${name} for ever?` }).waitFor();
     await confirm(page, 'Cancel');
@@ -204,7 +204,7 @@ browserTest(
       assert.ok(Number(await leftOf()) > 600, word);
     }
     await pressed(page, `Remove ${name}`);
-    await replicator.ask({ op: 'remove', ...to });
+    await replicator.change({ op: 'remove', ...to });
     await confirm(page, 'Remove');
     await told(page, `${name} was not there any more.`);
   },

@@ -37,9 +37,9 @@ browserTest(
     const [one, two] = subscribersOf(2);
     assert.ok(one !== undefined && two !== undefined);
     await replicator.subscribe([one, two]);
-    await replicator.ask({ op: 'pause', ip: two.ip, port: two.port });
-    await replicator.ask({ op: 'feed.add', name: 'b', ip: REPLICATOR_IP, port: 9002 });
-    await replicator.ask({ op: 'add', ip: NOBODY_IP, port: 9101, feeds: ['main', 'b'] });
+    await replicator.change({ op: 'pause', ip: two.ip, port: two.port });
+    await replicator.change({ op: 'feed.add', name: 'b', ip: REPLICATOR_IP, port: 9002 });
+    await replicator.change({ op: 'add', ip: NOBODY_IP, port: 9101, feeds: ['main', 'b'] });
     const route = replicatedRoute(link);
     const feeds = [
       startFeed(route, { rate: 1000, count: 60_000, unusualEvery: 10 }),

@@ -145,7 +145,7 @@ browserTest(
     await isConnected(page);
     for (const op of ['filter.unload', 'filter.info'] as const)
       await replicator.ask({ op, name: NASTY }).catch(() => {});
-    await replicator.ask({ op: 'remove', ip: '10.77.0.9', port: 1 });
+    await replicator.change({ op: 'remove', ip: '10.77.0.9', port: 1 });
     const log = table(page, 'Changes');
     await log.getByText(`filter.unload ${NASTY}`, { exact: true }).waitFor();
     const add = page.getByRole('form', { name: 'Add a subscriber' });

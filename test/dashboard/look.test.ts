@@ -46,7 +46,7 @@ browserTest(
     const [one, two] = subscribersOf(2);
     assert.ok(one !== undefined && two !== undefined);
     await replicator.subscribe([one, two]);
-    await replicator.ask({ op: 'pause', ip: two.ip, port: two.port });
+    await replicator.change({ op: 'pause', ip: two.ip, port: two.port });
     await replicator.ask({ op: 'filter.unload', name: 'none' }).catch(() => {});
     await rowOf(page, 'Subscribers', `${two.ip}:${two.port}`).getByText('paused').waitFor();
     await inBoth('subscribers');

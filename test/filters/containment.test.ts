@@ -202,9 +202,9 @@ for (const [layout, mode] of [
           const [good, ...victims] = subscribersOf(3) as [Destination, ...Destination[]];
           await replicator.subscribe([good, ...victims]);
           const module = Buffer.from(evilModule()).toString('base64');
-          await replicator.ask({ op: 'filter.load', name: 'evil', module });
+          await replicator.change({ op: 'filter.load', name: 'evil', module });
           for (const { ip, port } of victims)
-            await replicator.ask({ op: 'filter.use', name: 'evil', ip, port });
+            await replicator.change({ op: 'filter.use', name: 'evil', ip, port });
           // One more and it is rolled back.
           const rounds = Math.floor((FAULTS_MAX - 1) / (FAULTS.length * victims.length));
           const sizes = FAULTS.flatMap(({ size }) => [GOOD_SIZE, size]);

@@ -156,7 +156,7 @@ networkTest(
       await use(replicator, 'marked', one);
       await refused({ op: 'filter.unload', name: 'marked' }, /1 subscriber.*BUSY/);
       await use(replicator, 'rewrite', one);
-      await replicator.ask({ op: 'filter.unload', name: 'marked' });
+      await replicator.change({ op: 'filter.unload', name: 'marked' });
       assert.equal(
         (await list(replicator)).map(({ name }) => name),
         ['rewrite'],
@@ -170,7 +170,7 @@ networkTest(
       );
       const answer = await replicator.cli('stats', '--json');
       assert.is(JSON.parse(answer).filters.loaded.length, limits.FILTERS_MAX);
-      for (const name of names) await replicator.ask({ op: 'filter.unload', name });
+      for (const name of names) await replicator.change({ op: 'filter.unload', name });
       await load(replicator, 'more', TRAPS);
       assert.is((await list(replicator)).length, 2);
     });

@@ -13,7 +13,7 @@ export const stock = (name: string) => readFileSync(join(ROOT, 'build', 'filters
 
 export async function load(replicator: Replicator, name: string, bytes: Uint8Array): Promise<void> {
   const module = Buffer.from(bytes).toString('base64');
-  await replicator.ask({ op: 'filter.load', name, module });
+  await replicator.change({ op: 'filter.load', name, module });
 }
 
 export async function use(
@@ -23,7 +23,7 @@ export async function use(
   param?: string,
 ): Promise<void> {
   const one = to === undefined ? {} : { ip: to.ip, port: to.port };
-  await replicator.ask({
+  await replicator.change({
     op: 'filter.use',
     name,
     ...one,

@@ -226,6 +226,25 @@ test('a group comes to rest with each shard served by its winner alone', () => {
   assert.is(b?.serving.size, SHARDS);
 });
 
+test('where all drain, what a dead one had goes to those that are left, and on to who comes', () => {
+  const group = new Group();
+  const [a, b] = [group.join('a'), group.join('b')];
+  const c = group.join('c');
+  group.settle();
+  for (const node of group.nodes) node.isDraining = true;
+  group.settle();
+  const kept = new Set(a.serving);
+  assert.ok(kept.size > 0 && kept.size < SHARDS, 'nobody is there to take what each has');
+  group.die(c);
+  group.settle();
+  assert.is(a.serving.size + b.serving.size, SHARDS);
+  assert.ok([...kept].every((shard) => a.serving.has(shard)));
+  const d = group.join('d');
+  group.settle();
+  assert.is(d.serving.size, SHARDS);
+  assert.ok([a, b].every((node) => isFree(group.viewOf(node))));
+});
+
 test('not more than so many shards of one member are on their way at a time', () => {
   const group = new Group();
   const a = group.join('a');

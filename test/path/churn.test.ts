@@ -6,7 +6,7 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { accountFaults, received } from '../rig/channel.js';
+import { accountFaults, isLater, received } from '../rig/channel.js';
 import { HOSTS, type Link } from '../rig/link.js';
 import { Noise } from '../rig/noise.js';
 import { sleep } from '../rig/program.js';
@@ -46,6 +46,12 @@ function comer(turn: number): Destination & { again: boolean } {
   return { ip, port: FIRST_PORT + (again ? turn % (4 * 2 * PRESENT) : turn + 1000), again };
 }
 
+/** What a request names it by. */
+const at = (turn: number): Destination => {
+  const { ip, port } = comer(turn);
+  return { ip, port };
+};
+
 /**
  * Adds, and removes who came PRESENT turns before, at CHURN_RATE; in the end all have gone. How
  * often the answer was BUSY: it took longer than 100 ms, and was applied later.
@@ -57,18 +63,19 @@ async function churn(replicator: Replicator, turns: number): Promise<number> {
     try {
       await change;
     } catch (error) {
-      if (!/\(BUSY\)$/.test(String(error))) throw error;
+      if (!isLater(error)) throw error;
       busy++;
     }
   };
   for (let turn = 0; turn < turns; turn++) {
     const due = start + (turn * 1000) / CHURN_RATE;
     if (Date.now() < due) await sleep(due - Date.now());
-    const gone = turn < PRESENT ? [] : [answered(replicator.remove(comer(turn - PRESENT)))];
-    await Promise.all([answered(replicator.add(comer(turn))), ...gone]);
+    const gone =
+      turn < PRESENT ? [] : [answered(replicator.ask({ op: 'remove', ...at(turn - PRESENT) }))];
+    await Promise.all([answered(replicator.ask({ op: 'add', ...at(turn) })), ...gone]);
   }
   for (let turn = turns - PRESENT; turn < turns; turn++)
-    await answered(replicator.remove(comer(turn)));
+    await answered(replicator.ask({ op: 'remove', ...at(turn) }));
   return busy;
 }
 

@@ -189,7 +189,7 @@ networkTest(
       write('feed: [b=10.77.0.1:9100, c=10.77.0.1:9102]', named(port, port + 1));
       await withFirst({ link, flags: ['--config', file] }, async (first, adopt) => {
         await first.remove({ ip, port: port + 1 });
-        await first.ask({ op: 'feed.remove', name: 'c' });
+        await first.change({ op: 'feed.remove', name: 'c' });
         await killSupervisor(first);
         write('feed: [b=10.77.0.1:9101, c=10.77.0.1:9102]', named(port + 1, port + 2));
         const second = await adopt();
@@ -256,8 +256,8 @@ networkTest(
       await first.cli('filter', 'load', 'marked', file);
       await first.cli('filter', 'use', 'marked', one.ip, String(one.port), '--param', 'dscp=46');
       const [listed, filters] = [await first.list(), await first.cli('filter', 'list', '--json')];
-      await first.ask({ op: 'add', ip: one.ip, port: 9998, lease: 600 });
-      await first.ask({ op: 'add', ip: one.ip, port: 9999, lease: 'session' });
+      await first.change({ op: 'add', ip: one.ip, port: 9998, lease: 600 });
+      await first.change({ op: 'add', ip: one.ip, port: 9999, lease: 'session' });
       await killSupervisor(first);
       const second = await adopt();
       const rows = await second.list();

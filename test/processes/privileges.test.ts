@@ -65,7 +65,7 @@ for (const layout of LAYOUTS)
         look();
         // with a filter compiled by a thread of its own, and in those that come later
         const module = Buffer.from(stock('dscp-ttl')).toString('base64');
-        await replicator.ask({ op: 'filter.load', name: 'marked', module });
+        await replicator.change({ op: 'filter.load', name: 'marked', module });
         look();
         const before = named(replicator, /fantail-[rt]x/);
         for (const { pid } of before) process.kill(pid, 'SIGKILL');

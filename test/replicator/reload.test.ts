@@ -199,7 +199,7 @@ networkTest(
       await refusedWhole(replicator, /cannot read the filter: ENOENT/);
       write(...head, more, 'allow: [10.77.0.200/32]'); // up would not start with it either
       await refusedWhole(replicator, /F\.yaml:4:5: .*:1 is outside what is allowed/);
-      await replicator.ask({ op: 'feed.add', name: 'b', ip: REPLICATOR_IP, port: 9100 });
+      await replicator.change({ op: 'feed.add', name: 'b', ip: REPLICATOR_IP, port: 9100 });
       write(...head, more, `feed: ["b=${REPLICATOR_IP}:9101"]`);
       await refusedWhole(replicator, /feed b is 10\.77\.0\.1:9100; remove it first/);
       write(...head, more, `feed: ["d=${REPLICATOR_IP}:9100"]`);
@@ -210,7 +210,7 @@ networkTest(
       );
       write(...head, more, `feed: [${others.join(', ')}]`);
       await refusedWhole(replicator, /64 feeds are served/);
-      await replicator.ask({ op: 'feed.remove', name: 'b' });
+      await replicator.change({ op: 'feed.remove', name: 'b' });
       write(...head, more, `feed: ["b=${ip}:2"]`);
       await refusedWhole(replicator, /2 is the feed b itself/);
       rmSync(FILE);
@@ -234,8 +234,14 @@ networkTest(
     write(...head, one(9001), one(9002, ', filter: dscp-ttl, param: dscp=46'));
     await withFile(link, async (replicator) => {
       await replicator.add({ ip, port: 9009 });
-      await replicator.ask({ op: 'filter.use', name: 'dscp-ttl', ip, port: 9001, param: 'dscp=8' });
-      await replicator.ask({ op: 'filter.use', name: 'rewrite', ip, port: 9002 });
+      await replicator.change({
+        op: 'filter.use',
+        name: 'dscp-ttl',
+        ip,
+        port: 9001,
+        param: 'dscp=8',
+      });
+      await replicator.change({ op: 'filter.use', name: 'rewrite', ip, port: 9002 });
     });
     write(...head, one(9001), one(9002, ', filter: dscp-ttl'), one(9003));
     await withFile(link, async (replicator) => {
@@ -547,7 +553,7 @@ networkTest(
     const head = ['mode: socket', 'layout: inline'];
     write(...head, `feed: [${b}, ${good}]`);
     await withFile(link, async (replicator) => {
-      await replicator.ask({ op: 'add', ip, port: 9001, feeds: ['b', 'c'] });
+      await replicator.change({ op: 'add', ip, port: 9001, feeds: ['b', 'c'] });
       const feeds = async () =>
         (await replicator.stats()).feeds.map(({ name, port }) => `${name} ${port}`).sort();
       // an address that this host has not: only bind tells, in socket mode
@@ -581,7 +587,7 @@ networkTest(
     const head = ['mode: socket', 'layout: inline'];
     write(...head);
     await withFile(link, async (replicator) => {
-      await replicator.ask({ op: 'add', ip, port: 9001, lease: 600 });
+      await replicator.change({ op: 'add', ip, port: 9001, lease: 600 });
       write(
         ...head,
         'log-level: warn',
@@ -736,11 +742,11 @@ async function reloadUnder(link: Link, under: Under): Promise<void> {
   const watched = Array.from({ length: RELOADS }, (_, i) => ({ ip, port: 20_000 + i }));
   const work = async (replicator: Replicator) => {
     const { ip: host, port } = other;
-    await replicator.ask({ op: 'add', ip: host, port, feeds: [others, 'b'] });
+    await replicator.change({ op: 'add', ip: host, port, feeds: [others, 'b'] });
     // a feed beside it, whose address stays: to one who has it alone
     const route = { ...replicatedRoute(link), sourcePort: SECOND_PORT };
     const beside = { ...still, port: still.port + 100 };
-    await replicator.ask({ op: 'add', ip: beside.ip, port: beside.port, feeds: ['d'] });
+    await replicator.change({ op: 'add', ip: beside.ip, port: beside.port, feeds: ['d'] });
     await replicator.subscribe([still, swapped, changed, other, beside]);
     const [fast, slow] =
       others === 'main'

@@ -49,7 +49,7 @@ const withState = (
 networkTest(test, 'a lease ends by itself, and adding again renews it', { queues: 1 }, (link) =>
   withReplicator({ link, flags: SOCKET }, async (replicator) => {
     const add = (port: number, lease?: number) =>
-      replicator.ask({ op: 'add', ip, port, ...(lease === undefined ? {} : { lease }) });
+      replicator.change({ op: 'add', ip, port, ...(lease === undefined ? {} : { lease }) });
     await add(9001, 1);
     await add(9002, 1);
     await add(9003, 1);
@@ -81,11 +81,11 @@ networkTest(
       const one = await openAsker(replicator.control);
       for (const port of [9001, 9002, 9003])
         await one.ask({ op: 'add', ip, port, lease: 'session' });
-      await replicator.ask({ op: 'add', ip, port: 9002, lease: 'session' }); // another's now
+      await replicator.change({ op: 'add', ip, port: 9002, lease: 'session' }); // another's now
       const rows = await replicator.list();
       assert.ok(rows.every(({ expires_s }) => expires_s === 'session'));
       await one.ask({ op: 'remove', ip, port: 9003 });
-      await replicator.ask({ op: 'add', ip, port: 9003 }); // another subscription
+      await replicator.change({ op: 'add', ip, port: 9003 }); // another subscription
       one.close();
       await eventually('theirs has gone', async () => (await replicator.list()).length === 2);
       assert.equal(portsOf(await replicator.list()), [9002, 9003]);
@@ -162,9 +162,9 @@ networkTest(
         { ip, port: 9001 },
         { ip, port: 9002 },
       ]);
-      await replicator.ask({ op: 'add', ip, port: 9003, lease: 600 });
-      await replicator.ask({ op: 'add', ip, port: 9004, lease: 'session' });
-      await replicator.ask({ op: 'add', ip, port: 9005, lease: 1 });
+      await replicator.change({ op: 'add', ip, port: 9003, lease: 600 });
+      await replicator.change({ op: 'add', ip, port: 9004, lease: 'session' });
+      await replicator.change({ op: 'add', ip, port: 9005, lease: 1 });
       await replicator.cli('filter', 'load', 'marked', STOCK);
       await replicator.cli('filter', 'use', 'marked', ip, '9002', '--param', 'dscp=46');
       before = await replicator.list();

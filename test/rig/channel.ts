@@ -5,7 +5,8 @@
  */
 import { connectClient, orThrow, type Reply } from '../../src/control/client.js';
 import type { Question } from '../../src/control/operations.js';
-import type { Stats, SubscriberRow } from '../../src/domain/statistics.js';
+import { AppliedLater } from '../../src/domain/errors.js';
+import type { FeedRow, Stats, SubscriberRow } from '../../src/domain/statistics.js';
 import { accountDifference, differences, isSettled } from '../../src/replicator/conservation.js';
 import { eventually, Program, sleep } from './program.js';
 import type { Destination } from './wire.js';
@@ -18,6 +19,13 @@ const LOOK_MS = 50;
 const LOST_MS = 1000;
 /** Of 100 ms each. */
 const CHANGE_TRIES_MAX = 100;
+
+/**
+ * On a machine that is busy a worker may take longer than 100 ms to follow. The answer is BUSY
+ * then, with these words, and what was asked is done all the same.
+ */
+export const LATER = new AppliedLater().message;
+export const isLater = (told: unknown): boolean => String(told).includes(LATER);
 
 /** Asks over the control channel, from where it can be reached. */
 export interface Asker {
@@ -58,27 +66,48 @@ export class Channel {
     return { ...orThrow(await this.asker.ask(question)) };
   }
 
-  /**
-   * On a machine that is busy a worker may take longer than 100 ms to follow (BUSY): asking again
-   * changes nothing, and is answered when it does.
-   */
-  async change(question: Question): Promise<void> {
+  /** As ask(), until all workers have followed; what was BUSY for another reason is asked again. */
+  async change(question: Question): Promise<Record<string, unknown>> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.ask(question);
+      } catch (error) {
+        if (isLater(error)) break;
+        if (!/\(BUSY\)$/.test(String(error)) || tries === CHANGE_TRIES_MAX) throw error;
+      }
+    }
+    await this.followed();
+    return { ok: true };
+  }
+
+  /** Until all workers have: whoever adds a feed that is there is answered when they have. */
+  async followed(): Promise<void> {
+    const [feed] = (await this.ask({ op: 'feed.list' })).feeds as FeedRow[]; // the server's own type
+    if (feed === undefined) return;
+    const { name, ip, port, source } = feed;
+    const question: Question = {
+      op: 'feed.add',
+      name,
+      ip,
+      port,
+      ...(source === null ? {} : { source }),
+    };
     for (let tries = 1; ; tries++) {
       try {
         await this.ask(question);
         return;
       } catch (error) {
-        if (!/\(BUSY\)$/.test(String(error)) || tries === CHANGE_TRIES_MAX) throw error;
+        if (!isLater(error) || tries === CHANGE_TRIES_MAX) throw error;
       }
     }
   }
 
-  add({ ip, port }: Destination): Promise<void> {
-    return this.change({ op: 'add', ip, port });
+  async add({ ip, port }: Destination): Promise<void> {
+    await this.change({ op: 'add', ip, port });
   }
 
-  remove({ ip, port }: Destination): Promise<void> {
-    return this.change({ op: 'remove', ip, port });
+  async remove({ ip, port }: Destination): Promise<void> {
+    await this.change({ op: 'remove', ip, port });
   }
 
   async stats(): Promise<Stats> {

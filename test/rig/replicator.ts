@@ -7,7 +7,7 @@ import { readdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Asker, Channel, openAsker } from './channel.js';
+import { type Asker, Channel, isLater, LATER, openAsker } from './channel.js';
 import { type Link, REPLICATOR_IP } from './link.js';
 import {
   atEnd,
@@ -203,11 +203,15 @@ export class Replicator extends Channel {
     return only;
   }
 
-  /** Asks by the real wscat, where the control channel is, until it has printed the answer. */
+  /**
+   * Asks by the real wscat, where the control channel is, until it has printed the answer, or that
+   * a worker follows later.
+   */
   async wscat(message: string, answer: RegExp): Promise<void> {
     const program = this.startWscat(message);
-    await program.line(answer);
+    const [said] = await program.line(new RegExp(`${answer.source}|${LATER}`, answer.flags));
     program.close();
+    if (isLater(said)) await this.followed();
   }
 
   /** Asks by it, and goes on listening. */
@@ -216,11 +220,13 @@ export class Replicator extends Channel {
     return new Program('node_modules/.bin/wscat', args, { namespace: this.link.replicator });
   }
 
-  /** A client command of the CLI; it must succeed. */
+  /** A client command of the CLI; it must succeed, be it that a worker follows later. */
   async cli(...args: string[]): Promise<string> {
     const program = await fantail([...args, '--control', `ws://${this.control}`], this.namespace);
-    if (program.end?.status !== 0)
-      throw new Error(`fantail ${args.join(' ')}: ${program.told()}\n${this.told()}`);
+    if (program.end?.status === 0) return program.stdout;
+    const told = program.told();
+    if (!isLater(told)) throw new Error(`fantail ${args.join(' ')}: ${told}\n${this.told()}`);
+    await this.followed();
     return program.stdout;
   }
 

@@ -68,15 +68,16 @@ export const OFFERS_MAX = 64;
 
 /** Who should have each shard, as that view knows; null: nobody can. */
 export function winnersOf({ members, pins }: Pick<View, 'members' | 'pins'>): (string | null)[] {
-  const candidates = [...members]
-    .filter(([, { isDraining }]) => !isDraining)
-    .map(([name, { weight }]) => ({ name, weight }));
+  const candidates = candidatesOf([...members].filter(([, { isDraining }]) => !isDraining));
   const names = new Set(candidates.map(({ name }) => name));
   return Array.from({ length: SHARDS }, (_, shard) => {
     const pinned = pins.get(shard);
     return pinned !== undefined && names.has(pinned) ? pinned : winnerOf(shard, candidates);
   });
 }
+
+const candidatesOf = (members: Iterable<readonly [string, { readonly weight: number }]>) =>
+  [...members].map(([name, { weight }]) => ({ name, weight }));
 
 /** The shards whose subscribers are to be in this member's table. */
 export function wantedOf({ me, lease, shards, serving, released }: View): Set<number> {
@@ -118,9 +119,11 @@ interface At {
 type Wanted = Pick<ShardChange, 'kind' | 'record'> & { readonly keepsLease?: boolean };
 
 function ofNobodys(view: View, { shard, winner }: At): Wanted | null {
-  const { me, serving, mayClaim, broken } = view;
+  const { me, members, serving, mayClaim, broken } = view;
   const isFree = mayClaim && broken.get(shard)?.isOld !== false;
-  const isOurs = serving.has(shard) || (isFree && winner === me);
+  // where all drain, one of them: it is better served by who is about to go than by nobody
+  const claimant = winner ?? winnerOf(shard, candidatesOf(members));
+  const isOurs = serving.has(shard) || (isFree && claimant === me);
   return isOurs ? { kind: 'make', record: { owner: me } } : null;
 }
 
