@@ -1,7 +1,8 @@
 /**
  * The members that take their feed from this one: each is served where it listens, like a
  * subscriber, for as long as it is registered. It gets `main` and nothing else, by the built-in
- * filter, and stays with this member whatever becomes of shards.
+ * filter, and stays with this member whatever becomes of shards. Of several at one address the
+ * first by name is served.
  */
 import { type Endpoint, endpointText } from '../../domain/endpoint.js';
 import { FantailError } from '../../domain/errors.js';
@@ -13,10 +14,10 @@ import type { Mirror } from '../registry/mirror.js';
 export class Relays {
   /** By the member's name: why it is not served. */
   readonly unserved = new Map<string, string>();
-  private readonly wanted = new Map<
-    string,
-    { readonly name: string; readonly endpoint: Endpoint }
-  >();
+  /** All that are registered so, by name, as of the last apply(). */
+  names: readonly string[] = [];
+  /** By `ip:port`: who is to be served there. */
+  private readonly wanted = new Map<string, string>();
   private readonly placed = new Map<string, Endpoint>();
 
   constructor(
@@ -27,21 +28,21 @@ export class Relays {
     },
   ) {}
 
-  get names(): string[] {
-    return [...this.wanted.values()].map(({ name }) => name).sort();
-  }
-
   /** Who takes its feed from this member there, as of the last apply(); null: nobody. */
   at(text: string): string | null {
-    return this.wanted.get(text)?.name ?? null;
+    return this.wanted.get(text) ?? null;
   }
 
   /** Changes the table; the workers follow later. */
   apply(): void {
     const { mirror, member, target } = this.options;
+    const relays = [...mirror.members]
+      .filter(([, { upstream }]) => upstream === member)
+      .map(([name, { listen }]) => ({ name, endpoint: listen, text: endpointText(listen) }))
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
+    this.names = relays.map(({ name }) => name);
     this.wanted.clear();
-    for (const [name, { upstream, listen }] of mirror.members)
-      if (upstream === member) this.wanted.set(endpointText(listen), { name, endpoint: listen });
+    for (const { name, text } of relays) if (!this.wanted.has(text)) this.wanted.set(text, name);
     for (const [text, endpoint] of this.placed)
       if (!this.wanted.has(text)) {
         target.remove(endpoint);
@@ -49,8 +50,12 @@ export class Relays {
       }
     const names = new Set(this.names);
     for (const name of this.unserved.keys()) if (!names.has(name)) this.unserved.delete(name);
-    for (const [text, { name, endpoint }] of this.wanted)
-      if (!this.placed.has(text)) this.place(text, name, endpoint);
+    for (const { name, endpoint, text } of relays) {
+      const first = this.wanted.get(text);
+      if (first !== name) this.refuse(text, name, `member ${first} takes its feed at ${text}, too`);
+      else if (!this.placed.has(text)) this.place(text, name, endpoint);
+      else this.unserved.delete(name);
+    }
   }
 
   /** A member is about to end. */
@@ -68,11 +73,14 @@ export class Relays {
       log.info({ subscriber: text }, `fleet: ${name} takes its feed from here, at ${text}`);
     } catch (error) {
       if (!(error instanceof FantailError)) throw error;
-      const { message } = error;
-      if (this.unserved.get(name) !== message)
-        log.warn({ subscriber: text }, `fleet: ${name} does not get its feed: ${message}`);
-      this.unserved.set(name, message);
+      this.refuse(text, name, error.message);
     }
+  }
+
+  private refuse(text: string, name: string, reason: string): void {
+    if (this.unserved.get(name) !== reason)
+      log.warn({ subscriber: text }, `fleet: ${name} does not get its feed: ${reason}`);
+    this.unserved.set(name, reason);
   }
 
   clear(): void {

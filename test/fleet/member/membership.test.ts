@@ -232,6 +232,29 @@ soloTest('a relay for which there is no room is told by its name', async (scene)
   assert.equal([row?.reasons, row?.unserved, top.member.row.unserved], [[], 1, 1]);
 });
 
+soloTest(
+  'of two relays at one address the first is fed, and the other one is told',
+  async (scene) => {
+    const top = await scene.start('top');
+    const about = { upstream: 'top', listenPort: 9999 };
+    const second = await scene.start('leaf-b', about);
+    await eventually('it is fed', () => top.target.rows.size === 1);
+    const first = await scene.start('leaf-a', about);
+    await eventually('it is refused', () => second.member.row.upstream_state === 'refuses');
+    const rowOf = async () => {
+      const { members } = await scene.desk.status();
+      return members.find(({ member }) => member === 'top')?.refused_relays;
+    };
+    const reason = 'member leaf-a takes its feed at 127.0.0.2:9999, too';
+    assert.equal(await rowOf(), [{ member: 'leaf-b', reason }]);
+    assert.is(first.member.row.upstream_state, 'feeds');
+    assert.equal(top.member.row.relays, ['leaf-a', 'leaf-b']);
+    await first.close();
+    await eventually('it is fed again', () => second.member.row.upstream_state === 'feeds');
+    assert.equal([top.target.rows.size, await rowOf()], [1, []]);
+  },
+);
+
 soloTest('a report that is removed or written over is written again', async (scene) => {
   const a = await scene.start('a');
   const key = scene.keys.of('reports', 'a');

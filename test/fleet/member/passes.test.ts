@@ -126,7 +126,7 @@ function change(scene: Scene, dice: Random): void {
       const listen = endpoint;
       const more = { weight: 1, isDraining: false, control: 'http://10.0.0.9:1', version: '1' };
       scene.say(
-        keys.of('members', 'other'),
+        keys.of('members', ['one', 'other'][dice.below(2)] ?? ''),
         dice.below(2) === 0 ? null : { ...more, listen, upstream },
       );
     },

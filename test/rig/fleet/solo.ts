@@ -20,12 +20,14 @@ export interface SoloOptions {
   readonly version?: string;
   readonly startedAt_ms?: number;
   readonly upstream?: string;
+  /** Where it takes its feed; by default where no other does. */
+  readonly listenPort?: number;
   readonly rowsMax?: number;
   /** The table and what the supervisor before has left. */
   readonly before?: { readonly target: TableTarget; readonly left: FleetInheritance };
 }
 
-/** Ports that nobody listens at. */
+/** Ports that nobody listens at, from this one up. */
 let listens = 0;
 
 export class Solo {
@@ -52,7 +54,7 @@ export class Solo {
     const member = new Member({
       ...{ config, target, ownFeeds: new Set<string>(), inherited: before?.left ?? null },
       about: {
-        listen: { ip: '127.0.0.2', port: listens },
+        listen: { ip: '127.0.0.2', port: options.listenPort ?? listens },
         ...{ upstream, path: [], version: options.version ?? '1' },
         startedAt_ms: options.startedAt_ms ?? 0,
       },
