@@ -47,7 +47,7 @@ export class FeedDesk {
    */
   async open(feeds: readonly NamedFeed[]): Promise<void> {
     for (const feed of feeds) {
-      if (this.has(feed)) continue;
+      if (this.sameAs(feed) !== undefined) continue;
       await this.add(feed).catch((error) => {
         throw new Failure(`--feed ${feed.name}: ${messageOf(error)}`);
       });
@@ -56,14 +56,15 @@ export class FeedDesk {
     }
   }
 
-  private has({ name, ...address }: NamedFeed): boolean {
+  private sameAs({ name, ...address }: NamedFeed): Feed | undefined {
     const same = this.options.feeds.find(name);
-    return same !== undefined && feedText(same) === feedText(address);
+    return same !== undefined && feedText(same) === feedText(address) ? same : undefined;
   }
 
   async add(asked: NamedFeed): Promise<{ existing: boolean }> {
-    if (this.has(asked)) {
-      await this.options.publisher.applied();
+    const same = this.sameAs(asked);
+    if (same !== undefined) {
+      await this.publish(same); // whoever added it may have been told BUSY
       return { existing: true };
     }
     const { name, ...address } = asked;

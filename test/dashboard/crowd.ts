@@ -11,7 +11,7 @@ export const FIRST_PORT = 10_000;
 export async function crowd(replicator: Replicator): Promise<void> {
   const [ip = ''] = HOSTS;
   for (let index = 1; index < FEEDS; index++)
-    await replicator.ask({
+    await replicator.change({
       op: 'feed.add',
       ...{ name: `feed${index}`, ip: REPLICATOR_IP, port: LISTEN_PORT + index },
     });

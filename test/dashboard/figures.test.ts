@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Page } from 'playwright-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { received } from '../rig/channel.js';
 import { NOBODY_IP, REPLICATOR_IP } from '../rig/link.js';
 import { eventually } from '../rig/program.js';
 import { Replicator } from '../rig/replicator.js';
@@ -53,7 +54,7 @@ browserTest(
     });
     const fed = await Promise.all(feeds.map((feed) => feed.stop()));
     const sent = fed.reduce((total, one) => total + one.sent, 0);
-    const { last: stats } = await replicator.settled(sent);
+    const { last: stats } = await replicator.settled((now) => received(now) >= sent);
     const list = await replicator.list();
     for (const account of stats.subscribers) {
       const name = `${account.ip}:${account.port}`;

@@ -6,8 +6,6 @@
  *
  * needs: a link
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname } from 'node:path';
@@ -16,7 +14,14 @@ import * as assert from 'uvu/assert';
 import { Ledger } from '../../src/demo/group/ledger.js';
 import { type FleetView, fleetHints, fleetJson, fleetLines } from '../../src/demo/group/table.js';
 import { etcdProgram, lackForEtcd } from '../rig/fleet/etcd.js';
-import { atEnd, lackForNetwork, MAIN, processesOf, processesWith, ROOT } from '../rig/program.js';
+import {
+  eventually,
+  lackForNetwork,
+  MAIN,
+  Program,
+  processesOf,
+  processesWith,
+} from '../rig/program.js';
 
 // ---- the ledger ----
 
@@ -157,53 +162,36 @@ const DEMO = [process.execPath, MAIN, 'fleet', 'demo', '--json'];
 const isDemo = ({ command }: { readonly command: string }) =>
   command.includes(`${MAIN} fleet demo`);
 
-function killGroup(group: number): void {
-  try {
-    process.kill(-group, 'SIGKILL');
-  } catch {
-    // all of it has ended
-  }
-}
+/** Until it serves, and again until it has ended: for hangs only. */
+const DEMO_MS = 180_000;
+let demos = 0;
 
-/**
- * Runs it, in a process group of its own; `onLine` may press keys, or send it Ctrl-C, which comes
- * to the whole group as from a terminal.
- */
+/** Runs it until it ends; `onLine` may press keys, or send it Ctrl-C. */
 async function runDemo(
-  command: readonly string[],
+  [program = '', ...args]: readonly string[],
   path: string,
-  onLine: (line: Line, press: (key: string) => void, interrupt: () => void) => void,
+  onLine: (line: Line, demo: Program) => void,
 ): Promise<Run> {
-  const [program = '', ...args] = command;
-  const child = spawn(program, args, {
-    stdio: ['pipe', 'pipe', 'pipe'],
-    detached: true,
-    cwd: ROOT,
-    env: { ...process.env, PATH: path },
-  });
-  const group = child.pid ?? 0;
-  const forget = atEnd(() => killGroup(group));
+  const mark = `${process.pid}d${++demos}`;
+  const environment = { PATH: path, FANTAIL_TEST: mark };
+  const demo = new Program(program, args, { group: true, environment });
+  const processes = () => processesOf(demo.pid, `FANTAIL_TEST=${mark}`);
   let pid = 0;
   const lines: Line[] = [];
-  let [text, said] = ['', ''];
-  child.stdout.on('data', (chunk: Buffer) => {
-    text += chunk.toString();
-    const whole = text.split('\n');
-    text = whole.pop() ?? '';
-    for (const each of whole) {
-      const line = JSON.parse(each) as Line;
-      lines.push(line);
-      pid ||= processesOf(group, MAIN).find(isDemo)?.pid ?? 0;
-      const press = (key: string) => child.stdin.write(key);
-      onLine(line, press, () => process.kill(-group, 'SIGINT'));
-    }
+  demo.onLine((text) => {
+    const line = JSON.parse(text) as Line;
+    lines.push(line);
+    pid ||= processes().find(isDemo)?.pid ?? 0;
+    onLine(line, demo);
   });
-  child.stderr.on('data', (chunk: Buffer) => {
-    said += chunk.toString();
-  });
-  const [status] = (await once(child, 'close')) as [number | null];
-  forget();
-  return { status, lines, said, pid };
+  try {
+    const { status } = await demo.wait(DEMO_MS);
+    // npm goes before what it has started
+    await eventually('all of it has ended', () => processes().length === 0);
+    return { status, lines, said: demo.stderr, pid };
+  } finally {
+    demo.close();
+  }
 }
 
 /** Namespaces, folders and processes of a demo that has ended. */
@@ -225,12 +213,12 @@ whole(
       return;
     }
     let isDrained = false;
-    const run = await runDemo(DEMO, withEtcd(), (line, press, interrupt) => {
+    const run = await runDemo(DEMO, withEtcd(), (line, demo) => {
       const [first] = line.members;
       if (!isDrained && line.subscribers.every((row) => row.served_by !== null)) {
         isDrained = true;
-        press('4');
-      } else if (first?.state === 'dead') interrupt();
+        demo.type('4');
+      } else if (first?.state === 'dead' && !line.final) demo.signal('SIGINT');
     });
     assert.is(run.status, 0, run.said);
     const last = run.lines.at(-1);
@@ -254,13 +242,14 @@ whole('npm run demo:fleet is that demo: a key kills a member, and others take ov
   }
   const command = ['npm', 'run', '--silent', 'demo:fleet', '--', '--json'];
   let isKilled = false;
-  const run = await runDemo(command, withEtcd(), (line, press, interrupt) => {
+  const run = await runDemo(command, withEtcd(), (line, demo) => {
     const isServed = line.subscribers.every((row) => row.served_by !== null);
     const others = line.subscribers.every((row) => row.served_by !== 'm1');
     if (!isKilled && isServed) {
       isKilled = true;
-      press('1');
-    } else if (line.members[0]?.state === 'dead' && isServed && others) interrupt();
+      demo.type('1');
+    } else if (line.members[0]?.state === 'dead' && isServed && others && !line.final)
+      demo.signal('SIGINT');
   });
   const last = run.lines.at(-1);
   assert.ok(last?.final, run.said);

@@ -16,6 +16,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { WebSocket } from 'ws';
 import type { Stats } from '../../src/domain/statistics.js';
+import { received } from '../rig/channel.js';
 import type { Link } from '../rig/link.js';
 import { REPLICATOR_IP } from '../rig/link.js';
 import { atEnd, eventually } from '../rig/program.js';
@@ -152,11 +153,10 @@ async function run(
   const line = { ports: [LISTEN_PORT, B_PORT], lose: 100, behindUs: 100, seed, log: sentLog };
   const sending = startLines(link, { ...line, rate, count: rate * SECONDS });
   const [{ sent }] = await Promise.all([sending.result(120_000), meanwhile()]);
-  const { last: stats } = await replicator.settled(sent);
+  const { last: stats } = await replicator.settled((now) => received(now) >= sent);
   const lines = new Lines(packetsIn(sentLog));
   const lost = lines.lost();
-  const received = stats.feeds.reduce((sum, feed) => sum + feed.received, 0);
-  const isWhole = received === sent;
+  const isWhole = received(stats) === sent;
   if (isWhole)
     await eventually(
       'all that both lines have lost is told',
@@ -169,7 +169,7 @@ async function run(
   const out = stats.subscribers.reduce((sum, row) => sum + row.sent, 0);
   const losses = [
     ...(gaps.suppressed === 0 ? [] : [`${gaps.suppressed} gaps were too many to tell each`]),
-    ...(isWhole ? [] : [`${sent} were sent, ${received} received`]),
+    ...(isWhole ? [] : [`${sent} were sent, ${received(stats)} received`]),
     ...(sunk.received === out ? [] : [`${out} copies, ${sunk.received} came, ${sunk.lost} lost`]),
     ...stats.subscribers.flatMap(({ drops }) =>
       Object.entries(drops)

@@ -63,7 +63,7 @@ networkTest(
       assert.ok(one !== undefined && two !== undefined);
       await replicator.subscribe([one, two]);
       await replicator.cli('pause', two.ip, String(two.port));
-      await replicator.ask({ op: 'remove', ip: '10.77.0.250', port: 1 });
+      await replicator.change({ op: 'remove', ip: '10.77.0.250', port: 1 });
       await replicator.ask({ op: 'pause', ip: '10.77.0.250', port: 1 }).catch(() => {});
       await feed(replicator);
       const { status, type, body } = await ask(replicator.control, '/metrics');

@@ -129,7 +129,7 @@ for (const [name, flags] of RUNS)
         await servesNobody(link, arena);
         await serveAgain(arena);
         const { sent } = await feed.stop();
-        const { last } = await replicator.settled(sent);
+        const { last } = await replicator.settled(({ feed: now }) => now.received >= sent);
         const sunk = await sink.stop();
         assert.is(last.workers[0]?.fenced, false);
         assertEachCounted(arena, last);
@@ -171,7 +171,7 @@ networkTest(
         await servesNobody(link, arena);
         await serveAgain(arena);
         const { sent } = await feed.stop();
-        const { last } = await second.settled(sent);
+        const { last } = await second.settled(({ feed: now }) => now.received >= sent);
         assertEachCounted(arena, last);
         await second.check();
       });

@@ -13,7 +13,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { received } from '../rig/channel.js';
 import { Noise } from '../rig/noise.js';
 import { eventually, MAIN, Program, ROOT } from '../rig/program.js';
 import { fantail, Replicator, replicatorProcesses, startUp } from '../rig/replicator.js';
@@ -21,6 +20,7 @@ import {
   assertLossless,
   assertReceived,
   copyMode,
+  hasFed,
   LAYOUTS,
   networkTest,
   servedAgain,
@@ -101,7 +101,7 @@ for (const layout of LAYOUTS)
         const { uptime_ms } = await second.stats();
         assert.ok(uptime_ms > before.uptime_ms, `up for ${before.uptime_ms}, then ${uptime_ms} ms`);
         await feed.result();
-        await second.settled(received(before) + count);
+        await second.settled(hasFed(before, count));
         const isLoud = noise.isLoud();
         noise.end();
         const sunk = isLoud ? await sink.stop() : await sink.within(10_000);

@@ -6,7 +6,7 @@
 import { connectClient, orThrow, type Reply } from '../../src/control/client.js';
 import type { Question } from '../../src/control/operations.js';
 import { AppliedLater } from '../../src/domain/errors.js';
-import type { FeedRow, Stats, SubscriberRow } from '../../src/domain/statistics.js';
+import type { Stats, SubscriberRow } from '../../src/domain/statistics.js';
 import { accountDifference, differences, isSettled } from '../../src/replicator/conservation.js';
 import { eventually, Program, sleep } from './program.js';
 import type { Destination } from './wire.js';
@@ -17,8 +17,6 @@ const SETTLE_MS_MAX = 10_000;
 const LOOK_MS = 50;
 /** On a machine that is busy a queue of the kernel may wait for a core. */
 const LOST_MS = 1000;
-/** Of 100 ms each. */
-const CHANGE_TRIES_MAX = 100;
 
 /**
  * On a machine that is busy a worker may take longer than 100 ms to follow. The answer is BUSY
@@ -66,40 +64,36 @@ export class Channel {
     return { ...orThrow(await this.asker.ask(question)) };
   }
 
-  /** As ask(), until all workers have followed; what was BUSY for another reason is asked again. */
-  async change(question: Question): Promise<Record<string, unknown>> {
-    for (let tries = 1; ; tries++) {
-      try {
-        return await this.ask(question);
-      } catch (error) {
-        if (isLater(error)) break;
-        if (!/\(BUSY\)$/.test(String(error)) || tries === CHANGE_TRIES_MAX) throw error;
-      }
+  /** As ask(), until all workers have followed. */
+  async change(question: Question): Promise<void> {
+    try {
+      await this.ask(question);
+    } catch (error) {
+      if (!isLater(error)) throw error;
+      await this.followed(question);
     }
-    await this.followed();
-    return { ok: true };
   }
 
-  /** Until all workers have: whoever adds a feed that is there is answered when they have. */
-  async followed(): Promise<void> {
-    const [feed] = (await this.ask({ op: 'feed.list' })).feeds as FeedRow[]; // the server's own type
-    if (feed === undefined) return;
-    const { name, ip, port, source } = feed;
-    const question: Question = {
-      op: 'feed.add',
-      name,
-      ip,
-      port,
-      ...(source === null ? {} : { source }),
-    };
-    for (let tries = 1; ; tries++) {
+  /**
+   * Until all workers have followed what was asked: whoever adds a feed that is there is answered
+   * when they have. (The XDP program knows one that was added once it is asked for again.)
+   */
+  async followed(asked?: Question): Promise<void> {
+    const again = asked?.op === 'feed.add' ? asked : await this.mainAgain();
+    await eventually('all workers follow', async () => {
       try {
-        await this.ask(question);
-        return;
+        await this.ask(again);
+        return true;
       } catch (error) {
-        if (!isLater(error) || tries === CHANGE_TRIES_MAX) throw error;
+        if (!isLater(error)) throw error;
+        return false;
       }
-    }
+    });
+  }
+
+  private async mainAgain(): Promise<Question> {
+    const { name, ip, port, source } = (await this.stats()).feed;
+    return { op: 'feed.add', name, ip, port, ...(source === null ? {} : { source }) };
   }
 
   async add({ ip, port }: Destination): Promise<void> {
@@ -130,22 +124,23 @@ export class Channel {
 
   /**
    * Asks until no copy is in flight, nothing that XDP redirected is unaccounted for, and nothing
-   * more comes: the first sample and the last. `wanted`: packets of all feeds by then, as counted
-   * from the start; those that are missing are taken for lost once none has come for LOST_MS.
+   * more comes: the first sample and the last. `hasAll`: what was sent has come; what is missing is
+   * taken for lost once nothing has come for LOST_MS.
    */
-  async settled(wanted = 0): Promise<{ first: Stats; last: Stats }> {
+  async settled(
+    hasAll: (stats: Stats) => boolean = () => true,
+  ): Promise<{ first: Stats; last: Stats }> {
     const end = Date.now() + SETTLE_MS_MAX;
     const first = await this.stats();
     let [before, last, came_ms] = [first, first, Date.now()];
     const isOver = () => {
-      const isQuiet = received(before) === received(last);
-      if (!isQuiet) came_ms = Date.now();
-      const isAll = received(last) >= wanted || Date.now() - came_ms > LOST_MS;
-      return isQuiet && isAll && isSettled(last);
+      if (received(before) !== received(last)) return false;
+      return isSettled(last) && (hasAll(last) || Date.now() - came_ms > LOST_MS);
     };
     do {
       await sleep(LOOK_MS);
       [before, last] = [last, await this.stats()];
+      if (received(before) !== received(last)) came_ms = Date.now();
     } while (!isOver() && Date.now() < end);
     return { first, last };
   }

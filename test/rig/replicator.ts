@@ -204,12 +204,14 @@ export class Replicator extends Channel {
   }
 
   /**
-   * Asks by the real wscat, where the control channel is, until it has printed the answer, or that
-   * a worker follows later.
+   * Asks by the real wscat, where the control channel is, until it has printed the answer; where
+   * that is ok, or that a worker follows later.
    */
   async wscat(message: string, answer: RegExp): Promise<void> {
     const program = this.startWscat(message);
-    const [said] = await program.line(new RegExp(`${answer.source}|${LATER}`, answer.flags));
+    const { source, flags } = answer;
+    const isTaken = /^\^?ok|"ok":true/.test(source);
+    const [said] = await program.line(new RegExp(isTaken ? `${source}|${LATER}` : source, flags));
     program.close();
     if (isLater(said)) await this.followed();
   }

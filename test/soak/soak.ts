@@ -71,7 +71,9 @@ export async function soak(options: SoakOptions): Promise<Soaked> {
     await world.bothStandBy();
     const sent = await traffic.end();
     const total = sent.reduce((sum, { all }) => sum + all, 0);
-    const { last } = await world.replicator.settled(received(before) + total);
+    const { last } = await world.replicator.settled(
+      (now) => received(now) >= received(before) + total,
+    );
     const sunk = await traffic.seen();
     return {
       ledger: world.ledger,

@@ -276,7 +276,7 @@ export class Member {
       serving: service.serving,
       ready: service.ready,
       released: this.releases.done,
-      mayClaim: this.closing === null && performance.now() >= this.claimsFrom_ms,
+      mayClaim: performance.now() >= this.claimsFrom_ms,
     };
   }
 

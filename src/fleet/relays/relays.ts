@@ -2,7 +2,7 @@
  * The members that take their feed from this one: each is served where it listens, like a
  * subscriber, for as long as it is registered. It gets `main` and nothing else, by the built-in
  * filter, and stays with this member whatever becomes of shards. Of several at one address the
- * first by name is served.
+ * last to start is served.
  */
 import { type Endpoint, endpointText } from '../../domain/endpoint.js';
 import { FantailError } from '../../domain/errors.js';
@@ -38,11 +38,14 @@ export class Relays {
     const { mirror, member, target } = this.options;
     const relays = [...mirror.members]
       .filter(([, { upstream }]) => upstream === member)
-      .map(([name, { listen }]) => ({ name, endpoint: listen, text: endpointText(listen) }))
+      .map(([name, { listen, startedAt_ms }]) => {
+        return { name, endpoint: listen, text: endpointText(listen), startedAt_ms };
+      })
       .sort((a, b) => (a.name < b.name ? -1 : 1));
     this.names = relays.map(({ name }) => name);
     this.wanted.clear();
-    for (const { name, text } of relays) if (!this.wanted.has(text)) this.wanted.set(text, name);
+    const byStart = [...relays].sort((a, b) => (a.startedAt_ms ?? 0) - (b.startedAt_ms ?? 0));
+    for (const { name, text } of byStart) this.wanted.set(text, name);
     for (const [text, endpoint] of this.placed)
       if (!this.wanted.has(text)) {
         target.remove(endpoint);
@@ -51,10 +54,10 @@ export class Relays {
     const names = new Set(this.names);
     for (const name of this.unserved.keys()) if (!names.has(name)) this.unserved.delete(name);
     for (const { name, endpoint, text } of relays) {
-      const first = this.wanted.get(text);
-      if (first !== name) this.refuse(text, name, `member ${first} takes its feed at ${text}, too`);
+      const last = this.wanted.get(text);
+      if (last !== name) this.refuse(text, name, `member ${last} takes its feed at ${text}, too`);
       else if (!this.placed.has(text)) this.place(text, name, endpoint);
-      else this.unserved.delete(name);
+      else if (this.unserved.has(name)) this.tellPlaced(text, name);
     }
   }
 
@@ -69,12 +72,16 @@ export class Relays {
     try {
       this.options.target.place({ endpoint, ...how });
       this.placed.set(text, endpoint);
-      this.unserved.delete(name);
-      log.info({ subscriber: text }, `fleet: ${name} takes its feed from here, at ${text}`);
+      this.tellPlaced(text, name);
     } catch (error) {
       if (!(error instanceof FantailError)) throw error;
       this.refuse(text, name, error.message);
     }
+  }
+
+  private tellPlaced(text: string, name: string): void {
+    this.unserved.delete(name);
+    log.info({ subscriber: text }, `fleet: ${name} takes its feed from here, at ${text}`);
   }
 
   private refuse(text: string, name: string, reason: string): void {

@@ -68,7 +68,9 @@ export const OFFERS_MAX = 64;
 
 /** Who should have each shard, as that view knows; null: nobody can. */
 export function winnersOf({ members, pins }: Pick<View, 'members' | 'pins'>): (string | null)[] {
-  const candidates = candidatesOf([...members].filter(([, { isDraining }]) => !isDraining));
+  const candidates = [...members]
+    .filter(([, { isDraining }]) => !isDraining)
+    .map(([name, { weight }]) => ({ name, weight }));
   const names = new Set(candidates.map(({ name }) => name));
   return Array.from({ length: SHARDS }, (_, shard) => {
     const pinned = pins.get(shard);
@@ -76,8 +78,15 @@ export function winnersOf({ members, pins }: Pick<View, 'members' | 'pins'>): (s
   });
 }
 
-const candidatesOf = (members: Iterable<readonly [string, { readonly weight: number }]>) =>
-  [...members].map(([name, { weight }]) => ({ name, weight }));
+/**
+ * Who makes those that are nobody's: the winners; where all drain, who would win if none did, since
+ * a subscriber is better served by who is about to go than by nobody.
+ */
+function makersOf({ members, pins }: View, winners: readonly (string | null)[]) {
+  if (winners[0] !== null) return winners;
+  const staying = [...members].map(([name, one]) => [name, { ...one, isDraining: false }] as const);
+  return winnersOf({ members: new Map(staying), pins });
+}
 
 /** The shards whose subscribers are to be in this member's table. */
 export function wantedOf({ me, lease, shards, serving, released }: View): Set<number> {
@@ -96,12 +105,15 @@ export function wantedOf({ me, lease, shards, serving, released }: View): Set<nu
 
 export function changesOf(view: View): ShardChange[] {
   const winners = winnersOf(view);
+  const makers = makersOf(view, winners);
   const changes: ShardChange[] = [];
   let offers = [...view.shards.values()].filter(({ owner, to }) => owner === view.me && to).length;
   for (let shard = 0; shard < SHARDS; shard++) {
     const held = view.shards.get(shard);
     const at = { shard, winner: winners[shard] ?? null, mayOffer: offers < OFFERS_MAX };
-    const wanted = held === undefined ? ofNobodys(view, at) : ofSomebodys(view, at, held);
+    const isMaker = makers[shard] === view.me;
+    const wanted =
+      held === undefined ? ofNobodys(view, shard, isMaker) : ofSomebodys(view, at, held);
     if (wanted === null) continue;
     if (wanted.kind === 'offer' && held?.to === undefined) offers += 1;
     const before = held ?? view.broken.get(shard);
@@ -118,12 +130,10 @@ interface At {
 
 type Wanted = Pick<ShardChange, 'kind' | 'record'> & { readonly keepsLease?: boolean };
 
-function ofNobodys(view: View, { shard, winner }: At): Wanted | null {
-  const { me, members, serving, mayClaim, broken } = view;
+function ofNobodys(view: View, shard: number, isMaker: boolean): Wanted | null {
+  const { me, serving, mayClaim, broken } = view;
   const isFree = mayClaim && broken.get(shard)?.isOld !== false;
-  // where all drain, one of them: it is better served by who is about to go than by nobody
-  const claimant = winner ?? winnerOf(shard, candidatesOf(members));
-  const isOurs = serving.has(shard) || (isFree && claimant === me);
+  const isOurs = serving.has(shard) || (isFree && isMaker);
   return isOurs ? { kind: 'make', record: { owner: me } } : null;
 }
 

@@ -233,24 +233,24 @@ soloTest('a relay for which there is no room is told by its name', async (scene)
 });
 
 soloTest(
-  'of two relays at one address the first is fed, and the other one is told',
+  'of two relays at one address who started last is fed, and the other is told',
   async (scene) => {
     const top = await scene.start('top');
     const about = { upstream: 'top', listenPort: 9999 };
-    const second = await scene.start('leaf-b', about);
+    const first = await scene.start('leaf-b', { ...about, startedAt_ms: 1 });
     await eventually('it is fed', () => top.target.rows.size === 1);
-    const first = await scene.start('leaf-a', about);
-    await eventually('it is refused', () => second.member.row.upstream_state === 'refuses');
+    const last = await scene.start('leaf-a', { ...about, startedAt_ms: 2 });
+    await eventually('it is refused', () => first.member.row.upstream_state === 'refuses');
     const rowOf = async () => {
       const { members } = await scene.desk.status();
       return members.find(({ member }) => member === 'top')?.refused_relays;
     };
     const reason = 'member leaf-a takes its feed at 127.0.0.2:9999, too';
     assert.equal(await rowOf(), [{ member: 'leaf-b', reason }]);
-    assert.is(first.member.row.upstream_state, 'feeds');
+    assert.is(last.member.row.upstream_state, 'feeds');
     assert.equal(top.member.row.relays, ['leaf-a', 'leaf-b']);
-    await first.close();
-    await eventually('it is fed again', () => second.member.row.upstream_state === 'feeds');
+    await last.close();
+    await eventually('it is fed again', () => first.member.row.upstream_state === 'feeds');
     assert.equal([top.target.rows.size, await rowOf()], [1, []]);
   },
 );

@@ -27,7 +27,7 @@ export interface SoloOptions {
   readonly before?: { readonly target: TableTarget; readonly left: FleetInheritance };
 }
 
-/** Ports that nobody listens at, from this one up. */
+/** Ports that nobody listens at, up to this one. */
 let listens = 0;
 
 export class Solo {
