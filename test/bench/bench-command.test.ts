@@ -5,6 +5,7 @@
  * then against `fantail up`, over a link and over `lo`.
  *
  * needs: a link
+ * takes: 35 s
  */
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';

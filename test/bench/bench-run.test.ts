@@ -3,7 +3,7 @@
  * run that was cut short goes on.
  *
  * needs: a link
- * takes: 90 s
+ * takes: 150 s
  */
 // time limit: 1800 s
 

@@ -4,6 +4,7 @@
  * what there is to complete is read from the help.
  *
  * needs: a core
+ * takes: 20 s
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

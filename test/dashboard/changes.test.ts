@@ -3,7 +3,7 @@
  * wire shows.
  *
  * needs: a link
- * takes: 20 s
+ * takes: 40 s
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -3,7 +3,7 @@
  * on with the next one.
  *
  * needs: a link
- * takes: 40 s
+ * takes: 55 s
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Page } from 'playwright-core';

@@ -1,5 +1,5 @@
 /**
- * takes: 90 s
+ * takes: 150 s
  *
  * Goal: a member's dashboard shows its group as the commands do, changes it by the same operations,
  * and says before one tries when nothing can be changed. Method: a real etcd, three members and the

@@ -3,7 +3,7 @@
  * would be HTML or scripts.
  *
  * needs: a link
- * takes: 15 s
+ * takes: 30 s
  */
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

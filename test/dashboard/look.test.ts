@@ -3,7 +3,7 @@
  * with as many subscribers and feeds as a desk has, whatever a reading changes.
  *
  * needs: a link
- * takes: 30 s
+ * takes: 45 s
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

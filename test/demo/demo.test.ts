@@ -5,6 +5,7 @@
  * as a stranger runs it: three subscribers with equal, lossless counts, and nothing left behind.
  *
  * needs: a link
+ * takes: 60 s
  */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';

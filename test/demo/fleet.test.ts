@@ -1,5 +1,5 @@
 /**
- * takes: 20 s
+ * takes: 45 s
  *
  * The demo of a group, from its parts (the ledger of a subscriber, the views) to the whole thing as
  * a stranger runs it: all served, one drained by a key without a loss, and nothing left behind.

@@ -10,7 +10,7 @@
  *   fleet   with etcd on three hosts
  *
  * needs: a link
- * takes: 70 s
+ * takes: 150 s
  */
 // time limit: 300 s
 import { spawnSync } from 'node:child_process';

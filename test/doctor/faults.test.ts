@@ -8,7 +8,7 @@
  * run as it is printed, until packets flow; but for those that need a shell of fewer rights.
  *
  * needs: a link
- * takes: 60 s
+ * takes: 100 s
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

@@ -3,7 +3,7 @@
  * that comes or goes costs the others nothing.
  *
  * needs: a link
- * takes: 30 s
+ * takes: 50 s
  */
 
 import { suite } from 'uvu';

@@ -3,7 +3,7 @@
  * a replicator with the dedupe filter, and sessions that watch, and one that does not, listen.
  *
  * needs: a link
- * takes: 20 s
+ * takes: 30 s
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';

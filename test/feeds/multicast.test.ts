@@ -3,6 +3,7 @@
  * left by the end of everything, however that comes.
  *
  * needs: a link
+ * takes: 20 s
  */
 
 import { suite } from 'uvu';

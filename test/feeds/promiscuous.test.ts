@@ -4,7 +4,7 @@
  * own addresses is as it is without.
  *
  * needs: a link
- * takes: 80 s
+ * takes: 90 s
  */
 
 import { suite } from 'uvu';

@@ -8,6 +8,7 @@
  * is loud, the same is done again, more slowly.
  *
  * needs: a link
+ * takes: 60 s
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -3,6 +3,7 @@
  * refused by name, and that slots are free again.
  *
  * needs: a link
+ * takes: 30 s
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -4,6 +4,7 @@
  * others, reads the same modules: what it finds in one that we accept must be allowed.
  *
  * needs: a core
+ * takes: 25 s
  */
 import binaryen from 'binaryen';
 import { suite } from 'uvu';

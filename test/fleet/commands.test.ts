@@ -1,5 +1,5 @@
 /**
- * takes: 20 s
+ * takes: 30 s
  *
  * Goal: who runs a group is told what is wrong before anything is opened, and a member does what
  * the group says or nothing, with the reason where all can read it. Method: flags as the command

@@ -1,5 +1,5 @@
 /**
- * takes: 15 s
+ * takes: 35 s
  *
  * The rig of a group on plain members, without a group's own code: etcd elects and elects again,
  * what is cut is cut, who serves whom is seen in what arrives, and the dead stay dead. Every test

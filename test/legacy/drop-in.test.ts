@@ -4,6 +4,7 @@
  * files that package.json names, in the place where they would run.
  *
  * needs: a link
+ * takes: 30 s
  */
 // time limit: 120 s
 import { createSocket } from 'node:dgram';

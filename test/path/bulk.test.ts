@@ -4,7 +4,7 @@
  * lost. And changing between the two ways. Kills are in test/soak.
  *
  * needs: a link
- * takes: 45 s
+ * takes: 70 s
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';

@@ -4,6 +4,7 @@
  * same frames are sent.
  *
  * needs: a link
+ * takes: 20 s
  */
 
 import { suite } from 'uvu';

@@ -4,6 +4,7 @@
  * and each copy by itself.
  *
  * needs: a core
+ * takes: 40 s
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';

@@ -3,7 +3,7 @@
  * and its control port; they share one XDP program, and the last one to leave takes it away.
  *
  * needs: a link
- * takes: 60 s
+ * takes: 80 s
  */
 // time limit: 120 s
 

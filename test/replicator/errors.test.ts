@@ -4,6 +4,7 @@
  * what to do, and nothing left behind.
  *
  * needs: a link
+ * takes: 25 s
  */
 // time limit: 180 s
 

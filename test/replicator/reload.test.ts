@@ -4,7 +4,7 @@
  * changes nothing. Method: the file is rewritten, and read again by whichever of the three ways.
  *
  * needs: a link
- * takes: 80 s
+ * takes: 100 s
  */
 import { execFileSync } from 'node:child_process';
 import {

@@ -4,7 +4,7 @@
  * they write there put on a screen.
  *
  * needs: a link
- * takes: 40 s
+ * takes: 50 s
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
