@@ -8,10 +8,12 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { GROUP, type Link } from '../rig/link.js';
+import type { Question } from '../../src/control/operations.js';
+import { isLater } from '../rig/channel.js';
+import { GROUP, type Link, REPLICATOR_IP } from '../rig/link.js';
 import { eventually, run } from '../rig/program.js';
-import { Replicator, replicatorProcesses } from '../rig/replicator.js';
-import { networkTest, RUNS, subscribersOf, withReplicator } from '../rig/scenario.js';
+import { kill, Replicator, replicatorProcesses } from '../rig/replicator.js';
+import { copyMode, networkTest, RUNS, subscribersOf, withReplicator } from '../rig/scenario.js';
 import {
   type Destination,
   faultsOf,
@@ -151,6 +153,34 @@ networkTest(
           const [, b] = (await replicator.stats()).feeds;
           assert.is(b?.received, COUNT);
         });
+  },
+);
+
+networkTest(
+  test,
+  'a feed that a worker was slow to follow comes by AF_XDP once it is asked for again',
+  { queues: 1 },
+  async (link) => {
+    await withReplicator({ link, flags: copyMode('split') }, async (replicator) => {
+      const [worker] = (await replicator.stats()).workers;
+      assert.ok(worker !== undefined);
+      const added: Question = { op: 'feed.add', name: 'b', ip: REPLICATOR_IP, port: B_PORT };
+      process.kill(worker.pid, 'SIGSTOP');
+      try {
+        await replicator.ask(added).then(
+          () => assert.unreachable('the worker stands still'),
+          (error) => assert.ok(isLater(error), String(error)),
+        );
+      } finally {
+        kill(worker.pid, 'SIGCONT');
+      }
+      await replicator.followed(added);
+      await startFeed(replicatedRoute(link), { rate: 5000, count: COUNT, port: B_PORT }).result();
+      await replicator.settled(({ feeds }) => feeds[1]?.received === COUNT);
+      const [, { received, slow_path } = { received: 0, slow_path: 0 }] = (await replicator.stats())
+        .feeds;
+      assert.equal([received, slow_path], [COUNT, 0]);
+    });
   },
 );
 

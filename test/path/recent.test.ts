@@ -10,7 +10,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { WorkerRow } from '../../src/domain/statistics.js';
 import { eventually, sleep } from '../rig/program.js';
-import type { Replicator } from '../rig/replicator.js';
+import { kill, type Replicator } from '../rig/replicator.js';
 import { copyMode, networkTest, subscribersOf, withReplicator } from '../rig/scenario.js';
 import { replicatedRoute, startFeed } from '../rig/wire.js';
 
@@ -29,15 +29,6 @@ async function workerOf(replicator: Replicator): Promise<WorkerRow> {
   return worker;
 }
 
-/** Unless it was replaced, for standing still: then its successor finds what waits. */
-function goOn(pid: number): void {
-  try {
-    process.kill(pid, 'SIGCONT');
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
-  }
-}
-
 /** fantail-rx stamps packets and hands them over, and the worker is stopped. */
 async function leaveWaiting(replicator: Replicator): Promise<void> {
   const { feed } = await replicator.stats();
@@ -53,7 +44,7 @@ async function leaveWaiting(replicator: Replicator): Promise<void> {
     });
     await sleep(HELD_MS);
   } finally {
-    goOn(pid);
+    kill(pid, 'SIGCONT'); // it may have been replaced, for standing still
   }
 }
 

@@ -66,9 +66,9 @@ export interface UpOptions<Where extends Place = Link> {
 }
 
 /** One that has ended since it was looked for is as good. */
-export function kill(pid: number): void {
+export function kill(pid: number, signal: NodeJS.Signals = 'SIGKILL'): void {
   try {
-    process.kill(pid, 'SIGKILL');
+    process.kill(pid, signal);
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code !== 'ESRCH') throw thrown;
   }
