@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type Fantail } from '../api/fantail.js';
+import { whenFollowed } from '../api/patience.js';
 import type { ClientFlags } from '../control/client.js';
 import { type Endpoint, endpointText } from '../domain/endpoint.js';
 import type { SubscriberState } from '../domain/statistics.js';
@@ -37,7 +38,7 @@ export async function subscribe(flags: ClientFlags, local: Endpoint): Promise<Su
   try {
     const before = await stateOf(fantail, local);
     // somebody else's is left as it is
-    if (before === null) await fantail.add(local, { lease: 'session' });
+    if (before === null) await whenFollowed(() => fantail.add(local, { lease: 'session' }));
     const deadline = performance.now() + LIVE_MS_MAX;
     let state = before;
     while (state !== 'live' && performance.now() < deadline) {

@@ -18,10 +18,11 @@ import type { Mode, Stats } from '../domain/statistics.js';
 import { COMPARED_MS, type Comparison, comparePlainSockets, notCompared } from './comparison.js';
 import { type BusyPoll, CoreWaits, decideBusyPoll, lookAtCores } from './cores.js';
 import { Feed, Listener } from './helpers.js';
+import { lastLook } from './last-look.js';
 import type { FeedReport, Snapshot } from './messages.js';
 import { openScene, type Scene } from './scene.js';
 import { Screen } from './screen.js';
-import { Serving, type ServingOptions } from './serving.js';
+import { Serving, type ServingOptions, SUBSCRIBED_COUNT } from './serving.js';
 import { Signals } from './signals.js';
 import { SHEET, type SubscriberView, type View } from './table.js';
 
@@ -150,8 +151,15 @@ async function watch(running: Running, ending: Promise<Ending>): Promise<void> {
   if (why !== null && why.failure !== null) throw new Failure(why.failure);
   const last = await feed.stop();
   if (last === null) throw new Failure('the feed of the demo has ended; run the demo again');
-  await sleep(SETTLE_MS);
-  screen.show(await look(running, last, before, true));
+  screen.show(await whenComplete(() => look(running, last, before, true)));
+}
+
+/** The last view, once each subscriber has all, or nothing more has come for a while. */
+async function whenComplete(lookAgain: () => Promise<View>): Promise<View> {
+  const receivedOf = ({ subscribers }: View) =>
+    subscribers.slice(0, SUBSCRIBED_COUNT).map(({ account }) => account?.received ?? null);
+  const isComplete = (view: View) => receivedOf(view).every((count) => count === view.feed.sent);
+  return await lastLook(lookAgain, receivedOf, isComplete);
 }
 
 /** Why plain sockets are not compared with; null: they are. */

@@ -5,6 +5,7 @@
 import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type Fantail } from '../api/fantail.js';
+import { whenFollowed } from '../api/patience.js';
 import { CONTROL_PORT } from '../control/constants.js';
 import { Failure } from '../domain/errors.js';
 import { type Listener, type ReplicatorOptions, ReplicatorProcess } from './helpers.js';
@@ -82,7 +83,7 @@ export class Serving {
    */
   async subscribe(listeners: readonly Listener[]): Promise<void> {
     const subscribed = listeners.slice(0, SUBSCRIBED_COUNT);
-    for (const { endpoint } of subscribed) await this.fantail.add(endpoint);
+    for (const { endpoint } of subscribed) await whenFollowed(() => this.fantail.add(endpoint));
     const deadline = performance.now() + NEIGHBOURS_MS_MAX;
     while (performance.now() < deadline) {
       const rows = await this.fantail.list();

@@ -269,7 +269,8 @@ test('an upstream is not drained, and a member that would feed itself does not s
   await eventually('its relays say that they have no feed', async () => {
     return (await fleetOf(four)).upstream_state === 'absent';
   });
-  assert.match(four.told(), /WARN: fleet: m2 is not there: this member has no feed until it is/);
+  const warning = /WARN: fleet: m2 is not there: this member has no feed until it is/;
+  await eventually('so does its log', () => warning.test(four.told()));
   const program = await two.begin(['--upstream', 'm4']);
   assert.is((await program.wait(60_000)).status, 1, program.told());
   assert.match(

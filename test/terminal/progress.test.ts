@@ -81,11 +81,11 @@ test('a line says how much is done, how long it still takes, and what it is at',
 });
 
 test('send shows a bar with an estimate, and only its result in the end', async () => {
-  const program = started(here(...SEND, '150', 'x', '--rate', '100'));
+  const program = started(here(...SEND, '500', 'x', '--rate', '100'));
   const screen = await ended(program, 0);
-  assertRises(program, /^sent \d+ of 150$/);
+  assertRises(program, /^sent \d+ of 500$/);
   assert.is(screen.length, 1, program.told());
-  assert.match(screen[0] ?? '', /^sent 150 of 150 packets, /);
+  assert.match(screen[0] ?? '', /^sent 500 of 500 packets, /);
 });
 
 test('Ctrl-C leaves the line clean: send', async () => {

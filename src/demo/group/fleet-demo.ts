@@ -11,6 +11,7 @@ import type { Fleet, FleetStatus } from '../../domain/fleet.js';
 import { monotonicMs } from '../../domain/process/clock.js';
 import { Closers } from '../../domain/process/closers.js';
 import { together } from '../../domain/process/together.js';
+import { lastLook } from '../last-look.js';
 import { Screen } from '../screen.js';
 import { Signals } from '../signals.js';
 import { KeyPresses } from './keys.js';
@@ -28,8 +29,6 @@ export interface FleetDemoFlags {
 }
 
 const VIEW_MS = 1000;
-/** From the last packet until nothing more comes. */
-const SETTLE_MS = 300;
 /** Of etcd, which may be away. */
 const STATUS_MS_MAX = 800;
 const SERVED_MS_MAX = 30_000;
@@ -115,8 +114,11 @@ async function watch(running: Running, ending: Promise<void>): Promise<void> {
     before = { atMs: look.atMs, sent: look.sent, received };
   }
   crowd.stop();
-  await sleep(SETTLE_MS);
-  const last = await crowd.look();
+  const last = await lastLook(
+    () => crowd.look(),
+    (look) => look?.subscribers.map(({ received }) => received),
+    (look) => look?.subscribers.every(({ missed }) => missed === 0) ?? false,
+  );
   if (last === null) throw new Failure('feed and subscribers of the demo do not answer');
   screen.show(await viewOf(running, last, before, true));
 }

@@ -4,7 +4,7 @@
  *
  *   10.78.0.0/24   .2 feed   .11 … etcd   .21 … members   .101 … subscribers   group 239.78.0.1
  */
-import { eventually, Program, sleep } from '../program.js';
+import { eventually, Program } from '../program.js';
 import { FEED_PORT, type Fed, LISTEN_PORT, type Route, startFeed, type Tool } from '../wire.js';
 import { Bridge, type Host, lackForBridge } from './bridge.js';
 import { Etcd, lackForEtcd } from './etcd.js';
@@ -30,6 +30,8 @@ const FIRST_SUBSCRIBER = 101;
 const PACKETS_MAX = 2 ** 40;
 /** A copy has come that long after its packet was sent, unless it was lost. */
 export const SETTLE_MS = 500;
+/** A member whose worker has no core for so long is as good as one that lost what is missing. */
+const QUIET_MS = 3000;
 
 const address = (number: number) => `10.78.0.${number}`;
 
@@ -136,8 +138,7 @@ export class Fleet {
     if (this.feed === null) throw new Error('there is no feed');
     const { sent } = await this.feed.stop();
     this.feed = null;
-    await sleep(SETTLE_MS);
-    return { sent, look: await this.served.look() };
+    return { sent, look: await this.untilAll(sent - 1) };
   }
 
   /**
@@ -157,12 +158,30 @@ export class Fleet {
     await work();
     // all of what was sent meanwhile is judged
     await this.until(newest((await this.served.look()).runs) + 2 * this.settlePackets);
-    const look = await this.served.look();
-    const owed = { first, last: newest(look.runs) - this.settlePackets };
+    const last = newest((await this.served.look()).runs) - this.settlePackets;
+    const look = await this.untilAll(last);
+    const owed = { first, last };
     return {
       ...{ began_ns, owed, look, accounts: accountsOf(look.runs, count, owed) },
       ...{ before: ownersOf(before.runs, count), after: ownersOf(look.runs, count) },
     };
+  }
+
+  /** Until it has come to each subscriber; who has had nothing for QUIET_MS is not waited for. */
+  private async untilAll(sequence: number): Promise<Look> {
+    const { served, subscribers } = this;
+    const newestOf = ({ runs }: Look) =>
+      subscribers.map((_, i) => newest(runs.filter(({ subscriber }) => subscriber === i)));
+    let [look, came_ms] = [await served.look(), Date.now()];
+    let before = newestOf(look);
+    for (;;) {
+      const isBehind = before.map((each) => each < sequence);
+      if (!isBehind.includes(true) || Date.now() - came_ms > QUIET_MS) return look;
+      look = await served.look();
+      const now = newestOf(look);
+      if (now.some((each, i) => isBehind[i] && each > (before[i] ?? 0))) came_ms = Date.now();
+      before = now;
+    }
   }
 
   /** Of the feed in SETTLE_MS. */
