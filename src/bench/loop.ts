@@ -23,8 +23,8 @@ export const SPIN_NS = 1e6;
 /** The longest sleep: how often it is looked at whether somebody has said stop. */
 const SLEEP_NS_MAX = 50e6;
 /** What comes later than this after the last send is lost; after a stop one waits less. */
-const DRAIN_NS = 3e9;
-const STOPPED_DRAIN_NS = 1e9;
+const DRAIN_NS = 1e9;
+const STOPPED_DRAIN_NS = 200e6;
 /** When all have come, a duplicate may still follow. */
 const LINGER_NS = 20e6;
 

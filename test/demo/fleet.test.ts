@@ -251,6 +251,7 @@ whole('npm run demo:fleet is that demo: a key kills a member, and others take ov
     } else if (line.members[0]?.state === 'dead' && isServed && others && !line.final)
       demo.signal('SIGINT');
   });
+  // npm's own end is by the signal; the demo's is its last line, and what it leaves
   const last = run.lines.at(-1);
   assert.ok(last?.final, run.said);
   const owners = last.subscribers.map((row) => row.served_by);

@@ -115,7 +115,7 @@ networkTest(
       await says('feed remove nobody', /ok feed nobody was not there/);
       await says('add 10.77.0.101 9101 feed=main,b lease=60', /ok 10\.77\.0\.101 9101 added/);
       await says('add 10.77.0.101 9101 feed=nobody', /error NOT_FOUND there is no feed nobody/);
-      await says('add 10.77.0.101 9101', /was there already/);
+      await says('add 10.77.0.101 9101', /ok 10\.77\.0\.101 9101 was there already/);
       await says('list', /10\.77\.0\.101 9101 .* feeds main,b/);
       await says('add 10.77.0.1 9100', /error NOT_ALLOWED/);
       await says('feed list', /feed 239\.205\.1\.2 9300 .* name c from 10\.77\.0\.2 subscribers 0/);

@@ -18,6 +18,7 @@ import { TABLE_ENTRIES_MAX, TABLES_MAX } from '../../src/filters/check/rules.js'
 import { LOCALS_MAX } from '../../src/filters/check/sections.js';
 import { instantiate } from '../../src/filters/module.js';
 import { limits } from '../../src/memory/layout.js';
+import { BURST, burst, DROP } from './modules.js';
 
 const test = suite('checker');
 /** The last place of a report in the block of state. */
@@ -27,22 +28,8 @@ const MEMORY = '(import "env" "memory" (memory 0))';
 const ABI = '(func (export "fantail_abi") (result i32) (i32.const 1))';
 const reportAt = (offset: string) => `(func (export "fantail_report") (result i32) ${offset})`;
 const STATE = '(func (export "fantail_state") (result i32) (i32.const -1))';
-const BURST = '(export "fantail_burst") (param $jobs i32) (param $first i32) (param $count i32)';
-
-/** A loop over the jobs; `each` has the job's address in $job. */
-function burst(each: string): string {
-  return `(func $burst ${BURST} (local $job i32) (local $end i32)
-    (local.set $job (i32.add (local.get $jobs) (i32.mul (local.get $first) (i32.const ${limits.JOB_SIZE}))))
-    (local.set $end (i32.add (local.get $job) (i32.mul (local.get $count) (i32.const ${limits.JOB_SIZE}))))
-    (block $done (loop $next
-      (br_if $done (i32.ge_u (local.get $job) (local.get $end)))
-      ${each}
-      (local.set $job (i32.add (local.get $job) (i32.const ${limits.JOB_SIZE})))
-      (br $next))))`;
-}
 
 const JOB = '(local.get $job)';
-const DROP = `(i32.store offset=16 ${JOB} (i32.const 0))`;
 /** A lawful answer: an empty header in place of nothing; rows change one part of it. */
 const SEND = `(i32.store offset=16 ${JOB} (i32.const 1))
   (i32.store offset=20 ${JOB} (i32.const 0)) (i32.store offset=24 ${JOB} (i32.const 0))`;

@@ -5,20 +5,27 @@
 import binaryen from 'binaryen';
 import { limits } from '../../src/memory/layout.js';
 
+export const BURST =
+  '(export "fantail_burst") (param $jobs i32) (param $first i32) (param $count i32)';
+
+/** A loop over the jobs; `each` has the job's address in $job. */
+export function burst(each: string): string {
+  return `(func $burst ${BURST} (local $job i32) (local $end i32)
+    (local.set $job (i32.add (local.get $jobs) (i32.mul (local.get $first) (i32.const ${limits.JOB_SIZE}))))
+    (local.set $end (i32.add (local.get $job) (i32.mul (local.get $count) (i32.const ${limits.JOB_SIZE}))))
+    (block $done (loop $next
+      (br_if $done (i32.ge_u (local.get $job) (local.get $end)))
+      ${each}
+      (local.set $job (i32.add (local.get $job) (i32.const ${limits.JOB_SIZE})))
+      (br $next))))`;
+}
+
 /** A module whose fantail_burst does `body` for each job, whose address is in $job. */
 export function moduleOf(body: string): Uint8Array {
   const module = binaryen.parseText(`(module
     (import "env" "memory" (memory 1))
     (func (export "fantail_abi") (result i32) (i32.const ${limits.FILTER_ABI}))
-    (func (export "fantail_burst") (param $jobs i32) (param $first i32) (param $count i32)
-      (local $job i32) (local $end i32)
-      (local.set $job (i32.add (local.get $jobs) (i32.mul (local.get $first) (i32.const ${limits.JOB_SIZE}))))
-      (local.set $end (i32.add (local.get $job) (i32.mul (local.get $count) (i32.const ${limits.JOB_SIZE}))))
-      (block $done (loop $next
-        (br_if $done (i32.ge_u (local.get $job) (local.get $end)))
-        ${body}
-        (local.set $job (i32.add (local.get $job) (i32.const ${limits.JOB_SIZE})))
-        (br $next)))))`);
+    ${burst(body)})`);
   const bytes = module.emitBinary();
   module.dispose();
   return bytes;

@@ -39,19 +39,15 @@ const FIRST_PORT = 20_000;
 const SAMPLE_MS = 13;
 
 /** Each of these comes once; every fourth is one of a few that come again and again. */
-function comer(turn: number): Destination & { again: boolean } {
-  const again = turn % 4 === 0;
-  const ip = HOSTS[turn % HOSTS.length] ?? '';
+const comesAgain = (turn: number): boolean => turn % 4 === 0;
+
+/** Where who comes in that turn is. */
+function at(turn: number): Destination {
   // Those that come again have their turn only after they have gone: more of them than are present
   // at a time.
-  return { ip, port: FIRST_PORT + (again ? turn % (4 * 2 * PRESENT) : turn + 1000), again };
+  const offset = comesAgain(turn) ? turn % (4 * 2 * PRESENT) : turn + 1000;
+  return { ip: HOSTS[turn % HOSTS.length] ?? '', port: FIRST_PORT + offset };
 }
-
-/** What a request names it by. */
-const at = (turn: number): Destination => {
-  const { ip, port } = comer(turn);
-  return { ip, port };
-};
 
 /**
  * Adds, and removes who came PRESENT turns before, at CHURN_RATE; in the end all have gone. How
@@ -118,7 +114,10 @@ async function comeAndGo(link: Link, replicator: Replicator, queues: number, tur
   const scouts = HOSTS.map((ip) => ({ ip, port: FIRST_PORT - 1 }));
   await replicator.subscribe(scouts);
   for (const scout of scouts) await replicator.remove(scout);
-  const comers = Array.from({ length: turns }, (_, turn) => comer(turn));
+  const comers = Array.from({ length: turns }, (_, turn) => ({
+    ...at(turn),
+    again: comesAgain(turn),
+  }));
   const byName = new Map(comers.map((one) => [`${one.ip}:${one.port}`, one]));
   const before = await replicator.stats();
   const tools: { readonly pid: number }[] = [];

@@ -15,7 +15,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Noise } from '../rig/noise.js';
 import { eventually, MAIN, Program, ROOT } from '../rig/program.js';
-import { fantail, Replicator, replicatorProcesses, startUp } from '../rig/replicator.js';
+import { fantail, kill, Replicator, replicatorProcesses, startUp } from '../rig/replicator.js';
 import {
   assertLossless,
   assertReceived,
@@ -163,7 +163,7 @@ networkTest(
       assert.ok(worker > 0, first.told());
       await killSupervisor(first);
       process.kill(worker, 'SIGSTOP');
-      const second = await adopt().finally(() => process.kill(worker, 'SIGCONT'));
+      const second = await adopt().finally(() => kill(worker, 'SIGCONT'));
       assert.match(second.program.stdout, / adopted=\d+$/m);
       await servedAgain(second, subscribers);
       const sunk = await transfer(second, { subscribers, rate: RATE / 4, count: RATE / 4 });

@@ -64,13 +64,15 @@ export class Channel {
     return { ...orThrow(await this.asker.ask(question)) };
   }
 
-  /** As ask(), until all workers have followed. */
-  async change(question: Question): Promise<void> {
+  /** As ask(), until all workers have followed: whether it was answered before they had. */
+  async change(question: Question): Promise<'ok' | 'BUSY'> {
     try {
       await this.ask(question);
+      return 'ok';
     } catch (error) {
       if (!isLater(error)) throw error;
       await this.followed(question);
+      return 'BUSY';
     }
   }
 

@@ -273,7 +273,7 @@ export class World {
   }
 
   /** One that nothing is sent to; its index is used again and again. */
-  private feedComesOrGoes(): Promise<unknown> {
+  private feedComesOrGoes(): Promise<'ok' | 'BUSY'> {
     const { name } = THIRD;
     this.isThirdThere = !this.isThirdThere;
     return this.replicator.change(

@@ -41,11 +41,10 @@ export class Relays {
       .map(([name, { listen, startedAt_ms }]) => {
         return { name, endpoint: listen, text: endpointText(listen), startedAt_ms };
       })
-      .sort((a, b) => (a.name < b.name ? -1 : 1));
-    this.names = relays.map(({ name }) => name);
+      .sort((a, b) => (a.startedAt_ms ?? 0) - (b.startedAt_ms ?? 0) || (a.name < b.name ? -1 : 1));
+    this.names = relays.map(({ name }) => name).sort();
     this.wanted.clear();
-    const byStart = [...relays].sort((a, b) => (a.startedAt_ms ?? 0) - (b.startedAt_ms ?? 0));
-    for (const { name, text } of byStart) this.wanted.set(text, name);
+    for (const { name, text } of relays) this.wanted.set(text, name); // the last one stays
     for (const [text, endpoint] of this.placed)
       if (!this.wanted.has(text)) {
         target.remove(endpoint);

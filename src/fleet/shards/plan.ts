@@ -83,7 +83,7 @@ export function winnersOf({ members, pins }: Pick<View, 'members' | 'pins'>): (s
  * a subscriber is better served by who is about to go than by nobody.
  */
 function makersOf({ members, pins }: View, winners: readonly (string | null)[]) {
-  if (winners[0] !== null) return winners;
+  if (winners[0] !== null) return winners; // there is one for each, or for none
   const staying = [...members].map(([name, one]) => [name, { ...one, isDraining: false }] as const);
   return winnersOf({ members: new Map(staying), pins });
 }

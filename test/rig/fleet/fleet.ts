@@ -170,8 +170,12 @@ export class Fleet {
   /** Until it has come to each subscriber; who has had nothing for QUIET_MS is not waited for. */
   private async untilAll(sequence: number): Promise<Look> {
     const { served, subscribers } = this;
-    const newestOf = ({ runs }: Look) =>
-      subscribers.map((_, i) => newest(runs.filter(({ subscriber }) => subscriber === i)));
+    const newestOf = ({ runs }: Look) => {
+      const found = subscribers.map(() => -1);
+      for (const { subscriber, last } of runs)
+        found[subscriber] = Math.max(found[subscriber] ?? -1, last);
+      return found;
+    };
     let [look, came_ms] = [await served.look(), Date.now()];
     let before = newestOf(look);
     for (;;) {
