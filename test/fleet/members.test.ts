@@ -93,7 +93,7 @@ groupTest('a member that is drained hands over without a loss, and ends', async 
   assert.is(lostBy(phase), 0);
   assert.ok(servedBy(phase.before, drained).length > 0);
   assert.equal(servedBy(phase.after, drained), []);
-  const counted = (await group.handovers()) - handovers;
+  const counted = await group.handoversSince(handovers);
   const twice = doubledOf(phase).length;
   assert.ok(counted > 0, 'both serve for the time of a handover');
   assert.ok(twice <= counted, `${twice} came twice, ${counted} are counted as handover`);

@@ -1,4 +1,5 @@
 /** Copies that a member has sent while the owner before it may have sent the same. */
+import type { FleetTarget } from '../../domain/fleet.js';
 import type { Mirror } from '../registry/mirror.js';
 import type { Service } from './service.js';
 
@@ -12,6 +13,7 @@ export class Handover {
     private readonly options: {
       readonly mirror: Pick<Mirror, 'shards'>;
       readonly service: Pick<Service, 'copiesOf'>;
+      readonly target: Pick<FleetTarget, 'turned'>;
       readonly member: string;
     },
   ) {}
@@ -21,14 +23,25 @@ export class Handover {
     this.takenOver.add(shard);
   }
 
-  /** Once a pass: those of the shards whose handover is over. */
+  /**
+   * Once a pass: those of the shards whose handover is over. What came while the owner before still
+   * sent may wait in the ring of a worker that had no core, so each takes a whole turn before: that
+   * is a burst a queue, and more than waits unless one had no core for long. Of what throws nothing
+   * is forgotten.
+   */
   async count(): Promise<void> {
-    const { mirror, service, member } = this.options;
-    for (const shard of this.takenOver) {
+    const { mirror, service, target, member } = this.options;
+    const ours = [...this.takenOver].map((shard) => {
       const held = mirror.shards.get(shard);
-      if (held?.owner === member && held.from !== undefined) continue;
+      return { shard, isOurs: held?.owner === member, isOver: held?.from === undefined };
+    });
+    const over = ours.filter(({ isOurs, isOver }) => isOver || !isOurs);
+    if (over.length === 0) return;
+    await target.turned(); // has begun
+    await target.turned();
+    for (const { shard, isOurs } of over) {
+      if (isOurs) this.copies += await service.copiesOf(shard);
       this.takenOver.delete(shard);
-      if (held?.owner === member) this.copies += await service.copiesOf(shard);
     }
   }
 }

@@ -111,7 +111,7 @@ export class Member {
     this.releases = new Releases(target, () => this.wish());
     const { service } = this;
     this.ledger = new Ledger({ etcd, keys, mirror });
-    this.handover = new Handover({ mirror, service, member: config.member });
+    this.handover = new Handover({ mirror, service, target, member: config.member });
     this.reporter = new Reporter({ etcd, keys, mirror, name: config.member });
   }
 
@@ -240,10 +240,10 @@ export class Member {
     this.hops.look();
     this.upstream.look();
     if (this.tenure.standing !== 'joined') return false;
-    await this.handover.count();
     if (this.view.mayClaim && this.missing.length > 0) await this.registration.forget(this.missing);
     const changes = changesOf(this.view);
     const isChanged = changes.length > 0 && (await this.write(changes));
+    await this.handover.count();
     const { config } = this.options;
     this.reporter.tell({
       lease: this.tenure.lease,

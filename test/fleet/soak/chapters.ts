@@ -97,6 +97,11 @@ async function leftTo(group: Group, ip: string): Promise<void> {
   );
 }
 
+interface ComeBackOptions {
+  readonly isTwiceAllowed?: boolean;
+  readonly handovers?: Awaited<ReturnType<Group['handovers']>>;
+}
+
 /**
  * The dead, the drained and the healed are back, without a loss. `handovers`: those counted before,
  * where one that counts on could not be asked in between.
@@ -104,7 +109,7 @@ async function leftTo(group: Group, ip: string): Promise<void> {
 async function comeBack(
   soaking: Soaking,
   chapter: string,
-  { isTwiceAllowed = false, handovers }: { isTwiceAllowed?: boolean; handovers?: number },
+  { isTwiceAllowed = false, handovers }: ComeBackOptions,
   work: () => Promise<unknown>,
 ): Promise<void> {
   const { group, findings } = soaking;
@@ -116,9 +121,8 @@ async function comeBack(
   checkSink(soaking, chapter, phase);
   lost(soaking, `${chapter}, and is back: packets lost`, { phase });
   if (isTwiceAllowed) return;
-  // one that has just begun counts from 0: what it took over is all that it has counted
   const twice = doubledOf(phase).length;
-  const counted = (await group.handovers()) - before;
+  const counted = await group.handoversSince(before);
   findings.atMost(`${chapter}, and is back: copies that came twice`, twice, {
     ...{ max: counted, unit: 'counted as handover' },
   });
@@ -173,7 +177,7 @@ export const drain: Chapter = async (soaking) => {
   lost(soaking, 'drain: packets lost', { phase });
   findings.none('drain: subscribers that it still serves', servedBy(phase.after, drained).length);
   findings.tell('drain: until it has ended', `${seconds.toFixed(2)} s`);
-  const counted = (await group.handovers()) - handovers;
+  const counted = await group.handoversSince(handovers);
   findings.atMost('drain: copies that came twice', doubledOf(phase).length, {
     ...{ max: counted, unit: 'counted as handover' },
   });

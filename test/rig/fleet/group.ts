@@ -107,12 +107,18 @@ export class Group {
     });
   }
 
-  /** Copies that members say they have sent twice while they took over, in all. */
-  async handovers(): Promise<number> {
-    const rows = await Promise.all(
-      this.alive.map(async ({ channel }) => (await channel.stats()).fleet?.handover ?? 0),
+  /** By member: copies that it says it has sent twice while it took over. */
+  async handovers(): Promise<ReadonlyMap<Member, number>> {
+    const rows = this.alive.map(
+      async (one) => [one, (await one.channel.stats()).fleet?.handover ?? 0] as const,
     );
-    return rows.reduce((sum, each) => sum + each, 0);
+    return new Map(await Promise.all(rows));
+  }
+
+  /** All that are there have counted since then; one that has begun since counts from 0. */
+  async handoversSince(before: ReadonlyMap<Member, number>): Promise<number> {
+    const now = await this.handovers();
+    return [...now].reduce((sum, [one, count]) => sum + count - (before.get(one) ?? 0), 0);
   }
 
   close(): void {
